@@ -1,0 +1,1 @@
+"""Preference data and the trainers that use it."""

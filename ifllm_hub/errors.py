@@ -1,0 +1,8 @@
+"""The one exception that users are meant to read."""
+
+
+class IfllmError(Exception):
+    """Bad input or a missing resource: the message says what was wrong, where, and what to do about it.
+
+    The command line prints it without a traceback and exits with status 2.
+    """

@@ -1,0 +1,1 @@
+"""Reading behaviour as named numbers."""

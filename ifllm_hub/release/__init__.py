@@ -1,0 +1,1 @@
+"""The raw IFLLM release, read without losing a row."""

@@ -1,0 +1,1 @@
+"""The reward model, the protocol its accuracy is claimed by, and its use as a TRL reward function."""
