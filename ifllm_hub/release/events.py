@@ -1,0 +1,186 @@
+"""Behaviour files -> typed rows; a line that cannot be parsed is quarantined with its place and reason.
+
+The files are comma-separated with the window text between unescaped double quotes (docs: `release.md` 1.5-1.7), so a
+CSV reader swallows lines. Here a line is a physical line, and only its first and last quote delimit:
+
+    rel_*, 7 columns:  x,y,"window",index,page_timer,face_ok,epoch
+    rel_*, 6 columns:  x,y,"window",index,page_timer,epoch
+    abs_*, 4 columns:  x,y,page_timer,epoch
+
+The delimiting quotes are overwritten in place by a control byte that the text cannot contain, after which the Polars
+reader takes the rest verbatim. No Python runs per line.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from ifllm_hub.errors import IfllmError
+
+_NEWLINE, _QUOTE, _COMMA, _DELIMITER = 0x0A, 0x22, 0x2C, 0x02
+
+_HEAD = {"x": pl.Float64, "y": pl.Float64}
+_WINDOW = {"window": pl.String, "index": pl.Int32}
+_SCHEMAS: dict[int, dict[str, type[pl.DataType]]] = {
+    4: {**_HEAD, "page_timer": pl.Float64, "epoch": pl.Int64},
+    6: {**_HEAD, **_WINDOW, "page_timer": pl.Float64, "epoch": pl.Int64},
+    7: {**_HEAD, **_WINDOW, "page_timer": pl.Float64, "face_ok": pl.Int8, "epoch": pl.Int64},
+}
+
+# Why a line is quarantined; the position in this tuple is the code used while parsing, 0 is a good line.
+REASONS = ("", "wrong number of fields", "window text without quotes", "misplaced quotes", "field is not a number")
+_OK, _FIELDS, _UNQUOTED, _QUOTES, _NUMBER = range(5)
+
+# Epochs outside 2020-2100 cannot be a recording time.
+_FIRST_EPOCH, _LAST_EPOCH = 1_577_836_800_000, 4_102_444_800_000
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Files of one kind, parsed together.
+
+    Attributes:
+        rows: one row per physical line, in file and line order, so that the files of one conversation stay aligned:
+            `file` (Int32, position in the input), `x`, `y` (Float64, px), for rel files `window` (String), `index`
+            (Int32, UTF-16 units) and `face_ok` (Int8, null in 6-column files), `page_timer` (Float64, ms), `epoch`
+            (Int64, Unix ms), `ok` (Boolean). The values of a quarantined line are null.
+        lines: physical lines of each file.
+        quarantine: `file` (Int32), `line` (Int64, from 1), `reason` (String).
+    """
+
+    rows: pl.DataFrame
+    lines: list[int]
+    quarantine: pl.DataFrame
+
+
+def parse_files(paths: list[Path], columns: int) -> Parsed:
+    """Parse behaviour files that share one layout.
+
+    Args:
+        columns: 4 for `abs_*` files; for `rel_*` files 6 or 7, see `count_columns`.
+
+    Raises:
+        IfllmError: a file is not UTF-8 or holds a control byte; the message names the file, line and byte.
+    """
+    contents = [_read(path) for path in paths]
+    lines = [content.count(b"\n") for content in contents]
+    data = np.frombuffer(bytearray().join(contents), dtype=np.uint8)
+    del contents
+
+    reason, index_given = _split(data, columns)
+    values = _read_values(data, columns, len(reason))
+    _refuse_bad_numbers(values, index_given, reason)
+
+    ok = pl.Series(reason == _OK)
+    if not ok.all():
+        values = values.select(pl.when(ok).then(pl.all()))
+    file = np.repeat(np.arange(len(paths), dtype=np.int32), lines)
+    bad = np.flatnonzero(reason)
+    line = bad - np.concatenate([[0], np.cumsum(lines)])[file[bad]] + 1
+    quarantine = pl.DataFrame(
+        {"file": file[bad], "line": line, "reason": [REASONS[code] for code in reason[bad]]},
+        schema={"file": pl.Int32, "line": pl.Int64, "reason": pl.String},
+    )
+    return Parsed(values.with_columns(file=pl.Series(file), ok=ok), lines, quarantine)
+
+
+def count_columns(path: Path) -> int:
+    """6 or 7: the layout of a rel file, read off its first line (in 7 columns a flag stands before the epoch)."""
+    with path.open("rb") as file:
+        fields = file.readline().rstrip(b"\n").rsplit(b",", 2)
+    return 7 if len(fields) == 3 and len(fields[1]) <= 1 else 6
+
+
+def _read(path: Path) -> bytes:
+    content = path.read_bytes()
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _bad_byte(path, content, error.start, "is not UTF-8") from error
+    data = np.frombuffer(content, dtype=np.uint8)
+    control = np.flatnonzero((data < 0x20) & (data != _NEWLINE))
+    if len(control):
+        raise _bad_byte(path, content, int(control[0]), "is a control character")
+    return content if content.endswith(b"\n") or not content else content + b"\n"
+
+
+def _bad_byte(path: Path, content: bytes, at: int, what: str) -> IfllmError:
+    line = content.count(b"\n", 0, at) + 1
+    return IfllmError(
+        f"{path}, line {line}: byte 0x{content[at]:02x} at offset {at} {what}. The file is damaged: unpack the "
+        "release again."
+    )
+
+
+def _split(data: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Check every line's shape and overwrite the two delimiting quotes of each window by `_DELIMITER`, in place.
+
+    Returns:
+        The reason code of each line (uint8), and whether its index field is given (bool; all False for abs files).
+    """
+    ends = np.flatnonzero(data == _NEWLINE)
+    # Sentinels keep look-ups inside the arrays for lines that have too few commas; such lines are refused below.
+    commas = np.append(np.flatnonzero(data == _COMMA), len(data) + np.arange(8))
+    comma_to = np.searchsorted(commas, ends)
+    comma_from = np.concatenate([[0], comma_to[:-1]]) if len(ends) else comma_to
+    n_commas = comma_to - comma_from
+    reason = np.zeros(len(ends), dtype=np.uint8)
+    if columns == 4:
+        reason[n_commas != 3] = _FIELDS
+        return reason, np.zeros(len(ends), dtype=bool)
+
+    quotes = np.flatnonzero(data == _QUOTE)
+    quote_to = np.searchsorted(quotes, ends)
+    quote_from = np.concatenate([[0], quote_to[:-1]]) if len(ends) else quote_to
+    has_quotes = quote_to > quote_from
+    window_from = commas[comma_from + 1]
+    window_to = commas[np.maximum(comma_to - (columns - 3), 0)]
+    reason[n_commas < columns - 1] = _FIELDS
+    reason[~has_quotes & (n_commas > columns - 1)] = _FIELDS
+    reason[~has_quotes & (n_commas == columns - 1) & (window_to != window_from + 1)] = _UNQUOTED
+
+    line = np.flatnonzero(has_quotes)
+    first, last = quotes[quote_from[line]], quotes[quote_to[line] - 1]
+    delimits = (first < last) & (first == window_from[line] + 1) & (last == window_to[line] - 1)
+    reason[line[~delimits]] = _QUOTES
+    data[first[delimits]] = _DELIMITER
+    data[last[delimits]] = _DELIMITER
+    index_to = commas[np.maximum(comma_to - (columns - 4), 0)]
+    return reason, (reason == _OK) & (index_to > window_to + 1)
+
+
+def _read_values(data: np.ndarray, columns: int, lines: int) -> pl.DataFrame:
+    schema = _SCHEMAS[columns]
+    if lines == 0:
+        values = pl.DataFrame(schema=schema)
+    else:
+        values = pl.read_csv(
+            data.tobytes(),
+            has_header=False,
+            schema=schema,
+            quote_char=chr(_DELIMITER),
+            extra_columns="ignore",
+            missing_columns="insert",
+            ignore_errors=True,
+        )
+    if values.height != lines:
+        raise AssertionError(f"{lines} lines became {values.height} rows: the reader does not see physical lines")
+    return values if columns != 6 else values.with_columns(face_ok=pl.lit(None, pl.Int8))
+
+
+def _refuse_bad_numbers(values: pl.DataFrame, index_given: np.ndarray, reason: np.ndarray) -> None:
+    good = (
+        pl.col("x").is_finite()
+        & pl.col("y").is_finite()
+        & pl.col("page_timer").is_finite()
+        & pl.col("epoch").is_between(_FIRST_EPOCH, _LAST_EPOCH)
+    ).fill_null(False)
+    if "window" in values.columns:
+        good &= pl.col("index").is_not_null() == pl.Series(index_given)
+        good &= pl.col("index").fill_null(0) >= 0
+    if "face_ok" in values.columns:
+        good &= pl.col("face_ok").is_null() | pl.col("face_ok").is_in([0, 1])
+    bad = ~values.select(good).to_series().to_numpy()
+    reason[bad & (reason == _OK)] = _NUMBER

@@ -1,0 +1,215 @@
+"""The three tables of the release -> one clean row a question (one turn: a query and one or two answers)."""
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import polars as pl
+
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.release.source import Release
+
+_LOG_COLUMNS = (
+    "query_ID",
+    "user_id",
+    "task_id",
+    "user_query",
+    "llm_response_1",
+    "llm_response_2",
+    "llm_name_1",
+    "llm_name_2",
+    "likert_1",
+    "likert_2",
+    "preference",
+    "adjustment",
+    "query_timestamp",
+)
+_TASK_COLUMNS = ("user_id", "task_id", "finished")
+_RECORD_COLUMNS = ("user_id", "consent")
+
+_CLOCK_ERROR = pl.duration(hours=4)
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """The questions, and how often each repair was needed (counts by name, for the manifest)."""
+
+    questions: pl.DataFrame
+    counts: dict[str, int]
+
+
+def read_questions(release: Release) -> Cleaned:
+    """Read and clean the tables.
+
+    Returns:
+        One row a question in (worker_id, task_id, turn) order: `question_id` (Int64), `worker_id`, `task_id` (Int64),
+        `conversation_id` ("worker/task"), `turn` (Int64, from 1), `mode` ("pairwise" or "pointwise"), `query`,
+        `response_left`, `response_right`, `model_left`, `model_right`, `rating_left`, `rating_right` (Int64, 1-5),
+        `preference` ("left", "right" or null), `better_than_previous` (Boolean or null), `bullet_points` (Boolean),
+        `asked_at` (Int64, Unix ms, UTC, floor to 1 s; null where the release has no date), `ai_error` (Boolean: an
+        answer is an error message of the study's server), `excluded_worker` (Boolean: on the authors' list).
+
+    Raises:
+        IfllmError: a table is damaged, lacks a column, or holds a value outside its code.
+    """
+    log, cr_lf = _without_cr_lf(_read_table(release.root / "query_logs_table.csv", _LOG_COLUMNS))
+    tasks = _read_table(release.root / "task_table.csv", _TASK_COLUMNS)
+    records = _read_table(release.root / "record_info_table.csv", _RECORD_COLUMNS)
+    source = release.root / "query_logs_table.csv"
+
+    answered = log.filter(pl.col("llm_response_1").is_not_null())
+    consenting = records.group_by("user_id").agg((pl.col("consent") == "1").all().alias("yes")).filter("yes")["user_id"]
+    consented = answered.filter(pl.col("user_id").is_in(consenting.implode()))
+    questions = _typed(consented.unique(maintain_order=True), source)
+    repeated = questions.filter(pl.col("question_id").is_duplicated())["question_id"]
+    if len(repeated):
+        raise IfllmError(f"{source}: query_ID {repeated[0]} stands on two different rows. Unpack the release again.")
+
+    finished = (
+        tasks.select(
+            "user_id", task_id=_integer(tasks, "task_id", release.root / "task_table.csv"), at=_date("finished")
+        )
+        .rename({"user_id": "worker_id"})
+        .group_by("worker_id", "task_id")
+        .agg(finished=pl.col("at").max())
+    )
+    late = (pl.col("finished") < pl.col("asked_at")).fill_null(False)
+    questions = questions.join(finished, on=["worker_id", "task_id"], how="left").with_columns(
+        clock_late=late,
+        asked_at=pl.when(late).then(pl.col("asked_at") - _CLOCK_ERROR).otherwise(pl.col("asked_at")),
+    )
+    counts = {
+        "rows": log.height,
+        "questions": questions.height,
+        "unanswered_dropped": log.height - answered.height,
+        "without_consent_dropped": answered.height - consented.height,
+        "identical_rows_dropped": consented.height - questions.height,
+        "duplicate_task_rows": tasks.height - tasks.select("user_id", "task_id").n_unique(),
+        "duplicate_record_rows": records.height - records["user_id"].n_unique(),
+        "rows_with_cr_lf_removed": cr_lf,
+        "clock_4h_corrected": int(questions["clock_late"].sum()),
+        "without_date": int(questions["asked_at"].null_count()),
+    }
+    questions = (
+        # A turn without a date keeps its place by its id: ids and dates order every conversation alike.
+        questions.sort("worker_id", "task_id", "question_id")
+        .with_columns(
+            turn=pl.int_range(1, pl.len() + 1).over("worker_id", "task_id"),
+            conversation_id=pl.format("{}/{}", "worker_id", "task_id"),
+            asked_at=pl.col("asked_at").dt.epoch("ms"),
+            ai_error=pl.any_horizontal(
+                pl.col("response_left", "response_right").str.starts_with("AI Error").fill_null(False)
+            ),
+            excluded_worker=pl.col("worker_id").is_in(excluded_workers()),
+        )
+        .select(_COLUMNS)
+    )
+    counts["ai_errors"] = int(questions["ai_error"].sum())
+    return Cleaned(questions, counts)
+
+
+def excluded_workers() -> list[str]:
+    """The 24 workers the authors left out, from `excluded_workers.txt` (which states its origin)."""
+    text = resources.files("ifllm_hub.release").joinpath("excluded_workers.txt").read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+_COLUMNS = (
+    "question_id",
+    "worker_id",
+    "task_id",
+    "conversation_id",
+    "turn",
+    "mode",
+    "query",
+    "response_left",
+    "response_right",
+    "model_left",
+    "model_right",
+    "rating_left",
+    "rating_right",
+    "preference",
+    "better_than_previous",
+    "bullet_points",
+    "asked_at",
+    "ai_error",
+    "excluded_worker",
+)
+
+
+def _read_table(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
+    """All columns as text; an empty field or the word NULL is null."""
+    try:
+        table = pl.read_csv(path, infer_schema=False, null_values=["NULL", ""])
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise IfllmError(f"{path}: cannot be read as a UTF-8 CSV table ({first_line}). Unpack it again.") from error
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise IfllmError(f"{path}: the column {missing[0]} is missing; found {', '.join(table.columns)}.")
+    return table.select(columns)
+
+
+def _without_cr_lf(log: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Delete CR/LF pairs: an artefact of the export, which the recorded windows show was never on screen."""
+    affected = log.filter(pl.any_horizontal(pl.all().str.contains("\r\n", literal=True))).height
+    return log.with_columns(pl.all().str.replace_all("\r\n", "", literal=True)), affected
+
+
+def _typed(log: pl.DataFrame, path: Path) -> pl.DataFrame:
+    pairwise = pl.col("llm_response_2").is_not_null()
+    code = _code(log, "preference", {0, 1, 2}, path)
+    typed = log.select(
+        question_id=_integer(log, "query_ID", path),
+        worker_id="user_id",
+        task_id=_integer(log, "task_id", path),
+        mode=pl.when(pairwise).then(pl.lit("pairwise")).otherwise(pl.lit("pointwise")),
+        query=pl.col("user_query").fill_null(""),
+        response_left="llm_response_1",
+        response_right="llm_response_2",
+        model_left="llm_name_1",
+        model_right="llm_name_2",
+        rating_left=_code(log, "likert_1", {1, 2, 3, 4, 5}, path),
+        rating_right=_code(log, "likert_2", {1, 2, 3, 4, 5}, path),
+        preference=pl.when(pairwise & (code == 1))
+        .then(pl.lit("left"))
+        .when(pairwise & (code == 2))
+        .then(pl.lit("right")),
+        better_than_previous=pl.when(~pairwise).then(code == 1),
+        bullet_points=_code(log, "adjustment", {0, 1}, path) == 1,
+        asked_at=_date("query_timestamp"),
+        code=code,
+    )
+    wrong = typed.filter(pl.when(pl.col("mode") == "pairwise").then(pl.col("code") == 0).otherwise(pl.col("code") == 2))
+    if wrong.height:
+        row = wrong.row(0, named=True)
+        raise IfllmError(
+            f"{path}: query_ID {row['question_id']} is {row['mode']} but has preference code {row['code']} "
+            "(pairwise: 1 left, 2 right; pointwise: 1 better, 0 worse than the previous answer)."
+        )
+    return typed.drop("code")
+
+
+def _integer(table: pl.DataFrame, column: str, path: Path) -> pl.Series:
+    values = table[column].cast(pl.Int64, strict=False)
+    _refuse(table, column, values.is_null(), path, "an integer")
+    return values
+
+
+def _code(table: pl.DataFrame, column: str, allowed: set[int], path: Path) -> pl.Series:
+    """Codes are stored as floats ("2.0"); empty is null."""
+    values = table[column].cast(pl.Float64, strict=False)
+    wrong = table[column].is_not_null() & ~values.is_in(sorted(map(float, allowed))).fill_null(False)
+    _refuse(table, column, wrong, path, f"one of {', '.join(map(str, sorted(allowed)))}")
+    return values.cast(pl.Int64)
+
+
+def _refuse(table: pl.DataFrame, column: str, wrong: pl.Series, path: Path, expected: str) -> None:
+    if wrong.any():
+        row = int(wrong.arg_true()[0])
+        raise IfllmError(f"{path}, data row {row + 1}: {column} is {table[column][row]!r}, expected {expected}.")
+
+
+def _date(column: str) -> pl.Expr:
+    """Client UTC, 1 s resolution; `0000-00-00 00:00:00` and empty are null."""
+    return pl.col(column).str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="ms")

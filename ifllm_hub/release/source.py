@@ -1,0 +1,248 @@
+"""A folder, an archive or a URL -> an unpacked, inventoried release."""
+
+import hashlib
+import lzma
+import os
+import shutil
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ifllm_hub.errors import IfllmError
+
+COMMIT = "923bac0"
+RELEASE_URL = f"https://github.com/themehulpatwari/llm-implicit-feedback/archive/{COMMIT}.tar.gz"
+# sha256 over the sorted "sha256  path" lines of the three tables and the 2,362 behaviour files at that commit.
+# The content is pinned and not the archive: hosts do not promise byte-stable archives.
+RELEASE_DIGEST = "a416a2be78dd374c61471ef7ecd0c023e5216bcf96feb0023d52087067f41795"
+
+TABLES = ("query_logs_table.csv", "record_info_table.csv", "task_table.csv")
+POINTWISE_FILES = ("abs_gaze.csv", "abs_mouse.csv", "rel_gaze.csv", "rel_mouse.csv")
+PAIRWISE_FILES = (
+    "abs_gaze.csv",
+    "abs_mouse.csv",
+    "rel_gaze_one.csv",
+    "rel_gaze_two.csv",
+    "rel_mouse_left.csv",
+    "rel_mouse_right.csv",
+)
+_BEHAVIOUR_FILES = frozenset(POINTWISE_FILES + PAIRWISE_FILES)
+_BROKEN_ARCHIVE = (tarfile.TarError, zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error, OSError)
+
+Advance = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class TaskFolder:
+    """The behaviour files of one conversation: `root/user_behavior/<worker_id>/<task_id>/`."""
+
+    worker_id: str
+    task_id: int
+    path: Path
+    pairwise: bool
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return PAIRWISE_FILES if self.pairwise else POINTWISE_FILES
+
+
+@dataclass(frozen=True)
+class Release:
+    """An unpacked release: the folder with the three tables, and its behaviour folders in (worker, task) order."""
+
+    root: Path
+    tasks: tuple[TaskFolder, ...]
+
+    def paths(self) -> Iterator[Path]:
+        """Every file that belongs to the release, in a fixed order."""
+        for table in TABLES:
+            yield self.root / table
+        for task in self.tasks:
+            for name in task.files:
+                yield task.path / name
+
+    def fingerprint(self) -> str:
+        """A cheap identity (names, sizes, modification times) to decide whether work must be redone."""
+        digest = hashlib.sha256()
+        for path in self.paths():
+            stat = path.stat()
+            digest.update(f"{path.relative_to(self.root).as_posix()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+    def digest(self) -> str:
+        """sha256 of the content of every file, independent of where and how the release was packed."""
+        lines = sorted(
+            f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(self.root).as_posix()}"
+            for path in self.paths()
+        )
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def open_release(source: str | Path, cache_dir: Path | None = None, advance: Advance | None = None) -> Release:
+    """Open a release given as a folder, a `.tar.xz/.tar.gz/.tar.zst/.tar/.zip` archive or an http(s) URL.
+
+    Archives are unpacked once into `cache_dir` (default: `IFLLM_CACHE`, else `~/.cache/ifllm_hub`), keyed by their
+    sha256. A download from `RELEASE_URL` is verified against `RELEASE_DIGEST`.
+
+    Args:
+        advance: called with the share done (0-1) while unpacking.
+
+    Raises:
+        IfllmError: the source does not exist, is broken, is not a release, or lacks a file.
+    """
+    if isinstance(source, str) and source.startswith(("http://", "https://")):
+        release = inventory(_unpack(_download(source, cache_dir or default_cache()), cache_dir, advance))
+        if source == RELEASE_URL and release.digest() != RELEASE_DIGEST:
+            raise IfllmError(
+                f"{source}: the content differs from commit {COMMIT} (expected digest {RELEASE_DIGEST}). "
+                "Delete the cache folder and download again; if it persists, the upstream repository was rewritten."
+            )
+        return release
+    path = Path(source)
+    if not path.exists():
+        raise IfllmError(f"{path}: no such file or folder. Give the release's folder, its archive, or {RELEASE_URL}.")
+    return inventory(path if path.is_dir() else _unpack(path, cache_dir, advance))
+
+
+def default_cache() -> Path:
+    """Where archives are unpacked: `IFLLM_CACHE`, else `$XDG_CACHE_HOME/ifllm_hub`, else `~/.cache/ifllm_hub`."""
+    if "IFLLM_CACHE" in os.environ:
+        return Path(os.environ["IFLLM_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ifllm_hub"
+
+
+def inventory(folder: Path) -> Release:
+    """List what a folder holds, and refuse it when it is not a whole release.
+
+    The tables may lie in `folder`, in `folder/dataset`, or in `folder/<anything>/dataset`.
+
+    Raises:
+        IfllmError: no table is found, one of the three is missing, or a behaviour folder is incomplete.
+    """
+    candidates = [folder, folder / "dataset", *sorted(folder.glob("*/dataset"))]
+    root = next((c for c in candidates if any((c / table).is_file() for table in TABLES)), None)
+    if root is None:
+        raise IfllmError(
+            f"{folder}: not an IFLLM release: none of {', '.join(TABLES)} is here or in dataset/. "
+            "Point to the unpacked release or to its archive."
+        )
+    for table in TABLES:
+        if not (root / table).is_file():
+            raise IfllmError(f"{root / table}: this table of the release is missing. Unpack the release again.")
+    tasks = [_task_folder(path) for path in (root / "user_behavior").glob("*/*") if path.is_dir()]
+    return Release(root, tuple(sorted(tasks, key=lambda task: (task.worker_id, task.task_id))))
+
+
+def _task_folder(path: Path) -> TaskFolder:
+    if not path.name.isdigit():
+        raise IfllmError(f"{path}: a behaviour folder must be named by its task number. Unpack the release again.")
+    names = {entry.name for entry in os.scandir(path)}
+    pairwise = bool(names & (set(PAIRWISE_FILES) - set(POINTWISE_FILES)))
+    task = TaskFolder(path.parent.name, int(path.name), path, pairwise)
+    missing = sorted(set(task.files) - names)
+    if missing:
+        raise IfllmError(f"{path}: the behaviour file {missing[0]} is missing. Unpack the release again.")
+    return task
+
+
+def _download(url: str, cache_dir: Path) -> Path:
+    suffix = ".zip" if url.endswith(".zip") else ".tar" + PurePosixPath(url).suffix
+    target = cache_dir / "downloads" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}{suffix}"
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        with urllib.request.urlopen(url, timeout=60) as response, partial.open("wb") as out:
+            shutil.copyfileobj(response, out, 1 << 20)
+            expected = response.headers.get("Content-Length")
+        if expected is not None and partial.stat().st_size != int(expected):
+            raise IfllmError(f"{url}: the download stopped early. Run the same command again.")
+        partial.rename(target)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise IfllmError(
+            f"{url}: cannot be downloaded ({error}). Without a network, fetch the archive of commit {COMMIT} of the "
+            "public repository elsewhere and pass its path, or the unpacked folder, instead of the URL."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def _unpack(archive: Path, cache_dir: Path | None, advance: Advance | None) -> Path:
+    """Unpack the release's own files of an archive beside the target, then rename: never a half-unpacked folder."""
+    with archive.open("rb") as file:
+        key = hashlib.file_digest(file, "sha256").hexdigest()
+    releases = (cache_dir or default_cache()) / "releases"
+    target = releases / key
+    if target.is_dir():
+        return target
+    try:
+        releases.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{key[:8]}-", dir=releases))
+    except OSError as error:
+        raise IfllmError(f"{releases}: cannot write the unpacked release ({error}). Set IFLLM_CACHE.") from error
+    try:
+        (_unzip if zipfile.is_zipfile(archive) else _untar)(archive, partial, advance or (lambda share: None))
+        inventory(partial)
+        partial.rename(target)
+    except _BROKEN_ARCHIVE as error:
+        if target.is_dir():  # another process unpacked the same archive first
+            return target
+        raise IfllmError(
+            f"{archive}: cannot be unpacked ({error or type(error).__name__}): truncated, damaged, or not a "
+            ".tar.xz/.tar.gz/.tar.zst/.zip archive. Fetch it again and compare its checksum."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _wanted(name: str) -> PurePosixPath | None:
+    """The path of an archive member inside the unpacked release, or None for files that are not part of it."""
+    path = PurePosixPath(name)
+    if path.name in TABLES:
+        return PurePosixPath(path.name)
+    if path.name in _BEHAVIOUR_FILES and len(path.parts) >= 4 and path.parts[-4] == "user_behavior":
+        return PurePosixPath(*path.parts[-4:])
+    return None
+
+
+def _untar(archive: Path, target: Path, advance: Advance) -> None:
+    import pyarrow as pa
+
+    size = archive.stat().st_size
+    with archive.open("rb") as raw:
+        is_zstd = raw.read(4) == b"\x28\xb5\x2f\xfd"
+        raw.seek(0)
+        # tarfile learns zstd only in Python 3.14; Arrow ships the codec.
+        stream = pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd") if is_zstd else raw
+        with tarfile.open(fileobj=stream, mode="r|" if is_zstd else "r|*") as tar:
+            for member in tar:
+                wanted = _wanted(member.name)
+                content = tar.extractfile(member) if wanted and member.isfile() else None
+                if wanted and content:
+                    path = target / wanted
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with path.open("wb") as out:
+                        shutil.copyfileobj(content, out)
+                    advance(raw.tell() / size)
+
+
+def _unzip(archive: Path, target: Path, advance: Advance) -> None:
+    with zipfile.ZipFile(archive) as bundle:
+        members = bundle.infolist()
+        for done, member in enumerate(members, start=1):
+            wanted = _wanted(member.filename)
+            if wanted and not member.is_dir():
+                path = target / wanted
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with bundle.open(member) as content, path.open("wb") as out:
+                    shutil.copyfileobj(content, out)
+                advance(done / len(members))
