@@ -36,6 +36,20 @@ _REL_FILES = {
         ("mouse", "right"): "rel_mouse_right.csv",
     },
 }
+TICK_SCHEMA = {
+    "question_id": pl.Int64,
+    "schema_version": pl.String,
+    "t": pl.Int32,
+    "mouse_x": pl.Float32,
+    "mouse_y": pl.Float32,
+    "gaze_x": pl.Float32,
+    "gaze_y": pl.Float32,
+    "mouse_char_left": pl.Int16,
+    "mouse_char_right": pl.Int16,
+    "gaze_char_left": pl.Int16,
+    "gaze_char_right": pl.Int16,
+    "face_ok": pl.Boolean,
+}
 _NEW_YEAR_2026 = 1_767_225_600_000
 
 
@@ -79,7 +93,7 @@ def align_tasks(tasks: list[TaskFolder], questions: pl.DataFrame, accounts: Acco
         ticks = assemble_ticks(members, pairwise, columns, accounts)
         ticks = assign_questions(ticks, members, questions, accounts)
         parts.append(locate_on_text(ticks, questions, columns, accounts))
-    return pl.concat(parts)
+    return pl.concat([pl.DataFrame(schema=TICK_SCHEMA), *parts])
 
 
 def assemble_ticks(tasks: list[TaskFolder], pairwise: bool, columns: int, accounts: Accounts) -> pl.DataFrame:

@@ -136,6 +136,8 @@ def inventory(folder: Path) -> Release:
         if not (root / table).is_file():
             raise IfllmError(f"{root / table}: this table of the release is missing. Unpack the release again.")
     tasks = [_task_folder(path) for path in (root / "user_behavior").glob("*/*") if path.is_dir()]
+    if not tasks:
+        raise IfllmError(f"{root / 'user_behavior'}: no behaviour folders. Unpack the release again.")
     return Release(root, tuple(sorted(tasks, key=lambda task: (task.worker_id, task.task_id))))
 
 

@@ -1,0 +1,247 @@
+"""The loading script: a release -> a folder laid out as the Hub repo (Parquet, card, manifest)."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ifllm_hub import __version__
+from ifllm_hub.dataset.card import write_card
+from ifllm_hub.dataset.schema import SPLITS, arrow_schema
+from ifllm_hub.dataset.splits import assign_folds
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.features.extract import extract_features
+from ifllm_hub.files import replacing_folder
+from ifllm_hub.release.align import Accounts, align_tasks
+from ifllm_hub.release.questions import read_questions
+from ifllm_hub.release.source import RELEASE_DIGEST, Release
+
+# Conversations in memory at a time; results do not depend on it.
+CHUNK = 32
+_ROW_GROUP = {"trajectories": 100}
+_DEFAULT_ROW_GROUP = 1_000
+
+Advance = Callable[[float], None]
+
+
+def build_dataset(release: Release, out: Path, chunk: int = CHUNK, advance: Advance | None = None) -> dict[str, Any]:
+    """Build the configs `pairwise`, `pointwise`, `trajectories` and `features`; `preferences` come from labels.
+
+    Args:
+        out: the folder to write; replaced as a whole when it is an earlier build.
+        chunk: conversations in memory at a time.
+        advance: called with the share done (0-1).
+
+    Returns:
+        The manifest, as written to `out/manifest.json`.
+
+    Raises:
+        IfllmError: the release is damaged, the accounts do not balance, or `out` cannot be written.
+    """
+    cleaned = read_questions(release)
+    questions = assign_folds(cleaned.questions)
+    accounts = Accounts()
+    with replacing_folder(out, "manifest.json") as folder:
+        trajectories = _Writers(folder, "trajectories")
+        features = _Writers(folder, "features")
+        has = []
+        for keys, share in _chunks(release, questions, chunk):
+            rows = _trajectories(release, questions, keys, accounts)
+            extracted = extract_features(rows)
+            has.append(extracted.select("question_id", *_has_behaviour()))
+            features.write(
+                rows.select("question_id", "worker_id", "mode", "split").join(
+                    extracted, on="question_id", maintain_order="left"
+                )
+            )
+            trajectories.write(rows.filter(pl.col("t").list.len() > 0))
+            if advance:
+                advance(share)
+        questions = questions.join(pl.concat(has), on="question_id", maintain_order="left")
+        for mode in ("pairwise", "pointwise"):
+            writers = _Writers(folder, mode)
+            writers.write(_with_messages(questions.filter(pl.col("mode") == mode), mode))
+            writers.close()
+        trajectories.close()
+        features.close()
+        manifest = _manifest(release, cleaned.counts, questions, accounts)
+        (folder / "manifest.json").write_text(_compact_json(manifest), encoding="utf-8")
+        pl.concat(accounts.quarantine).sort("file", "line").write_csv(folder / "quarantine.csv")
+        write_card(folder)
+    return manifest
+
+
+def write_config(folder: Path, config: str, rows: pl.DataFrame) -> None:
+    """Write one config's Parquet files, one a split, into a dataset folder.
+
+    Args:
+        rows: the config's columns and `split`.
+    """
+    writers = _Writers(folder, config)
+    writers.write(rows)
+    writers.close()
+
+
+def _chunks(release: Release, questions: pl.DataFrame, size: int) -> Iterator[tuple[pl.DataFrame, float]]:
+    """Conversations with questions or behaviour, in (worker, task) order, and the share done after each chunk."""
+    with_behaviour = pl.DataFrame(
+        [(task.worker_id, task.task_id) for task in release.tasks],
+        schema={"worker_id": pl.String, "task_id": pl.Int64},
+        orient="row",
+    )
+    keys = pl.concat([questions.select("worker_id", "task_id"), with_behaviour]).unique().sort("worker_id", "task_id")
+    for start in range(0, keys.height, size):
+        yield keys[start : start + size], min(1.0, (start + size) / keys.height)
+
+
+def _trajectories(release: Release, questions: pl.DataFrame, keys: pl.DataFrame, accounts: Accounts) -> pl.DataFrame:
+    """Rows of the `trajectories` config for all questions of some conversations; no ticks are empty lists."""
+    wanted = set(keys.iter_rows())
+    tasks = [task for task in release.tasks if (task.worker_id, task.task_id) in wanted]
+    ours = questions.join(keys, on=["worker_id", "task_id"], how="semi", maintain_order="left")
+    ticks = align_tasks(tasks, ours, accounts)
+    lists = ticks.group_by("question_id", maintain_order=True).agg(
+        pl.col("schema_version").first(), pl.exclude("schema_version")
+    )
+    reach = [
+        pl.col(f"mouse_{axis}").list.max().max().over("conversation_id").ceil().cast(pl.Int32) + 1 for axis in "xy"
+    ]
+    empty = [name for name, type_ in lists.schema.items() if isinstance(type_, pl.List)]
+    lengths = {
+        f"length_{name}": pl.col(column).str.len_chars().cast(pl.Int32)
+        for name, column in (("left", "response_left"), ("right", "response_right"), ("query", "query"))
+    }
+    return (
+        ours.select("question_id", "worker_id", "conversation_id", "mode", "split", **lengths)
+        .join(lists, on="question_id", how="left", maintain_order="left")
+        .with_columns(viewport_width=reach[0], viewport_height=reach[1])
+        .with_columns(pl.col(empty).fill_null([]))
+    )
+
+
+def _has_behaviour() -> list[pl.Expr]:
+    return [pl.col(f"{modality}_dwell_left").is_not_null().alias(f"has_{modality}") for modality in ("mouse", "gaze")]
+
+
+def _with_messages(questions: pl.DataFrame, mode: str) -> pl.DataFrame:
+    """The chat each LLM had seen: each side has its own history."""
+    sides = ("left", "right") if mode == "pairwise" else ("left",)
+    messages: dict[str, list[list[dict[str, str]]]] = {side: [] for side in sides}
+    for _, turns in questions.group_by("conversation_id", maintain_order=True):
+        for side in sides:
+            so_far: list[dict[str, str]] = []
+            for query, response in turns.select("query", f"response_{side}").iter_rows():
+                so_far = [*so_far, {"role": "user", "content": query}]
+                messages[side].append(so_far)
+                so_far = [*so_far, {"role": "assistant", "content": response}]
+    columns = {f"messages_{side}": pl.Series(rows, dtype=_MESSAGES) for side, rows in messages.items()}
+    dated = questions.with_columns(asked_at=pl.col("asked_at").cast(pl.Datetime("ms", "UTC")), **columns)
+    if mode == "pairwise":
+        return dated
+    return dated.rename({f"{name}_left": name for name in ("messages", "response", "model", "rating")})
+
+
+_MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+
+
+class _Writers:
+    """One Parquet file a split, in row groups of a fixed size, so that chunking leaves no trace in the bytes."""
+
+    def __init__(self, folder: Path, config: str):
+        self._schema = arrow_schema(config)
+        self._rows = _ROW_GROUP.get(config, _DEFAULT_ROW_GROUP)
+        self._pending: dict[str, list[pa.Table]] = {split: [] for split in SPLITS}
+        (folder / "data" / config).mkdir(parents=True)
+        self._files = {
+            split: pq.ParquetWriter(
+                folder / "data" / config / f"{split}-00000-of-00001.parquet",
+                self._schema,
+                compression="zstd",
+                use_content_defined_chunking=True,
+                write_page_index=True,
+            )
+            for split in SPLITS
+        }
+
+    def write(self, rows: pl.DataFrame) -> None:
+        for split in SPLITS:
+            table = rows.filter(pl.col("split") == split).select(self._schema.names).to_arrow().cast(self._schema)
+            self._pending[split].append(table)
+            self._flush(split, whole=True)
+
+    def _flush(self, split: str, whole: bool) -> None:
+        table = pa.concat_tables(self._pending[split])
+        while table.num_rows >= (self._rows if whole else 1):
+            self._files[split].write_table(table.slice(0, self._rows).combine_chunks(), row_group_size=self._rows)
+            table = table.slice(self._rows)
+        self._pending[split] = [table]
+
+    def close(self) -> None:
+        for split, file in self._files.items():
+            self._flush(split, whole=False)
+            file.close()
+
+
+def _manifest(release: Release, counts: dict[str, int], questions: pl.DataFrame, accounts: Accounts) -> dict[str, Any]:
+    files = pl.concat(accounts.files).sort("file")
+    files = files.with_columns(
+        unaccounted=pl.col("lines") - pl.col("ticks") - pl.col("duplicates") - pl.col("quarantined")
+    )
+    wrong = files.filter(pl.col("unaccounted") != 0)
+    if wrong.height:
+        raise IfllmError(f"{release.root}: {wrong['file'][0]} does not balance: {wrong.row(0, named=True)}.")
+    kind = pl.col("file").str.extract(r"/(abs|rel)_[^/]*$")
+    totals = files.group_by(kind.alias("kind")).agg(pl.exclude("file").sum(), files=pl.len()).sort("kind")
+    reasons = pl.concat(accounts.quarantine).group_by("reason").len("lines").sort("reason")
+    carets = (
+        pl.concat(accounts.carets)
+        .group_by("schema_version", "modality", "side", "fate")
+        .agg(pl.col("ticks").sum())
+        .sort("schema_version", "modality", "side", "fate")
+    )
+    digest = release.digest()
+    largest = questions["worker_id"].value_counts(sort=True)["count"].head(5)
+    behaviour = questions.filter(pl.col("has_mouse") | pl.col("has_gaze"))
+    kept = behaviour.filter(~pl.col("excluded_worker"))
+    return {
+        "ifllm_hub": __version__,
+        "release_sha256": digest,
+        "is_the_released_data": digest == RELEASE_DIGEST,
+        "tables": counts,
+        "questions": {
+            "all": _count(questions),
+            "pairwise": _count(questions.filter(pl.col("mode") == "pairwise")),
+            "pointwise": _count(questions.filter(pl.col("mode") == "pointwise")),
+            "with_on_text_behaviour": _count(behaviour),
+            "with_on_text_behaviour_without_excluded_workers": _count(kept),
+            "share_of_five_largest_workers": int(largest.sum()) / questions.height,
+        },
+        "lines": {row.pop("kind"): row for row in totals.iter_rows(named=True)},
+        "quarantine_reasons": dict(reasons.iter_rows()),
+        "ticks": pl.concat(accounts.ticks).sum().row(0, named=True),
+        "carets": carets.to_dicts(),
+        "files": files.to_dicts(),
+    }
+
+
+def _count(questions: pl.DataFrame) -> dict[str, int]:
+    return {
+        "questions": questions.height,
+        "workers": questions["worker_id"].n_unique(),
+        "conversations": questions["conversation_id"].n_unique(),
+    }
+
+
+def _compact_json(manifest: dict[str, Any]) -> str:
+    """Indented, but one line for each entry of a list."""
+    head = {key: value for key, value in manifest.items() if not isinstance(value, list)}
+    text = json.dumps(head, indent=2)[:-2]
+    for key, value in manifest.items():
+        if isinstance(value, list):
+            entries = ",\n    ".join(json.dumps(entry) for entry in value)
+            text += f',\n  "{key}": [\n    {entries}\n  ]'
+    return text + "\n}\n"

@@ -1,0 +1,63 @@
+"""Trajectories (a row a question, lists of ticks) -> the ticks that lie on an answer's text, one row each."""
+
+import polars as pl
+
+# The longest pause that still counts as dwelling where the last tick was, ms: a hidden tab leaves gaps of minutes.
+# The reference caps at the same 1,000 ms (reward.md 3.3).
+MAX_STEP_MS = 1_000
+
+SIDES = ("left", "right")
+MODALITIES = ("mouse", "gaze")
+
+
+def all_ticks(trajectories: pl.DataFrame) -> pl.DataFrame:
+    """One row a tick with its duration.
+
+    Args:
+        trajectories: rows of the `trajectories` config, in any order.
+
+    Returns:
+        `question_id`, `tick` (Int64, position in the question), `t` (Int64, ms), `dt` (Int64, ms to the next tick, at
+        most `MAX_STEP_MS`, 0 for the last), `<modality>_side` ("left", "right" or null off the text) and
+        `<modality>_char` (Int64, code points).
+    """
+    carets = [f"{modality}_char_{side}" for modality in MODALITIES for side in SIDES]
+    long = (
+        trajectories.select("question_id", "t", *carets)
+        .filter(pl.col("t").list.len() > 0)
+        .explode("t", *carets, empty_as_null=False)
+        .with_columns(pl.exclude("question_id").cast(pl.Int64))
+    )
+    step = (pl.col("t").shift(-1) - pl.col("t")).over("question_id").fill_null(0).clip(0, MAX_STEP_MS)
+    located = {}
+    for modality in MODALITIES:
+        left, right = pl.col(f"{modality}_char_left"), pl.col(f"{modality}_char_right")
+        located[f"{modality}_side"] = pl.when(left >= 0).then(pl.lit("left")).when(right >= 0).then(pl.lit("right"))
+        located[f"{modality}_char"] = pl.when(left >= 0).then(left).when(right >= 0).then(right)
+    return long.select("question_id", "t", tick=pl.int_range(pl.len()).over("question_id"), dt=step, **located)
+
+
+def on_text(ticks: pl.DataFrame, lengths: pl.DataFrame, modality: str) -> pl.DataFrame:
+    """The ticks of one modality that lie on an answer's text; nothing else may reach a feature.
+
+    After rating, the cursor rests on the rating form, so positions off the text give the label away (headroom.md 2).
+
+    Args:
+        ticks: from `all_ticks`.
+        lengths: `question_id`, `length_left`, `length_right` (code points).
+
+    Returns:
+        `question_id`, `side`, `t`, `dt`, `char`, `length` (Int64, code points of that answer), `visit` (Int64, number
+        of the run of consecutive on-text ticks on one side) and `move` (Int64, code points since the previous tick of
+        the visit; null on its first).
+    """
+    side = pl.col(f"{modality}_side")
+    visit = (side.is_not_null() & (side.ne_missing(side.shift(1)))).cast(pl.Int64).cum_sum().over("question_id")
+    length = pl.when(pl.col("side") == "left").then("length_left").otherwise("length_right")
+    return (
+        ticks.with_columns(side=side, char=pl.col(f"{modality}_char"), visit=visit)
+        .filter(pl.col("side").is_not_null())
+        .join(lengths, on="question_id", how="left", maintain_order="left")
+        .with_columns(length=length.cast(pl.Int64), move=pl.col("char").diff().over("question_id", "visit"))
+        .select("question_id", "side", "t", "dt", "char", "length", "visit", "move")
+    )

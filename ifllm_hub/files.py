@@ -1,0 +1,76 @@
+"""Writing without ever leaving something half-written: beside the target first, then renamed into place."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ifllm_hub.errors import IfllmError
+
+
+@contextmanager
+def replacing_folder(target: Path, made_by_us: str) -> Iterator[Path]:
+    """A fresh folder beside `target` that takes its place when the block succeeds, and vanishes when it fails.
+
+    Args:
+        made_by_us: a file that a folder of ours contains; an existing non-empty target without it is not touched.
+
+    Raises:
+        IfllmError: the target is something else, or its parent cannot be written.
+    """
+    if target.exists() and not (target / made_by_us).exists() and (not target.is_dir() or any(target.iterdir())):
+        raise IfllmError(f"{target}: exists and was not made by this command (no {made_by_us}). Choose another folder.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise IfllmError(
+            f"{target}: cannot be written ({error.strerror}). Choose a folder you may write to."
+        ) from error
+    partial.chmod(0o755)
+    try:
+        yield partial
+        _take_place(partial, target)
+    except OSError as error:
+        raise IfllmError(f"{target}: cannot be written ({error.strerror or error}).") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _take_place(partial: Path, target: Path) -> None:
+    old = partial.with_name(f"{partial.name}.old")
+    if target.exists():
+        target.rename(old)
+    partial.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file beside its place, then rename.
+
+    Raises:
+        IfllmError: the folder cannot be written, or the disk is full.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise IfllmError(f"{path}: cannot be written ({error.strerror}).") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that one of our commands wrote.
+
+    Raises:
+        IfllmError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise IfllmError(f"{path}: missing or damaged ({error}). Run the command that writes it again.") from error

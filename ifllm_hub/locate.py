@@ -1,0 +1,11 @@
+"""Folders that live beside the package in the repository and inside it in a wheel (see `pyproject.toml`)."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+
+
+def shipped_folder(name: str) -> Path:
+    """`training` or `dataset_card`: the repository's folder, or the copy that travels with the wheel."""
+    in_repository = _PACKAGE.parent / name
+    return in_repository if in_repository.is_dir() else _PACKAGE / f"_{name}"
