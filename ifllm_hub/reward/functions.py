@@ -1,0 +1,96 @@
+"""The reward model as a TRL reward function.
+
+A fresh completion has no recorded reading, and the model compares two answers that were read. So there are three
+honest uses: (1) labels and flip probabilities for DPO (`labels.py`); (2) a reward for *logged* answers, here: a
+completion that is, word for word, one of the two answers a person read gets the probability that it was the preferred
+one, and every other completion gets None; (3) a text model distilled from the labels, for live generation.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
+from ifllm_hub.reward.persistence import load_model
+
+_ANSWERS = ("response_left", "response_right")
+
+
+class BehaviourReward:
+    """`f(prompts, completions, **columns) -> list[float | None]` for TRL's GRPO and RLOO trainers.
+
+    The dataset must carry the columns `response_left`, `response_right` and the model's features (configs `pairwise`
+    and `features` of the dataset, joined on `question_id`); TRL hands them over by name. Picklable: the model is read
+    again where it is used.
+
+    Args:
+        model: a model folder. None: `IFLLM_REWARD_MODEL` from the environment, else the model in the package.
+    """
+
+    def __init__(self, model: str | Path | None = None):
+        self.__name__ = "behaviour_reward"
+        self._folder = model
+        self._loaded: tuple[ImplicitFeedbackRewardModel, list[str]] | None = None
+
+    def __call__(
+        self,
+        prompts: list[Any],
+        completions: list[Any],
+        completion_ids: list[Any] | None = None,
+        trainer_state: Any = None,
+        **columns: Any,
+    ) -> list[float | None]:
+        """Score logged answers.
+
+        Args:
+            completions: texts, or conversations of which the last message is the answer.
+            columns: the other columns of the batch, each a list as long as `completions`.
+
+        Returns:
+            P(this answer was preferred over the other one) in [0, 1] for a logged answer, None for any other text, and
+            None for all where a column is missing.
+        """
+        model, features = self._model()
+        if any(name not in columns for name in (*_ANSWERS, *features)):
+            return [None] * len(completions)
+        left = np.array([_is(text, logged) for text, logged in zip(completions, columns[_ANSWERS[0]], strict=True)])
+        right = np.array([_is(text, logged) for text, logged in zip(completions, columns[_ANSWERS[1]], strict=True)])
+        rewards: list[float | None] = [None] * len(completions)
+        rows = np.flatnonzero(left != right)  # a text that is both answers, or neither, was not preferred to anything
+        if len(rows):
+            X = np.array([[columns[name][row] for name in features] for row in rows], dtype=np.float64)
+            probability = model.predict_proba(X)[:, 1]
+            for row, p in zip(rows, probability, strict=True):
+                rewards[row] = float(p if left[row] else 1 - p)
+        return rewards
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"__name__": self.__name__, "_folder": self._folder, "_loaded": None}
+
+    def _model(self) -> tuple[ImplicitFeedbackRewardModel, list[str]]:
+        if self._loaded is None:
+            folder = Path(self._folder or os.environ.get("IFLLM_REWARD_MODEL") or default_model())
+            if not folder.is_dir():
+                raise IfllmError(
+                    f"{folder}: no such reward model folder. Train one: ifllm reward DATASET --out FOLDER."
+                )
+            model, config = load_model(folder)
+            self._loaded = model, [feature["name"] for feature in config["features"]]
+        return self._loaded
+
+
+def default_model() -> Path:
+    """The model that ships with the package, trained on the real release."""
+    return Path(__file__).parent / "default"
+
+
+def _is(completion: Any, logged: str | None) -> bool:
+    text = completion if isinstance(completion, str) else completion[-1]["content"]
+    return logged is not None and text.strip() == logged.strip()
+
+
+# A dotted path for `trl grpo --reward_funcs ifllm_hub.reward.functions.behaviour_reward`.
+behaviour_reward = BehaviourReward()

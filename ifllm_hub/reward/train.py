@@ -1,0 +1,77 @@
+"""Train the reward model on a dataset, judge it by the protocol, save both with a card."""
+
+import json
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ifllm_hub import __version__
+from ifllm_hub.features.catalogue import CATALOGUE
+from ifllm_hub.files import read_json, replacing_folder
+from ifllm_hub.reward.card import model_card
+from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
+from ifllm_hub.reward.pairs import FEATURES, labelled, load_pairs
+from ifllm_hub.reward.persistence import CONFIG_FILE, save_model
+from ifllm_hub.reward.protocol import FOREST, leaderboard
+
+LEADERBOARD_FILE = "leaderboard.json"
+
+
+def train_reward(
+    dataset: str | Path,
+    out: Path,
+    seeds: int = 20,
+    all_workers: bool = False,
+    n_jobs: int = 1,
+    revision: str | None = None,
+    advance: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
+    """Write a model folder: the forest grown on all labelled pairs, its config, its leaderboard and its card.
+
+    Args:
+        dataset: a dataset folder or Hub repo id.
+        seeds: of the protocol; claims want at least 20.
+        all_workers: also learn from and judge on the workers on the authors' exclusion list.
+        n_jobs: processes for the protocol.
+        advance: called with the share done (0-1).
+
+    Returns:
+        The leaderboard.
+
+    Raises:
+        IfllmError: the dataset is not usable, or `out` cannot be written.
+    """
+    pairs = labelled(load_pairs(dataset, revision), all_workers)
+    with replacing_folder(out, CONFIG_FILE) as folder:
+        board = leaderboard(pairs, seeds, n_jobs, advance)
+        model = ImplicitFeedbackRewardModel().fit(pairs.X(), pairs.y, pairs.groups("worker_id"))
+        units = {feature.name: feature.unit for feature in CATALOGUE}
+        config = {
+            "features": [{"name": name, "unit": units[name]} for name in FEATURES],
+            "training": {
+                **_source(dataset, revision),
+                "pairs": board["pairs"],
+                "workers": board["workers"],
+                "excluded_workers_kept": all_workers,
+            },
+            "protocol": {
+                row["protocol"]: {key: row[key] for key in ("accuracy", "auc", "brier", "ece", "accuracy_at_50")}
+                for row in board["rows"]
+                if row["model"] == FOREST.name
+            },
+            "seeds": seeds,
+            "versions": {"ifllm_hub": __version__, **{name: version(name) for name in ("scikit-learn", "skops")}},
+        }
+        save_model(model, folder, config)
+        (folder / LEADERBOARD_FILE).write_text(json.dumps(board, indent=1) + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(model_card(config, board), encoding="utf-8")
+    return board
+
+
+def _source(dataset: str | Path, revision: str | None) -> dict[str, Any]:
+    """What names the training data: the release's digest for a folder, the repo and revision on the Hub."""
+    if Path(dataset).is_dir():
+        manifest = read_json(Path(dataset) / "manifest.json")
+        return {key: manifest[key] for key in ("release_sha256", "is_the_released_data")}
+    return {"dataset": str(dataset), "revision": revision}
