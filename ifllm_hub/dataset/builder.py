@@ -46,8 +46,8 @@ def build_dataset(release: Release, out: Path, chunk: int = CHUNK, advance: Adva
     questions = assign_folds(cleaned.questions)
     accounts = Accounts()
     with replacing_folder(out, "manifest.json") as folder:
-        trajectories = _Writers(folder, "trajectories")
-        features = _Writers(folder, "features")
+        trajectories = _Writers(folder / "data" / "trajectories", "trajectories")
+        features = _Writers(folder / "data" / "features", "features")
         has = []
         for keys, share in _chunks(release, questions, chunk):
             rows = _trajectories(release, questions, keys, accounts)
@@ -63,7 +63,7 @@ def build_dataset(release: Release, out: Path, chunk: int = CHUNK, advance: Adva
                 advance(share)
         questions = questions.join(pl.concat(has), on="question_id", maintain_order="left")
         for mode in ("pairwise", "pointwise"):
-            writers = _Writers(folder, mode)
+            writers = _Writers(folder / "data" / mode, mode)
             writers.write(_with_messages(questions.filter(pl.col("mode") == mode), mode))
             writers.close()
         trajectories.close()
@@ -75,15 +75,20 @@ def build_dataset(release: Release, out: Path, chunk: int = CHUNK, advance: Adva
     return manifest
 
 
-def write_config(folder: Path, config: str, rows: pl.DataFrame) -> None:
-    """Write one config's Parquet files, one a split, into a dataset folder.
+def replace_config(folder: Path, config: str, rows: pl.DataFrame) -> None:
+    """Write one config into a dataset folder, in place of an earlier one, and the card anew.
 
     Args:
         rows: the config's columns and `split`.
+
+    Raises:
+        IfllmError: the folder cannot be written.
     """
-    writers = _Writers(folder, config)
-    writers.write(rows)
-    writers.close()
+    with replacing_folder(folder / "data" / config, _file_name(SPLITS[0])) as partial:
+        writers = _Writers(partial, config)
+        writers.write(rows)
+        writers.close()
+    write_card(folder)
 
 
 def _chunks(release: Release, questions: pl.DataFrame, size: int) -> Iterator[tuple[pl.DataFrame, float]]:
@@ -148,6 +153,10 @@ def _with_messages(questions: pl.DataFrame, mode: str) -> pl.DataFrame:
 _MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
 
+def _file_name(split: str) -> str:
+    return f"{split}-00000-of-00001.parquet"
+
+
 class _Writers:
     """One Parquet file a split, in row groups of a fixed size, so that chunking leaves no trace in the bytes."""
 
@@ -155,10 +164,10 @@ class _Writers:
         self._schema = arrow_schema(config)
         self._rows = _ROW_GROUP.get(config, _DEFAULT_ROW_GROUP)
         self._pending: dict[str, list[pa.Table]] = {split: [] for split in SPLITS}
-        (folder / "data" / config).mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self._files = {
             split: pq.ParquetWriter(
-                folder / "data" / config / f"{split}-00000-of-00001.parquet",
+                folder / _file_name(split),
                 self._schema,
                 compression="zstd",
                 use_content_defined_chunking=True,

@@ -54,16 +54,14 @@ def _per_side(reading: pl.DataFrame, lengths: pl.DataFrame, modality: str) -> pl
     measured = reading.group_by("question_id", "side").agg(
         measure.expr.cast(pl.Float64).alias(f"{modality}_{measure.name}") for measure in MEASURES
     )
+    stems = [f"{modality}_{measure.name}" for measure in MEASURES]
     seen = measured.select("question_id").unique()
     pairwise = lengths.filter(pl.col("length_right").is_not_null()).select("question_id", pairwise=True)
     wide = seen.join(pairwise, on="question_id", how="left")
     for side in SIDES:
         one = measured.filter(pl.col("side") == side).drop("side")
-        wide = wide.join(
-            one.rename(lambda name, side=side: name if name == "question_id" else f"{name}_{side}"),
-            on="question_id",
-            how="left",
-        )
+        named = one.rename({stem: f"{stem}_{side}" for stem in stems})
+        wide = wide.join(named, on="question_id", how="left")
     unseen = [
         pl.when(pl.lit(True) if side == "left" else pl.col("pairwise"))
         .then(pl.col(f"{modality}_{measure.name}_{side}").fill_null(measure.unseen))
@@ -72,9 +70,7 @@ def _per_side(reading: pl.DataFrame, lengths: pl.DataFrame, modality: str) -> pl
         if measure.unseen is not None
         for side in SIDES
     ]
-    stems = [f"{modality}_{measure.name}" for measure in MEASURES]
-    floor = DWELL_FLOOR_MS
-    log_dwells = [(pl.col(f"{modality}_dwell_{side}") + floor).log() for side in SIDES]
+    log_dwells = [(pl.col(f"{modality}_dwell_{side}") + DWELL_FLOOR_MS).log() for side in SIDES]
     return (
         wide.with_columns(unseen)
         .with_columns(

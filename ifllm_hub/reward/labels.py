@@ -1,10 +1,13 @@
 """Preference rows for DPO: labels by the worker, and by models that never saw the worker."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 
+from ifllm_hub.dataset.builder import replace_config
 from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
-from ifllm_hub.reward.pairs import Pairs, labelled, with_behaviour
+from ifllm_hub.reward.pairs import Pairs, labelled, load_pairs, with_behaviour
 
 # The largest flip probability written: rDPO weighs a pair by 1 / (1 - 2 eps). The paper caps at the same value.
 MAX_FLIP_PROB = 0.45
@@ -84,3 +87,17 @@ def agreement(preferences: pl.DataFrame) -> dict[str, float]:
         str(split): float(np.mean(rows["explicit"] == rows["forest"]))
         for (split,), rows in joined.group_by("split", maintain_order=True)
     }
+
+
+def write_preferences(dataset: Path) -> pl.DataFrame:
+    """Add the config `preferences` to a dataset folder, or replace it, and write the card anew.
+
+    Returns:
+        The rows of both splits.
+
+    Raises:
+        IfllmError: the folder is not a dataset, has too few labelled pairs, or cannot be written.
+    """
+    rows = preference_rows(load_pairs(dataset))
+    replace_config(dataset, "preferences", rows)
+    return rows

@@ -1,0 +1,191 @@
+"""Run `training/dpo.py` under `accelerate launch` in a process of its own, and follow its steps."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ifllm_hub.align.policies import accelerator_available
+from ifllm_hub.errors import IfllmError
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+LOG = "train.log"
+PROGRESS = "progress.jsonl"
+POLL_SECONDS = 0.2
+# One torch thread a process: with more, OpenMP's busy waiting is several times slower on a shared CPU. The bars would
+# only fill the log.
+CPU_ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"}
+# The line that says why a Python process ended; the launchers' own are only about their child.
+ERROR_LINE = re.compile(r"^(\[rank\d+\]: *)?(error: |(?!.*(CalledProcess|ChildFailed)Error)[\w.]*(Error|Exception)\b)")
+
+Progress = Callable[[int, int, float | None], None]
+
+
+def training_dir() -> Path:
+    """The folder of launch scripts and recipes: inside an installed wheel, or beside the package in the repository."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "_training", package.parent / "training"):
+        if (folder / "dpo.py").is_file():
+            return folder
+    raise IfllmError(f"No launch scripts in {package / '_training'} nor in {package.parent}. Reinstall ifllm_hub.")
+
+
+def command_line(
+    recipe: str, dataset: str | Path, output_dir: str | Path, overrides: Mapping[str, Any], processes: int = 1
+) -> list[str]:
+    """The command that trains, ready to be printed or run.
+
+    Args:
+        recipe: a folder name under `training/recipes`, such as `"smollm2-135m"`, or the path of a YAML file.
+        dataset: a folder laid out as the Hub repo, or a Hub dataset id.
+        output_dir: where the checkpoint goes.
+        overrides: flags of `training/dpo.py` by name, without dashes; they win over the recipe.
+        processes: one a GPU, or on a machine without one as many CPU processes.
+
+    Raises:
+        IfllmError: there is no such recipe, or `processes` is below 1.
+    """
+    if processes < 1:
+        raise IfllmError(f"processes is {processes}; it must be at least 1.")
+    training = training_dir()
+    file = Path(recipe) if recipe.endswith((".yaml", ".yml")) else training / "recipes" / recipe / "dpo.yaml"
+    if not file.is_file():
+        known = ", ".join(sorted(path.parent.name for path in training.glob("recipes/*/dpo.yaml")))
+        raise IfllmError(f"There is no recipe {recipe!r} ({file}). Name one of {known}, or the path of a YAML file.")
+    launcher = "cpu.yaml" if processes == 1 and not accelerator_available() else "ddp.yaml"
+    flags = {"dataset": dataset, "output_dir": output_dir, "disable_tqdm": True, **overrides}
+    return [
+        *(sys.executable, "-m", "accelerate.commands.launch"),
+        *("--config_file", str(training / "accelerate" / launcher), "--num_processes", str(processes)),
+        *(str(training / "dpo.py"), "--config", str(file)),
+        *(word for name, value in flags.items() for word in (f"--{name}", *_words(value))),
+    ]
+
+
+def launch_dpo(
+    recipe: str,
+    dataset: str | Path,
+    output_dir: str | Path,
+    overrides: Mapping[str, Any],
+    processes: int = 1,
+    on_progress: Progress | None = None,
+) -> None:
+    """Run `command_line(...)` to its end; its output goes to `<output_dir>/train.log`.
+
+    Args:
+        on_progress: called with (step, number of steps, loss or None) for every step, at most 0.2 s late.
+
+    Raises:
+        IfllmError: training cannot start or ends with an error; the message has its last line and the log's path.
+    """
+    if importlib.util.find_spec("trl") is None or importlib.util.find_spec("accelerate") is None:
+        raise IfllmError("Training needs TRL and accelerate. Install them: pip install 'ifllm_hub[train]'")
+    command = command_line(recipe, dataset, output_dir, overrides, processes)
+    output_dir = Path(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    log, progress = output_dir / LOG, output_dir / PROGRESS
+    progress.unlink(missing_ok=True)
+    environment = ENVIRONMENT if accelerator_available() else ENVIRONMENT | CPU_ENVIRONMENT
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment | os.environ,
+        )
+        try:
+            offset = 0
+            while process.poll() is None:
+                time.sleep(POLL_SECONDS)
+                offset = _report(progress, offset, on_progress)
+            _report(progress, offset, on_progress)
+        finally:
+            # Ctrl-C, or an error in the caller.
+            if process.poll() is None:
+                _end(process)
+    if process.returncode != 0:
+        raise IfllmError(
+            f"Training ended with status {process.returncode}: {_reason(log)} The whole log: {log}. Correct the cause "
+            "and start again; a run with a checkpoint continues from it."
+        )
+
+
+def progress_callback(path: Path) -> "TrainerCallback":
+    """The other end of `on_progress`: in the training process, append one JSON line a step to `path`."""
+    from transformers import TrainerCallback
+
+    class ProgressCallback(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.write(state, None)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            # A step that is about to be logged is written by `on_log`, which knows its loss.
+            if not control.should_log:
+                self.write(state, None)
+
+        def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if "loss" in kwargs["logs"]:
+                self.write(state, kwargs["logs"]["loss"])
+
+        def write(self, state: Any, loss: float | None) -> None:
+            if state.is_world_process_zero:
+                entry = {"step": state.global_step, "max_steps": state.max_steps, "loss": loss}
+                with path.open("a") as file:
+                    file.write(json.dumps(entry) + "\n")
+
+    return ProgressCallback()
+
+
+def _words(value: Any) -> list[str]:
+    match value:
+        case list() | tuple():
+            return [str(item) for item in value]
+        case dict():
+            return [json.dumps(value)]
+        case _:
+            return [str(value)]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    import psutil  # type: ignore[import-untyped]
+
+    # The launcher does not pass a signal on to the processes that train.
+    launcher = psutil.Process(process.pid)
+    family = [*launcher.children(recursive=True), launcher]
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.terminate()
+    for member in psutil.wait_procs(family, timeout=10)[1]:
+        member.kill()
+    process.wait()
+
+
+def _report(progress: Path, offset: int, on_progress: Progress | None) -> int:
+    """Pass on the complete lines after `offset` (bytes); return where they end."""
+    if on_progress is None or not progress.is_file():
+        return offset
+    with progress.open("rb") as file:
+        file.seek(offset)
+        lines = file.read()
+    complete = lines[: lines.rfind(b"\n") + 1]
+    for line in complete.splitlines():
+        entry = json.loads(line)
+        on_progress(entry["step"], entry["max_steps"], entry["loss"])
+    return offset + len(complete)
+
+
+def _reason(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    reasons = [line for line in lines if ERROR_LINE.match(line)] or lines
+    return reasons[-1].strip() if reasons else "it said nothing."

@@ -1,0 +1,195 @@
+"""`ifllm`: one command a stage, and `ifllm run` for all of them."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ifllm_hub.errors import IfllmError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+app = typer.Typer(
+    name="ifllm",
+    help="How people read LLM answers, as a dataset, a reward model and preference-tuned LLMs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ReleaseArgument = Annotated[
+    str, typer.Argument(help="The release: a folder, an archive, or a URL.", show_default=False)
+]
+DatasetArgument = Annotated[str, typer.Argument(help="A dataset folder or Hub repo id.", show_default=False)]
+SeedsOption = Annotated[int, typer.Option(min=1, help="Fold and forest seeds; claims want 20.")]
+WorkersOption = Annotated[int, typer.Option(help="Simulated workers.")]
+QuestionsOption = Annotated[int, typer.Option(help="Simulated questions.")]
+
+
+def main() -> None:
+    """Entry point: a clear error is one line on stderr and exit status 2."""
+    try:
+        app()
+    except IfllmError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    workers: WorkersOption = 24,
+    questions: QuestionsOption = 300,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+) -> None:
+    """Write a simulated release: the layout and the quirks of the real one, with the truth beside it."""
+    from ifllm_hub.release.simulate import simulate_release
+
+    simulate_release(out, workers, questions, seed)
+    _say(f"simulated release: {out / 'dataset'}\nwhat is true about it: {out / 'ground_truth.parquet'}")
+
+
+@app.command()
+def build(
+    release: ReleaseArgument,
+    out: Annotated[Path, typer.Argument(help="Dataset folder to write.", show_default=False)],
+) -> None:
+    """Build the dataset folder (Parquet, card, manifest) from a release."""
+    from ifllm_hub.dataset.builder import build_dataset
+    from ifllm_hub.release.source import open_release
+
+    with _bar("build") as advance:
+        opened = open_release(release, advance=lambda share: advance(share / 3))
+        manifest = build_dataset(opened, out, advance=lambda share: advance((1 + 2 * share) / 3))
+    rel = manifest["lines"]["rel"]
+    _say(
+        f"{manifest['questions']['all']['questions']:,} questions; {rel['lines']:,} rel lines = "
+        f"{rel['ticks']:,} parsed + {rel['quarantined']:,} quarantined + {rel['unaccounted']:,} unaccounted"
+    )
+    _say(f"dataset: {out}")
+
+
+@app.command()
+def reward(
+    dataset: DatasetArgument,
+    out: Annotated[Path, typer.Option(help="Model folder to write.", show_default=False)],
+    seeds: SeedsOption = 20,
+    all_workers: Annotated[bool, typer.Option(help="Keep the workers on the authors' exclusion list.")] = False,
+) -> None:
+    """Train the reward model and judge it by the protocol; prints the leaderboard for workers never seen."""
+    from ifllm_hub.reward.train import train_reward
+
+    with _bar("reward") as advance:
+        board = train_reward(dataset, out, seeds, all_workers, n_jobs=-1, advance=advance)
+    _print_leaderboard(board)
+    _say(f"reward model: {out}")
+
+
+@app.command()
+def label(
+    dataset: Annotated[Path, typer.Argument(help="A dataset folder.", show_default=False)],
+) -> None:
+    """Write the config `preferences`: the workers' own labels, and the forest's with flip probabilities."""
+    from ifllm_hub.reward.labels import agreement, write_preferences
+
+    rows = write_preferences(dataset)
+    for (source, split), group in rows.group_by("label_source", "split", maintain_order=True):
+        flip = float(group["flip_prob"].to_numpy().mean())
+        _say(f"{source} {split}: {group.height} pairs, mean flip probability {flip:.3f}")
+    for split, share in agreement(rows).items():
+        _say(f"the forest agrees with the worker on {share:.1%} of the {split} pairs")
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
+) -> None:
+    """Write report.html of a run folder."""
+    from ifllm_hub.report.report import build_report
+
+    _say(f"report: {build_report(run)}")
+
+
+@app.command(name="run")
+def run_all(
+    out: Annotated[Path, typer.Option(help="Run folder.", show_default=False)],
+    release: Annotated[str | None, typer.Option(help="Folder, archive or URL of a release; default: simulate.")] = None,
+    workers: WorkersOption = 24,
+    questions: QuestionsOption = 300,
+    seed: Annotated[int, typer.Option(help="Of the simulation and of training.")] = 0,
+    seeds: SeedsOption = 20,
+    recipe: Annotated[str, typer.Option(help="Which policy, and how: a recipe name or YAML file.")] = "smollm2-135m",
+    label_source: Annotated[str, typer.Option(help="explicit or forest.")] = "forest",
+    steps: Annotated[int, typer.Option(min=0, help="DPO steps; 0: as the recipe says.")] = 10,
+    processes: Annotated[int, typer.Option(min=1, help="Training processes, one a GPU.")] = 1,
+) -> None:
+    """Everything from a release to a report; finished stages are skipped on a second run."""
+    from ifllm_hub.pipeline import Settings, run
+
+    settings = Settings(release, workers, questions, seed, seeds, recipe, label_source, steps, processes)
+    with _stage_bars() as on_stage:
+        places = run(settings, out, on_stage)
+    for name, path in places.items():
+        _say(f"{name + ':':14}{path}")
+
+
+def _print_leaderboard(board: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{board['pairs']} pairs, {board['workers']} workers, unseen workers, {board['seeds']} seeds"
+    table = Table("model", "accuracy", "95 % CI", "AUC", "Brier", "ECE", "gain over longer", title=title)
+    for row in board["rows"]:
+        if row["protocol"] == "worker":
+            accuracy, gain = row["accuracy"], row["gain_over_longer_answer"]
+            table.add_row(
+                row["model"],
+                f"{accuracy['mean']:.3f}",
+                f"{accuracy['low']:.3f}-{accuracy['high']:.3f}",
+                f"{row['auc']['mean']:.3f}",
+                f"{row['brier']:.4f}",
+                f"{row['ece']:.3f}",
+                f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]",
+            )
+    Console().print(table)
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[float], None]]:
+    with _progress() as progress:
+        task = progress.add_task(name, total=1.0)
+        yield lambda share: progress.update(task, completed=share)
+        progress.update(task, completed=1.0)
+
+
+@contextmanager
+def _stage_bars() -> Iterator[Callable[[str, str, float], None]]:
+    """One display for all stages: a line each, kept on screen."""
+    with _progress() as progress:
+        tasks = {}
+
+        def on_stage(stage: str, status: str, share: float) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=1.0)
+            progress.update(tasks[stage], completed=share, description=f"{stage} (kept)" if status == "kept" else stage)
+            if status != "running" and not progress.console.is_terminal:
+                progress.console.print(f"{stage}: {status}")
+
+        yield on_stage
+
+
+def _progress() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:18}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+def _say(text: str) -> None:
+    typer.echo(text)

