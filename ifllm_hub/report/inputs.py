@@ -1,0 +1,146 @@
+"""What a report is made from: a run folder, read once and checked before anything is drawn."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ifllm_hub import __version__
+from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.schema import SPLITS
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.files import read_json
+
+# What a stage writes, as a whole: with this folder gone, `ifllm run` does the stage again.
+_FOLDERS = {"build": "dataset", "reward": "reward", "label": "dataset/data/preferences", "align": "policy"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder in memory; the frames hold both splits, with a `split` column.
+
+    Attributes:
+        manifest: `dataset/manifest.json`.
+        pairwise, pointwise, features, preferences: configs of the dataset, in its units.
+        board: `reward/leaderboard.json`.
+        reward: `reward/config.json`.
+        results: `policy/results.json`.
+        log: entries of `policy/trainer_state.json`, in the order they were logged.
+        settings: what the run was started with.
+        stages: what became of each stage, in order.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    pairwise: pl.DataFrame
+    pointwise: pl.DataFrame
+    features: pl.DataFrame
+    preferences: pl.DataFrame
+    board: dict[str, Any]
+    reward: dict[str, Any]
+    results: dict[str, Any]
+    log: list[dict[str, Any]]
+    settings: dict[str, Any]
+    stages: dict[str, Any]
+
+    def trajectories(self, question_ids: list[int]) -> pl.DataFrame:
+        """Rows of the `trajectories` config for some questions, in no particular order.
+
+        Raises:
+            IfllmError: a file is missing or damaged.
+        """
+        parts = []
+        for split in SPLITS:
+            path = _parquet(self.folder, "trajectories", split)
+            _check_there(self.folder, path, "build")
+            try:
+                parts.append(pl.scan_parquet(path).filter(pl.col("question_id").is_in(question_ids)).collect())
+            except (pl.exceptions.PolarsError, OSError) as error:
+                raise _unusable(self.folder, path, "build", f"damaged ({_line(error)})") from error
+        return pl.concat(parts)
+
+
+def load_run(folder: Path) -> Run:
+    """Read and check everything a report needs, except trajectories.
+
+    Raises:
+        IfllmError: the folder is not a run, a part of it is missing or damaged, or its parts do not belong together.
+    """
+    if not folder.is_dir():
+        raise IfllmError(f"{folder}: no such run folder. Make one: ifllm run --out {folder}")
+    state = _json(folder, "stages.json", None)
+    if state.get("ifllm_hub") != __version__:
+        raise IfllmError(
+            f"{folder / 'stages.json'}: made by ifllm_hub {state.get('ifllm_hub')}, and this is {__version__}. Run the "
+            f"same `ifllm run --out {folder}` command again."
+        )
+    manifest = _json(folder, "dataset/manifest.json", "build")
+    board = _json(folder, "reward/leaderboard.json", "reward")
+    reward = _json(folder, "reward/config.json", "reward")
+    if reward["training"]["release_sha256"] != manifest["release_sha256"]:
+        path = folder / "reward/config.json"
+        raise _unusable(folder, path, "reward", "the reward model was trained on another release than dataset/ is")
+    results = _json(folder, "policy/results.json", "align")
+    trainer = _json(folder, "policy/trainer_state.json", "align")
+    return Run(
+        folder=folder,
+        manifest=manifest,
+        pairwise=_config(folder, "pairwise", "build"),
+        pointwise=_config(folder, "pointwise", "build"),
+        features=_config(folder, "features", "build"),
+        preferences=_config(folder, "preferences", "label"),
+        board=board,
+        reward=reward,
+        results=results,
+        log=trainer["log_history"],
+        settings=state["settings"],
+        stages=state["stages"],
+    )
+
+
+def _config(folder: Path, config: str, stage: str) -> pl.DataFrame:
+    for split in SPLITS:
+        _check_there(folder, _parquet(folder, config, split), stage)
+    try:
+        return load_config(folder / "dataset", config)
+    except IfllmError as error:
+        raise IfllmError(f"{error} {_remedy(folder, stage)}") from error
+
+
+def _json(folder: Path, name: str, stage: str | None) -> dict[str, Any]:
+    path = folder / name
+    _check_there(folder, path, stage)
+    try:
+        content = read_json(path)
+    except IfllmError as error:
+        raise _unusable(folder, path, stage, f"damaged ({error.__cause__})") from error
+    if not isinstance(content, dict):
+        raise _unusable(folder, path, stage, "damaged (no JSON object)")
+    return content
+
+
+def _parquet(folder: Path, config: str, split: str) -> Path:
+    return folder / "dataset" / "data" / config / f"{split}-00000-of-00001.parquet"
+
+
+def _check_there(folder: Path, path: Path, stage: str | None) -> None:
+    if not path.is_file():
+        raise _unusable(folder, path, stage, "not there")
+
+
+def _unusable(folder: Path, path: Path, stage: str | None, problem: str) -> IfllmError:
+    return IfllmError(f"{path}: {problem}. {_remedy(folder, stage)}")
+
+
+def _remedy(folder: Path, stage: str | None) -> str:
+    """How to get a stage's part again; without the list of stages (None) there is no way but a new run."""
+    if stage is None:
+        return "Every run folder has it. Name another folder, or make one: `ifllm run --out <folder>`."
+    part = folder / _FOLDERS[stage]
+    again = f"un the same `ifllm run --out {folder}` command again."
+    return f"The stage '{stage}' writes it. " + (f"Delete {part}, then r{again}" if part.exists() else f"R{again}")
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,195 @@
+"""A run folder -> report.html: one page, nothing loaded from elsewhere, no script, every number from the run."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ifllm_hub.features.measures import CELL
+from ifllm_hub.files import write_atomically
+from ifllm_hub.report import words
+from ifllm_hub.report.data_figures import (
+    caret_picture,
+    flip_picture,
+    length_contrast,
+    length_picture,
+    longer_picture,
+    rating_picture,
+)
+from ifllm_hub.report.inputs import Run, load_run
+from ifllm_hub.report.model_figures import calibration_picture, curve_pictures, leaderboard_picture
+from ifllm_hub.report.reading import LEVELS_MS, readings
+from ifllm_hub.reward.labels import agreement
+from ifllm_hub.reward.protocol import FOREST, LONGER_ANSWER
+
+REPORT_FILE = "report.html"
+_TEMPLATE = "report.html.jinja"
+_FATES = ("matched", "repaired", "ambiguous", "elsewhere")
+_SIMULATION = ("workers", "questions")
+_METRICS = {
+    "loss": "loss",
+    "rewards/margins": "reward margin, chosen minus rejected (nats)",
+    "rewards/chosen": "reward of the chosen answer (nats)",
+    "rewards/rejected": "reward of the rejected answer (nats)",
+    "rewards/accuracies": "share of pairs with a positive margin",
+}
+_TABLES = {
+    "rows": "rows in the release's question tables",
+    "unanswered_dropped": "dropped: no answer",
+    "without_consent_dropped": "dropped: no consent",
+    "identical_rows_dropped": "dropped: identical to another row",
+    "questions": "questions kept",
+    "ai_errors": "of these, an answer is an error message of the study's server",
+    "clock_4h_corrected": "of these, clock four hours late, corrected",
+    "without_date": "of these, without a date (their ticks have no question)",
+}
+
+
+def build_report(run: Path) -> Path:
+    """Write `report.html` into a run folder that `ifllm run` made.
+
+    The same run gives the same bytes. An earlier report stays as it is when anything fails.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        IfllmError: a part of the run is missing, damaged or of another version, or the report cannot be written.
+    """
+    loaded = load_run(run)
+    html = _template().render(
+        words=words,
+        cell=CELL,
+        **_summary(loaded),
+        **_dataset(loaded),
+        **_models(loaded),
+        readings=readings(loaded),
+        legend=_legend(),
+    )
+    path = run / REPORT_FILE
+    write_atomically(path, html)
+    return path
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    return {
+        "manifest": run.manifest,
+        "board": run.board,
+        "results": run.results,
+        "settings": _settings_used(run.settings),
+        "command": words.command(run.settings),
+        # This page is itself a stage: whether and when it is finished may not change it.
+        "stages": {name: stage for name, stage in run.stages.items() if name != "report"},
+        "reward": run.reward,
+    }
+
+
+def _settings_used(settings: dict[str, Any]) -> dict[str, Any]:
+    """Without those of the simulation, if there was none."""
+    return settings if settings["release"] is None else {k: v for k, v in settings.items() if k not in _SIMULATION}
+
+
+def _dataset(run: Run) -> dict[str, Any]:
+    modes = {"pairwise": run.pairwise, "pointwise": run.pointwise}
+    rated = {"pairwise": "preference", "pointwise": "rating"}
+    ratios, longer = length_contrast(run.pairwise)
+    sides = run.pairwise["preference"].drop_nulls()
+    return {
+        "modes": {
+            mode: {
+                **run.manifest["questions"][mode],
+                "mouse": rows["has_mouse"].sum(),
+                "gaze": rows["has_gaze"].sum(),
+                "rated": rows[rated[mode]].count(),
+                "excluded": rows["excluded_worker"].sum(),
+            }
+            for mode, rows in modes.items()
+        },
+        "tables": [
+            (text, run.manifest["tables"][key]) for key, text in _TABLES.items() if key in run.manifest["tables"]
+        ],
+        "carets": _caret_rows(run.manifest["carets"]),
+        "fates": _FATES,
+        "caret_figure": caret_picture(run.manifest["carets"]),
+        "label_figures": [
+            rating_picture(run.pairwise, run.pointwise),
+            length_picture(run.pairwise, run.pointwise),
+            longer_picture(run.pairwise),
+        ],
+        "preferred": {side: int((sides == side).sum()) for side in ("left", "right")},
+        "unrated": run.pairwise.height - len(sides),
+        "longer": {"pairs": len(ratios), "share": float(longer.mean()) if len(longer) else float("nan")},
+        "typical_mouse": _median_on_text(run.features),
+    }
+
+
+def _models(run: Run) -> dict[str, Any]:
+    rows = words.worker_rows(run.board)
+    flips = {
+        split: float(group["flip_prob"].to_numpy().mean())
+        for (split,), group in run.preferences.filter(pl.col("label_source") == "forest").group_by("split")
+    }
+    return {
+        "rows": rows,
+        "forest": FOREST.name,
+        "longer_answer": LONGER_ANSWER.name,
+        "leaderboard_figure": leaderboard_picture(run.board),
+        "calibration_figure": calibration_picture(rows),
+        "sources": _label_sources(run.preferences),
+        "agreement": words.agreement_sentences(agreement(run.preferences), flips),
+        "flip_figure": flip_picture(run.preferences),
+        "metrics": _METRICS,
+        "curves": curve_pictures(run.log, run.results),
+    }
+
+
+def _median_on_text(features: pl.DataFrame) -> float:
+    """Median mouse dwell on both answers of a pairwise question, s; NaN without any."""
+    pairs = features.filter(pl.col("mode") == "pairwise").select(
+        pl.col("mouse_dwell_left") + pl.col("mouse_dwell_right")
+    )
+    dwell = pairs.to_series().drop_nulls().to_numpy()
+    return float(pl.Series(dwell).median()) / 1_000 if len(dwell) else float("nan")  # type: ignore[arg-type]
+
+
+def _caret_rows(carets: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row a schema version and modality: carets recorded, and of each fate."""
+    table = pl.DataFrame(carets)
+    keys = ["schema_version", "modality"]
+    counts = [pl.col("ticks").filter(pl.col("fate") == fate).sum().alias(fate) for fate in _FATES]
+    return table.group_by(keys).agg(pl.col("ticks").sum().alias("carets"), *counts).sort(keys).to_dicts()
+
+
+def _label_sources(preferences: pl.DataFrame) -> list[dict[str, Any]]:
+    """A row a label source and split."""
+    keys = ["label_source", "split"]
+    counted = preferences.group_by(keys).agg(
+        pairs=pl.len(),
+        workers=pl.col("worker_id").n_unique(),
+        mean=pl.col("flip_prob").sort().mean(),
+        median=pl.col("flip_prob").median(),
+    )
+    return counted.sort("label_source", "split", descending=[False, True]).to_dicts()
+
+
+def _legend() -> list[tuple[int, str]]:
+    """Heat level and its range of dwell, ms."""
+    bounds = [f"{low:,}–{high - 1:,}" for low, high in itertools.pairwise(LEVELS_MS)]
+    return list(enumerate(["0", *bounds, f"{LEVELS_MS[-1]:,} or more"]))
+
+
+def _template() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # The texts on the page were written by LLMs and crowd workers.
+        autoescape=True,
+    )
+    environment.filters["n"] = lambda value: f"{value:,}"
+    environment.filters["signed"] = lambda value: f"{value:.4f}".replace("-", "\u2212")
+    return environment.get_template(_TEMPLATE)

@@ -1,0 +1,106 @@
+"""One look for all figures: palette, matplotlib settings, and a figure as a self-contained, reproducible image."""
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+INK = "#1f2328"
+MUTED = "#59636e"
+RULE = "#d1d9e0"
+
+# Okabe-Ito and Tol colours that stay apart for the common colour vision deficiencies and on grey paper.
+MOUSE, GAZE = "#0072b2", "#d55e00"
+LEFT, RIGHT = "#2a9d8f", "#882255"
+TRAIN, TEST = "#332288", "#ddaa33"
+SERIES = ("#332288", "#d55e00", "#2a9d8f", "#882255", "#88ccee", "#999933")
+
+# Inches. A panel fills a phone's width at a legible size; a wide figure scrolls there in its own box.
+PANEL = (4.0, 2.9)
+WIDE = (7.4, 5.0)
+
+_SETTINGS: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.0,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    # Simplified, dots drawn as points of no length would vanish.
+    "path.simplify": False,
+    "figure.facecolor": "white",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "ifllm_hub",
+}
+
+_PATH = re.compile(r' d="[^"]*"')
+_DIGITS = re.compile(r"(\.\d\d)\d+")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure for the page.
+
+    Attributes:
+        source: data URI of an SVG.
+        alt: what it shows, for who cannot see it.
+        caption: the sentence below it.
+        wide: it needs more than a phone's width.
+    """
+
+    source: str
+    alt: str
+    caption: str
+    wide: bool
+
+
+@contextmanager
+def styled(size: tuple[float, float] = PANEL) -> Iterator[tuple[Figure, Axes]]:
+    """A figure of `size` inches with one pair of axes, in this report's style; matplotlib's own settings stay."""
+    with matplotlib.rc_context(_SETTINGS):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasSVG(figure)
+        yield figure, figure.add_subplot()
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
+    """A legend under the axes, where no data can be behind it."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=1.6, columnspacing=1.4)
+
+
+def picture(figure: Figure, alt: str, caption: str = "") -> Picture:
+    """Render inside `styled`: the same figure gives the same bytes, with no date in it."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    # Hundredths of a point are more than a screen shows, and a third of the bytes.
+    svg = _PATH.sub(lambda path: _DIGITS.sub(r"\1", path.group()), buffer.getvalue())
+    source = "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+    return Picture(source, alt, caption, wide=figure.get_figwidth() > PANEL[0])

@@ -1,0 +1,175 @@
+"""Sentences that say what the numbers say, no more: every claim is made here, from the numbers of one run."""
+
+import math
+import shlex
+from typing import Any
+
+from ifllm_hub.reward.protocol import FOREST, LONGER_ANSWER
+
+CLAIM_SEEDS = 20
+# Standard errors that a permuted-label accuracy may lie outside of what a rule without information reaches.
+_TOLERANCE = 2.0
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share as "62.3 %", or "not defined"."""
+    return f"{100 * value:.{digits}f}\u00a0%" if math.isfinite(value) else "not defined"
+
+
+def points(value: float) -> str:
+    """A difference of shares as "+1.4", in percentage points, with a true minus sign."""
+    return f"{100 * value:+.1f}".replace("-", "\u2212") if math.isfinite(value) else "not defined"
+
+
+def interval(value: dict[str, float]) -> str:
+    """An accuracy as "62.3 % [58.0, 66.1]"."""
+    return f"{percent(value['mean'])} [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"
+
+
+def gain_interval(value: dict[str, float]) -> str:
+    """A gain as "+2.9 [−0.5, +6.0]", in percentage points."""
+    return f"{points(value['mean'])} [{points(value['low'])}, {points(value['high'])}]"
+
+
+def worker_rows(board: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Leaderboard rows for workers never seen, by model."""
+    return {row["model"]: row for row in board["rows"] if row["protocol"] == "worker"}
+
+
+def accuracy_sentence(board: dict[str, Any]) -> str:
+    """What the forest and the longer answer reach on workers never seen."""
+    rows = worker_rows(board)
+    return (
+        f"On workers it never saw, the forest names the preferred answer of {percent(_mean(rows[FOREST.name]))} of the "
+        f"{board['pairs']:,} pairs (95\u00a0% interval {_bounds(rows[FOREST.name]['accuracy'])}); the longer answer "
+        f"alone, a rule without behaviour, of {percent(_mean(rows[LONGER_ANSWER.name]))} "
+        f"({_bounds(rows[LONGER_ANSWER.name]['accuracy'])})."
+    )
+
+
+def gain_sentence(board: dict[str, Any]) -> str:
+    """Whether the forest beats the longer answer on workers never seen."""
+    gain = worker_rows(board)[FOREST.name]["gain_over_longer_answer"]
+    head = (
+        f"The difference is {points(gain['mean'])} points, with a 95\u00a0% interval of {points(gain['low'])} to "
+        f"{points(gain['high'])}"
+    )
+    if gain["low"] > 0:
+        return f"{head}, which does not include 0: on this data, behaviour adds to length."
+    if gain["high"] < 0:
+        return f"{head}, which lies below 0: on this data, the forest is worse than the length rule."
+    return f"{head}, which includes 0: this run does not show that behaviour adds to length."
+
+
+def simpler_sentence(board: dict[str, Any]) -> str:
+    """Whether another model is at least as accurate as the forest on workers never seen."""
+    rows = worker_rows(board)
+    others = [row for name, row in rows.items() if name != FOREST.name]
+    best = max(others, key=lambda row: float(row["accuracy"]["mean"]))
+    if _mean(best) >= _mean(rows[FOREST.name]):
+        return f"“{best['model']}” is at least as accurate: {interval(best['accuracy'])}."
+    return (
+        f"The next most accurate model is “{best['model']}”, {interval(best['accuracy'])}; this page does not test the "
+        "difference between the two."
+    )
+
+
+def null_sentence(board: dict[str, Any]) -> str:
+    """Whether the forest falls to chance on permuted labels, under each protocol.
+
+    A permutation keeps the share of left, so a rule that knows nothing else may reach the share of the commoner side; a
+    mean counts as chance when it is at most two standard errors above that. Below it is no leak: out of fold, what the
+    training labels have too much of, the test labels lack.
+    """
+    majority = max(board["left_preferred"], 1 - board["left_preferred"])
+    margin = _TOLERANCE * 0.5 / math.sqrt(max(board["pairs"] * board["seeds"], 1))
+    means = {protocol: null["mean"] for protocol, null in board["permuted_labels"].items()}
+    off = [protocol for protocol, mean in means.items() if not mean <= majority + margin]
+    listed = ", ".join(f"{percent(mean)} with {protocol} folds" for protocol, mean in means.items())
+    bar = (
+        f"a rule that knows only which side is commoner reaches {percent(majority)}, give or take "
+        f"{points(margin)[1:]} points (two standard errors)"
+    )
+    if not off:
+        return f"With permuted labels the forest falls to chance: {listed}; {bar}."
+    return (
+        f"With permuted labels the forest does NOT fall to chance with {', '.join(off)} folds: {listed}; {bar}. "
+        "Something other than the labels reaches the test folds; take no accuracy on this page at face value."
+    )
+
+
+def seeds_sentence(board: dict[str, Any]) -> str:
+    """How many seeds, and whether they are enough for a claim."""
+    seeds = board["seeds"]
+    plural = "seed" if seeds == 1 else "seeds"
+    if seeds < CLAIM_SEEDS:
+        return f"These are means over {seeds} {plural}; a claim wants at least {CLAIM_SEEDS}. Read them as a rehearsal."
+    return f"These are means over {seeds} {plural}; each draws new folds and a new forest."
+
+
+def agreement_sentences(shares: dict[str, float], flips: dict[str, float]) -> list[str]:
+    """How often the forest's label is the worker's, and how often its flip probabilities expect it, per split.
+
+    Args:
+        shares: measured agreement on rated pairs.
+        flips: mean flip probability of the forest's pairs.
+    """
+    return [
+        f"On the {split} split the forest's label is the worker's own on {percent(share)} of the rated pairs; its mean "
+        f"flip probability of {flips[split]:.3f} leads one to expect {percent(1 - flips[split])}."
+        for split, share in shares.items()
+    ]
+
+
+def extent_sentence(results: dict[str, Any]) -> str:
+    """How far preference optimisation went."""
+    steps, epoch = results["steps"], results["steps_in_one_epoch"]
+    if steps < epoch:
+        return (
+            f"The policy was trained for {steps:,} of the {epoch:,} steps of one epoch "
+            f"({percent(steps / epoch)}). That shows that training runs; it says nothing about whether the policy "
+            "got better."
+        )
+    return f"The policy was trained for {steps:,} {'step' if steps == 1 else 'steps'}; one epoch is {epoch:,}."
+
+
+def limit_sentence(results: dict[str, Any]) -> str:
+    """What preference optimisation does not show."""
+    whose = "the workers" if results["label_source"] == "explicit" else f"the labels of “{results['label_source']}”"
+    return (
+        f"The evaluation measures agreement with {whose} on pairs that were written before; no text was generated and "
+        "nobody judged an answer, so no improvement of the answers is claimed."
+    )
+
+
+def margin_sentence(results: dict[str, Any]) -> str:
+    """What changed on the test pairs."""
+    before, after = results["eval_before"], results["eval_after"]
+    margin = f"{after['rewards/margins']:+.3f}".replace("-", "\u2212")
+    return (
+        f"On {results['test_pairs']:,} test pairs the mean reward margin went from {before['rewards/margins']:.3f} to "
+        f"{margin} nats; afterwards {percent(after['rewards/accuracies'], 0)} of the pairs have a positive margin "
+        "(means over batches). Before the first step the policy is its own reference: every margin is 0 and no pair "
+        "counts as right, so a rise from 0 is no gain by itself."
+    )
+
+
+def command(settings: dict[str, Any]) -> str:
+    """The command line that makes this run again."""
+    words = ["ifllm", "run", "--out", "runs/again"]
+    if settings["release"] is None:
+        words += ["--workers", str(settings["workers"]), "--questions", str(settings["questions"])]
+    else:
+        words += ["--release", settings["release"]]
+    for name in ("seed", "seeds", "recipe", "label_source", "steps", "processes"):
+        if settings[name] is not None:
+            words += [f"--{name.replace('_', '-')}", str(settings[name])]
+    return shlex.join(words)
+
+
+def _mean(row: dict[str, Any]) -> float:
+    return float(row["accuracy"]["mean"])
+
+
+def _bounds(value: dict[str, float]) -> str:
+    return f"{100 * value['low']:.1f} to {percent(value['high'])}"

@@ -1,0 +1,481 @@
+"""The report: complete, self-contained, safe with hostile text, honest about the numbers, the same bytes every time."""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ifllm_hub import __version__
+from ifllm_hub.align.dpo import METRICS
+from ifllm_hub.dataset.builder import build_dataset
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.pipeline import Settings
+from ifllm_hub.release.simulate import simulate_release
+from ifllm_hub.release.source import open_release
+from ifllm_hub.report import words
+from ifllm_hub.report.inputs import load_run
+from ifllm_hub.report.reading import LEVELS_MS, choose, heat_level
+from ifllm_hub.report.report import build_report
+from ifllm_hub.reward.labels import write_preferences
+from ifllm_hub.reward.pairs import FEATURES, Pairs, labelled, load_pairs
+from ifllm_hub.reward.protocol import FOREST, LONGER_ANSWER, PROTOCOLS, score
+
+SPLITS = ("train", "test")
+HOSTILE = (
+    "<script>alert(1)</script><img src=http://evil.example/x onerror=alert(2)> {{7*7}} {% raw %} </span></div></style>"
+    " \"quoted\" 'single' & &amp; \U0001f468\u200d\U0001f469\u200d\U0001f467 \u0645\u0631\u062d\u0628\u0627"
+    " \u05e9\u05dc\u05d5\u05dd \u202eorder\u202c e\u0301\n\t\x0b "
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small simulated run with its report; the dataset is built, what the other stages write is made up."""
+    folder = tmp_path_factory.mktemp("report") / "run"
+    folder.mkdir()
+    simulate_release(folder / "simulated", 14, 90, 0)
+    build_dataset(open_release(folder / "simulated"), folder / "dataset")
+    write_preferences(folder / "dataset")
+    write(folder / "reward/leaderboard.json", board(labelled(load_pairs(folder / "dataset"))))
+    digest = json.loads((folder / "dataset/manifest.json").read_text())["release_sha256"]
+    write(folder / "reward/config.json", reward_config(digest))
+    write(folder / "policy/results.json", results())
+    write(folder / "policy/trainer_state.json", {"log_history": log()})
+    stages = {name: {"key": "0", "finished": True, "seconds": 1.5} for name in ("simulate", "build", "reward")}
+    write(folder / "stages.json", {"ifllm_hub": __version__, "settings": asdict(Settings(seeds=2)), "stages": stages})
+    assert build_report(folder) == folder / "report.html"
+    return folder
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    """The same run, to be changed."""
+    return Path(shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("simulated")))
+
+
+def write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def board(pairs: Pairs) -> dict[str, Any]:
+    """A leaderboard of two models, scored by the protocol itself on made-up probabilities."""
+    contrast = np.nan_to_num(pairs.X(("length_log_ratio", "mouse_dwell_log_ratio")))
+    length = 1 / (1 + np.exp(-contrast[:, :1].T))
+    both = 1 / (1 + np.exp(-contrast.sum(axis=1)[None]))
+    scored = {FOREST.name: score(both, length, pairs), LONGER_ANSWER.name: score(length, length, pairs)}
+    return {
+        "pairs": len(pairs),
+        "workers": pairs.rows["worker_id"].n_unique(),
+        "conversations": pairs.rows["conversation_id"].n_unique(),
+        "left_preferred": float(pairs.y.mean()),
+        "seeds": 2,
+        "rows": [{"model": name, "protocol": p, **row} for p in PROTOCOLS for name, row in scored.items()],
+        "permuted_labels": {protocol: {"mean": 0.5, "sd": 0.01} for protocol in PROTOCOLS},
+    }
+
+
+def reward_config(digest: str) -> dict[str, Any]:
+    return {
+        "features": [{"name": name, "unit": "log"} for name in FEATURES],
+        "training": {"release_sha256": digest, "pairs": 40, "workers": 8, "excluded_workers_kept": False},
+        "versions": {"ifllm_hub": "0.1.0", "scikit-learn": "1.9.1"},
+    }
+
+
+def results(**changes: Any) -> dict[str, Any]:
+    return {
+        "policy": "tiny",
+        "policy_weights": "A random Qwen2.",
+        "label_source": "forest",
+        "train_pairs": 40,
+        "test_pairs": 8,
+        "label_smoothing": 0.3,
+        "label_smoothing_origin": "mean flip_prob of the training pairs",
+        "loss_type": ["robust", "sft"],
+        "loss_weights": [1.0, 1.0],
+        "beta": 0.1,
+        "learning_rate": 0.001,
+        "max_length": 512,
+        "lora": None,
+        "seed": 0,
+        "pairs_after_length_filter": 40,
+        "pairs_truncated": 3,
+        "steps": 3,
+        "steps_in_one_epoch": 20,
+        "eval_before": dict.fromkeys(METRICS, 0.0),
+        "eval_after": dict.fromkeys(METRICS, 0.25) | {"rewards/rejected": -0.5},
+        "processes": 1,
+        "device": "cpu",
+        "resumed_from": None,
+        "versions": {"python": "3.11.7", "trl": "1.16.0"},
+        "wall_seconds": 1.9,
+        **changes,
+    }
+
+
+def log() -> list[dict[str, Any]]:
+    return [
+        {"step": 0, "eval_loss": 7.0},
+        *({"step": step, **dict.fromkeys(METRICS, step / 10)} for step in (1, 2, 3)),
+        {"step": 3, "eval_loss": 6.0},
+    ]
+
+
+class Page(HTMLParser):
+    """What a browser would find: elements with their attributes, and the cells of the heat strips."""
+
+    def __init__(self, html: str):
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.strips: list[dict[str, Any]] = []
+        self.texts: list[str] = []
+        self._in_cell = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        self.elements.append((tag, attributes))
+        if str(attributes.get("class", "")).startswith("strip "):
+            self.strips.append({"label": attributes["aria-label"], "cells": [], "ms": [], "levels": []})
+        if "data-ms" in attributes:
+            strip = self.strips[-1]
+            strip["cells"].append("")
+            strip["ms"].append(int(str(attributes["data-ms"])))
+            strip["levels"].append(int(str(attributes["class"])[1:]))
+            self._in_cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_cell = self._in_cell and tag != "span"
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+        if self._in_cell:
+            self.strips[-1]["cells"][-1] += data
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+def page(folder: Path) -> Page:
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def chosen_questions(folder: Path) -> pl.DataFrame:
+    loaded = load_run(folder)
+    return choose(loaded.pairwise, loaded.features)
+
+
+def expected_dwell(folder: Path, question_id: int, modality: str, side: str, length: int) -> list[int]:
+    """Dwell by cell of 20 code points, ms, in plain Python from the trajectory's lists."""
+    rows = [
+        row
+        for split in SPLITS
+        for row in pl.read_parquet(folder / f"dataset/data/trajectories/{split}-00000-of-00001.parquet").to_dicts()
+        if row["question_id"] == question_id
+    ]
+    (row,) = rows
+    cells = [0] * ((length + 19) // 20)
+    for i, t in enumerate(row["t"]):
+        left, right = row[f"{modality}_char_left"][i], row[f"{modality}_char_right"][i]
+        here = "left" if left >= 0 else "right" if right >= 0 else None
+        duration = min(max(row["t"][i + 1] - t, 0), 1_000) if i + 1 < len(row["t"]) else 0
+        if here == side:
+            cells[min((left if side == "left" else right) // 20, len(cells) - 1)] += duration
+    return cells
+
+
+def test_page_loads_nothing_and_runs_nothing(run: Path) -> None:
+    html = (run / "report.html").read_text(encoding="utf-8")
+    elements = page(run).elements
+    assert not [tag for tag, _ in elements if tag in {"script", "link", "iframe", "object", "embed", "base", "form"}]
+    assert not [name for _, attributes in elements for name in attributes if name.startswith("on")]
+    for tag, attributes in elements:
+        for name in ("src", "href", "srcset", "data", "action"):
+            if name in attributes:
+                assert str(attributes[name]).startswith("data:image/" if tag == "img" else "#"), attributes
+    style = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
+    assert len(style) == 1
+    assert "url(" not in style[0]
+    assert "@import" not in style[0]
+    assert "{{" not in html
+    assert "{%" not in html
+
+
+def test_every_figure_has_alt_text_and_is_a_self_contained_dateless_svg(run: Path) -> None:
+    images = [attributes for tag, attributes in page(run).elements if tag == "img"]
+    # 1 caret, 3 label, 6 trajectory, leaderboard, calibration, flip, 3 training figures.
+    assert len(images) == 16
+    for attributes in images:
+        assert len(str(attributes["alt"])) > 20
+        svg = base64.b64decode(str(attributes["src"]).partition("base64,")[2]).decode()
+        root = ElementTree.fromstring(svg)
+        assert "date" not in svg.lower()
+        for element in root.iter():
+            assert not element.tag.endswith(("script", "image", "foreignObject"))
+            links = [value for name, value in element.attrib.items() if name.endswith("href")]
+            assert all(link.startswith("#") for link in links)
+
+
+def test_every_section_and_the_key_numbers_are_there(run: Path) -> None:
+    shown = page(run)
+    sections = [attributes["id"] for tag, attributes in shown.elements if tag == "section"]
+    assert sections == (
+        [
+            "summary",
+            "data",
+            "manifest",
+            "labels",
+            "readings",
+            "reward",
+            "calibration",
+            "preferences",
+            "dpo",
+            "provenance",
+        ]
+    )
+    links = {str(attributes["href"])[1:] for tag, attributes in shown.elements if tag == "a"}
+    assert links == set(sections)
+    manifest = json.loads((run / "dataset/manifest.json").read_text())
+    for kind in ("rel", "abs"):
+        row = manifest["lines"][kind]
+        listed = [row[key] for key in ("files", "lines", "ticks", "duplicates", "quarantined", "unaccounted")]
+        assert f"{kind} " + " ".join(f"{value:,}" for value in listed) in shown.text
+    for reason, count in manifest["quarantine_reasons"].items():
+        assert f"{reason} {count}" in shown.text
+    assert manifest["release_sha256"] in shown.text
+    assert "ifllm run --out runs/again --workers 24 --questions 300 --seed 0 --seeds 2" in shown.text
+    assert ("html", {"lang": "en"}) in shown.elements
+
+
+def test_another_process_writes_the_same_bytes(run: Path) -> None:
+    before = (run / "report.html").read_bytes()
+    environment = os.environ | {"PYTHONHASHSEED": "7", "POLARS_MAX_THREADS": "1"}
+    # The report stage has finished meanwhile; when it did is no part of the page.
+    state = json.loads((run / "stages.json").read_text())
+    state["stages"]["report"] = {"key": "1", "finished": True, "seconds": 9.9}
+    write(run / "stages.json", state)
+    code = "import sys; from ifllm_hub.cli import main; sys.argv = ['ifllm', 'report', sys.argv[1]]; main()"
+    done = subprocess.run([sys.executable, "-c", code, str(run)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (run / "report.html").read_bytes() == before
+    assert len(before) < 3_000_000
+
+
+def test_simulated_data_is_said_at_the_top(run: Path) -> None:
+    html = (run / "report.html").read_text(encoding="utf-8")
+    assert "Simulated or modified data." in page(run).text
+    assert html.index("Simulated or modified data.") < html.index("<main>")
+
+
+def test_heat_strips_hold_the_answers_and_the_dwell_of_every_cell(run: Path) -> None:
+    questions = chosen_questions(run)
+    assert questions.height == 3
+    assert questions["worker_id"].n_unique() == 3
+    strips = iter(page(run).strips)
+    seen = 0
+    for question in questions.iter_rows(named=True):
+        modalities = [m for m in ("mouse", "gaze") if question[f"has_{m}"]]
+        for side in ("left", "right"):
+            text = question[f"response_{side}"]
+            for modality in modalities:
+                strip = next(strips)
+                assert strip["label"] == f"{side.capitalize()} answer, {modality} dwell"
+                assert strip["cells"] == [text[i : i + 20] for i in range(0, len(text), 20)]
+                assert strip["ms"] == expected_dwell(run, question["question_id"], modality, side, len(text))
+                assert strip["levels"] == [sum(ms >= bound for bound in LEVELS_MS) for ms in strip["ms"]]
+                assert sum(strip["ms"]) == question[f"{modality}_dwell_{side}"]
+                seen += sum(strip["ms"])
+    assert next(strips, None) is None
+    assert seen > 0
+
+
+def test_hostile_answers_of_a_real_release_are_shown_as_text(copy: Path) -> None:
+    """Also: no banner on the released data, and the sentence of a gain that is clear of 0."""
+    questions = chosen_questions(copy)
+    texts = {}
+    for split in SPLITS:
+        path = copy / f"dataset/data/pairwise/{split}-00000-of-00001.parquet"
+        rows = pl.read_parquet(path).to_dicts()
+        for row in rows:
+            if row["question_id"] in questions["question_id"]:
+                length = len(row["response_left"])
+                texts[row["question_id"]] = row["response_left"] = (HOSTILE * (length // len(HOSTILE) + 1))[:length]
+                row["query"] = HOSTILE
+        pl.DataFrame(rows, schema=pl.read_parquet_schema(path)).write_parquet(path)
+    manifest = json.loads((copy / "dataset/manifest.json").read_text())
+    write(copy / "dataset/manifest.json", manifest | {"is_the_released_data": True})
+    leaderboard = json.loads((copy / "reward/leaderboard.json").read_text())
+    for row in leaderboard["rows"]:
+        row["gain_over_longer_answer"] = {"mean": 0.04, "low": 0.01, "high": 0.07}
+    write(copy / "reward/leaderboard.json", leaderboard)
+    benign = [tag for tag, _ in page(copy).elements]
+
+    build_report(copy)
+
+    shown = page(copy)
+    assert [tag for tag, _ in shown.elements if tag != "span"] == [
+        tag for tag in benign if tag not in {"span", "aside", "strong"}
+    ]
+    assert "alert(1)" in shown.text
+    assert "{{7*7}}" in shown.text
+    assert "<script>alert" not in (copy / "report.html").read_text(encoding="utf-8")
+    left = [strip for strip in shown.strips if strip["label"] == "Left answer, mouse dwell"]
+    for question_id, strip in zip(questions["question_id"], left, strict=True):
+        text = texts[question_id]
+        assert strip["cells"] == [text[i : i + 20] for i in range(0, len(text), 20)]
+        assert strip["ms"] == expected_dwell(copy, question_id, "mouse", "left", len(text))
+    assert "Simulated or modified" not in shown.text
+    assert "interval of +1.0 to +7.0, which does not include 0" in shown.text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says", "never"),
+    [
+        (-0.02, 0.05, "which includes 0: this run does not show that behaviour adds", "does not include"),
+        (0.0, 0.05, "which includes 0", "does not include"),
+        (0.01, 0.05, "which does not include 0: on this data, behaviour adds to length", "which includes 0"),
+        (-0.05, -0.01, "lies below 0: on this data, the forest is worse", "adds to length"),
+    ],
+)
+def test_gain_is_claimed_only_if_its_interval_is_above_zero(low: float, high: float, says: str, never: str) -> None:
+    gain = {"mean": (low + high) / 2, "low": low, "high": high}
+    made = {"rows": [{"model": FOREST.name, "protocol": "worker", "gain_over_longer_answer": gain}]}
+    sentence = words.gain_sentence(made)
+    assert says in sentence
+    assert never not in sentence
+
+
+@pytest.mark.parametrize(
+    ("means", "left", "says"),
+    [
+        ((0.50, 0.505, 0.47), 0.5, "falls to chance"),
+        ((0.50, 0.505, 0.60), 0.5, "does NOT fall to chance with worker folds"),
+        ((0.70, 0.53, 0.50), 0.5, "does NOT fall to chance with question, conversation folds"),
+        # With 60 % left (or right), 58 % needs no information; 65 % does.
+        ((0.58, 0.50, 0.50), 0.6, "falls to chance"),
+        ((0.58, 0.50, 0.50), 0.4, "falls to chance"),
+        ((0.65, 0.50, 0.50), 0.4, "does NOT fall to chance with question folds"),
+        ((float("nan"), 0.5, 0.5), 0.5, "does NOT fall to chance with question folds"),
+    ],
+)
+def test_permuted_labels_are_called_chance_only_if_they_are(means: tuple[float, ...], left: float, says: str) -> None:
+    nulls = {protocol: {"mean": mean, "sd": 0.0} for protocol, mean in zip(PROTOCOLS, means, strict=True)}
+    sentence = words.null_sentence({"pairs": 600, "seeds": 20, "left_preferred": left, "permuted_labels": nulls})
+    assert f"the forest {says}" in sentence
+
+
+def test_few_seeds_and_few_steps_are_named_as_such() -> None:
+    assert "over 1 seed; a claim wants at least 20" in words.seeds_sentence({"seeds": 1})
+    assert "claim" not in words.seeds_sentence({"seeds": 20})
+    few = words.extent_sentence(results())
+    assert "3 of the 20 steps of one epoch (15.0\u00a0%)" in few
+    assert "says nothing about whether the policy got better" in few
+    assert words.extent_sentence(results(steps=40)) == "The policy was trained for 40 steps; one epoch is 20."
+    assert "no improvement of the answers is claimed" in words.limit_sentence(results(steps=40))
+
+
+def test_a_simpler_model_that_is_as_accurate_is_named() -> None:
+    rows = [
+        {"model": name, "protocol": "worker", "accuracy": {"mean": mean, "low": 0.5, "high": 0.7}}
+        for name, mean in ((FOREST.name, 0.62), (LONGER_ANSWER.name, 0.60), ("logistic", 0.62))
+    ]
+    assert "“logistic” is at least as accurate" in words.simpler_sentence({"rows": rows})
+    assert "as accurate:" not in words.simpler_sentence({"rows": rows[:2]})
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("dataset/manifest.json", "build"),
+        ("dataset/data/pairwise/test-00000-of-00001.parquet", "build"),
+        ("dataset/data/trajectories/train-00000-of-00001.parquet", "build"),
+        ("dataset/data/preferences/train-00000-of-00001.parquet", "label"),
+        ("reward/leaderboard.json", "reward"),
+        ("reward/config.json", "reward"),
+        ("policy/results.json", "align"),
+        ("policy/trainer_state.json", "align"),
+    ],
+)
+@pytest.mark.parametrize("content", [None, b"PAR1{ half"], ids=["missing", "damaged"])
+def test_missing_or_damaged_part_is_named_with_its_remedy(
+    run: Path, name: str, stage: str, content: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, old = run / name, (run / "report.html").read_bytes()
+    kept = part.read_bytes()
+    listing = sorted(run.iterdir())
+    # What comes before the trajectories is well tested, and slow to draw.
+    for drawing in ("_dataset", "_models"):
+        monkeypatch.setattr(f"ifllm_hub.report.report.{drawing}", lambda loaded: {})
+    try:
+        part.unlink() if content is None else part.write_bytes(content)
+        with pytest.raises(IfllmError) as error:
+            build_report(run)
+    finally:
+        part.write_bytes(kept)
+    assert str(error.value).startswith(f"{part}: ")
+    assert f"The stage '{stage}' writes it." in str(error.value)
+    folder = {"build": "dataset", "label": "dataset/data/preferences", "reward": "reward", "align": "policy"}[stage]
+    assert f"Delete {run / folder}, then run the same `ifllm run --out {run}` command again." in str(error.value)
+    assert (run / "report.html").read_bytes() == old
+    assert sorted(run.iterdir()) == listing
+
+
+def test_a_reward_model_of_another_release_is_refused(copy: Path) -> None:
+    write(copy / "reward/config.json", reward_config("0"))
+    with pytest.raises(IfllmError, match=r"reward/config\.json: the reward model was trained on another release"):
+        build_report(copy)
+
+
+def test_a_run_of_another_version_is_refused(copy: Path) -> None:
+    state = json.loads((copy / "stages.json").read_text())
+    write(copy / "stages.json", state | {"ifllm_hub": "0.0.1"})
+    with pytest.raises(IfllmError, match=r"made by ifllm_hub 0\.0\.1.*Run the same"):
+        build_report(copy)
+
+
+@pytest.mark.parametrize("content", [None, "{ half", "[]"])
+def test_folder_without_usable_stages_is_no_run(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "stages.json").write_text(content)
+    with pytest.raises(IfllmError, match=r"stages\.json: .*`ifllm run --out <folder>`"):
+        build_report(tmp_path)
+
+
+def test_no_run_folder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(IfllmError, match=r"no such run folder.*ifllm run --out"):
+        build_report(tmp_path / "nowhere")
+
+
+def test_heat_levels_are_their_legend() -> None:
+    assert [heat_level(ms) for ms in (0, 1, 249, 250, 999, 1_000, 3_999, 4_000, 10**6)] == [0, 1, 1, 2, 3, 4, 5, 6, 6]
+
+
+def test_text_stays_readable_on_every_heat_colour() -> None:
+    css = (Path(words.__file__).parent / "report.css").read_text()
+    colours = re.findall(r"h\d \{ background: (#\w+); color: (#\w+); \}", css)
+    assert len(colours) == 13
+    for background, ink in colours:
+        light, dark = sorted((luminance(background), luminance(ink)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (background, ink)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of the WCAG."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    channels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
