@@ -7,5 +7,5 @@ _PACKAGE = Path(__file__).parent
 
 def shipped_folder(name: str) -> Path:
     """`training` or `dataset_card`: the repository's folder, or the copy that travels with the wheel."""
-    in_repository = _PACKAGE.parent / name
-    return in_repository if in_repository.is_dir() else _PACKAGE / f"_{name}"
+    in_wheel = _PACKAGE / f"_{name}"
+    return in_wheel if in_wheel.is_dir() else _PACKAGE.parent / name

@@ -2,17 +2,16 @@
 # requires-python = ">=3.11"
 # dependencies = ["ifllm_hub[train]"]
 # ///
-"""Align a language model with preference pairs labelled from how people read its answers.
+r"""Align a language model with preference pairs labelled from how people read its answers.
 
-On a CPU, in about a minute (SmolLM2-135M, ten steps):
+On a CPU, in about two minutes (SmolLM2-135M, eight steps):
 
-    OMP_NUM_THREADS=1 accelerate launch --config_file training/accelerate/cpu.yaml training/dpo.py \\
-        --config training/recipes/smollm2-135m/dpo.yaml --dataset runs/demo/dataset --output_dir runs/demo/policy \
-        --max_steps 10 --max_length 512 --test_size 16
+    OMP_NUM_THREADS=1 accelerate launch --config_file training/accelerate/cpu.yaml training/dpo.py \
+        --config training/recipes/smollm2-135m-cpu/dpo.yaml --dataset runs/demo/dataset --output_dir runs/demo/policy
 
 On all GPUs of a machine, one epoch, pushed to the Hub at the end:
 
-    accelerate launch --config_file training/accelerate/ddp.yaml --num_processes 8 training/dpo.py \\
+    accelerate launch --config_file training/accelerate/ddp.yaml --num_processes 8 training/dpo.py \
         --config training/recipes/smollm2-135m/dpo.yaml --dataset ORG/ifllm --output_dir smollm2-135m-ifllm \
         --push_to_hub
 """

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ifllm_hub.align.card import model_card
 from ifllm_hub.align.launch import PROGRESS, progress_callback
 from ifllm_hub.align.policies import accelerator_available, load_policy, lora_config, merge_adapter, policy_origin
 from ifllm_hub.align.preferences import fingerprint, hub_commit, limit_test, load_preferences
@@ -125,7 +126,7 @@ def run_dpo(align_args: AlignArguments, dpo_args: "DPOConfig") -> dict[str, Any]
     }
     if is_main:
         (output_dir / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
-        (output_dir / "README.md").write_text(_card(output_dir.name, results))
+        (output_dir / "README.md").write_text(model_card(output_dir.name, results))
     if repo_id is not None:
         _push(config, output_dir, repo_id)
     trainer.end()
@@ -323,80 +324,3 @@ def _push(config: "DPOConfig", output_dir: Path, repo_id: str) -> None:
         raise IfllmError(
             f"The run is complete in {output_dir}, but not pushed to {repo_id}: {error} Start it again to push it."
         ) from error
-
-
-def _card(name: str, results: dict[str, Any]) -> str:
-    """The model card: YAML for the Hub, then what was done, how far it went and how to load the result."""
-    from huggingface_hub import ModelCardData
-
-    data = ModelCardData(
-        base_model=results["base_model"],
-        datasets=[results["dataset"]] if results["dataset_on_hub"] else None,
-        library_name="transformers",
-        license=results["license"],
-        pipeline_tag="text-generation",
-        tags=["ifllm_hub", "trl", "dpo", "implicit-feedback", "arxiv:2606.20482"],
-    )
-    steps, epoch_steps, lora = results["steps"], results["steps_in_one_epoch"], results["lora"]
-    extent = f"{steps} steps; one epoch is {epoch_steps}."
-    if steps < epoch_steps:
-        extent = (
-            f"**only {steps} of the {epoch_steps} steps of one epoch ({steps / epoch_steps:.1%}). This shows that the "
-            "pipeline works; do not expect a better model than the one it started from.**"
-        )
-    weights = "all of them."
-    if lora is not None:
-        weights = (
-            f"a LoRA adapter on all linear layers (r {lora['r']}, alpha {lora['alpha']}), merged into these weights; "
-            "the folder `adapter` holds it alone, for `peft.AutoPeftModelForCausalLM`."
-        )
-    source = (
-        f"`{results['dataset']}`" if results["dataset_on_hub"] else f"a local folder, `{Path(results['dataset']).name}`"
-    )
-    revision = f" at revision `{results['dataset_revision']}`" if results["dataset_revision"] else ""
-    losses = zip(results["loss_weights"], results["loss_type"], strict=True)
-    rows = (f"| {key} | {results['eval_before'][key]:.4f} | {results['eval_after'][key]:.4f} |" for key in METRICS)
-    return f"""---
-{data.to_yaml()}
----
-
-# {name}
-
-`{results["policy"]}` after preference optimisation on labels made from how people read LLM answers
-([IFLLM](https://huggingface.co/papers/2606.20482)), with `ifllm_hub` and TRL's `DPOTrainer`.
-
-## What it was trained on
-
-- Starting point: {results["policy_weights"]}
-- Pairs: {results["pairs_after_length_filter"]} of the {results["train_pairs"]} training pairs of {source}{revision},
-  labelled by `{results["label_source"]}`. At most {results["max_length"]} tokens: a pair whose prompt fills them is
-  left out, and {results["pairs_truncated"]} are cut. SHA-256 of the rows: `{results["dataset_fingerprint"]}`.
-- Extent: {extent}
-- Loss: {" + ".join(f"{weight:g} x {kind}" for weight, kind in losses)}, beta {results["beta"]:g}, learning rate
-  {results["learning_rate"]:g}. TRL's `sft` is the mean over the tokens of a batch; the paper sums over an answer.
-- Probability that a label is wrong: {results["label_smoothing"]:.4f} for every pair
-  ({results["label_smoothing_origin"]}).
-- Trained weights: {weights}
-- Seed {results["seed"]}, {results["processes"]} process(es) on {results["device"]}, float32 weights.
-
-## Evaluation
-
-{results["test_pairs"]} test pairs of workers who are not in the training split, labelled the same way. Before the first
-step the policy is its own reference: every margin is 0, and TRL then counts no pair as right. TRL averages over
-batches, so a smaller last batch weighs as much as a full one.
-
-| metric | before | after |
-|---|---|---|
-{chr(10).join(rows)}
-
-All numbers are in `{RESULTS}`, the losses of the steps in `trainer_state.json`.
-
-## How to load it
-
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-path = "."  # this folder, or the id of its repo
-model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
-```
-{"" if results["license"] else chr(10) + "The licence is that of the model it started from." + chr(10)}"""

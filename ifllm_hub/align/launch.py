@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ifllm_hub.align.policies import accelerator_available
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.locate import shipped_folder
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -31,13 +32,18 @@ ERROR_LINE = re.compile(r"^(\[rank\d+\]: *)?(error: |(?!.*(CalledProcess|ChildFa
 Progress = Callable[[int, int, float | None], None]
 
 
-def training_dir() -> Path:
-    """The folder of launch scripts and recipes: inside an installed wheel, or beside the package in the repository."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "_training", package.parent / "training"):
-        if (folder / "dpo.py").is_file():
-            return folder
-    raise IfllmError(f"No launch scripts in {package / '_training'} nor in {package.parent}. Reinstall ifllm_hub.")
+def recipe_file(recipe: str) -> Path:
+    """The YAML file of a recipe: a folder name under `training/recipes`, or itself the path of a YAML file.
+
+    Raises:
+        IfllmError: there is no such recipe.
+    """
+    recipes = shipped_folder("training") / "recipes"
+    file = Path(recipe) if recipe.endswith((".yaml", ".yml")) else recipes / recipe / "dpo.yaml"
+    if not file.is_file():
+        known = ", ".join(sorted(path.parent.name for path in recipes.glob("*/dpo.yaml")))
+        raise IfllmError(f"There is no recipe {recipe!r} ({file}). Name one of {known}, or the path of a YAML file.")
+    return file
 
 
 def command_line(
@@ -57,11 +63,7 @@ def command_line(
     """
     if processes < 1:
         raise IfllmError(f"processes is {processes}; it must be at least 1.")
-    training = training_dir()
-    file = Path(recipe) if recipe.endswith((".yaml", ".yml")) else training / "recipes" / recipe / "dpo.yaml"
-    if not file.is_file():
-        known = ", ".join(sorted(path.parent.name for path in training.glob("recipes/*/dpo.yaml")))
-        raise IfllmError(f"There is no recipe {recipe!r} ({file}). Name one of {known}, or the path of a YAML file.")
+    training, file = shipped_folder("training"), recipe_file(recipe)
     launcher = "cpu.yaml" if processes == 1 and not accelerator_available() else "ddp.yaml"
     flags = {"dataset": dataset, "output_dir": output_dir, "disable_tqdm": True, **overrides}
     return [

@@ -88,8 +88,9 @@ def default_model() -> Path:
 
 
 def _is(completion: Any, logged: str | None) -> bool:
-    text = completion if isinstance(completion, str) else completion[-1]["content"]
-    return logged is not None and text.strip() == logged.strip()
+    text = completion if isinstance(completion, str) or not completion else completion[-1].get("content")
+    # A call of a tool has no text; a multimodal message has a list of parts.
+    return isinstance(text, str) and logged is not None and text.strip() == logged.strip()
 
 
 # A dotted path for `trl grpo --reward_funcs ifllm_hub.reward.functions.behaviour_reward`.

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from ifllm_hub.dataset.builder import replace_config
+from ifllm_hub.dataset.schema import SPLITS
+from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.pairs import Pairs, labelled, load_pairs, with_behaviour
 
@@ -22,7 +23,7 @@ def out_of_fold_probabilities(pairs: Pairs, all_workers: bool = False) -> pl.Dat
     Returns:
         `question_id`, `probability` (Float64).
     """
-    targets = with_behaviour(pairs)
+    targets = with_behaviour(pairs, all_workers)
     known = labelled(pairs, all_workers).filter(pl.col("split") == "train")
     parts = []
     for fold in sorted(targets.rows["fold_worker"].unique()):
@@ -36,20 +37,20 @@ def out_of_fold_probabilities(pairs: Pairs, all_workers: bool = False) -> pl.Dat
 def preference_rows(pairs: Pairs, all_workers: bool = False) -> pl.DataFrame:
     """Rows of the `preferences` config, with `split`.
 
-    Label sources, over the same pairs (with behaviour, answers that differ):
+    Label sources, over the same pairs (see `with_behaviour`; answers that differ):
 
     - `explicit`: the worker's own preference, flip probability 0; rated pairs only.
-    - `forest`: the likelier side by `out_of_fold_probabilities`; flip probability is that of the other side, at most
-      `MAX_FLIP_PROB`.
+    - `forest`: the likelier side by `out_of_fold_probabilities`, none where both are equally likely; flip probability
+      is that of the other side, at most `MAX_FLIP_PROB`.
     """
     probabilities = out_of_fold_probabilities(pairs, all_workers)
-    rows = with_behaviour(pairs).rows.join(probabilities, on="question_id", maintain_order="left")
+    rows = with_behaviour(pairs, all_workers).rows.join(probabilities, on="question_id", maintain_order="left")
     rows = rows.filter(pl.col("response_left") != pl.col("response_right"))
     explicit = rows.filter(pl.col("preference").is_not_null()).with_columns(
         label_source=pl.lit("explicit"), left_chosen=pl.col("preference") == "left", flip_prob=pl.lit(0.0)
     )
     p = pl.col("probability")
-    forest = rows.with_columns(
+    forest = rows.filter(p != 0.5).with_columns(
         label_source=pl.lit("forest"),
         left_chosen=p > 0.5,
         flip_prob=pl.min_horizontal(p, 1 - p, pl.lit(MAX_FLIP_PROB)),
@@ -84,12 +85,12 @@ def agreement(preferences: pl.DataFrame) -> dict[str, float]:
     forest = chosen.filter(pl.col("label_source") == "forest").select("question_id", forest="text")
     joined = explicit.join(forest, on="question_id")
     return {
-        str(split): float(np.mean(rows["explicit"] == rows["forest"]))
+        str(split): float((rows["explicit"] == rows["forest"]).to_numpy().mean())
         for (split,), rows in joined.group_by("split", maintain_order=True)
     }
 
 
-def write_preferences(dataset: Path) -> pl.DataFrame:
+def write_preferences(dataset: Path, all_workers: bool = False) -> pl.DataFrame:
     """Add the config `preferences` to a dataset folder, or replace it, and write the card anew.
 
     Returns:
@@ -98,6 +99,12 @@ def write_preferences(dataset: Path) -> pl.DataFrame:
     Raises:
         IfllmError: the folder is not a dataset, has too few labelled pairs, or cannot be written.
     """
-    rows = preference_rows(load_pairs(dataset))
+    rows = preference_rows(load_pairs(dataset), all_workers)
+    for split in SPLITS:
+        if not (rows["split"] == split).any():
+            raise IfllmError(
+                f"{dataset}: no pair with behaviour in the {split} split, which is held out by worker. Build the "
+                "dataset from more workers."
+            )
     replace_config(dataset, "preferences", rows)
     return rows

@@ -49,7 +49,7 @@ class ImplicitFeedbackRewardModel(ClassifierMixin, BaseEstimator):
         Args:
             X: (n, d) float64, left minus right, NaN where not defined.
             y: (n,), the larger of its two values where left is preferred.
-            groups: (n,) worker of each pair; calibration folds then never share a worker.
+            groups: (n,) worker of each pair; calibration folds then never share a worker, unless there is only one.
         """
         X, y = validate_data(self, X, y, ensure_all_finite="allow-nan", dtype=np.float64)
         check_classification_targets(y)
@@ -96,9 +96,11 @@ class ImplicitFeedbackRewardModel(ClassifierMixin, BaseEstimator):
         """The slope in [0, 10] that minimises the log loss of out-of-fold contrasts; 0 says they know nothing."""
         if len(left) < _CALIBRATION_FOLDS:
             return 0.0
-        grouped = groups is not None and len(np.unique(groups)) >= _CALIBRATION_FOLDS
+        workers = 0 if groups is None else len(np.unique(groups))
+        grouped = workers > 1
         folds: Any = GroupKFold if grouped else KFold
-        splitter = folds(_CALIBRATION_FOLDS, shuffle=True, random_state=self.random_state)
+        count = min(_CALIBRATION_FOLDS, workers) if grouped else _CALIBRATION_FOLDS
+        splitter = folds(count, shuffle=True, random_state=self.random_state)
         logit = np.zeros(len(left))
         for train, test in splitter.split(X, left, groups if grouped else None):
             logit[test] = _logit(_contrast(self._grow(X[train], left[train], _CALIBRATION_TREES), X[test]))

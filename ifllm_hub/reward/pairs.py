@@ -44,35 +44,37 @@ class Pairs:
 
 
 def load_pairs(dataset: str | Path, revision: str | None = None) -> Pairs:
-    """All pairwise questions of a dataset folder or Hub repo, labelled or not.
+    """All pairwise questions of a dataset folder or Hub repo, labelled or not, in the order of their ids.
 
     Raises:
         IfllmError: see `load_config`.
     """
     pairwise = load_config(dataset, "pairwise", revision)
     features = load_config(dataset, "features", revision).drop("worker_id", "mode", "split")
-    return Pairs(pairwise.join(features, on="question_id", maintain_order="left"))
+    return Pairs(pairwise.join(features, on="question_id", maintain_order="left").sort("question_id"))
 
 
-def with_behaviour(pairs: Pairs) -> Pairs:
-    """Pairs that somebody was seen reading, and whose answers are both answers."""
-    return pairs.filter((pl.col("has_mouse") | pl.col("has_gaze")) & ~pl.col("ai_error"))
-
-
-def labelled(pairs: Pairs, all_workers: bool = False) -> Pairs:
-    """Pairs to learn from and be judged on: with behaviour, rated, and not by a worker on the authors' list.
+def with_behaviour(pairs: Pairs, all_workers: bool = False) -> Pairs:
+    """Pairs that somebody was seen reading, and whose answers are both answers.
 
     Args:
         all_workers: keep the workers on the authors' exclusion list too.
+    """
+    seen = pairs.filter((pl.col("has_mouse") | pl.col("has_gaze")) & ~pl.col("ai_error"))
+    return seen if all_workers else seen.filter(~pl.col("excluded_worker"))
+
+
+def labelled(pairs: Pairs, all_workers: bool = False) -> Pairs:
+    """Of `with_behaviour`, the rated pairs: what is learned from and judged on.
 
     Raises:
-        IfllmError: fewer than 20 such pairs, or preferences on one side only.
+        IfllmError: fewer than 20 such pairs, of one worker only, or preferences on one side only.
     """
-    rated = with_behaviour(pairs).filter(pl.col("preference").is_not_null())
-    kept = rated if all_workers else rated.filter(~pl.col("excluded_worker"))
-    if len(kept) < 20 or kept.rows["preference"].n_unique() < 2:
+    rated = with_behaviour(pairs, all_workers).filter(pl.col("preference").is_not_null())
+    workers, sides = rated.rows["worker_id"].n_unique(), rated.rows["preference"].n_unique()
+    if len(rated) < 20 or workers < 2 or sides < 2:
         raise IfllmError(
-            f"the dataset has {len(kept)} rated pairs with behaviour and {kept.rows['preference'].n_unique()} kind(s) "
-            "of preference; a reward model needs at least 20 pairs and both kinds."
+            f"the dataset has {len(rated)} rated pairs with behaviour, of {workers} worker(s), with {sides} kind(s) of "
+            "preference; a reward model needs at least 20 pairs, two workers and both kinds."
         )
-    return kept
+    return rated

@@ -1,11 +1,16 @@
 """A saved model is a folder: `reward_model.skops` and `config.json`, audited before anything is constructed or run."""
 
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.tree import ExtraTreeClassifier
+from sklearn.tree._tree import Tree
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, write_atomically
@@ -13,6 +18,8 @@ from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
 
 MODEL_FILE, CONFIG_FILE = "reward_model.skops", "config.json"
 FORMAT = 1
+# A model of ours unpacks to 1 MB or so; a small file can be made that unpacks to any size.
+MAX_UNPACKED_BYTES = 100_000_000
 
 # Everything a file of ours holds beyond what skops trusts by itself. `Tree` is not trusted by default since skops 0.16
 # because its node arrays are followed without bounds checks; `check_tree` makes up for that.
@@ -24,7 +31,7 @@ def save_model(model: ImplicitFeedbackRewardModel, folder: Path, config: dict[st
 
     Args:
         config: what the model was trained on and how it did; `format`, `sha256` and `slope` are added. Must have
-            `features`, the column names in the order of X.
+            `features`, a dict with a `name` for each column of X in order.
     """
     import skops.io
 
@@ -52,39 +59,68 @@ def load_model(folder: Path) -> tuple[ImplicitFeedbackRewardModel, dict[str, Any
     import skops.io
 
     config = read_json(folder / CONFIG_FILE)
-    if not isinstance(config, dict) or config.get("format") != FORMAT or not isinstance(config.get("features"), list):
+    if not _is_ours(config):
         raise IfllmError(f"{folder / CONFIG_FILE}: not a reward model of format {FORMAT}.")
     path = folder / MODEL_FILE
     try:
         content = path.read_bytes()
     except OSError as error:
         raise IfllmError(f"{path}: cannot be read ({error.strerror}).") from error
-    if hashlib.sha256(content).hexdigest() != config.get("sha256", {}).get(MODEL_FILE):
+    if hashlib.sha256(content).hexdigest() != config["sha256"].get(MODEL_FILE):
         raise IfllmError(f"{path}: its sha256 is not the one in {CONFIG_FILE}. Download the model again.")
     try:
+        with ZipFile(io.BytesIO(content)) as members:
+            size = sum(member.file_size for member in members.infolist())
+        if size > MAX_UNPACKED_BYTES:
+            raise IfllmError(f"{path}: unpacks to {size:,} bytes, far more than any model of ours. Not loaded.")
         unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED_TYPES))
         if unknown:
             raise IfllmError(f"{path}: holds the type {unknown[0]}, which no reward model of ours does. Not loaded.")
         model = skops.io.loads(content, trusted=list(TRUSTED_TYPES))
+        problem = _check_model(model, len(config["features"]))
+        if problem:
+            raise IfllmError(f"{path}: {problem}. Not loaded.")
+        model.predict_proba(np.zeros((1, model.n_features_in_)))
     except IfllmError:
         raise
     except Exception as error:  # skops raises whatever the first broken part happens to cause
         raise IfllmError(f"{path}: damaged ({type(error).__name__}: {error}). Download the model again.") from error
-    _check_model(model, len(config["features"]), path)
     return model, config
 
 
-def _check_model(model: Any, width: int, path: Path) -> None:
-    if not isinstance(model, ImplicitFeedbackRewardModel):
-        raise IfllmError(f"{path}: holds a {type(model).__name__}, not an ImplicitFeedbackRewardModel.")
-    trees = getattr(getattr(model, "forest_", None), "estimators_", None)
-    slope = getattr(model, "slope_", None)
-    if not trees or not isinstance(slope, float) or not 0 <= slope <= 10:
-        raise IfllmError(f"{path}: the model is incomplete (no trees, or no slope in 0-10).")
-    for number, estimator in enumerate(trees):
-        problem = check_tree(estimator.tree_, width)
-        if problem:
-            raise IfllmError(f"{path}: tree {number}: {problem}. Not loaded.")
+def _is_ours(config: Any) -> bool:
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        return False
+    features, digests = config.get("features"), config.get("sha256")
+    if not isinstance(features, list) or not isinstance(digests, dict):
+        return False
+    return all(isinstance(feature, dict) and isinstance(feature.get("name"), str) for feature in features)
+
+
+def _check_model(model: Any, width: int) -> str | None:
+    """What makes a model unsafe to call or incomplete, or None.
+
+    skops trusts every estimator of scikit-learn and sets any attribute, so the types are compared exactly: another
+    ensemble could hold trees that nobody checks, and an attribute could take the place of a method.
+    """
+    if type(model) is not ImplicitFeedbackRewardModel:
+        return f"holds a {type(model).__name__}, not an ImplicitFeedbackRewardModel"
+    forest, slope = vars(model).get("forest_"), vars(model).get("slope_")
+    if type(forest) is not ExtraTreesClassifier:
+        return "the model has no forest of extra-trees"
+    trees = vars(forest).get("estimators_")
+    if type(trees) is not list or not trees or type(slope) is not float or not 0 <= slope <= 10:
+        return "the model is incomplete (no trees, or no slope in 0-10)"
+    if any(type(tree) is not ExtraTreeClassifier or type(vars(tree).get("tree_")) is not Tree for tree in trees):
+        return "the forest holds something that is no tree"
+    for part in (model, forest, *trees):
+        hidden = [name for name in vars(part) if hasattr(type(part), name)]
+        if hidden:
+            return f"an attribute takes the place of {type(part).__name__}.{hidden[0]}"
+    if model.n_features_in_ != width:
+        return f"the model expects {model.n_features_in_} features, and {CONFIG_FILE} names {width}"
+    problems = ((number, check_tree(tree.tree_, width)) for number, tree in enumerate(trees))
+    return next((f"tree {number}: {problem}" for number, problem in problems if problem), None)
 
 
 def check_tree(tree: Any, width: int) -> str | None:

@@ -4,78 +4,26 @@ import importlib.util
 import json
 import logging
 import math
-import subprocess
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 import torch
 import yaml
-from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ifllm_hub.align import launch
 from ifllm_hub.align.dpo import parse_arguments, run_dpo
-from ifllm_hub.align.launch import command_line, launch_dpo, training_dir
+from ifllm_hub.align.launch import launch_dpo
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.errors import IfllmError
-
-# transformers 5.23 warns about its own `is_gradient_checkpointing`, which TRL 1.16 still reads at every step.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+from ifllm_hub.locate import shipped_folder
 
 BETA = 0.1
-FLIPS = [0.1, 0.2, 0.3, 0.0, 0.4, 0.2]
-TINY = training_dir() / "recipes" / "tiny" / "dpo.yaml"
-ANSWERS = [
-    ("Boil the lentils with two carrots.", "Lentils."),
-    ("Because the wheel steers back under the weight.", "It does not fall over, it seems to me, but who knows."),
-    ("Take the train at nine; it is quiet then.", "There are trains."),
-    ("A lemon, some parsley and a little sugar.", "I would rather not say what I put into it."),
-    ("Write to your landlord and keep a copy.", "Please wait until Monday, then wait again."),
-    ("Three apples are enough for this cake.", "Three."),
-]
-
-
-def pairs(worker: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "question_id": number,
-            "worker_id": worker,
-            "label_source": "forest",
-            "prompt": [{"role": "user", "content": f"What should I do about number {number}?"}],
-            "chosen": [{"role": "assistant", "content": chosen}],
-            "rejected": [{"role": "assistant", "content": rejected}],
-            "flip_prob": flip,
-        }
-        for number, ((chosen, rejected), flip) in enumerate(zip(ANSWERS, FLIPS, strict=True))
-    ]
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder laid out as the Hub repo: six pairs of one worker to train on, the same six of another to test."""
-    folder = tmp_path_factory.mktemp("dataset")
-    (folder / "data" / "preferences").mkdir(parents=True)
-    for split in ("train", "test"):
-        Dataset.from_list(pairs(split)).to_parquet(folder / f"data/preferences/{split}-00000-of-00001.parquet")
-    files = [{"split": split, "path": f"data/preferences/{split}-*.parquet"} for split in ("train", "test")]
-    config = {"configs": [{"config_name": "preferences", "data_files": files}]}
-    (folder / "README.md").write_text(f"---\n{yaml.safe_dump(config)}---\n")
-    return folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        cache = tmp_path_factory.mktemp("cache")
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
-        patch.setenv("HF_DATASETS_CACHE", str(cache))
-        patch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        yield
+TRAINING = shipped_folder("training")
+TINY = TRAINING / "recipes" / "tiny" / "dpo.yaml"
 
 
 @pytest.fixture
@@ -90,7 +38,9 @@ def run(dataset: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     return run
 
 
-def by_hand(policy: Any, reference: Any, tokenizer: Any, epsilon: float) -> dict[str, float]:
+def by_hand(
+    rows: list[dict[str, Any]], policy: Any, reference: Any, tokenizer: Any, epsilon: float
+) -> dict[str, float]:
     """Robust DPO + token-mean NLL over all pairs, from the logits of two models and nothing of TRL's."""
 
     def log_probs(model: Any, row: dict[str, Any], answer: str) -> torch.Tensor:
@@ -101,7 +51,7 @@ def by_hand(policy: Any, reference: Any, tokenizer: Any, epsilon: float) -> dict
         return torch.stack([logits[at - 1, whole[at]] for at in range(len(prompt), len(whole))])
 
     margins, tokens = [], []
-    for row in pairs("test"):
+    for row in rows:
         chosen, rejected = (
             log_probs(policy, row, answer).sum() - log_probs(reference, row, answer).sum()
             for answer in ("chosen", "rejected")
@@ -164,7 +114,7 @@ def test_launched_results(launched: tuple[Path, list[Any]], dataset: Path) -> No
         "train_pairs": 6,
         "test_pairs": 6,
         "pairs_truncated": 0,
-        "label_smoothing": pytest.approx(sum(FLIPS) / 6),
+        "label_smoothing": pytest.approx(0.2),
         "loss_type": ["robust", "sft"],
         "steps": 3,
         "steps_in_one_epoch": 3,
@@ -193,21 +143,23 @@ def test_launched_card(launched: tuple[Path, list[Any]], dataset: Path) -> None:
     assert str(dataset.parent) not in card, "a path of this machine"
 
 
-def test_loss_before_and_after_equals_the_closed_form(launched: tuple[Path, list[Any]]) -> None:
+def test_loss_before_and_after_equals_the_closed_form(
+    launched: tuple[Path, list[Any]], six_pairs: list[dict[str, Any]]
+) -> None:
     folder, _ = launched
     results = json.loads((folder / "results.json").read_text())
     reference, tokenizer = load_policy("tiny")
-    before = by_hand(reference, reference, tokenizer, epsilon=0.2)
+    before = by_hand(six_pairs, reference, reference, tokenizer, epsilon=0.2)
     assert before["loss"] == pytest.approx(math.log(2) + before["nll"])
     assert results["eval_before"]["loss"] == pytest.approx(before["loss"], abs=1e-4)
     assert results["eval_before"]["rewards/margins"] == 0
 
     trained = AutoModelForCausalLM.from_pretrained(folder)
-    after = by_hand(trained, reference, AutoTokenizer.from_pretrained(folder), epsilon=0.2)
+    after = by_hand(six_pairs, trained, reference, AutoTokenizer.from_pretrained(folder), epsilon=0.2)
     assert after["rewards/margins"] != pytest.approx(0, abs=1e-3)
     for metric in ("loss", "rewards/margins", "rewards/accuracies"):
         assert results["eval_after"][metric] == pytest.approx(after[metric], abs=1e-4)
-    wrong = by_hand(trained, reference, tokenizer, epsilon=0.0)
+    wrong = by_hand(six_pairs, trained, reference, tokenizer, epsilon=0.0)
     assert results["eval_after"]["loss"] != pytest.approx(wrong["loss"], abs=1e-3), "the test cannot see epsilon"
 
 
@@ -264,13 +216,15 @@ def test_a_folder_of_another_run_is_refused(run: Callable[..., dict[str, Any]]) 
         run(max_steps=2, beta=0.2)
 
 
-def test_lora_saves_the_sum_and_the_adapter(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_lora_saves_the_sum_and_the_adapter(
+    run: Callable[..., dict[str, Any]], tmp_path: Path, six_pairs: list[dict[str, Any]]
+) -> None:
     from peft import PeftModel
 
     results = run(max_steps=3, lora=True, lora_r=4, lora_alpha=8)
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     reference, tokenizer = load_policy("tiny")
-    after = by_hand(merged, reference, tokenizer, epsilon=0.2)
+    after = by_hand(six_pairs, merged, reference, tokenizer, epsilon=0.2)
     assert results["eval_after"]["rewards/margins"] == pytest.approx(after["rewards/margins"], abs=1e-4) != 0
     adapted = PeftModel.from_pretrained(load_policy("tiny")[0], str(tmp_path / "out" / "adapter"))
     ids = torch.arange(20)[None]
@@ -362,107 +316,25 @@ def test_recipe_with_an_unknown_key(dataset: Path, tmp_path: Path) -> None:
         parse_arguments(["--config", str(tmp_path / "recipe.yaml"), "--dataset", str(dataset)])
 
 
-@pytest.mark.parametrize("recipe", sorted(training_dir().glob("recipes/*/dpo.yaml")), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("recipe", sorted(TRAINING.glob("recipes/*/dpo.yaml")), ids=lambda path: path.parent.name)
 def test_shipped_recipes_parse_and_flags_override_them(recipe: Path) -> None:
     align_args, dpo_args = parse_arguments(["--config", str(recipe), "--dataset", "ORG/ifllm", "--beta", "0.3"])
-    assert align_args.policy == recipe.parent.name
+    assert recipe.parent.name in (align_args.policy, f"{align_args.policy}-cpu")
     assert dpo_args.beta == 0.3
     assert dpo_args.loss_type == ["robust", "sft"]
     assert dpo_args.label_smoothing is None
     assert (dpo_args.use_cpu, dpo_args.bf16) == (True, False) or torch.accelerator.is_available()
 
 
-def test_script_prints_the_error_and_exits_with_2(tmp_path: Path) -> None:
-    script = training_dir() / "dpo.py"
-    done = subprocess.run(
-        [sys.executable, str(script), "--config", str(TINY), "--dataset", str(tmp_path)], capture_output=True, text=True
-    )
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith(f"error: The folder {tmp_path} cannot be read")
-    assert "Traceback" not in done.stderr
-
-
-def test_command_line(tmp_path: Path) -> None:
-    overrides = {"max_steps": 2, "loss_type": ["robust", "sft"], "lora": False, "lr_scheduler_kwargs": {"a": 1}}
-    command = command_line("tiny", "ORG/ifllm", tmp_path, overrides, processes=2)
-    assert command[:3] == [sys.executable, "-m", "accelerate.commands.launch"]
-    assert Path(command[command.index("--config_file") + 1]).name == "ddp.yaml"
-    assert command[command.index("--num_processes") + 1] == "2"
-    text = " ".join(command)
-    assert f"{training_dir() / 'dpo.py'} --config {TINY} --dataset ORG/ifllm --output_dir {tmp_path}" in text
-    assert text.endswith('--max_steps 2 --loss_type robust sft --lora False --lr_scheduler_kwargs {"a": 1}')
-    assert str(TINY) in command_line(str(TINY), "ORG/ifllm", tmp_path, {})
-
-
-def test_command_line_refuses(tmp_path: Path) -> None:
-    with pytest.raises(IfllmError, match=r"no recipe 'gpt5'.* Name one of smollm2-135m, tiny"):
-        command_line("gpt5", "ORG/ifllm", tmp_path, {})
-    with pytest.raises(IfllmError, match="processes is 0"):
-        command_line("tiny", "ORG/ifllm", tmp_path, {}, processes=0)
-
-
-LAUNCHER = "subprocess.CalledProcessError: Command '['python']' returned non-zero exit status 2."
-
-
-@pytest.mark.parametrize(
-    ("log", "reason"),
-    [
-        (f"Traceback\nerror: No such thing.\nTraceback\n{LAUNCHER}", "error: No such thing."),
-        (f"  raise x\ntorch.OutOfMemoryError: 8 GB\n{LAUNCHER}", "torch.OutOfMemoryError: 8 GB"),
-        ("[rank1]: ValueError: no\ntorch...ChildFailedError: \n====\nRoot Cause", "[rank1]: ValueError: no"),
-        ("Killed\n\n", "Killed"),
-        ("", "it said nothing."),
-    ],
-)
-def test_launch_failure_gives_the_reason_and_the_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: str, reason: str
+def test_script_prints_the_error_and_exits_with_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = f"import sys; sys.stderr.write({log!r}); sys.exit(1)"
-    monkeypatch.setattr(launch, "command_line", lambda *args: [sys.executable, "-c", code])
-    with pytest.raises(IfllmError) as caught:
-        launch_dpo("tiny", "ORG/ifllm", tmp_path, {})
-    assert str(caught.value).startswith(f"Training ended with status 1: {reason} The whole log: {tmp_path}/train.log.")
-
-
-def test_launch_ends_all_its_processes_when_the_caller_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import psutil
-
-    entry = json.dumps({"step": 0, "max_steps": 1, "loss": None})
-    sleeper = "import time; time.sleep(60)"
-    code = (
-        "import pathlib, subprocess, sys;"
-        f"child = subprocess.Popen([sys.executable, '-c', {sleeper!r}]);"
-        f"pathlib.Path({str(tmp_path / 'child')!r}).write_text(str(child.pid));"
-        f"pathlib.Path({str(tmp_path / 'progress.jsonl')!r}).write_text({entry!r} + chr(10)); child.wait()"
-    )
-    monkeypatch.setattr(launch, "command_line", lambda *args: [sys.executable, "-c", code])
-
-    def interrupt(*entry: Any) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        launch_dpo("tiny", "ORG/ifllm", tmp_path, {}, on_progress=interrupt)
-    child = int((tmp_path / "child").read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
-
-
-def test_launch_without_trl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(IfllmError, match=r"pip install 'ifllm_hub\[train\]'"):
-        launch_dpo("tiny", "ORG/ifllm", tmp_path, {})
-
-
-@pytest.mark.slow
-def test_two_processes_take_the_steps_of_one(dataset: Path, tmp_path: Path) -> None:
-    flags = {"max_steps": 2, "per_device_train_batch_size": 1}
-    launch_dpo("tiny", dataset, tmp_path / "two", flags, processes=2)
-    launch_dpo("tiny", dataset, tmp_path / "one", flags | {"gradient_accumulation_steps": 2})
-    two, one = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("two", "one"))
-    assert (two["processes"], one["processes"]) == (2, 1)
-    losses = [[entry["loss"] for entry in history(tmp_path / name) if "loss" in entry] for name in ("two", "one")]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
-    models = [AutoModelForCausalLM.from_pretrained(tmp_path / name).state_dict() for name in ("two", "one")]
-    assert all(torch.allclose(models[0][name], models[1][name], atol=1e-5) for name in models[0])
+    script = str(TRAINING / "dpo.py")
+    monkeypatch.setattr(sys, "argv", [script, "--config", str(TINY), "--dataset", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(script, run_name="__main__")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: The folder {tmp_path} cannot be read")
 
 
 @pytest.mark.slow

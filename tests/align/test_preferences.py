@@ -62,11 +62,6 @@ def write(
     return folder
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-
-
 def test_rows_of_the_label_source_and_the_columns_of_a_trainer(tmp_path: Path) -> None:
     folder = write(tmp_path)
     preferences = load_preferences(folder)

@@ -1,0 +1,59 @@
+"""Six preference pairs, and the same in a folder laid out as the Hub repo."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from datasets import Dataset
+
+FLIPS = [0.1, 0.2, 0.3, 0.0, 0.4, 0.2]
+ANSWERS = [
+    ("Boil the lentils with two carrots.", "Lentils."),
+    ("Because the wheel steers back under the weight.", "It does not fall over, it seems to me, but who knows."),
+    ("Take the train at nine; it is quiet then.", "There are trains."),
+    ("A lemon, some parsley and a little sugar.", "I would rather not say what I put into it."),
+    ("Write to your landlord and keep a copy.", "Please wait until Monday, then wait again."),
+    ("Three apples are enough for this cake.", "Three."),
+]
+
+
+def _pairs(worker: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "question_id": number,
+            "worker_id": worker,
+            "label_source": "forest",
+            "prompt": [{"role": "user", "content": f"What should I do about number {number}?"}],
+            "chosen": [{"role": "assistant", "content": chosen}],
+            "rejected": [{"role": "assistant", "content": rejected}],
+            "flip_prob": flip,
+        }
+        for number, ((chosen, rejected), flip) in enumerate(zip(ANSWERS, FLIPS, strict=True))
+    ]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """With two, OpenMP's busy waiting makes torch several times slower on a shared machine."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def six_pairs() -> list[dict[str, Any]]:
+    """Rows of the config `preferences`; their mean flip probability is 0.2."""
+    return _pairs("test")
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder laid out as the Hub repo: six pairs of one worker to train on, the same six of another to test."""
+    folder = tmp_path_factory.mktemp("dataset")
+    (folder / "data" / "preferences").mkdir(parents=True)
+    for split in ("train", "test"):
+        Dataset.from_list(_pairs(split)).to_parquet(folder / f"data/preferences/{split}-00000-of-00001.parquet")
+    files = [{"split": split, "path": f"data/preferences/{split}-*.parquet"} for split in ("train", "test")]
+    config = {"configs": [{"config_name": "preferences", "data_files": files}]}
+    (folder / "README.md").write_text(f"---\n{yaml.safe_dump(config)}---\n")
+    return folder

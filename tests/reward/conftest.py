@@ -1,0 +1,58 @@
+"""A simulated study large enough for statistics, its labelled pairs, and a saved model."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ifllm_hub.dataset.builder import build_dataset
+from ifllm_hub.release.simulate import simulate_release
+from ifllm_hub.release.source import open_release
+from ifllm_hub.reward.labels import write_preferences
+from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
+from ifllm_hub.reward.pairs import FEATURES, Pairs, labelled, load_pairs
+from ifllm_hub.reward.persistence import save_model
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset folder with some 140 rated pairs of 16 workers. Read only."""
+    folder = tmp_path_factory.mktemp("study")
+    release = simulate_release(folder / "release", workers=24, questions=300, seed=0)
+    build_dataset(open_release(release), folder / "dataset")
+    return folder / "dataset"
+
+
+@pytest.fixture(scope="session")
+def all_pairs(study: Path) -> Pairs:
+    return load_pairs(study)
+
+
+@pytest.fixture(scope="session")
+def pairs(all_pairs: Pairs) -> Pairs:
+    """The pairs a model learns from."""
+    return labelled(all_pairs)
+
+
+@pytest.fixture(scope="session")
+def labelled_dataset(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of `study` with the config `preferences`."""
+    folder = tmp_path_factory.mktemp("labelled") / "dataset"
+    shutil.copytree(study, folder)
+    write_preferences(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_model(pairs: Pairs) -> ImplicitFeedbackRewardModel:
+    """Four trees, enough to rank answers. Read only."""
+    return ImplicitFeedbackRewardModel(n_estimators=4).fit(pairs.X(), pairs.y, pairs.groups("worker_id"))
+
+
+@pytest.fixture
+def model_folder(small_model: ImplicitFeedbackRewardModel, tmp_path: Path) -> Path:
+    """`small_model`, saved."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    save_model(small_model, folder, {"features": [{"name": name, "unit": "x"} for name in FEATURES]})
+    return folder

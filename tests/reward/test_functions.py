@@ -1,0 +1,152 @@
+"""The TRL reward function: logged answers get their probability, everything else gets None."""
+
+import pickle
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.reward import functions
+from ifllm_hub.reward.functions import BehaviourReward, behaviour_reward, default_model
+from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
+from ifllm_hub.reward.pairs import FEATURES, GAZE_FEATURES, Pairs
+
+
+@pytest.fixture
+def logged(pairs: Pairs) -> Pairs:
+    """Eight pairs; the gaze of one was not recorded."""
+    third = pl.int_range(pl.len()) == 2
+    gone = {name: pl.when(third).then(None).otherwise(name) for name in GAZE_FEATURES}
+    return Pairs(pairs.rows.head(8).with_columns(**gone))
+
+
+@pytest.fixture
+def columns(logged: Pairs) -> dict[str, list[Any]]:
+    """The pairs as TRL hands them over: lists, None where a feature was not recorded."""
+    return logged.rows.select("response_left", "response_right", *FEATURES).to_dict(as_series=False)
+
+
+@pytest.fixture
+def p_left(small_model: ImplicitFeedbackRewardModel, logged: Pairs) -> np.ndarray:
+    return small_model.predict_proba(logged.X())[:, 1]
+
+
+def chat(answers: list[str]) -> list[list[dict[str, str]]]:
+    return [[{"role": "assistant", "content": answer}] for answer in answers]
+
+
+def reward(model: Any, completions: list[Any], columns: dict[str, list[Any]], **more: Any) -> list[float | None]:
+    return BehaviourReward(model)(prompts=["?"] * len(completions), completions=completions, **columns, **more)
+
+
+@pytest.mark.parametrize("form", [list, chat])
+def test_logged_answers_get_the_models_probability(
+    model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray, form: Any
+) -> None:
+    assert reward(model_folder, form(columns["response_left"]), columns) == p_left.tolist()
+    assert reward(model_folder, form(columns["response_right"]), columns) == (1 - p_left).tolist()
+
+
+def test_space_around_an_answer_does_not_matter(
+    model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray
+) -> None:
+    assert reward(model_folder, [f"\n{text} " for text in columns["response_left"]], columns) == p_left.tolist()
+
+
+def test_any_other_text_gets_none(model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray) -> None:
+    fresh = columns["response_left"].copy()
+    fresh[1] += "!"
+    fresh[3] = fresh[3][:-1]
+    fresh[4] = ""
+    fresh[5] = columns["response_left"][6]
+    expected = [None if row in (1, 3, 4, 5) else p for row, p in enumerate(p_left.tolist())]
+    assert reward(model_folder, fresh, columns) == expected
+
+
+def test_an_answer_that_was_on_both_sides_gets_none(model_folder: Path, columns: dict[str, list[Any]]) -> None:
+    columns["response_right"] = columns["response_left"]
+    assert reward(model_folder, columns["response_left"], columns) == [None] * 8
+
+
+def test_a_message_without_text_gets_none(model_folder: Path, columns: dict[str, list[Any]]) -> None:
+    messages: list[Any] = chat(columns["response_left"])
+    messages[0] = [{"role": "assistant", "tool_calls": [{"name": "search"}]}]
+    messages[1] = [{"role": "assistant", "content": None}]
+    messages[2] = [{"role": "assistant", "content": [{"type": "text", "text": columns["response_left"][2]}]}]
+    messages[3] = []
+    scores = reward(model_folder, messages, columns)
+    assert scores[:4] == [None] * 4
+    assert None not in scores[4:]
+
+
+def test_the_last_message_is_the_answer(model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray) -> None:
+    steps = [[{"role": "assistant", "content": "Let me see."}, *message] for message in chat(columns["response_left"])]
+    assert reward(model_folder, steps, columns) == p_left.tolist()
+    assert reward(model_folder, [message[::-1] for message in steps], columns) == [None] * 8
+
+
+def test_a_row_without_logged_answers_gets_none(
+    model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray
+) -> None:
+    answers = columns["response_left"].copy()
+    columns["response_left"][0] = columns["response_right"][0] = None
+    assert reward(model_folder, answers, columns) == [None, *p_left.tolist()[1:]]
+
+
+@pytest.mark.parametrize("missing", ["response_left", "response_right", FEATURES[0], FEATURES[-1]])
+def test_a_missing_column_means_none_for_all(model_folder: Path, columns: dict[str, list[Any]], missing: str) -> None:
+    answers = columns.pop(missing) if missing == "response_left" else columns["response_left"]
+    columns.pop(missing, None)
+    assert reward(model_folder, answers, columns) == [None] * 8
+
+
+def test_what_else_trl_passes_is_accepted(model_folder: Path, columns: dict[str, list[Any]]) -> None:
+    more = {"completion_ids": [[1]] * 8, "trainer_state": object(), "log_extra": print, "log_metric": print, "x": [0]}
+    assert None not in reward(model_folder, columns["response_left"], columns, **more)
+    assert reward(model_folder, [], {name: [] for name in columns}) == []
+
+
+def test_pickling_keeps_name_and_scores(model_folder: Path, columns: dict[str, list[Any]]) -> None:
+    original = BehaviourReward(model_folder)
+    scores = original(prompts=[], completions=columns["response_left"], **columns)
+    content = pickle.dumps(original)
+    assert len(content) < 1_000, "the model travels along"
+    again = pickle.loads(content)
+    assert again.__name__ == original.__name__ == "behaviour_reward"
+    assert again(prompts=[], completions=columns["response_left"], **columns) == scores
+
+
+def test_the_dotted_path_of_trl_reaches_a_usable_object(columns: dict[str, list[Any]]) -> None:
+    module, _, name = "ifllm_hub.reward.functions.behaviour_reward".rpartition(".")
+    assert getattr(import_module(module), name) is behaviour_reward
+    scores = pickle.loads(pickle.dumps(behaviour_reward))([], columns["response_left"], **columns)
+    assert all(0 < score < 1 for score in scores)
+
+
+def test_the_environment_names_the_model(
+    model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IFLLM_REWARD_MODEL", str(model_folder))
+    assert reward(None, columns["response_left"], columns) == p_left.tolist()
+    monkeypatch.setenv("IFLLM_REWARD_MODEL", "")
+    assert reward(None, columns["response_left"], columns) == reward(default_model(), columns["response_left"], columns)
+
+
+def test_a_model_is_read_once(
+    model_folder: Path, columns: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function = BehaviourReward(model_folder)
+    first = function([], columns["response_left"], **columns)
+    monkeypatch.setattr(functions, "load_model", lambda folder: pytest.fail("read again"))
+    assert function([], columns["response_left"], **columns) == first
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path, columns: dict[str, list[Any]]) -> None:
+    with pytest.raises(IfllmError, match=r"nowhere: no such reward model folder.*ifllm reward"):
+        reward(tmp_path / "nowhere", columns["response_left"], columns)
+    with pytest.raises(IfllmError, match=r"config\.json"):
+        reward(tmp_path, columns["response_left"], columns)

@@ -1,0 +1,124 @@
+"""The reward function inside TRL's own online trainers, for two real steps each on the CPU."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+
+from ifllm_hub.align.policies import load_policy
+from ifllm_hub.reward.functions import BehaviourReward
+from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
+from ifllm_hub.reward.pairs import FEATURES, Pairs
+
+ANSWERS = [("Boil the lentils.", "Lentils."), ("Take the train.", "Walk, it is near."), ("Yes.", "No, not at all.")]
+GENERATIONS = 4
+
+
+class Spy:
+    """Passes calls on to the reward function and keeps what went in and came out."""
+
+    __name__ = "spy"
+
+    def __init__(self, function: BehaviourReward):
+        self.function = function
+        self.calls: list[tuple[list[Any], dict[str, list[Any]], list[float | None]]] = []
+
+    def __call__(self, prompts: list[Any], completions: list[Any], **columns: Any) -> list[float | None]:
+        rewards = self.function(prompts, completions, **columns)
+        self.calls.append((completions, columns, rewards))
+        return rewards
+
+
+def logged_questions(pairs: Pairs, conversational: bool) -> Dataset:
+    """Three questions with behaviour, whose answers are short enough to be generated."""
+    rows = pairs.rows.head(3).select("question_id", *FEATURES).to_dicts()
+    for number, (row, (left, right)) in enumerate(zip(rows, ANSWERS, strict=True)):
+        question = f"Question {number}?"
+        row["prompt"] = [{"role": "user", "content": question}] if conversational else question
+        row |= {"response_left": left, "response_right": right}
+    return Dataset.from_list(rows)
+
+
+def answer_from_the_log(generate: Callable[..., Any], tokenizer: Any) -> Callable[..., Any]:
+    """The policy's own sampling, with the logged answers in the place of every second and third completion of four."""
+
+    def generate_some(input_ids: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        sampled = generate(input_ids=input_ids, **kwargs)
+        start, end = input_ids.shape[1], tokenizer.pad_token_id
+        prompts = tokenizer.batch_decode(input_ids, skip_special_tokens=True)
+        completions = [row[start:].tolist() for row in sampled]
+        for number, prompt in enumerate(prompts):
+            side = {1: 0, 2: 1}.get(number % GENERATIONS)
+            if side is not None:
+                question = next(index for index in range(3) if f"Question {index}?" in prompt)
+                completions[number] = [*tokenizer(ANSWERS[question][side])["input_ids"], tokenizer.eos_token_id]
+        width = max(map(len, completions))
+        padded = [ids + [end] * (width - len(ids)) for ids in completions]
+        return torch.cat([input_ids, torch.tensor(padded)], dim=1)
+
+    return generate_some
+
+
+@pytest.mark.parametrize("conversational", [True, False], ids=["chat", "text"])
+@pytest.mark.parametrize("algorithm", ["GRPO", "RLOO"])
+def test_trainer_learns_from_logged_answers_only(
+    algorithm: str,
+    conversational: bool,
+    model_folder: Path,
+    small_model: ImplicitFeedbackRewardModel,
+    pairs: Pairs,
+    tmp_path: Path,
+) -> None:
+    import trl
+
+    torch.set_num_threads(1)  # with two, OpenMP's busy waiting is several times slower on a shared machine
+    # From a folder, because RLOO loads its reference by the policy's name.
+    for part in load_policy("tiny"):
+        part.save_pretrained(tmp_path / "policy")
+    policy, tokenizer = load_policy(str(tmp_path / "policy"))
+    before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    spy = Spy(BehaviourReward(model_folder))
+    arguments = getattr(trl, f"{algorithm}Config")(
+        output_dir=str(tmp_path / "out"),
+        max_steps=2,
+        per_device_train_batch_size=GENERATIONS,
+        num_generations=GENERATIONS,
+        max_completion_length=16,
+        learning_rate=1e-2,
+        use_cpu=True,
+        bf16=False,
+        activation_checkpointing=False,
+        report_to="none",
+        save_strategy="no",
+        logging_steps=1,
+        disable_tqdm=True,
+        seed=0,
+    )
+    trainer = getattr(trl, f"{algorithm}Trainer")(
+        model=policy,
+        reward_funcs=spy,
+        args=arguments,
+        train_dataset=logged_questions(pairs, conversational),
+        processing_class=tokenizer,
+    )
+    trainer.model.generate = answer_from_the_log(trainer.model.generate, tokenizer)
+    trainer.train()
+
+    probability = small_model.predict_proba(pairs.X()[:3])[:, 1].tolist()
+    p_of = dict(zip(pairs.rows["question_id"].head(3), probability, strict=True))
+    assert len(spy.calls) == 2
+    for completions, columns, rewards in spy.calls:
+        (question,) = set(columns["question_id"])
+        p = p_of[question]
+        assert rewards == [None, pytest.approx(p), pytest.approx(1 - p), None]
+        assert isinstance(completions[0], list) == conversational
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    logged = [entry["rewards/spy/mean"] for entry in trainer.state.log_history if "rewards/spy/mean" in entry]
+    assert len(losses) == 2
+    assert all(map(math.isfinite, losses))
+    assert logged == pytest.approx([0.5, 0.5]), "the mean of p and 1 - p, without the completions that got None"
+    assert any(not torch.equal(before[name], tensor) for name, tensor in policy.state_dict().items())
