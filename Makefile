@@ -20,7 +20,7 @@ $(VENV)/.smollm2: $(VENV)/.installed
 	touch $@
 
 demo: $(VENV)/.smollm2
-	$(BIN)/ifllm run --out runs/demo
+	$(BIN)/ifllm run --out runs/demo --seeds 3
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 -m 'not slow'

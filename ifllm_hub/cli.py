@@ -26,6 +26,7 @@ ReleaseArgument = Annotated[
 ]
 DatasetArgument = Annotated[str, typer.Argument(help="A dataset folder or Hub repo id.", show_default=False)]
 SeedsOption = Annotated[int, typer.Option(min=1, help="Fold and forest seeds; claims want 20.")]
+AllWorkersOption = Annotated[bool, typer.Option(help="Keep the workers on the authors' exclusion list.")]
 WorkersOption = Annotated[int, typer.Option(help="Simulated workers.")]
 QuestionsOption = Annotated[int, typer.Option(help="Simulated questions.")]
 
@@ -78,7 +79,7 @@ def reward(
     dataset: DatasetArgument,
     out: Annotated[Path, typer.Option(help="Model folder to write.", show_default=False)],
     seeds: SeedsOption = 20,
-    all_workers: Annotated[bool, typer.Option(help="Keep the workers on the authors' exclusion list.")] = False,
+    all_workers: AllWorkersOption = False,
 ) -> None:
     """Train the reward model and judge it by the protocol; prints the leaderboard for workers never seen."""
     from ifllm_hub.reward.train import train_reward
@@ -92,11 +93,12 @@ def reward(
 @app.command()
 def label(
     dataset: Annotated[Path, typer.Argument(help="A dataset folder.", show_default=False)],
+    all_workers: AllWorkersOption = False,
 ) -> None:
     """Write the config `preferences`: the workers' own labels, and the forest's with flip probabilities."""
     from ifllm_hub.reward.labels import agreement, write_preferences
 
-    rows = write_preferences(dataset)
+    rows = write_preferences(dataset, all_workers)
     for (source, split), group in rows.group_by("label_source", "split", maintain_order=True):
         flip = float(group["flip_prob"].to_numpy().mean())
         _say(f"{source} {split}: {group.height} pairs, mean flip probability {flip:.3f}")
@@ -122,9 +124,9 @@ def run_all(
     questions: QuestionsOption = 300,
     seed: Annotated[int, typer.Option(help="Of the simulation and of training.")] = 0,
     seeds: SeedsOption = 20,
-    recipe: Annotated[str, typer.Option(help="Which policy, and how: a recipe name or YAML file.")] = "smollm2-135m",
+    recipe: Annotated[str, typer.Option(help="Policy and training: a recipe name or YAML file.")] = "smollm2-135m-cpu",
     label_source: Annotated[str, typer.Option(help="explicit or forest.")] = "forest",
-    steps: Annotated[int, typer.Option(min=0, help="DPO steps; 0: as the recipe says.")] = 10,
+    steps: Annotated[int | None, typer.Option(min=1, help="DPO steps; default: as the recipe says.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Training processes, one a GPU.")] = 1,
 ) -> None:
     """Everything from a release to a report; finished stages are skipped on a second run."""
@@ -155,7 +157,8 @@ def _print_leaderboard(board: dict[str, Any]) -> None:
                 f"{row['ece']:.3f}",
                 f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]",
             )
-    Console().print(table)
+    # Piped output has no width of its own; 80 columns would break every cell.
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ifllm_hub import __version__
+from ifllm_hub.align.launch import recipe_file
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, write_atomically
 
@@ -30,7 +31,7 @@ class Settings:
         seeds: of the reward protocol.
         recipe: recipe of `training/recipes` that says which policy is tuned and how.
         label_source: whose preferences the policy is tuned on.
-        steps: DPO steps; 0 trains for as many epochs as the recipe says.
+        steps: DPO steps; None trains for as long as the recipe says.
         processes: training processes (one a GPU).
     """
 
@@ -39,9 +40,9 @@ class Settings:
     questions: int = 300
     seed: int = 0
     seeds: int = 20
-    recipe: str = "smollm2-135m"
+    recipe: str = "smollm2-135m-cpu"
     label_source: str = "forest"
-    steps: int = 10
+    steps: int | None = None
     processes: int = 1
 
 
@@ -94,8 +95,8 @@ def stages(settings: Settings, out: Path) -> list[Stage]:
         from ifllm_hub.align.launch import launch_dpo
 
         overrides: dict[str, Any] = {"label_source": settings.label_source, "seed": settings.seed}
-        if settings.steps:
-            overrides |= {"max_steps": settings.steps, "max_length": 512, "test_size": 16}
+        if settings.steps is not None:
+            overrides["max_steps"] = settings.steps
         launch_dpo(
             settings.recipe,
             dataset,
@@ -119,7 +120,6 @@ def stages(settings: Settings, out: Path) -> list[Stage]:
                 {name: getattr(settings, name) for name in ("workers", "questions", "seed")},
                 out / "simulated" / "ground_truth.parquet",
                 simulate,
-                leftover=out / "simulated",
             )
         ]
     )
@@ -130,7 +130,10 @@ def stages(settings: Settings, out: Path) -> list[Stage]:
         Stage("label", {}, dataset / "data" / "preferences" / "test-00000-of-00001.parquet", label),
         Stage(
             "align",
-            {name: getattr(settings, name) for name in ("recipe", "label_source", "steps", "seed")},
+            {
+                "recipe": recipe_file(settings.recipe).read_text(encoding="utf-8"),
+                **{name: getattr(settings, name) for name in ("label_source", "steps", "seed")},
+            },
             policy / "results.json",
             align,
             leftover=policy,
@@ -153,9 +156,10 @@ def run(settings: Settings, out: Path, on_stage: Callable[[str, str, float], Non
         IfllmError: a stage failed; names the stage and what to do. Later stages did not start, earlier ones are kept.
     """
     tell = on_stage or (lambda stage, status, share: None)
+    listed = stages(settings, out)
     state = _read_state(out)
     key = __version__
-    for stage in stages(settings, out):
+    for stage in listed:
         key = hashlib.sha256(json.dumps([key, stage.name, stage.inputs], sort_keys=True).encode()).hexdigest()
         known = state.get(stage.name, {})
         if known.get("key") == key and known["finished"] and stage.output.exists():
@@ -208,7 +212,7 @@ def _read_state(out: Path) -> dict[str, Any]:
 
 
 def _write_state(out: Path, settings: Settings, state: dict[str, Any]) -> None:
-    content = {"settings": asdict(settings), "stages": state}
+    content = {"ifllm_hub": __version__, "settings": asdict(settings), "stages": state}
     write_atomically(out / STATE_FILE, json.dumps(content, indent=2) + "\n")
 
 
@@ -222,5 +226,8 @@ def _identity(release: str | None) -> Any:
     if path.is_dir():
         from ifllm_hub.release.source import inventory
 
-        return [str(path), inventory(path).fingerprint()]
+        try:
+            return [str(path), inventory(path).fingerprint()]
+        except IfllmError as error:
+            raise IfllmError(f"stage 'build': {error}") from error
     return str(path)

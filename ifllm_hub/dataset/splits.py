@@ -8,32 +8,43 @@ FOLDS = 5
 # The last fold: the workers with most questions are dealt out first, so this one has the most workers.
 TEST_FOLD = FOLDS - 1
 
+_MODES = ("pairwise", "pointwise")
 _GROUPS = {"fold_question": "question_id", "fold_conversation": "conversation_id", "fold_worker": "worker_id"}
 
 
 def assign_folds(questions: pl.DataFrame) -> pl.DataFrame:
     """Add `fold_question`, `fold_conversation`, `fold_worker` (Int8, 0-4) and `split` ("train" or "test").
 
-    Groups are dealt out largest first, each to the fold that is smallest so far, ties broken by the sha256 of the id:
-    folds are of nearly equal size, and the same whatever the order of the rows.
+    Groups are dealt out largest first, each to the fold where it adds least to what is already heavy, in pairwise and
+    in pointwise questions; ties are broken by the sha256 of the id. So folds are of nearly equal size in both modes,
+    and the same whatever the order of the rows.
     """
     for fold, group in _GROUPS.items():
-        questions = questions.join(
-            _deal(questions[group]).rename({"group": group, "fold": fold}), on=group, maintain_order="left"
+        sizes = questions.group_by(pl.col(group).alias("group")).agg(
+            (pl.col("mode") == mode).sum().alias(mode) for mode in _MODES
         )
+        questions = questions.join(_deal(sizes).rename({"group": group, "fold": fold}), on=group, maintain_order="left")
     test = pl.col("fold_worker") == TEST_FOLD
     return questions.with_columns(split=pl.when(test).then(pl.lit("test")).otherwise(pl.lit("train")))
 
 
-def _deal(groups: pl.Series) -> pl.DataFrame:
-    counts = groups.value_counts(name="size").rename({groups.name: "group"})
-    keyed = sorted(counts.iter_rows(), key=lambda row: (-row[1], hashlib.sha256(str(row[0]).encode()).hexdigest()))
-    sizes = [0] * FOLDS
+def _deal(groups: pl.DataFrame) -> pl.DataFrame:
+    """`group` and its `fold`, from `group` and its number of questions in each mode."""
+    keyed = sorted(
+        groups.select("group", *_MODES).iter_rows(),
+        key=lambda row: (-sum(row[1:]), hashlib.sha256(str(row[0]).encode()).hexdigest()),
+    )
+    # Shares of the mode, so that the rarer mode is spread as evenly as the other.
+    totals = [max(1, groups[mode].sum()) for mode in _MODES]
+    loads = [[0.0] * len(_MODES) for _ in range(FOLDS)]
     folds = []
-    for _, size in keyed:
-        smallest = sizes.index(min(sizes))
-        sizes[smallest] += size
-        folds.append(smallest)
+    for _, *sizes in keyed:
+        shares = [size / total for size, total in zip(sizes, totals, strict=True)]
+        # How much the sum of squared loads would grow, beyond what any fold would give.
+        growth = [sum(load * share for load, share in zip(fold, shares, strict=True)) for fold in loads]
+        lightest = growth.index(min(growth))
+        loads[lightest] = [load + share for load, share in zip(loads[lightest], shares, strict=True)]
+        folds.append(lightest)
     return pl.DataFrame(
-        {"group": [row[0] for row in keyed], "fold": folds}, schema={"group": groups.dtype, "fold": pl.Int8}
+        {"group": [row[0] for row in keyed], "fold": folds}, schema={"group": groups.schema["group"], "fold": pl.Int8}
     )

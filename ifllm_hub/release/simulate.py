@@ -5,8 +5,6 @@ that every step of the package runs, and is tested against known answers, where 
 """
 
 import csv
-import shutil
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.files import replacing_folder
 from ifllm_hub.release.simulated_page import Page
 from ifllm_hub.release.simulated_people import (
     Conversation,
@@ -27,6 +26,8 @@ from ifllm_hub.release.simulated_people import (
     recruit,
 )
 from ifllm_hub.release.simulated_reading import record, write_recording
+
+TRUTH_FILE = "ground_truth.parquet"
 
 _WORKERS = (4, 200)
 _MIN_QUESTIONS, _QUESTIONS_PER_WORKER = 30, (4, 40)
@@ -63,7 +64,7 @@ def simulate_release(out: Path, workers: int = 24, questions: int = 300, seed: i
     The same arguments give the same bytes. The folder appears under its name only when it is complete.
 
     Args:
-        out: a folder that does not exist yet or is empty.
+        out: the folder to write; replaced as a whole when it is an earlier simulation.
         workers: persons who answered, 4 to 200.
         questions: turns, at least 30, and 4 to 40 a worker. Roughly half are pairwise.
         seed: not negative.
@@ -75,28 +76,12 @@ def simulate_release(out: Path, workers: int = 24, questions: int = 300, seed: i
         IfllmError: `out` is taken or cannot be written, or a number is out of range.
     """
     _check(out, workers, questions, seed)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise IfllmError(f"{out}: cannot be created ({error}). Choose a folder that you may write to.") from error
-    try:
-        whole = partial / "release"
-        whole.mkdir()
-        _write(whole, workers, questions, seed)
-        whole.rename(out)
-    except OSError as error:
-        raise IfllmError(f"{out}: the simulation cannot be written ({error}). Free the place and repeat.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with replacing_folder(out, TRUTH_FILE) as folder:
+        _write(folder, workers, questions, seed)
     return out
 
 
 def _check(out: Path, workers: int, questions: int, seed: int) -> None:
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise IfllmError(f"{out}: is a file or a link. Choose a new folder for the simulated release.")
-    if out.is_dir() and any(out.iterdir()):
-        raise IfllmError(f"{out}: the folder is not empty. Choose a new one, or delete its content.")
     if not _WORKERS[0] <= workers <= _WORKERS[1]:
         raise IfllmError(f"{out}: workers is {workers}; give {_WORKERS[0]} to {_WORKERS[1]}.")
     least, most = (workers * each for each in _QUESTIONS_PER_WORKER)
@@ -131,7 +116,7 @@ def _write(folder: Path, workers: int, questions: int, seed: int) -> None:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(header.split(","))
             writer.writerows(rows)
-    _ground_truth(logged).write_parquet(folder / "ground_truth.parquet")
+    _ground_truth(logged).write_parquet(folder / TRUTH_FILE)
 
 
 def _hold(rng: np.random.Generator, conversation: Conversation, started_at: int, behaviour: Path) -> int:

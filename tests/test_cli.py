@@ -1,0 +1,195 @@
+"""The command line as a user meets it: what it prints, what it refuses, and with which exit code."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ifllm_hub import cli
+
+IFLLM = str(Path(sys.executable).with_name("ifllm"))
+
+
+def ifllm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of `ifllm *words`, in this process."""
+    monkeypatch.setattr(sys, "argv", ["ifllm", *map(str, words)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    output = capsys.readouterr()
+    return int(exit_.value.code or 0), output.out, output.err
+
+
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """A folder in which nobody, not even root, can make anything."""
+    if os.geteuid() == 0:
+        yield Path("/sys")  # permission bits do not bind root; the kernel's own file system does
+        return
+    folder = Path(shutil.os.path.join(os.environ["IFLLM_CACHE"], "read-only"))
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o555)
+    yield folder
+    folder.chmod(0o755)
+
+
+def no_release(folder: Path, simulated: Path) -> str:
+    (folder / "holiday.jpg").write_bytes(b"\xff\xd8")
+    return "not an IFLLM release"
+
+
+def missing_table(folder: Path, simulated: Path) -> str:
+    shutil.copytree(simulated / "dataset", folder, dirs_exist_ok=True)
+    (folder / "record_info_table.csv").unlink()
+    return "record_info_table.csv: this table of the release is missing"
+
+
+def missing_behaviour_file(folder: Path, simulated: Path) -> str:
+    shutil.copytree(simulated / "dataset", folder, dirs_exist_ok=True)
+    next(folder.glob("user_behavior/*/*/rel_mouse*.csv")).unlink()
+    return "the behaviour file rel_mouse"
+
+
+def bad_byte_in_a_table(folder: Path, simulated: Path) -> str:
+    shutil.copytree(simulated / "dataset", folder, dirs_exist_ok=True)
+    table = folder / "query_logs_table.csv"
+    content = bytearray(table.read_bytes())
+    content[len(content) // 2] = 0xFF
+    table.write_bytes(content)
+    return "query_logs_table.csv"
+
+
+def bad_byte_in_a_behaviour_file(folder: Path, simulated: Path) -> str:
+    shutil.copytree(simulated / "dataset", folder, dirs_exist_ok=True)
+    file = sorted(folder.glob("user_behavior/*/*/rel_mouse*.csv"))[-1]
+    lines = file.read_bytes().split(b"\n")
+    lines[4] = lines[4][:-3] + b"\xff" + lines[4][-3:]
+    file.write_bytes(b"\n".join(lines))
+    return f"{file}, line 5: byte 0xff"
+
+
+@pytest.mark.parametrize(
+    "spoil", [no_release, missing_table, missing_behaviour_file, bad_byte_in_a_table, bad_byte_in_a_behaviour_file]
+)
+@pytest.mark.parametrize("command", ["build", "run"])
+def test_a_bad_release_is_one_clear_error_and_nothing_half_written(
+    spoil, command, simulated, tmp_path, capsys, monkeypatch
+) -> None:
+    (tmp_path / "release").mkdir()
+    expected = spoil(tmp_path / "release", simulated)
+    out = tmp_path / "out"
+    words = {
+        "build": ["build", tmp_path / "release", out],
+        "run": ["run", "--release", tmp_path / "release", "--out", out],
+    }
+    code, _, error = ifllm(capsys, monkeypatch, *words[command])
+    assert code == 2
+    message = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert len(message) == 1
+    assert expected in message[0]
+    assert "Traceback" not in error
+    assert ("stage 'build'" in message[0]) == (command == "run")
+    left = {path.name for path in tmp_path.rglob("*") if (tmp_path / "release") not in path.parents}
+    assert left <= {"release", "out", "stages.json"}
+    assert "out" not in left or command == "run"
+
+
+@pytest.mark.parametrize("share", [0.1, 0.6, 0.99])
+def test_a_truncated_archive(share, simulated, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("IFLLM_CACHE", str(tmp_path / "cache"))
+    whole = tmp_path / "whole.tar.gz"
+    with tarfile.open(whole, "w:gz", compresslevel=1) as archive:
+        archive.add(simulated / "dataset", "dataset")
+    content = whole.read_bytes()
+    cut = tmp_path / "cut.tar.gz"
+    cut.write_bytes(content[: int(len(content) * share)])
+    code, _, error = ifllm(capsys, monkeypatch, "build", cut, tmp_path / "out")
+    assert code == 2
+    assert "cut.tar.gz: cannot be unpacked" in error
+    assert not (tmp_path / "out").exists()
+    assert list((tmp_path / "cache" / "releases").iterdir()) == []
+
+
+def test_an_output_folder_that_cannot_be_written(read_only, simulated, dataset, capsys, monkeypatch) -> None:
+    for words in (
+        ["simulate", read_only / "out"],
+        ["build", simulated, read_only / "out"],
+        ["reward", dataset, "--out", read_only / "out", "--seeds", 1],
+        ["run", "--out", read_only / "out"],
+    ):
+        code, _, error = ifllm(capsys, monkeypatch, *words)
+        assert code == 2, words
+        assert f"error: {read_only / 'out'}: cannot be written" in error
+    assert not (read_only / "out").exists()
+
+
+def test_an_output_folder_that_holds_something_else_is_left_alone(simulated, tmp_path, capsys, monkeypatch) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    for words in (["simulate", tmp_path], ["build", simulated, tmp_path], ["run", "--out", tmp_path]):
+        code, _, error = ifllm(capsys, monkeypatch, *words)
+        assert code == 2, words
+        assert "error: " in error
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_an_unknown_recipe_fails_before_any_work(tmp_path, capsys, monkeypatch) -> None:
+    code, _, error = ifllm(capsys, monkeypatch, "run", "--out", tmp_path / "out", "--recipe", "gpt-5")
+    assert code == 2
+    assert "There is no recipe 'gpt-5'" in error
+    assert "smollm2-135m-cpu" in error
+    assert not (tmp_path / "out" / "simulated").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["reward", "no/such/dataset", "--out", "x"], ["label", "no-such-folder"], ["report", "no-such-run"]],
+)
+def test_a_missing_input_is_named(words, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, error = ifllm(capsys, monkeypatch, *words)
+    assert code == 2
+    assert words[1] in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_simulate_and_build_say_where_things_are_and_that_lines_balance(tmp_path, capsys, monkeypatch) -> None:
+    code, out, _ = ifllm(capsys, monkeypatch, "simulate", tmp_path / "s", "--workers", 4, "--questions", 40)
+    assert (code, (tmp_path / "s" / "ground_truth.parquet").is_file()) == (0, True)
+    assert str(tmp_path / "s" / "dataset") in out
+    code, out, _ = ifllm(capsys, monkeypatch, "build", tmp_path / "s", tmp_path / "d")
+    assert code == 0
+    assert "40 questions" in out
+    assert "+ 0 unaccounted" in out
+    assert (tmp_path / "d" / "README.md").is_file()
+
+
+def test_label_reports_pairs_and_agreement(dataset, tmp_path, capsys, monkeypatch) -> None:
+    shutil.copytree(dataset, tmp_path / "d")
+    code, out, _ = ifllm(capsys, monkeypatch, "label", tmp_path / "d")
+    assert code == 0
+    assert "explicit train: " in out
+    assert "the forest agrees with the worker on" in out
+
+
+def test_help_comes_within_half_a_second_and_loads_nothing_heavy() -> None:
+    took = []
+    for _ in range(5):
+        started = time.perf_counter()
+        done = subprocess.run([IFLLM, "--help"], capture_output=True, text=True, check=True)
+        took.append(time.perf_counter() - started)
+    assert all(command in done.stdout for command in ("simulate", "build", "reward", "label", "report", "run"))
+    assert min(took) < 0.5
+    heavy = "torch", "polars", "sklearn", "datasets", "matplotlib", "transformers"
+    code = f"import sys, ifllm_hub.cli; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_the_installed_command_exits_with_2(tmp_path) -> None:
+    done = subprocess.run([IFLLM, "build", "nowhere.tar.xz", tmp_path / "out"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: nowhere.tar.xz: no such file or folder.")
