@@ -22,6 +22,7 @@ def replacing_folder(target: Path, made_by_us: str) -> Iterator[Path]:
     Raises:
         IfllmError: the target is something else, or its parent cannot be written.
     """
+    target = target.resolve() if target.is_symlink() else target  # the folder is replaced, not the link to it
     if target.exists() and not (target / made_by_us).exists() and (not target.is_dir() or any(target.iterdir())):
         raise IfllmError(f"{target}: exists and was not made by this command (no {made_by_us}). Choose another folder.")
     try:
@@ -45,7 +46,12 @@ def _take_place(partial: Path, target: Path) -> None:
     old = partial.with_name(f"{partial.name}.old")
     if target.exists():
         target.rename(old)
-    partial.rename(target)
+    try:
+        partial.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

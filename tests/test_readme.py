@@ -31,18 +31,3 @@ def test_the_files_and_commands_it_names_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"^make ([\w-]+)", README, flags=re.MULTILINE):
         assert f"\n{target}:" in makefile
-
-
-def test_the_dataset_it_shows_is_the_built_one(real_release, tmp_path) -> None:
-    import polars as pl
-
-    from ifllm_hub.dataset.builder import build_dataset
-
-    manifest = build_dataset(real_release, tmp_path / "ifllm")
-    rel = manifest["lines"]["rel"]
-    assert f"{rel['lines']:,} rel lines = {rel['ticks']:,} parsed + {rel['quarantined']} quarantined" in README
-    rows = [pl.read_parquet(tmp_path / f"ifllm/data/pairwise/{split}-*.parquet").height for split in ("train", "test")]
-    assert str(tuple(rows)) in README
-    first = pl.read_parquet(tmp_path / "ifllm/data/trajectories/train-*.parquet", n_rows=1)
-    shown = [first[name][0].to_list()[:3] for name in ("t", "mouse_x", "mouse_char_left")]
-    assert str(tuple(shown)) in README

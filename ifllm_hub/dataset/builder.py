@@ -15,7 +15,7 @@ from ifllm_hub.dataset.schema import SPLITS, arrow_schema
 from ifllm_hub.dataset.splits import assign_folds
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.extract import extract_features
-from ifllm_hub.files import replacing_folder
+from ifllm_hub.files import read_json, replacing_folder
 from ifllm_hub.release.align import Accounts, align_tasks
 from ifllm_hub.release.questions import read_questions
 from ifllm_hub.release.source import RELEASE_DIGEST, Release
@@ -82,8 +82,9 @@ def replace_config(folder: Path, config: str, rows: pl.DataFrame) -> None:
         rows: the config's columns and `split`.
 
     Raises:
-        IfllmError: the folder cannot be written.
+        IfllmError: the folder is not a dataset, or cannot be written.
     """
+    read_json(folder / "manifest.json")  # another folder is refused before anything is written into it
     with replacing_folder(folder / "data" / config, _file_name(SPLITS[0])) as partial:
         writers = _Writers(partial, config)
         writers.write(rows)

@@ -44,15 +44,20 @@ def write_card(folder: Path) -> None:
             {
                 "config_name": config,
                 **({"default": True} if config == DEFAULT_CONFIG else {}),
-                "data_files": [{"split": split, "path": f"data/{config}/{split}-*.parquet"} for split in SPLITS],
+                "data_files": [
+                    {"split": split["name"], "path": f"data/{config}/{split['name']}-*.parquet"}
+                    for split in info["splits"]
+                ],
             }
-            for config in present
+            for config, info in zip(present, infos, strict=True)
         ],
         "dataset_info": infos,
     }
     body = _template().render(
         manifest=manifest,
-        infos=infos,
+        sizes={
+            info["config_name"]: {split["name"]: split["num_examples"] for split in info["splits"]} for info in infos
+        },
         columns={config: CONFIGS[config] for config in present},
         carets=_caret_table(manifest["carets"]),
     )
@@ -61,6 +66,7 @@ def write_card(folder: Path) -> None:
 
 
 def _dataset_info(folder: Path, config: str) -> dict[str, Any] | None:
+    """None where the config is not there. An empty split is not declared: `load_dataset` would refuse the config."""
     files = {split: folder / "data" / config / f"{split}-00000-of-00001.parquet" for split in SPLITS}
     if not all(path.is_file() for path in files.values()):
         return None
@@ -68,12 +74,15 @@ def _dataset_info(folder: Path, config: str) -> dict[str, Any] | None:
     for split, path in files.items():
         metadata = pq.read_metadata(path)
         size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-        splits.append({"name": split, "num_bytes": size, "num_examples": metadata.num_rows})
+        if metadata.num_rows:
+            splits.append({"name": split, "num_bytes": size, "num_examples": metadata.num_rows})
+    if not splits:
+        return None
     return {
         "config_name": config,
         "features": features(config)._to_yaml_list(),
         "splits": splits,
-        "download_size": sum(path.stat().st_size for path in files.values()),
+        "download_size": sum(files[split["name"]].stat().st_size for split in splits),
         "dataset_size": sum(split["num_bytes"] for split in splits),
     }
 

@@ -16,7 +16,7 @@ def load_config(dataset: str | Path, config: str, revision: str | None = None) -
         revision: branch, tag or commit of a Hub repo.
 
     Raises:
-        IfllmError: there is no such dataset or config, or it lacks a column of the schema.
+        IfllmError: there is no such dataset or config, it cannot be read, or it lacks a column of the schema.
     """
     folder = Path(dataset)
     if folder.is_dir():
@@ -24,7 +24,7 @@ def load_config(dataset: str | Path, config: str, revision: str | None = None) -
         missing = [path for path in paths.values() if not path.is_file()]
         if missing:
             raise IfllmError(f"{missing[0]}: not there. Write the config '{config}' first (ifllm build, ifllm label).")
-        frames = {split: pl.read_parquet(path) for split, path in paths.items()}
+        frames = {split: _read(path) for split, path in paths.items()}
     elif folder.exists() or str(dataset).count("/") != 1:
         raise IfllmError(f"{dataset}: no such dataset folder, and not a Hub repo id (owner/name).")
     else:
@@ -36,8 +36,21 @@ def load_config(dataset: str | Path, config: str, revision: str | None = None) -
     return table
 
 
+def _read(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise IfllmError(f"{path}: is not readable Parquet ({error}). Build or download the dataset again.") from error
+
+
 def _from_hub(repo_id: str, config: str, revision: str | None) -> dict[str, pl.DataFrame]:
     from datasets import load_dataset
 
-    loaded = load_dataset(repo_id, config, revision=revision)
-    return {split: pl.DataFrame(loaded[split].data.table) for split in SPLITS}
+    try:
+        loaded = load_dataset(repo_id, config, revision=revision)
+    except (OSError, ValueError) as error:  # no network, no such repo; no such config
+        raise IfllmError(
+            f"{repo_id}: config '{config}' cannot be loaded from the Hub ({error}). Check the repo id, the revision "
+            "and the network, or give a dataset folder."
+        ) from error
+    return {split: pl.DataFrame(loaded[split].data.table) for split in SPLITS if split in loaded}

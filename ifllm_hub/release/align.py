@@ -82,12 +82,13 @@ def align_tasks(tasks: list[TaskFolder], questions: pl.DataFrame, accounts: Acco
         One row a tick that falls to a question, by question and time: `question_id`, `schema_version`, `t` (Int32, ms
         since the answer appeared), `mouse_x`, `mouse_y`, `gaze_x`, `gaze_y` (Float32, CSS px in the viewport; mouse
         null before its first move), `mouse_char_left/right`, `gaze_char_left/right` (Int16, code points into the
-        answer; -1 off its text; null where that file's line was quarantined), `face_ok` (Boolean, null in v1).
+        answer; -1 off its text, or where that file's line was quarantined), `face_ok` (Boolean, null in v1).
     """
     groups: dict[tuple[bool, int], list[TaskFolder]] = {}
     for task in tasks:
-        rel_file = next(name for name in task.files if name.startswith("rel_"))
-        groups.setdefault((task.pairwise, count_columns(task.path / rel_file)), []).append(task)
+        # An empty file counts as 6.
+        columns = max(count_columns(task.path / name) for name in _REL_FILES[task.pairwise].values())
+        groups.setdefault((task.pairwise, columns), []).append(task)
     parts = []
     for (pairwise, columns), members in sorted(groups.items()):
         ticks = assemble_ticks(members, pairwise, columns, accounts)

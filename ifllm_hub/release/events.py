@@ -12,6 +12,7 @@ reader takes the rest verbatim. No Python runs per line.
 """
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,9 @@ _OK, _FIELDS, _UNQUOTED, _QUOTES, _NUMBER = range(5)
 
 # Epochs outside 2020-2100 cannot be a recording time.
 _FIRST_EPOCH, _LAST_EPOCH = 1_577_836_800_000, 4_102_444_800_000
+
+# How many lines of a rel file tell its layout.
+_LAYOUT_LINES = 15
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def parse_files(paths: list[Path], columns: int) -> Parsed:
 
     reason, index_given = _split(data, columns)
     values = _read_values(data, columns, len(reason))
-    _refuse_bad_numbers(values, index_given, reason)
+    _refuse_bad_numbers(values, columns, index_given, reason)
 
     ok = pl.Series(reason == _OK)
     if not ok.all():
@@ -87,26 +91,43 @@ def parse_files(paths: list[Path], columns: int) -> Parsed:
 
 
 def count_columns(path: Path) -> int:
-    """6 or 7: the layout of a rel file, read off its first line (in 7 columns a flag stands before the epoch)."""
-    with path.open("rb") as file:
-        fields = file.readline().rstrip(b"\n").rsplit(b",", 2)
-    return 7 if len(fields) == 3 and len(fields[1]) <= 1 else 6
+    """6 or 7: the layout of a rel file (in 7 columns a flag stands before the epoch), as most of its first lines say.
+
+    Raises:
+        IfllmError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            ends = [line.rsplit(b",", 2) for line in islice(file, _LAYOUT_LINES)]
+    except OSError as error:
+        raise unreadable(path, error) from error
+    flagged = sum(len(fields) == 3 and len(fields[1]) <= 1 for fields in ends)
+    return 7 if 2 * flagged > len(ends) else 6
+
+
+def unreadable(path: Path, error: OSError) -> IfllmError:
+    """The error for a file of the release that is there but cannot be read."""
+    return IfllmError(f"{path}: cannot be read ({error.strerror}). Unpack the release again.")
 
 
 def _read(path: Path) -> bytes:
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _bad_byte(path, content, error.start, "is not UTF-8") from error
+        raise bad_byte(path, content, error.start, "is not UTF-8") from error
     data = np.frombuffer(content, dtype=np.uint8)
     control = np.flatnonzero((data < 0x20) & (data != _NEWLINE))
     if len(control):
-        raise _bad_byte(path, content, int(control[0]), "is a control character")
+        raise bad_byte(path, content, int(control[0]), "is a control character")
     return content if content.endswith(b"\n") or not content else content + b"\n"
 
 
-def _bad_byte(path: Path, content: bytes, at: int, what: str) -> IfllmError:
+def bad_byte(path: Path, content: bytes, at: int, what: str) -> IfllmError:
+    """The error for a damaged file: where its first bad byte stands."""
     line = content.count(b"\n", 0, at) + 1
     return IfllmError(
         f"{path}, line {line}: byte 0x{content[at]:02x} at offset {at} {what}. The file is damaged: unpack the "
@@ -170,17 +191,17 @@ def _read_values(data: np.ndarray, columns: int, lines: int) -> pl.DataFrame:
     return values if columns != 6 else values.with_columns(face_ok=pl.lit(None, pl.Int8))
 
 
-def _refuse_bad_numbers(values: pl.DataFrame, index_given: np.ndarray, reason: np.ndarray) -> None:
+def _refuse_bad_numbers(values: pl.DataFrame, columns: int, index_given: np.ndarray, reason: np.ndarray) -> None:
     good = (
         pl.col("x").is_finite()
         & pl.col("y").is_finite()
         & pl.col("page_timer").is_finite()
         & pl.col("epoch").is_between(_FIRST_EPOCH, _LAST_EPOCH)
     ).fill_null(False)
-    if "window" in values.columns:
+    if columns > 4:
         good &= pl.col("index").is_not_null() == pl.Series(index_given)
         good &= pl.col("index").fill_null(0) >= 0
-    if "face_ok" in values.columns:
-        good &= pl.col("face_ok").is_null() | pl.col("face_ok").is_in([0, 1])
+    if columns == 7:
+        good &= pl.col("face_ok").is_in([0, 1]).fill_null(False)
     bad = ~values.select(good).to_series().to_numpy()
     reason[bad & (reason == _OK)] = _NUMBER

@@ -1,5 +1,7 @@
 """The three tables of the release -> one clean row a question (one turn: a query and one or two answers)."""
 
+import csv
+import io
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.release.events import bad_byte, unreadable
 from ifllm_hub.release.source import Release
 
 _LOG_COLUMNS = (
@@ -58,16 +61,21 @@ def read_questions(release: Release) -> Cleaned:
     source = release.root / "query_logs_table.csv"
 
     answered = log.filter(pl.col("llm_response_1").is_not_null())
-    consenting = records.group_by("user_id").agg((pl.col("consent") == "1").all().alias("yes")).filter("yes")["user_id"]
+    # An empty consent is none: without the fill, all() would pass over it.
+    yes = (pl.col("consent") == "1").fill_null(False).all()
+    consenting = records.group_by("user_id").agg(yes=yes).filter("yes")["user_id"]
     consented = answered.filter(pl.col("user_id").is_in(consenting.implode()))
     questions = _typed(consented.unique(maintain_order=True), source)
     repeated = questions.filter(pl.col("question_id").is_duplicated())["question_id"]
     if len(repeated):
         raise IfllmError(f"{source}: query_ID {repeated[0]} stands on two different rows. Unpack the release again.")
 
+    task_source = release.root / "task_table.csv"
     finished = (
         tasks.select(
-            "user_id", task_id=_integer(tasks, "task_id", release.root / "task_table.csv"), at=_date("finished")
+            "user_id",
+            task_id=_integer(tasks, "task_id", task_source),
+            at=_date(tasks, "finished", task_source),
         )
         .rename({"user_id": "worker_id"})
         .group_by("worker_id", "task_id")
@@ -138,16 +146,34 @@ _COLUMNS = (
 
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
-    """All columns as text; an empty field or the word NULL is null."""
+    """All columns as text; an empty field or the word NULL is null. Every record must have every field."""
     try:
-        table = pl.read_csv(path, infer_schema=False, null_values=["NULL", ""])
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise IfllmError(f"{path}: cannot be read as a UTF-8 CSV table ({first_line}). Unpack it again.") from error
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
-        raise IfllmError(f"{path}: the column {missing[0]} is missing; found {', '.join(table.columns)}.")
-    return table.select(columns)
+        content = path.read_bytes()
+        text = content.decode("utf-8").removeprefix("\ufeff")
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except UnicodeDecodeError as error:
+        raise bad_byte(path, content, error.start, "is not UTF-8") from error
+    if b"\0" in content:
+        raise bad_byte(path, content, content.index(b"\0"), "is a control character")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        missing = [name for name in columns if name not in header]
+        if missing:
+            raise IfllmError(f"{path}: the column {missing[0]} is missing; found {', '.join(header)}.")
+        places = [header.index(name) for name in columns]
+        rows = []
+        for row in reader:
+            if row and len(row) != len(header):
+                raise IfllmError(
+                    f"{path}, line {reader.line_num}: {len(row)} fields, expected {len(header)}. Unpack it again."
+                )
+            rows += [[row[i] for i in places]] if row else []
+    except csv.Error as error:
+        raise IfllmError(f"{path}, line {reader.line_num}: not a CSV table ({error}). Unpack it again.") from error
+    table = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
+    return table.with_columns(pl.when(~pl.all().is_in(["", "NULL"])).then(pl.all()))
 
 
 def _without_cr_lf(log: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -177,7 +203,7 @@ def _typed(log: pl.DataFrame, path: Path) -> pl.DataFrame:
         .then(pl.lit("right")),
         better_than_previous=pl.when(~pairwise).then(code == 1),
         bullet_points=_code(log, "adjustment", {0, 1}, path) == 1,
-        asked_at=_date("query_timestamp"),
+        asked_at=_date(log, "query_timestamp", path),
         code=code,
     )
     wrong = typed.filter(pl.when(pl.col("mode") == "pairwise").then(pl.col("code") == 0).otherwise(pl.col("code") == 2))
@@ -210,6 +236,9 @@ def _refuse(table: pl.DataFrame, column: str, wrong: pl.Series, path: Path, expe
         raise IfllmError(f"{path}, data row {row + 1}: {column} is {table[column][row]!r}, expected {expected}.")
 
 
-def _date(column: str) -> pl.Expr:
+def _date(table: pl.DataFrame, column: str, path: Path) -> pl.Series:
     """Client UTC, 1 s resolution; `0000-00-00 00:00:00` and empty are null."""
-    return pl.col(column).str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="ms")
+    dates = table[column].str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="ms")
+    given = (table[column] != "0000-00-00 00:00:00").fill_null(False)
+    _refuse(table, column, given & dates.is_null(), path, "a date like 2025-10-31 23:59:59")
+    return dates

@@ -1,6 +1,10 @@
 """A folder, an archive or a URL -> an unpacked, inventoried release."""
 
+import bz2
+import contextlib
+import gzip
 import hashlib
+import http.client
 import lzma
 import os
 import shutil
@@ -13,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from ifllm_hub.errors import IfllmError
 
@@ -33,7 +38,16 @@ PAIRWISE_FILES = (
     "rel_mouse_right.csv",
 )
 _BEHAVIOUR_FILES = frozenset(POINTWISE_FILES + PAIRWISE_FILES)
-_BROKEN_ARCHIVE = (tarfile.TarError, zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error, OSError)
+# RuntimeError: zipfile meets an encrypted member or an unknown compression.
+_BROKEN_ARCHIVE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    EOFError,
+    lzma.LZMAError,
+    zlib.error,
+    OSError,
+    RuntimeError,
+)
 
 Advance = Callable[[float], None]
 
@@ -97,7 +111,12 @@ def open_release(source: str | Path, cache_dir: Path | None = None, advance: Adv
         IfllmError: the source does not exist, is broken, is not a release, or lacks a file.
     """
     if isinstance(source, str) and source.startswith(("http://", "https://")):
-        release = inventory(_unpack(_download(source, cache_dir or default_cache()), cache_dir, advance))
+        archive = _download(source, cache_dir or default_cache())
+        try:
+            release = inventory(_unpack(archive, cache_dir, advance))
+        except IfllmError:
+            archive.unlink(missing_ok=True)  # else every later run would find the same broken download
+            raise
         if source == RELEASE_URL and release.digest() != RELEASE_DIGEST:
             raise IfllmError(
                 f"{source}: the content differs from commit {COMMIT} (expected digest {RELEASE_DIGEST}). "
@@ -142,7 +161,7 @@ def inventory(folder: Path) -> Release:
 
 
 def _task_folder(path: Path) -> TaskFolder:
-    if not path.name.isdigit():
+    if not path.name.isdecimal():
         raise IfllmError(f"{path}: a behaviour folder must be named by its task number. Unpack the release again.")
     names = {entry.name for entry in os.scandir(path)}
     pairwise = bool(names & (set(PAIRWISE_FILES) - set(POINTWISE_FILES)))
@@ -158,29 +177,35 @@ def _download(url: str, cache_dir: Path) -> Path:
     target = cache_dir / "downloads" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}{suffix}"
     if target.exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(url, timeout=60) as response, partial.open("wb") as out:
             shutil.copyfileobj(response, out, 1 << 20)
             expected = response.headers.get("Content-Length")
         if expected is not None and partial.stat().st_size != int(expected):
             raise IfllmError(f"{url}: the download stopped early. Run the same command again.")
         partial.rename(target)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
         raise IfllmError(
             f"{url}: cannot be downloaded ({error}). Without a network, fetch the archive of commit {COMMIT} of the "
             "public repository elsewhere and pass its path, or the unpacked folder, instead of the URL."
         ) from error
+    except OSError as error:
+        raise IfllmError(f"{target.parent}: cannot write the download ({error}). Set IFLLM_CACHE.") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
     return target
 
 
 def _unpack(archive: Path, cache_dir: Path | None, advance: Advance | None) -> Path:
     """Unpack the release's own files of an archive beside the target, then rename: never a half-unpacked folder."""
-    with archive.open("rb") as file:
-        key = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with archive.open("rb") as file:
+            key = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise IfllmError(f"{archive}: cannot be read ({error.strerror}).") from error
     releases = (cache_dir or default_cache()) / "releases"
     target = releases / key
     if target.is_dir():
@@ -194,6 +219,8 @@ def _unpack(archive: Path, cache_dir: Path | None, advance: Advance | None) -> P
         (_unzip if zipfile.is_zipfile(archive) else _untar)(archive, partial, advance or (lambda share: None))
         inventory(partial)
         partial.rename(target)
+    except IfllmError as error:
+        raise IfllmError(str(error).replace(str(partial), str(archive))) from None
     except _BROKEN_ARCHIVE as error:
         if target.is_dir():  # another process unpacked the same archive first
             return target
@@ -209,6 +236,8 @@ def _unpack(archive: Path, cache_dir: Path | None, advance: Advance | None) -> P
 def _wanted(name: str) -> PurePosixPath | None:
     """The path of an archive member inside the unpacked release, or None for files that are not part of it."""
     path = PurePosixPath(name)
+    if ".." in path.parts:
+        return None
     if path.name in TABLES:
         return PurePosixPath(path.name)
     if path.name in _BEHAVIOUR_FILES and len(path.parts) >= 4 and path.parts[-4] == "user_behavior":
@@ -217,24 +246,40 @@ def _wanted(name: str) -> PurePosixPath | None:
 
 
 def _untar(archive: Path, target: Path, advance: Advance) -> None:
-    import pyarrow as pa
-
     size = archive.stat().st_size
-    with archive.open("rb") as raw:
-        is_zstd = raw.read(4) == b"\x28\xb5\x2f\xfd"
-        raw.seek(0)
+    with archive.open("rb") as raw, _decompressed(raw) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+        for member in tar:
+            wanted = _wanted(member.name)
+            content = tar.extractfile(member) if wanted and member.isfile() else None
+            if wanted and content:
+                path = target / wanted
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("wb") as out:
+                    shutil.copyfileobj(content, out)
+                advance(raw.tell() / size)
+        # To tarfile, a damaged header past the first is the end of the archive; the true end is two empty blocks.
+        if tar.fileobj is None or tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("the archive ends early")
+        while stream.read(1 << 20):  # the checksum stands behind the last byte
+            pass
+
+
+def _decompressed(raw: IO[bytes]) -> IO[bytes] | gzip.GzipFile:
+    """The tar stream inside an archive. These readers verify checksums, which tarfile's own decompression does not."""
+    head = raw.read(6)
+    raw.seek(0)
+    if head.startswith(b"\x1f\x8b"):
+        return gzip.open(raw)
+    if head.startswith(b"\xfd7zXZ\x00"):
+        return lzma.open(raw)
+    if head.startswith(b"BZh"):
+        return bz2.open(raw)
+    if head.startswith(b"\x28\xb5\x2f\xfd"):
+        import pyarrow as pa
+
         # tarfile learns zstd only in Python 3.14; Arrow ships the codec.
-        stream = pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd") if is_zstd else raw
-        with tarfile.open(fileobj=stream, mode="r|" if is_zstd else "r|*") as tar:
-            for member in tar:
-                wanted = _wanted(member.name)
-                content = tar.extractfile(member) if wanted and member.isfile() else None
-                if wanted and content:
-                    path = target / wanted
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    with path.open("wb") as out:
-                        shutil.copyfileobj(content, out)
-                    advance(raw.tell() / size)
+        return pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd")
+    return raw
 
 
 def _unzip(archive: Path, target: Path, advance: Advance) -> None:
