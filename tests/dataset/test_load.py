@@ -31,6 +31,7 @@ class Absent(MetaPathFinder):
 
 sys.meta_path.insert(0, Absent())
 import json
+import os
 from datasets import get_dataset_config_names, load_dataset
 
 folder = sys.argv[1]
@@ -43,13 +44,15 @@ for config in seen["configs"]:
             "features": repr(part.features),
             "ids": part["question_id"][:],
             "streamed": [row["question_id"] for row in streamed[split]],
-            "same": not len(part) or next(iter(streamed[split])) == part[0],
+            "same": list(streamed[split].take(1)) == part.to_list()[:1],
             "workers": sorted(set(part["worker_id"])),
         }
         for split, part in whole.items()
     }
 assert "ifllm_hub" not in sys.modules
-print(json.dumps(seen))
+print(json.dumps(seen), flush=True)
+# A thread of a stream may outlive it and abort the interpreter at its end: huggingface/datasets#7566.
+os._exit(0)
 """
 
 
