@@ -232,7 +232,7 @@ def _manifest(release: Release, counts: dict[str, int], questions: pl.DataFrame,
         },
         "lines": {row.pop("kind"): row for row in totals.iter_rows(named=True)},
         "quarantine_reasons": dict(reasons.iter_rows()),
-        "ticks": pl.concat(accounts.ticks).sum().row(0, named=True),
+        "ticks": {**pl.concat(accounts.ticks).sum().row(0, named=True), "lines_missing": accounts.lines_missing},
         "carets": carets.to_dicts(),
         "files": files.to_dicts(),
     }

@@ -62,12 +62,14 @@ class Accounts:
         quarantine: `file`, `line` (from 1), `reason`.
         ticks: counts of ticks by what they became.
         carets: one row a schema version, modality and side: how recorded carets fared against the answers' texts.
+        lines_missing: over all files, ticks of the conversation that the file has no line for.
     """
 
     files: list[pl.DataFrame] = field(default_factory=list)
     quarantine: list[pl.DataFrame] = field(default_factory=list)
     ticks: list[pl.DataFrame] = field(default_factory=list)
     carets: list[pl.DataFrame] = field(default_factory=list)
+    lines_missing: int = 0
 
 
 def align_tasks(tasks: list[TaskFolder], questions: pl.DataFrame, accounts: Accounts) -> pl.DataFrame:
@@ -115,7 +117,7 @@ def assemble_ticks(tasks: list[TaskFolder], pairwise: bool, columns: int, accoun
         suffix = f"{modality}_{side}"
         renamed = {"index": f"index_{suffix}", "window": f"window_{suffix}", "face_ok": f"face_ok_{suffix}"}
         frames.append(rows.drop("x", "y").rename(renamed))
-    ticks = _side_by_side(frames, len(tasks))
+    ticks = _side_by_side(frames, len(tasks), accounts)
     flags = [name for name in ticks.columns if name.startswith("face_ok_")]
     return ticks.with_columns(face_ok=pl.coalesce(flags).cast(pl.Boolean)).drop(flags)
 
@@ -140,14 +142,16 @@ def _account(tasks: list[TaskFolder], name: str, parsed: Parsed, accounts: Accou
     return rows.filter(~pl.col("repeated")).drop("row", "repeated", "ok").rename({"file": "task"})
 
 
-def _side_by_side(frames: list[pl.DataFrame], n_tasks: int) -> pl.DataFrame:
+def _side_by_side(frames: list[pl.DataFrame], n_tasks: int, accounts: Accounts) -> pl.DataFrame:
     """Stack files by row for the conversations whose page timers agree row by row, join the others by page timer."""
     lengths = np.stack([np.bincount(frame["task"].to_numpy(), minlength=n_tasks) for frame in frames])
     agree = (lengths == lengths[0]).all(axis=0)
     stacked = _stack([frame.filter(agree[frame["task"].to_numpy()]) for frame in frames])
     shifted = stacked.filter("shifted")["task"].unique().to_numpy()
     agree[shifted] = False
-    joined = _join([frame.filter(~agree[frame["task"].to_numpy()]) for frame in frames])
+    uneven = [frame.filter(~agree[frame["task"].to_numpy()]) for frame in frames]
+    joined = _join(uneven)
+    accounts.lines_missing += joined.height * len(frames) - sum(frame["page_timer"].count() for frame in uneven)
     stacked = stacked.filter(agree[stacked["task"].to_numpy()]).drop("shifted")
     return pl.concat([stacked, joined.select(stacked.columns)])
 

@@ -142,7 +142,7 @@ def inventory(folder: Path) -> Release:
     The tables may lie in `folder`, in `folder/dataset`, or in `folder/<anything>/dataset`.
 
     Raises:
-        IfllmError: no table is found, one of the three is missing, or a behaviour folder is incomplete.
+        IfllmError: no table is found, one of the three is missing, or a behaviour file is missing or empty.
     """
     candidates = [folder, folder / "dataset", *sorted(folder.glob("*/dataset"))]
     root = next((c for c in candidates if any((c / table).is_file() for table in TABLES)), None)
@@ -163,12 +163,13 @@ def inventory(folder: Path) -> Release:
 def _task_folder(path: Path) -> TaskFolder:
     if not path.name.isdecimal():
         raise IfllmError(f"{path}: a behaviour folder must be named by its task number. Unpack the release again.")
-    names = {entry.name for entry in os.scandir(path)}
-    pairwise = bool(names & (set(PAIRWISE_FILES) - set(POINTWISE_FILES)))
+    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(path)}
+    pairwise = bool(sizes.keys() & (set(PAIRWISE_FILES) - set(POINTWISE_FILES)))
     task = TaskFolder(path.parent.name, int(path.name), path, pairwise)
-    missing = sorted(set(task.files) - names)
-    if missing:
-        raise IfllmError(f"{path}: the behaviour file {missing[0]} is missing. Unpack the release again.")
+    for name in task.files:
+        if not sizes.get(name):
+            state = "is empty" if name in sizes else "is missing"
+            raise IfllmError(f"{path}: the behaviour file {name} {state}. Unpack the release again.")
     return task
 
 
