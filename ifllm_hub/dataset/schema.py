@@ -1,11 +1,11 @@
-"""The one place that declares every config's columns: type, unit and meaning."""
+"""The one place that declares every config's columns: type, unit, range and meaning."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from ifllm_hub.features.catalogue import CATALOGUE
+from ifllm_hub.features.catalogue import CATALOGUE, ODD, Feature
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -17,42 +17,105 @@ UTC_MS = pa.timestamp("ms", tz="UTC")
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a config; `unit` is empty for ids, texts and flags."""
+    """One column of a config.
+
+    Attributes:
+        name: column name.
+        type: Arrow type.
+        unit: of each value; empty for ids, texts and flags.
+        meaning: what it says, and when it is null.
+        low: smallest possible value (of an entry, in a list), both ends included; None: there is none.
+        high: largest possible value.
+        values: the only possible values of a string.
+    """
 
     name: str
     type: pa.DataType
     unit: str
     meaning: str
+    low: float | None = None
+    high: float | None = None
+    values: tuple[str, ...] = ()
+
+    @property
+    def entry(self) -> pa.DataType:
+        """The type of one value: that of the entries, in a list."""
+        return self.type.value_type if pa.types.is_list(self.type) else self.type
+
+    @property
+    def range(self) -> str:
+        """Which values there can be, for the card; empty for ids, free texts, dates and flags."""
+        if self.values:
+            return ", ".join(f"`{value}`" for value in self.values)
+        if self.low is not None and self.high is not None:
+            return f"{self.low:g} to {self.high:g}"
+        if self.low is not None:
+            return f"≥ {self.low:g}"
+        return "any" if pa.types.is_integer(self.entry) or pa.types.is_floating(self.entry) else ""
+
+    @property
+    def type_name(self) -> str:
+        """The type as `datasets` names it: `int8`, `list[float32]`, `list[{role: string, content: string}]`."""
+        return _type_name(self.type)
 
 
-def _ticks(name: str, type_: pa.DataType, unit: str, meaning: str) -> Column:
-    return Column(name, pa.list_(type_), unit, meaning)
+def _type_name(type_: pa.DataType) -> str:
+    if pa.types.is_list(type_):
+        return f"list[{_type_name(type_.value_type)}]"
+    if pa.types.is_struct(type_):
+        return "{" + ", ".join(f"{field.name}: {_type_name(field.type)}" for field in type_) + "}"
+    return {pa.float32(): "float32", pa.float64(): "float64"}.get(type_, str(type_))
+
+
+def _ticks(name: str, type_: pa.DataType, unit: str, meaning: str, low: float | None = None) -> Column:
+    return Column(name, pa.list_(type_), unit, meaning, low)
+
+
+def _likert(name: str, meaning: str) -> Column:
+    return Column(name, pa.int8(), "points", f"{meaning} (Likert, 5 is best); null if not rated", 1, 5)
+
+
+def _fold(name: str, meaning: str) -> Column:
+    return Column(name, pa.int8(), "", meaning, 0, 4)
+
+
+def _length(name: str, meaning: str) -> Column:
+    return Column(name, pa.int32(), "code points", meaning, 0)
+
+
+def _viewport(name: str, axis: str) -> Column:
+    meaning = f"estimate, a lower bound: largest mouse {axis} of the conversation + 1; null if the mouse never moved"
+    return Column(name, pa.int32(), "CSS px", meaning, 1)
 
 
 _IDS = (
-    Column("question_id", pa.int64(), "", "key that joins all configs (query_ID of the release)"),
+    Column("question_id", pa.int64(), "", "key that joins all configs (query_ID of the release)", 1),
     Column("worker_id", pa.string(), "", "pseudonym of who rated"),
 )
 _CONVERSATION = (
     Column("conversation_id", pa.string(), "", "worker_id/task_id"),
-    Column("task_id", pa.int64(), "", "task; even is pointwise, odd pairwise"),
-    Column("turn", pa.int32(), "", "1 for the first question of the conversation"),
+    Column("task_id", pa.int64(), "", "the study's task; even is pointwise and odd pairwise, with few exceptions", 1),
+    Column("turn", pa.int32(), "", "1 for the first question of the conversation", 1),
 )
 _FLAGS = (
     Column(
         "bullet_points", pa.bool_(), "", "' respond using bullet points' was appended to the query sent to the LLMs"
     ),
     Column(
-        "asked_at", UTC_MS, "ms", "when the answers appeared, UTC, floor to 1 s; null where the release has no date"
+        "asked_at",
+        UTC_MS,
+        "UTC, to 1 s",
+        "when the answers appeared, rounded down; null where the release has no date",
     ),
     Column("has_mouse", pa.bool_(), "", "at least one mouse tick on an answer's text"),
     Column("has_gaze", pa.bool_(), "", "at least one gaze tick on an answer's text"),
     Column("ai_error", pa.bool_(), "", "an answer is an error message of the study's server"),
     Column("excluded_worker", pa.bool_(), "", "on the authors' list of 24 workers left out of their analyses"),
-    Column("fold_question", pa.int8(), "", "0-4, questions at random"),
-    Column("fold_conversation", pa.int8(), "", "0-4, no conversation in two folds"),
-    Column("fold_worker", pa.int8(), "", "0-4, no worker in two folds; fold 4 is the test split"),
+    _fold("fold_question", "questions dealt out one by one"),
+    _fold("fold_conversation", "no conversation in two folds"),
+    _fold("fold_worker", "no worker in two folds; fold 4 is the test split"),
 )
+_MODE = Column("mode", pa.string(), "", "two answers, or one (then on the left side)", values=("pairwise", "pointwise"))
 
 PAIRWISE = (
     *_IDS,
@@ -64,9 +127,9 @@ PAIRWISE = (
     Column("response_right", pa.string(), "", "plain text shown on the right"),
     Column("model_left", pa.string(), "", "LLM that wrote the left answer"),
     Column("model_right", pa.string(), "", "LLM that wrote the right answer"),
-    Column("rating_left", pa.int8(), "1-5", "satisfaction with the left answer (Likert); null if not rated"),
-    Column("rating_right", pa.int8(), "1-5", "satisfaction with the right answer; null if not rated"),
-    Column("preference", pa.string(), "", "left or right; null if not rated"),
+    _likert("rating_left", "satisfaction with the left answer"),
+    _likert("rating_right", "satisfaction with the right answer"),
+    Column("preference", pa.string(), "", "the better answer, no ties; null if not rated", values=("left", "right")),
     *_FLAGS,
 )
 POINTWISE = (
@@ -76,22 +139,20 @@ POINTWISE = (
     Column("query", pa.string(), "", "the worker's query, as typed"),
     Column("response", pa.string(), "", "plain text shown"),
     Column("model", pa.string(), "", "LLM that wrote the answer"),
-    Column("rating", pa.int8(), "1-5", "satisfaction with the answer (Likert); null if not rated"),
+    _likert("rating", "satisfaction with the answer"),
     Column("better_than_previous", pa.bool_(), "", "better than the previous turn's answer; null on turn 1 or unrated"),
     *_FLAGS,
 )
 TRAJECTORIES = (
     *_IDS,
-    Column("mode", pa.string(), "", "pairwise or pointwise (pointwise has the left side only)"),
-    Column("schema_version", pa.string(), "", "v1, v2 or v3: the study site's recording format"),
-    Column("length_left", pa.int32(), "code points", "length of the left answer"),
-    Column("length_right", pa.int32(), "code points", "length of the right answer; null in pointwise"),
-    Column("length_query", pa.int32(), "code points", "length of the query"),
-    Column("viewport_width", pa.int32(), "CSS px", "estimate: largest mouse x of the conversation + 1 (a lower bound)"),
-    Column(
-        "viewport_height", pa.int32(), "CSS px", "estimate: largest mouse y of the conversation + 1 (a lower bound)"
-    ),
-    _ticks("t", pa.int32(), "ms", "time since the answer appeared (which is known to 1 s)"),
+    _MODE,
+    Column("schema_version", pa.string(), "", "the study site's recording format", values=("v1", "v2", "v3")),
+    _length("length_left", "length of the left answer"),
+    _length("length_right", "length of the right answer; null in pointwise"),
+    _length("length_query", "length of the query"),
+    _viewport("viewport_width", "x"),
+    _viewport("viewport_height", "y"),
+    _ticks("t", pa.int32(), "ms", "time since the answer appeared (which is known to 1 s)", 0),
     _ticks(
         "mouse_x",
         pa.float32(),
@@ -99,34 +160,53 @@ TRAJECTORIES = (
         "cursor in the viewport, right; null before its first move. Off the text "
         "it reveals the rating click: never train on it",
     ),
-    _ticks("mouse_y", pa.float32(), "CSS px", "cursor in the viewport, down"),
+    _ticks("mouse_y", pa.float32(), "CSS px", "cursor in the viewport, down; null before its first move"),
     _ticks("gaze_x", pa.float32(), "CSS px", "webcam gaze estimate in the viewport, right; unbounded, noisy"),
-    _ticks("gaze_y", pa.float32(), "CSS px", "webcam gaze estimate in the viewport, down"),
+    _ticks("gaze_y", pa.float32(), "CSS px", "webcam gaze estimate in the viewport, down; unbounded, noisy"),
     _ticks(
-        "mouse_char_left", pa.int16(), "code points", "offset into the left answer under the cursor; -1 off its text"
+        "mouse_char_left",
+        pa.int16(),
+        "code points",
+        "offset into the left answer under the cursor; -1 off its text",
+        -1,
     ),
-    _ticks("mouse_char_right", pa.int16(), "code points", "offset into the right answer; -1 off its text"),
-    _ticks("gaze_char_left", pa.int16(), "code points", "offset into the left answer under the gaze; -1 off its text"),
-    _ticks("gaze_char_right", pa.int16(), "code points", "offset into the right answer; -1 off its text"),
+    _ticks("mouse_char_right", pa.int16(), "code points", "offset into the right answer; -1 off its text", -1),
+    _ticks(
+        "gaze_char_left", pa.int16(), "code points", "offset into the left answer under the gaze; -1 off its text", -1
+    ),
+    _ticks("gaze_char_right", pa.int16(), "code points", "offset into the right answer; -1 off its text", -1),
     _ticks("face_ok", pa.bool_(), "", "face inside the tracker's box; null in v1, which did not record it"),
 )
-FEATURES = (
-    *_IDS,
-    Column("mode", pa.string(), "", "pairwise or pointwise"),
-    *(
-        Column(feature.name, pa.float64(), feature.unit, f"{feature.modality}: {feature.formula}")
-        for feature in CATALOGUE
-    ),
-)
+
+
+def _feature(feature: Feature) -> Column:
+    """Differences go from -high to high; everything else but logarithms starts at 0."""
+    meaning = f"{feature.modality}: {feature.formula}"
+    if feature.name.endswith("_diff"):
+        stem = feature.name.removesuffix("_diff")
+        meaning += f", `{stem}_left` - `{stem}_right`"
+    high = 1.0 if feature.unit in ("share", "share^2", "sign") else None
+    low: float | None = 0.0
+    if feature.swap == ODD or feature.unit == "log":
+        low = None if high is None else -high
+    return Column(feature.name, pa.float64(), feature.unit, meaning, low, high)
+
+
+FEATURES = (*_IDS, _MODE, *map(_feature, CATALOGUE))
 PREFERENCES = (
     *_IDS,
-    Column("label_source", pa.string(), "", "what decided which answer is chosen; filter on it before training"),
-    Column("prompt", MESSAGES, "", "conversational prompt"),
+    Column(
+        "label_source",
+        pa.string(),
+        "",
+        "what decided which answer is chosen: the worker (`explicit`), or a model; filter on it before training",
+    ),
+    Column("prompt", MESSAGES, "", "conversational prompt: what the LLM had seen"),
     Column("chosen", MESSAGES, "", "the preferred answer"),
     Column("rejected", MESSAGES, "", "the other answer"),
-    Column("flip_prob", pa.float64(), "probability", "P(label is wrong), in [0, 0.5): the epsilon of rDPO"),
-    Column("rating_chosen", pa.int8(), "1-5", "the worker's own rating of the chosen answer; null if not rated"),
-    Column("rating_rejected", pa.int8(), "1-5", "the worker's own rating of the rejected answer"),
+    Column("flip_prob", pa.float64(), "probability", "P(label is wrong), below 0.5: the epsilon of rDPO", 0, 0.5),
+    _likert("rating_chosen", "the worker's own rating of the chosen answer"),
+    _likert("rating_rejected", "the worker's own rating of the rejected answer"),
 )
 
 CONFIGS: dict[str, tuple[Column, ...]] = {
@@ -135,6 +215,14 @@ CONFIGS: dict[str, tuple[Column, ...]] = {
     "trajectories": TRAJECTORIES,
     "features": FEATURES,
     "preferences": PREFERENCES,
+}
+# What a row is, by config.
+ROWS = {
+    "pairwise": "a question with two answers",
+    "pointwise": "a question with one answer",
+    "trajectories": "a question's ticks, as lists",
+    "features": "a question's features of on-text reading",
+    "preferences": "a preference pair of one label source",
 }
 DEFAULT_CONFIG = "pairwise"
 SPLITS = ("train", "test")

@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 
 from ifllm_hub.features.ticks import SIDES
-from ifllm_hub.report.style import (
+from ifllm_hub.reward.labels import MAX_FLIP_PROB
+from ifllm_hub.style import (
     LEFT,
     MOUSE,
     MUTED,
@@ -20,7 +21,6 @@ from ifllm_hub.report.style import (
     picture,
     styled,
 )
-from ifllm_hub.reward.labels import MAX_FLIP_PROB
 
 _RATINGS = range(1, 6)
 _BAR = 0.27

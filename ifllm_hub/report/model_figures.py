@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from ifllm_hub.report.style import INK, MUTED, PANEL, SERIES, WIDE, Picture, legend_below, picture, styled
 from ifllm_hub.reward.protocol import FOREST, LONGER_ANSWER, PROTOCOLS
+from ifllm_hub.style import INK, MUTED, PANEL, SERIES, WIDE, Picture, legend_below, picture, styled
 
 _MARKERS = dict(zip(PROTOCOLS, "sDo", strict=True))
 _COLOURS = dict(zip(PROTOCOLS, ("#2a9d8f", "#d55e00", "#332288"), strict=True))

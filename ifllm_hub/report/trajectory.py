@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from ifllm_hub.report.style import GAZE, MOUSE, Picture, picture, styled
+from ifllm_hub.style import GAZE, MOUSE, Picture, picture, styled
 
 _COLOURS = {"mouse": MOUSE, "gaze": GAZE}
 

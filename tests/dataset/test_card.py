@@ -1,8 +1,12 @@
 """The card says what is in the folder: its YAML is what `datasets` reads, its numbers are those of the files."""
 
+import itertools
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +14,14 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from datasets.info import DatasetInfosDict
+from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
+from PIL import Image
 
 from ifllm_hub.dataset.builder import replace_config
-from ifllm_hub.dataset.card import write_card
-from ifllm_hub.dataset.schema import CONFIGS, SPLITS
+from ifllm_hub.dataset.card import _size_category, write_card
+from ifllm_hub.dataset.schema import CONFIGS, ROWS, SPLITS, features
 from ifllm_hub.errors import IfllmError
 
 BUILT = ["pairwise", "pointwise", "trajectories", "features"]
@@ -74,10 +81,28 @@ def test_configs_and_their_sizes_are_those_of_the_files(dataset: Path) -> None:
 
 
 def test_the_hub_can_read_the_card(dataset: Path) -> None:
-    card = DatasetCard.load(dataset / "README.md")
+    card = DatasetCard.load(dataset / "README.md", ignore_metadata_errors=False)
     assert card.data.license == "apache-2.0"
     assert card.data.language == ["en"]
     assert "arxiv:2606.20482" in card.data.tags
+    assert "https://arxiv.org/abs/2606.20482" in card.text
+    assert card.data.size_categories == ["n<1K"]
+    # The values that the Hub lists for these keys.
+    assert set(card.data.annotations_creators) <= {"crowdsourced", "found", "expert-generated", "machine-generated"}
+    assert set(card.data.source_datasets) <= {"original", "extended"}
+    assert set(card.data.task_categories) == {"text-generation", "tabular-classification"}
+    infos = DatasetInfosDict.from_dataset_card_data(card.data)
+    assert {name: info.features for name, info in infos.items()} == {name: features(name) for name in BUILT}
+    configs = MetadataConfigs.from_dataset_card_data(card.data)
+    assert list(configs) == BUILT
+    assert configs.get_default_config_name() == "pairwise"
+
+
+@pytest.mark.parametrize(
+    ("rows", "category"), [(0, "n<1K"), (999, "n<1K"), (1_000, "1K<n<10K"), (99_999, "10K<n<100K"), (10**8, "n>100M")]
+)
+def test_the_size_category_follows_the_rows(rows: int, category: str) -> None:
+    assert _size_category(rows) == category
 
 
 def table(body: str, first_cell: str) -> list[list[str]]:
@@ -105,9 +130,9 @@ def test_the_tables_of_the_body_agree_with_files_and_manifest(dataset: Path) -> 
             expected[name] for name in ("lines", "ticks", "duplicates", "quarantined", "unaccounted")
         ]
     versions = table(body, "schema")
-    assert [row[0] for row in versions] == ["v1", "v2", "v3"]
+    assert [row[0] for row in versions] == ["v1", "v2", "v3", "all"]
     for version, carets, *shares in versions:
-        rows = [row for row in manifest["carets"] if row["schema_version"] == version]
+        rows = [row for row in manifest["carets"] if version in (row["schema_version"], "all")]
         assert number(carets) == sum(row["ticks"] for row in rows)
         for fate, share in zip(("matched", "repaired", "ambiguous", "elsewhere"), shares, strict=True):
             of_fate = sum(row["ticks"] for row in rows if row["fate"] == fate)
@@ -116,12 +141,16 @@ def test_the_tables_of_the_body_agree_with_files_and_manifest(dataset: Path) -> 
     assert f"{counted['questions']} questions of {counted['workers']} workers" in body
 
 
-def test_every_column_is_listed_with_its_unit(dataset: Path) -> None:
-    _, body = split_card(dataset)
-    for config in BUILT:
-        section = body.split(f"### `{config}`\n")[1]
-        listed = [(name.strip("`"), unit) for name, _, unit, _ in table(section, "column")]
-        assert listed == [(column.name, column.unit) for column in CONFIGS[config]]
+def test_every_column_is_listed_with_type_unit_range_and_meaning(dataset: Path) -> None:
+    head, body = split_card(dataset)
+    for config, info in zip(BUILT, head["dataset_info"], strict=True):
+        listed = table(body.split(f"### `{config}`\n")[1], "column")
+        expected = [[f"`{c.name}`", c.type_name, c.unit, c.range, c.meaning] for c in CONFIGS[config]]
+        assert listed == expected
+        for (_, type_name, *_), feature in zip(listed, info["features"], strict=True):
+            declared = feature.get("dtype") or feature["list"]
+            if isinstance(declared, str):
+                assert type_name == (declared if "dtype" in feature else f"list[{declared}]")
 
 
 def test_simulated_data_is_not_passed_off_as_the_study(dataset: Path, copy: Path) -> None:
@@ -140,15 +169,164 @@ def test_a_config_that_is_added_appears_on_the_card(copy: Path) -> None:
     # An empty split is not declared: load_dataset would refuse the whole config.
     assert [(declared["name"], declared["num_examples"]) for declared in info["splits"]] == [("train", 9)]
     assert [files["split"] for files in head["configs"][-1]["data_files"]] == ["train"]
-    assert ["`preferences`", "9", "0", "a preference pair of one label source"] in table(body, "config")
+    assert ["`preferences`", "9", "0", ROWS["preferences"]] in table(body, "config")
     replace_config(copy, "preferences", preferences(copy, 0))
     assert [config["config_name"] for config in split_card(copy)[0]["configs"]] == BUILT
 
 
-def test_the_card_is_the_same_when_nothing_changed(copy: Path) -> None:
-    before = (copy / "README.md").read_bytes()
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_card_is_the_same_when_nothing_changed(dataset: Path, copy: Path) -> None:
     write_card(copy)
-    assert (copy / "README.md").read_bytes() == before
+    assert content(copy) == content(dataset)
+
+
+def test_the_card_of_another_process_is_the_same(dataset: Path, copy: Path) -> None:
+    for path in (copy / "README.md", copy / "datasheet.md", copy / "croissant.json", *(copy / "figures").iterdir()):
+        path.unlink()
+    code = "import sys, pathlib; from ifllm_hub.dataset.card import write_card; write_card(pathlib.Path(sys.argv[1]))"
+    environment = {**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"}
+    subprocess.run([sys.executable, "-W", "error", "-c", code, copy], env=environment, check=True)
+    assert content(copy) == content(dataset)
+
+
+# --- figures
+
+
+def test_the_figures_of_the_card_are_in_the_folder(dataset: Path) -> None:
+    _, body = split_card(dataset)
+    shown = re.findall(r"^!\[([^\]]+)\]\(([^)]+)\)$", body, flags=re.MULTILINE)
+    assert {path for _, path in shown} == {f"figures/{path.name}" for path in (dataset / "figures").iterdir()}
+    assert len(shown) == 3
+    for alt, path in shown:
+        assert re.search(r"\d", alt)
+        with Image.open(dataset / path) as image:
+            image.verify()
+            assert image.info.keys() <= {"dpi"}  # no date, no software version
+            assert image.width >= 900
+        assert (dataset / path).stat().st_size < 100_000
+    assert not re.search(r"worker_[0-9a-f]{8}", "".join(alt for alt, _ in shown))
+
+
+def test_a_simulation_without_rated_pairs_or_dates_gets_a_card(copy: Path) -> None:
+    for config, column in (("pairwise", "preference"), ("pairwise", "asked_at"), ("pointwise", "asked_at")):
+        for split in SPLITS:
+            frame = pl.read_parquet(parquet(copy, config, split))
+            frame.with_columns(pl.lit(None, frame.schema[column]).alias(column)).write_parquet(
+                parquet(copy, config, split)
+            )
+    write_card(copy)
+    _, body = split_card(copy)
+    assert "no rated pairs" in body
+    assert "Questions were asked from" not in body
+    assert "longer answer is preferred" not in body
+
+
+# --- tiers, privacy, names
+
+
+def with_manifest(folder: Path, **entries: Any) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | entries))
+
+
+def test_only_the_full_tier_is_gated(dataset: Path, copy: Path) -> None:
+    head, body = split_card(dataset)
+    assert "trajectories" in head["extra_gated_prompt"]
+    kinds = [kind if isinstance(kind, str) else kind["type"] for kind in head["extra_gated_fields"].values()]
+    assert set(kinds) <= {"text", "country", "select", "checkbox", "date_picker"}
+    assert any("not try to identify" in field for field in head["extra_gated_fields"])
+    assert "This is the full tier" in body
+
+    shutil.rmtree(copy / "data/trajectories")
+    with_manifest(copy, tier="public")
+    write_card(copy)
+    head, body = split_card(copy)
+    assert not [key for key in head if key.startswith("extra_gated")]
+    assert "This is the public tier" in body
+    assert '"trajectories"' not in body
+    assert "data/trajectories" not in body + (copy / "croissant.json").read_text()
+    assert "This is the public tier" in (copy / "datasheet.md").read_text()
+
+
+PRIVACY: dict[str, Any] = {
+    "tier": "full",
+    "workers": 87,
+    "withdrawn": 1,
+    "not_released": ["age"],
+    "k_anonymity": {"quasi_identifiers": ["questions", "browser"], "k": 4, "workers_below_5": 12},
+    "reidentification": {"workers": 60, "conversations": 400, "top1": 0.61, "low": 0.5, "high": 0.7, "majority": 0.2},
+    "free_text": {"texts": 3, "findings": 0},
+}
+
+
+def test_the_privacy_report_is_on_the_card(dataset: Path, copy: Path) -> None:
+    for name in ("README.md", "datasheet.md"):
+        text = " ".join((dataset / name).read_text().split())
+        assert "was not measured for this folder" in text
+        assert "They were not searched for personal data" in text
+    (copy / "privacy_report.json").write_text(json.dumps(PRIVACY))
+    with_manifest(copy, withdrawn=1)
+    write_card(copy)
+    for name in ("README.md", "datasheet.md"):
+        text = " ".join((copy / name).read_text().split())
+        assert "k-anonymity over questions, browser" in text
+        assert "at least 3 others (k = 4); 12 of them stand in groups of fewer than five" in text
+        assert "61% of 400 conversations of 60 workers (95 % interval 50% to 70%)" in text
+        assert "most frequent worker is right in 20%" in text
+        assert "searched for personal data by software" in text
+        assert "1 worker has withdrawn and is in no config" in text
+    assert '"privacy_report.json"' in (copy / "croissant.json").read_text()
+    alone = PRIVACY | {"k_anonymity": PRIVACY["k_anonymity"] | {"k": 1}}
+    (copy / "privacy_report.json").write_text(json.dumps(alone))
+    write_card(copy)
+    assert "someone shares these with nobody (k = 1)" in " ".join((copy / "README.md").read_text().split())
+
+
+def test_the_repo_id_is_in_the_code_once_it_is_known(dataset: Path, copy: Path) -> None:
+    write_card(copy, "lab/reading")
+    _, body = split_card(copy)
+    assert "ORG/ifllm" not in body
+    assert body.count("lab/reading") == split_card(dataset)[1].count("ORG/ifllm") - 1  # the note on the placeholder
+    assert "datasets/lab/reading" in json.loads((copy / "croissant.json").read_text())["url"]
+
+
+# --- datasheet
+
+
+def test_the_datasheet_has_the_sections_of_gebru_and_honest_gaps(dataset: Path) -> None:
+    text = (dataset / "datasheet.md").read_text()
+    assert re.findall(r"^## (\w+)", text, flags=re.MULTILINE) == [
+        "Motivation",
+        "Composition",
+        "Collection",
+        "Preprocessing",
+        "Uses",
+        "Distribution",
+        "Maintenance",
+    ]
+    assert "**Who funded it?** Unknown." in text
+    assert "**Was there an ethical review?** Unknown." in text
+    questions = json.loads((dataset / "manifest.json").read_text())["questions"]["all"]
+    assert f"{questions['questions']} questions of {questions['workers']} workers" in text
+    assert "Not the study's data" in text
+
+
+@pytest.mark.parametrize("name", ["README.md", "datasheet.md"])
+def test_the_text_is_well_formed(dataset: Path, name: str) -> None:
+    text = (dataset / name).read_text()
+    assert not re.search(r"\{[{%]|[%}]\}|\bNone\b|\bnan\b", text)
+    assert "\n\n\n\n" not in text
+    assert text.endswith("\n")
+    body = text.split("---\n", 2)[-1]
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", body):
+        assert (dataset / link).is_file(), link
+    lines = body.split("\n")
+    for before, line in itertools.pairwise(lines):
+        if re.match(r"#{1,6} ", line):
+            assert before == ""
 
 
 def test_a_folder_without_a_manifest_gets_no_card(tmp_path: Path) -> None:
