@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 from pathlib import Path
 
 # Before anything imports `datasets` or `huggingface_hub`, which read these once: tests never touch a home folder or
@@ -60,3 +61,12 @@ def real_release() -> Release:
     if not source:
         pytest.skip("needs the real release: set IFLLM_RELEASE to its folder or archive")
     return open_release(source)
+
+
+@pytest.fixture(scope="session")
+def real_dataset(real_release: Release, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """The dataset folder of the authors' release, and how long its build took, s. Read only."""
+    out = tmp_path_factory.mktemp("real") / "ifllm"
+    started = time.perf_counter()
+    build_dataset(real_release, out)
+    return out, time.perf_counter() - started

@@ -6,7 +6,6 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from ifllm_hub.dataset.builder import build_dataset
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import CONFIGS, Column, features
 
@@ -17,14 +16,12 @@ VIEWER_TYPES = {"string", "bool", "timestamp[ms, tz=UTC]", "int8", "int16", "int
 
 @pytest.fixture(
     scope="module",
-    params=["simulated", pytest.param("real", marks=[pytest.mark.real, pytest.mark.xdist_group("real")])],
+    params=["simulated", pytest.param("real", marks=pytest.mark.real)],
 )
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(request: pytest.FixtureRequest) -> Path:
     if request.param == "simulated":
         return request.getfixturevalue("dataset")
-    out = tmp_path_factory.mktemp("rows") / "ifllm"
-    build_dataset(request.getfixturevalue("real_release"), out)
-    return out
+    return request.getfixturevalue("real_dataset")[0]
 
 
 @pytest.mark.parametrize("config", BUILT)

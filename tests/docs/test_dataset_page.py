@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from ifllm_hub.dataset.builder import build_dataset
-from ifllm_hub.release.source import Release
 from tests.docs.snippets import blocks, run
 
 ROOT = Path(__file__).parents[2]
@@ -23,11 +21,9 @@ def test_its_code_runs(dataset: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.xdist_group("real")
-def test_its_output_is_that_of_the_release(real_release: Release, tmp_path: Path) -> None:
-    build_dataset(real_release, tmp_path / "ifllm")
+def test_its_output_is_that_of_the_release(real_dataset: tuple[Path, float], tmp_path: Path) -> None:
     page = PAGE.read_text(encoding="utf-8")
-    for (code, shown), output in zip(blocks(page), run(page, tmp_path / "ifllm", tmp_path), strict=True):
+    for (code, shown), output in zip(blocks(page), run(page, real_dataset[0], tmp_path), strict=True):
         assert output.strip() == shown.strip(), code
 
 

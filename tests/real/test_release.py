@@ -14,14 +14,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
-from ifllm_hub.dataset.builder import build_dataset
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.features.extract import extract_features
 from ifllm_hub.release.source import RELEASE_DIGEST, Release
 from tests.slow_reader import read_table
 
-# One process builds the dataset once.
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
+pytestmark = pytest.mark.real
 
 _NUMBER = rb"-?\d+(?:\.\d+)?"
 REL_LINE = re.compile(rb'^%b,%b,(?:"[^\n]*")?,\d*,%b,(?:[01],)?\d{13}$' % (_NUMBER, _NUMBER, _NUMBER), re.MULTILINE)
@@ -37,11 +35,8 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def built(real_release: Release, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    out = tmp_path_factory.mktemp("real") / "ifllm"
-    started = time.perf_counter()
-    build_dataset(real_release, out)
-    return Built(out, time.perf_counter() - started)
+def built(real_dataset: tuple[Path, float]) -> Built:
+    return Built(*real_dataset)
 
 
 def test_it_is_the_release_of_the_pinned_commit(real_release: Release, built: Built) -> None:

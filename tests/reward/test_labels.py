@@ -1,5 +1,6 @@
 """Preference rows: the right polarity, labels by models that never saw the worker, honest flip probabilities."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,8 @@ import polars as pl
 import pytest
 from datasets import load_dataset
 
-from ifllm_hub.dataset.builder import build_dataset
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.catalogue import CATALOGUE, EVEN, ODD
-from ifllm_hub.release.source import Release
 from ifllm_hub.reward import labels
 from ifllm_hub.reward.labels import (
     MAX_FLIP_PROB,
@@ -233,9 +232,8 @@ def test_error_messages_and_unread_pairs_teach_nothing(all_pairs: Pairs) -> None
 
 
 @pytest.mark.real
-@pytest.mark.slow
-def test_polarity_on_the_real_release(real_release: Release, tmp_path: Path) -> None:
-    build_dataset(real_release, tmp_path / "dataset")
+def test_polarity_on_the_real_release(real_dataset: tuple[Path, float], tmp_path: Path) -> None:
+    shutil.copytree(real_dataset[0], tmp_path / "dataset")
     rows = write_preferences(tmp_path / "dataset")
     untied = rows.filter(
         (pl.col("label_source") == "explicit") & (pl.col("rating_chosen") != pl.col("rating_rejected"))
