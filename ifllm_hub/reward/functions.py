@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
-from ifllm_hub.reward.persistence import load_model
+from ifllm_hub.reward.forest import FlatForest
+from ifllm_hub.reward.persistence import load_forest
 
 _ANSWERS = ("response_left", "response_right")
 
@@ -33,7 +33,7 @@ class BehaviourReward:
     def __init__(self, model: str | Path | None = None):
         self.__name__ = "behaviour_reward"
         self._folder = model
-        self._loaded: tuple[ImplicitFeedbackRewardModel, list[str]] | None = None
+        self._loaded: tuple[FlatForest, list[str]] | None = None
 
     def __call__(
         self,
@@ -53,7 +53,7 @@ class BehaviourReward:
             P(this answer was preferred over the other one) in [0, 1] for a logged answer, None for any other text, and
             None for all where a column is missing.
         """
-        model, features = self._model()
+        forest, features = self._forest()
         if any(name not in columns for name in (*_ANSWERS, *features)):
             return [None] * len(completions)
         left = np.array([_is(text, logged) for text, logged in zip(completions, columns[_ANSWERS[0]], strict=True)])
@@ -62,7 +62,7 @@ class BehaviourReward:
         rows = np.flatnonzero(left != right)  # a text that is both answers, or neither, was not preferred to anything
         if len(rows):
             X = np.array([[columns[name][row] for name in features] for row in rows], dtype=np.float64)
-            probability = model.predict_proba(X)[:, 1]
+            probability = forest.predict(X)
             for row, p in zip(rows, probability, strict=True):
                 rewards[row] = float(p if left[row] else 1 - p)
         return rewards
@@ -70,15 +70,15 @@ class BehaviourReward:
     def __getstate__(self) -> dict[str, Any]:
         return {"__name__": self.__name__, "_folder": self._folder, "_loaded": None}
 
-    def _model(self) -> tuple[ImplicitFeedbackRewardModel, list[str]]:
+    def _forest(self) -> tuple[FlatForest, list[str]]:
         if self._loaded is None:
             folder = Path(self._folder or os.environ.get("IFLLM_REWARD_MODEL") or default_model())
             if not folder.is_dir():
                 raise IfllmError(
                     f"{folder}: no such reward model folder. Train one: ifllm reward DATASET --out FOLDER."
                 )
-            model, config = load_model(folder)
-            self._loaded = model, [feature["name"] for feature in config["features"]]
+            forest, config = load_forest(folder)
+            self._loaded = forest, [feature["name"] for feature in config["features"]]
         return self._loaded
 
 

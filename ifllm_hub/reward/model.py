@@ -67,7 +67,7 @@ class ImplicitFeedbackRewardModel(ClassifierMixin, BaseEstimator):
         """(n, 2) float64: P(right preferred), P(left preferred)."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, ensure_all_finite="allow-nan", dtype=np.float64)
-        logit = self.slope_ * _logit(_contrast(self.forest_, np.nan_to_num(X, nan=0.0)))
+        logit = self.slope_ * logit_of_contrast(_contrast(self.forest_, np.nan_to_num(X, nan=0.0)))
         return np.column_stack([expit(-logit), expit(logit)])
 
     def predict(self, X: np.ndarray) -> np.ndarray:
@@ -103,7 +103,7 @@ class ImplicitFeedbackRewardModel(ClassifierMixin, BaseEstimator):
         splitter = folds(count, shuffle=True, random_state=self.random_state)
         logit = np.zeros(len(left))
         for train, test in splitter.split(X, left, groups if grouped else None):
-            logit[test] = _logit(_contrast(self._grow(X[train], left[train], _CALIBRATION_TREES), X[test]))
+            logit[test] = logit_of_contrast(_contrast(self._grow(X[train], left[train], _CALIBRATION_TREES), X[test]))
         sign = 2 * left - 1
         return float(minimize_scalar(lambda slope: np.logaddexp(0, -sign * slope * logit).sum(), bounds=(0, 10)).x)
 
@@ -113,6 +113,7 @@ def _contrast(forest: ExtraTreesClassifier, X: np.ndarray) -> np.ndarray:
     return forest.predict_proba(X)[:, 1] - forest.predict_proba(-X)[:, 1]
 
 
-def _logit(contrast: np.ndarray) -> np.ndarray:
+def logit_of_contrast(contrast: np.ndarray) -> np.ndarray:
+    """log((1 + d) / (1 - d)), finite also for d = +-1."""
     clipped = np.clip(contrast, -_LARGEST_CONTRAST, _LARGEST_CONTRAST)
     return np.log1p(clipped) - np.log1p(-clipped)

@@ -1,4 +1,8 @@
-"""A saved model is a folder: `reward_model.skops` and `config.json`, audited before anything is constructed or run."""
+"""A saved model is a folder, audited before anything is constructed or run.
+
+`reward_model.skops` is the scikit-learn estimator, to go on working with; `forest.safetensors` holds the same trees as
+plain arrays, to score with; `config.json` says what the columns are, and has the sha256 of both.
+"""
 
 import hashlib
 import io
@@ -14,6 +18,7 @@ from sklearn.tree._tree import Tree
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, write_atomically
+from ifllm_hub.reward.forest import FOREST_FILE, FlatForest, check_links, dump_forest, read_forest
 from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
 
 MODEL_FILE, CONFIG_FILE = "reward_model.skops", "config.json"
@@ -27,7 +32,7 @@ TRUSTED_TYPES = ("ifllm_hub.reward.model.ImplicitFeedbackRewardModel", "sklearn.
 
 
 def save_model(model: ImplicitFeedbackRewardModel, folder: Path, config: dict[str, Any]) -> None:
-    """Write the two files into an existing folder.
+    """Write the three files into an existing folder.
 
     Args:
         config: what the model was trained on and how it did; `format`, `sha256` and `slope` are added. Must have
@@ -35,14 +40,18 @@ def save_model(model: ImplicitFeedbackRewardModel, folder: Path, config: dict[st
     """
     import skops.io
 
-    content = skops.io.dumps(model, compression=8)
+    contents = {
+        MODEL_FILE: skops.io.dumps(model, compression=8),
+        FOREST_FILE: dump_forest(FlatForest.from_model(model)),
+    }
     described = {
         "format": FORMAT,
         **config,
         "slope": model.slope_,
-        "sha256": {MODEL_FILE: hashlib.sha256(content).hexdigest()},
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     }
-    write_atomically(folder / MODEL_FILE, content)
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
     write_atomically(folder / CONFIG_FILE, json.dumps(described, indent=2) + "\n")
 
 
@@ -58,16 +67,8 @@ def load_model(folder: Path) -> tuple[ImplicitFeedbackRewardModel, dict[str, Any
     """
     import skops.io
 
-    config = read_json(folder / CONFIG_FILE)
-    if not _is_ours(config):
-        raise IfllmError(f"{folder / CONFIG_FILE}: not a reward model of format {FORMAT}.")
+    config, content = _read(folder, MODEL_FILE)
     path = folder / MODEL_FILE
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise IfllmError(f"{path}: cannot be read ({error.strerror}).") from error
-    if hashlib.sha256(content).hexdigest() != config["sha256"].get(MODEL_FILE):
-        raise IfllmError(f"{path}: its sha256 is not the one in {CONFIG_FILE}. Download the model again.")
     try:
         with ZipFile(io.BytesIO(content)) as members:
             size = sum(member.file_size for member in members.infolist())
@@ -86,6 +87,34 @@ def load_model(folder: Path) -> tuple[ImplicitFeedbackRewardModel, dict[str, Any
     except Exception as error:  # skops raises whatever the first broken part happens to cause
         raise IfllmError(f"{path}: damaged ({type(error).__name__}: {error}). Download the model again.") from error
     return model, config
+
+
+def load_forest(folder: Path) -> tuple[FlatForest, dict[str, Any]]:
+    """Read the arrays of a model folder, to score with; scikit-learn takes no part.
+
+    Returns:
+        The forest and its `config.json`.
+
+    Raises:
+        IfllmError: a file is missing, damaged or changed, or the arrays are no sound forest.
+    """
+    config, content = _read(folder, FOREST_FILE)
+    return read_forest(content, len(config["features"]), str(folder / FOREST_FILE)), config
+
+
+def _read(folder: Path, name: str) -> tuple[dict[str, Any], bytes]:
+    """The config, and a file that has the sha256 named there."""
+    config = read_json(folder / CONFIG_FILE)
+    if not _is_ours(config):
+        raise IfllmError(f"{folder / CONFIG_FILE}: not a reward model of format {FORMAT}.")
+    path = folder / name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise IfllmError(f"{path}: cannot be read ({error.strerror}).") from error
+    if hashlib.sha256(content).hexdigest() != config["sha256"].get(name):
+        raise IfllmError(f"{path}: its sha256 is not the one in {CONFIG_FILE}. Download the model again.")
+    return config, content
 
 
 def _is_ours(config: Any) -> bool:
@@ -126,23 +155,18 @@ def _check_model(model: Any, width: int) -> str | None:
 def check_tree(tree: Any, width: int) -> str | None:
     """What makes a tree unsafe or meaningless to follow, or None.
 
-    Every inner node must have two later nodes as children (so that a walk ends), every node but the root one parent,
-    every split a known feature and a finite threshold, and every node two class shares that add up to one.
+    See `check_links`; every split must be of a known feature at a finite threshold, and every node have two class
+    shares that add up to one.
     """
     left, right, count = tree.children_left, tree.children_right, tree.node_count
     if tree.n_features != width or tree.n_outputs != 1 or tree.max_n_classes != 2:
         return f"expects {tree.n_features} features and {tree.max_n_classes} classes, not {width} and 2"
     if len(left) != count or len(right) != count or tree.value.shape != (count, 1, 2):
         return "its arrays differ in length"
-    node = np.arange(count)
+    problem = check_links(left, right)
+    if problem:
+        return problem
     inner = left != -1
-    if not ((right != -1) == inner).all():
-        return "a node has one child"
-    children = np.concatenate([left[inner], right[inner]])
-    if not ((children > np.tile(node[inner], 2)) & (children < count)).all():
-        return "a child is out of range"
-    if len(np.unique(children)) != len(children) or len(children) != count - 1:
-        return "a node has no parent or several"
     if not ((tree.feature[inner] >= 0) & (tree.feature[inner] < width)).all():
         return "a split uses an unknown feature"
     if not np.isfinite(tree.threshold[inner]).all():

@@ -141,7 +141,7 @@ def test_a_model_is_read_once(
 ) -> None:
     function = BehaviourReward(model_folder)
     first = function([], columns["response_left"], **columns)
-    monkeypatch.setattr(functions, "load_model", lambda folder: pytest.fail("read again"))
+    monkeypatch.setattr(functions, "load_forest", lambda folder: pytest.fail("read again"))
     assert function([], columns["response_left"], **columns) == first
 
 

@@ -22,7 +22,15 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward import persistence
 from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.pairs import FEATURES, Pairs
-from ifllm_hub.reward.persistence import CONFIG_FILE, MODEL_FILE, TRUSTED_TYPES, check_tree, load_model, save_model
+from ifllm_hub.reward.persistence import (
+    CONFIG_FILE,
+    FORMAT,
+    MODEL_FILE,
+    TRUSTED_TYPES,
+    check_tree,
+    load_model,
+    save_model,
+)
 
 WIDTH = len(FEATURES)
 CONFIG = {"features": [{"name": name, "unit": "x"} for name in FEATURES]}
@@ -39,6 +47,12 @@ def refused(folder: Path, message: str) -> None:
 
 def not_to_be_reached(*args: Any) -> None:
     pytest.fail("an unsound model was used")
+
+
+def store(model: Any, folder: Path) -> None:
+    """What a sender without scruples writes: any object, under a checksum that fits."""
+    (folder / CONFIG_FILE).write_text(json.dumps({"format": FORMAT, **CONFIG, "slope": 1.0, "sha256": {}}))
+    put(folder, skops.io.dumps(model))
 
 
 def put(folder: Path, content: bytes) -> None:
@@ -95,7 +109,7 @@ def test_a_foreign_type_is_named_and_never_made(
 ) -> None:
     model = deepcopy(small_model)
     model.forest_.verbose = kind() if kind is Armed else kind(1)
-    save_model(model, tmp_path, CONFIG)
+    store(model, tmp_path)
     monkeypatch.setattr(kind, "marker", tmp_path / "executed")
     refused(tmp_path, rf"holds the type .*\.{kind.__name__}, which no reward model of ours does")
     assert not (tmp_path / "executed").exists()
@@ -107,14 +121,14 @@ def test_a_foreign_type_is_named_and_never_made(
 def test_a_function_is_not_called(small_model: ImplicitFeedbackRewardModel, tmp_path: Path) -> None:
     model = deepcopy(small_model)
     model.forest_.verbose = subprocess.check_call
-    save_model(model, tmp_path, CONFIG)
+    store(model, tmp_path)
     refused(tmp_path, r"holds the type subprocess\.check_call")
 
 
 def test_trust_given_elsewhere_does_not_count(
     small_model: ImplicitFeedbackRewardModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_model(small_model, tmp_path, CONFIG)
+    store(small_model, tmp_path)
     monkeypatch.setattr(persistence, "TRUSTED_TYPES", TRUSTED_TYPES[:1])
     refused(tmp_path, r"holds the type sklearn\.tree\._tree\.Tree")
 
@@ -186,12 +200,12 @@ HOSTILE_TREES = [
 def test_a_hostile_tree_is_refused_before_it_is_followed(
     small_model: ImplicitFeedbackRewardModel, tmp_path: Path, change: Any, problem: str
 ) -> None:
-    save_model(with_tree(small_model, change), tmp_path, CONFIG)
+    store(with_tree(small_model, change), tmp_path)
     refused(tmp_path, rf"{MODEL_FILE}: tree 2: .*({problem}).*Not loaded")
 
 
 def test_a_sound_tree_passes_the_same_way(small_model: ImplicitFeedbackRewardModel, tmp_path: Path) -> None:
-    save_model(with_tree(small_model, lambda state: None), tmp_path, CONFIG)
+    store(with_tree(small_model, lambda state: None), tmp_path)
     load_model(tmp_path)
 
 
@@ -262,7 +276,7 @@ def test_an_unsound_model_around_sound_trees(
     small_model: ImplicitFeedbackRewardModel, tmp_path: Path, change: Any, problem: str
 ) -> None:
     model = deepcopy(small_model)
-    save_model(model, tmp_path, CONFIG)
+    store(model, tmp_path)
     change(model)
     put(tmp_path, skops.io.dumps(model, compression=8))
     refused(tmp_path, rf"{MODEL_FILE}: .*{problem}")
@@ -276,7 +290,7 @@ def test_another_estimator_is_not_a_reward_model(model_folder: Path) -> None:
 def test_parts_that_do_not_fit_together_are_damage(small_model: ImplicitFeedbackRewardModel, tmp_path: Path) -> None:
     model = deepcopy(small_model)
     model.forest_.n_classes_ = 5
-    save_model(model, tmp_path, CONFIG)
+    store(model, tmp_path)
     with pytest.raises(IfllmError, match=rf"{MODEL_FILE}: damaged \(ValueError"):
         load_model(tmp_path)
 
