@@ -58,20 +58,75 @@ def simulate(
 def build(
     release: ReleaseArgument,
     out: Annotated[Path, typer.Argument(help="Dataset folder to write.", show_default=False)],
+    tier: Annotated[str, typer.Option(help="public: without trajectories; full: for a gated repo.")] = "full",
+    withdraw: Annotated[
+        Path | None, typer.Option(help="Worker ids to leave out, one a line.", show_default=False)
+    ] = None,
 ) -> None:
-    """Build the dataset folder (Parquet, card, manifest) from a release."""
+    """Build the dataset folder (Parquet, card, manifest, privacy report) from a release."""
     from ifllm_hub.dataset.builder import build_dataset
+    from ifllm_hub.dataset.privacy import known_workers, read_withdrawn
     from ifllm_hub.release.source import open_release
 
+    withdrawn = read_withdrawn(withdraw) if withdraw else frozenset()
     with _bar("build") as advance:
         opened = open_release(release, advance=lambda share: advance(share / 3))
-        manifest = build_dataset(opened, out, advance=lambda share: advance((1 + 2 * share) / 3))
+        manifest = build_dataset(
+            opened, out, advance=lambda share: advance((1 + 2 * share) / 3), tier=tier, withdrawn=withdrawn
+        )
     rel = manifest["lines"]["rel"]
     _say(
         f"{manifest['questions']['all']['questions']:,} questions; {rel['lines']:,} rel lines = "
         f"{rel['ticks']:,} parsed + {rel['quarantined']:,} quarantined + {rel['unaccounted']:,} unaccounted"
     )
+    if withdrawn:
+        gone = manifest["withdrawn"]
+        _say(f"withdrawn: {gone['workers']} of {gone['listed']} listed workers, {gone['questions']} questions left out")
+    if unknown := sorted(withdrawn - known_workers(opened)):
+        _say(f"warning: {withdraw}: {len(unknown)} ids are not in this release (the first: {unknown[0]}). Check them.")
     _say(f"dataset: {out}")
+
+
+@app.command()
+def scan(
+    folder: Annotated[Path, typer.Argument(help="A dataset folder.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="CSV list to review; keep it private.", show_default=False)],
+    show_text: Annotated[bool, typer.Option("--show-text", help="Add the matched text to the list.")] = False,
+) -> None:
+    """Search queries and answers for personal data; counts go into the privacy report and the card."""
+    from ifllm_hub.dataset.privacy import scan_dataset
+
+    with _bar("scan") as advance:
+        findings = scan_dataset(folder, out, show_text, advance)
+    for column, entity, count in findings.group_by("column", "entity").len().sort("column", "entity").iter_rows():
+        _say(f"{column}: {count} {entity}")
+    _say(f"{findings.height} findings to review: {out}")
+
+
+@app.command()
+def publish(
+    folder: Annotated[Path, typer.Argument(help="A dataset folder.", show_default=False)],
+    repo_id: Annotated[str, typer.Argument(help="Hub dataset repo: owner/name.", show_default=False)],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repo private.")] = False,
+    revision: Annotated[str, typer.Option(help="Branch; made where there is none.")] = "main",
+    tag: Annotated[str | None, typer.Option(help="Version tag; default: the next of v1, v2, ... on main.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
+    allow_breaking: Annotated[bool, typer.Option("--allow-breaking", help="Columns or configs may vanish.")] = False,
+) -> None:
+    """Publish a dataset folder on the Hub: one commit that is read back and tagged; none if nothing changed."""
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    from ifllm_hub.dataset import publish as hub
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    with hub.addressed(folder, repo_id) as ready:
+        plan = hub.plan_publication(ready, repo_id, revision)
+        _say(str(plan))
+        if dry_run:
+            return
+        commit, version = hub.publish(plan, private, tag, allow_breaking)
+    _say(f"{'published' if plan.operations else 'unchanged'}: {repo_id} at {version or commit}")
 
 
 @app.command()

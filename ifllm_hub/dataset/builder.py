@@ -1,7 +1,7 @@
 """The loading script: a release -> a folder laid out as the Hub repo (Parquet, card, manifest)."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,12 @@ import pyarrow.parquet as pq
 
 from ifllm_hub import __version__
 from ifllm_hub.dataset.card import write_card
+from ifllm_hub.dataset.privacy import TIERS, admit, check_workers, write_privacy_report
 from ifllm_hub.dataset.schema import SPLITS, arrow_schema
-from ifllm_hub.dataset.splits import assign_folds
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.extract import extract_features
 from ifllm_hub.files import read_json, replacing_folder
 from ifllm_hub.release.align import Accounts, align_tasks
-from ifllm_hub.release.questions import read_questions
 from ifllm_hub.release.source import RELEASE_DIGEST, Release
 
 # Conversations in memory at a time; results do not depend on it.
@@ -28,49 +27,61 @@ _DEFAULT_ROW_GROUP = 1_000
 Advance = Callable[[float], None]
 
 
-def build_dataset(release: Release, out: Path, chunk: int = CHUNK, advance: Advance | None = None) -> dict[str, Any]:
-    """Build the configs `pairwise`, `pointwise`, `trajectories` and `features`; `preferences` come from labels.
+def build_dataset(
+    release: Release,
+    out: Path,
+    chunk: int = CHUNK,
+    advance: Advance | None = None,
+    tier: str = "full",
+    withdrawn: Collection[str] = (),
+) -> dict[str, Any]:
+    """Build the configs of a tier, their privacy report and the card; `preferences` come from labels.
 
     Args:
         out: the folder to write; replaced as a whole when it is an earlier build.
         chunk: conversations in memory at a time.
         advance: called with the share done (0-1).
+        tier: "full", or "public": without `trajectories`.
+        withdrawn: ids of workers who are left out of everything but the count of those left out.
 
     Returns:
         The manifest, as written to `out/manifest.json`.
 
     Raises:
-        IfllmError: the release is damaged, the accounts do not balance, or `out` cannot be written.
+        IfllmError: there is no such tier, the release is damaged, the accounts do not balance, a worker without
+            consent would be written, or `out` cannot be written.
     """
-    cleaned = read_questions(release)
-    questions = assign_folds(cleaned.questions)
+    if tier not in TIERS:
+        raise IfllmError(f"There is no tier '{tier}'. Choose one of: {', '.join(TIERS)}.")
+    admitted = admit(release, withdrawn)
+    questions = admitted.questions
     accounts = Accounts()
     with replacing_folder(out, "manifest.json") as folder:
-        trajectories = _Writers(folder / "data" / "trajectories", "trajectories")
-        features = _Writers(folder / "data" / "features", "features")
+        writers = {config: _Writers(folder / "data" / config, config) for config in TIERS[tier]}
         has = []
-        for keys, share in _chunks(release, questions, chunk):
-            rows = _trajectories(release, questions, keys, accounts)
+        for keys, share in _chunks(admitted.release, questions, chunk):
+            rows = _trajectories(admitted.release, questions, keys, accounts)
             extracted = extract_features(rows)
             has.append(extracted.select("question_id", *_has_behaviour()))
-            features.write(
+            writers["features"].write(
                 rows.select("question_id", "worker_id", "mode", "split").join(
                     extracted, on="question_id", maintain_order="left"
                 )
             )
-            trajectories.write(rows.filter(pl.col("t").list.len() > 0))
+            if "trajectories" in writers:
+                writers["trajectories"].write(rows.filter(pl.col("t").list.len() > 0))
             if advance:
                 advance(share)
         questions = questions.join(pl.concat(has), on="question_id", maintain_order="left")
         for mode in ("pairwise", "pointwise"):
-            writers = _Writers(folder / "data" / mode, mode)
-            writers.write(_with_messages(questions.filter(pl.col("mode") == mode), mode))
-            writers.close()
-        trajectories.close()
-        features.close()
-        manifest = _manifest(release, cleaned.counts, questions, accounts)
+            writers[mode].write(_with_messages(questions.filter(pl.col("mode") == mode), mode))
+        for writer in writers.values():
+            writer.close()
+        manifest = {"tier": tier, **admitted.left_out, **_manifest(release, admitted.counts, questions, accounts)}
         (folder / "manifest.json").write_text(_compact_json(manifest), encoding="utf-8")
         pl.concat(accounts.quarantine).sort("file", "line").write_csv(folder / "quarantine.csv")
+        check_workers(folder, admitted.workers)
+        write_privacy_report(folder, release)
         write_card(folder)
     return manifest
 

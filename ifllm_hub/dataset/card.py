@@ -58,15 +58,14 @@ def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
         IfllmError: the manifest is missing, or the folder cannot be written.
     """
     manifest = read_json(folder / "manifest.json")
-    report = folder / "privacy_report.json"
     infos = [info for config in CONFIGS if (info := _dataset_info(folder, config))]
     present = [info["config_name"] for info in infos]
     questions = _questions(folder)
     said = {
         "manifest": manifest,
-        "tier": manifest.get("tier", "full"),
-        "withdrawn": manifest.get("withdrawn", 0),
-        "privacy": read_json(report) if report.is_file() else None,
+        "tier": manifest["tier"],
+        "withdrawn": manifest["withdrawn"]["workers"],
+        "privacy": read_json(folder / "privacy_report.json"),
         "data": _observed(questions),
         "sizes": {
             info["config_name"]: {split["name"]: split["num_examples"] for split in info["splits"]} for info in infos

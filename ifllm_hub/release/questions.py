@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -41,8 +42,11 @@ class Cleaned:
     counts: dict[str, int]
 
 
-def read_questions(release: Release) -> Cleaned:
+def read_questions(release: Release, leave_out: Collection[str] = ()) -> Cleaned:
     """Read and clean the tables.
+
+    Args:
+        leave_out: workers whose rows are passed over, as if they had never been in the tables.
 
     Returns:
         One row a question in (worker_id, task_id, turn) order: `question_id` (Int64), `worker_id`, `task_id` (Int64),
@@ -55,10 +59,11 @@ def read_questions(release: Release) -> Cleaned:
     Raises:
         IfllmError: a table is damaged, lacks a column, or holds a value outside its code.
     """
-    log, cr_lf = _without_cr_lf(_read_table(release.root / "query_logs_table.csv", _LOG_COLUMNS))
-    tasks = _read_table(release.root / "task_table.csv", _TASK_COLUMNS)
-    records = _read_table(release.root / "record_info_table.csv", _RECORD_COLUMNS)
-    source = release.root / "query_logs_table.csv"
+    source, task_source = release.root / "query_logs_table.csv", release.root / "task_table.csv"
+    stays = ~pl.col("user_id").is_in(sorted(leave_out))
+    log, cr_lf = _without_cr_lf(_read_table(source, _LOG_COLUMNS).filter(stays))
+    tasks = _read_table(task_source, _TASK_COLUMNS).filter(stays)
+    records = _read_table(release.root / "record_info_table.csv", _RECORD_COLUMNS).filter(stays)
 
     answered = log.filter(pl.col("llm_response_1").is_not_null())
     # An empty consent is none: without the fill, all() would pass over it.
@@ -70,7 +75,6 @@ def read_questions(release: Release) -> Cleaned:
     if len(repeated):
         raise IfllmError(f"{source}: query_ID {repeated[0]} stands on two different rows. Unpack the release again.")
 
-    task_source = release.root / "task_table.csv"
     finished = (
         tasks.select(
             "user_id",

@@ -256,7 +256,13 @@ PRIVACY: dict[str, Any] = {
     "workers": 87,
     "withdrawn": 1,
     "not_released": ["age"],
-    "k_anonymity": {"quasi_identifiers": ["questions", "browser"], "k": 4, "workers_below_5": 12},
+    "k_anonymity": {
+        "quasi_identifiers": ["questions", "browser"],
+        "k": 4,
+        "workers_below_5": 0.14,
+        "workers_alone": 0.0,
+        "statement": "Pseudonymous.",
+    },
     "reidentification": {"workers": 60, "conversations": 400, "top1": 0.61, "low": 0.5, "high": 0.7, "majority": 0.2},
     "free_text": {"texts": 3, "findings": 0},
 }
@@ -265,15 +271,15 @@ PRIVACY: dict[str, Any] = {
 def test_the_privacy_report_is_on_the_card(dataset: Path, copy: Path) -> None:
     for name in ("README.md", "datasheet.md"):
         text = " ".join((dataset / name).read_text().split())
-        assert "was not measured for this folder" in text
+        assert "k-anonymity over day of asked_at, task_id" in text
         assert "They were not searched for personal data" in text
     (copy / "privacy_report.json").write_text(json.dumps(PRIVACY))
-    with_manifest(copy, withdrawn=1)
+    with_manifest(copy, withdrawn={"listed": 2, "workers": 1, "questions": 9})
     write_card(copy)
     for name in ("README.md", "datasheet.md"):
         text = " ".join((copy / name).read_text().split())
         assert "k-anonymity over questions, browser" in text
-        assert "at least 3 others (k = 4); 12 of them stand in groups of fewer than five" in text
+        assert "at least 3 others (k = 4); 14% of the workers stand in a group of fewer than five" in text
         assert "61% of 400 conversations of 60 workers (95 % interval 50% to 70%)" in text
         assert "most frequent worker is right in 20%" in text
         assert "searched for personal data by software" in text

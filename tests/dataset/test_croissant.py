@@ -117,7 +117,7 @@ def test_files_are_listed_with_their_hashes(dataset: Path, described: dict[str, 
         assert entry["sha256"] == hashlib.sha256(data).hexdigest()
         assert entry["contentSize"] == f"{len(data)} B"
     listed = {entry["contentUrl"] for entry in files}
-    assert listed == {"manifest.json", "quarantine.csv"} | {
+    assert listed == {"manifest.json", "quarantine.csv", "privacy_report.json"} | {
         path.relative_to(dataset).as_posix() for path in dataset.rglob("*.parquet")
     }
     sets = [entry for entry in described["distribution"] if entry["@type"] == "cr:FileSet"]

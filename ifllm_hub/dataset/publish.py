@@ -1,0 +1,325 @@
+"""A dataset folder -> a Hub repo, in one commit: a reader of a branch sees the old version or the new one, never half.
+
+Files are compared by hash, so that unchanged content makes no commit and a run that was cut off anywhere is finished
+by the next. `upload_folder` is not used: it may split a folder into several commits.
+"""
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import httpx2
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetCard, HfApi, constants, get_token
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.hf_api import RepoFile
+
+from ifllm_hub import __version__
+from ifllm_hub.dataset.card import write_card
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.files import read_json
+
+if TYPE_CHECKING:
+    from datasets import Features
+    from datasets.info import DatasetInfosDict
+
+_SIGNS = {"+": "added", "~": "changed", "-": "deleted"}
+_ADVICE: dict[int | None, str] = {
+    400: "the Hub refuses this ({detail}).",
+    401: "the Hub does not accept the token. Log in again with `hf auth login`, or set HF_TOKEN.",
+    403: "this token may not write there ({detail}). Use one that may, or another name.",
+    409: "the name is taken on the Hub ({detail}). Choose another, or use a token that may see it.",
+    412: "somebody else committed meanwhile. Run it again to compare with what is there now.",
+}
+_BROKEN_OFF = "{hub} failed or cannot be reached ({detail}). Run it again; it goes on from what is there."
+
+
+class Hashes(NamedTuple):
+    """Of a file's content, in hexadecimal: the id that git gives it, and the one that LFS does."""
+
+    git: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What publishing a folder would change on the Hub; `str(plan)` tells it to the user.
+
+    Attributes:
+        files: what the folder holds.
+        head: the commit that the folder was compared with; None where the repo does not exist.
+        new_branch: `revision` does not exist and would start at `head`.
+        tags: name -> commit, as on the Hub.
+        operations: path -> "+" (added), "~" (changed) or "-" (deleted).
+        gated: readers must ask for access: the folder is of the `full` tier.
+        differences: in rows and columns, one line each.
+        breaking: those of them that break readers: a config, split or column is gone, or a column's type changed.
+    """
+
+    folder: Path
+    repo_id: str
+    revision: str
+    files: dict[str, Hashes]
+    head: str | None
+    new_branch: bool
+    tags: dict[str, str]
+    operations: dict[str, str]
+    gated: bool
+    differences: tuple[str, ...]
+    breaking: tuple[str, ...]
+
+    def __str__(self) -> str:
+        signs = list(self.operations.values())
+        counts = ", ".join(f"{signs.count(sign)} {what}" for sign, what in _SIGNS.items() if sign in signs)
+        where = f"{'new repo' if self.head is None else self.revision}{', access on request' * self.gated}"
+        lines = [f"{self.repo_id}, {where}: {counts or 'nothing changed'}"]
+        lines += [f"  {sign} {path}" for path, sign in self.operations.items()]
+        lines += [f"  {line}{' (breaks readers)' * (line in self.breaking)}" for line in self.differences]
+        return "\n".join(lines)
+
+
+@contextmanager
+def addressed(folder: Path, repo_id: str) -> Iterator[Path]:
+    """A copy of a dataset folder whose card names the repo that it goes to; it vanishes with the block.
+
+    Raises:
+        IfllmError: the folder is not a sound dataset.
+    """
+    _check_folder(folder)
+    with tempfile.TemporaryDirectory(prefix="ifllm-publish-") as scratch:
+        copy = Path(shutil.copytree(folder, Path(scratch) / "dataset"))
+        write_card(copy, repo_id)
+        yield copy
+
+
+def plan_publication(folder: Path, repo_id: str, revision: str = "main") -> Plan:
+    """Check a dataset folder and compare it with a Hub repo; nothing is written.
+
+    Args:
+        repo_id: owner/name of a dataset repo, which need not exist.
+        revision: a branch, which need not exist.
+
+    Raises:
+        IfllmError: the folder is not a sound dataset; the repo id is malformed, or something else than a dataset of
+            ours; the Hub cannot be reached.
+    """
+    from datasets.info import DatasetInfosDict
+
+    infos = _check_folder(folder)
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = {name: _hashes(folder / name) for name in names if not _is_hidden(name)}
+    api = HfApi()
+    with _clear_errors(repo_id):
+        head, new_branch, tags = _references(api, repo_id, revision)
+        there = _tree(api, repo_id, head) if head else {}
+        if "manifest.json" not in there and set(there) - {"README.md"}:
+            raise IfllmError(f"{repo_id}: exists on the Hub and was not made by this command. Choose another name.")
+        changed = {name for name in files if name in there and not _same(there[name], files[name])}
+        before = infos if "README.md" in there else DatasetInfosDict()
+        if "README.md" in changed:
+            card = api.hf_hub_download(repo_id, "README.md", repo_type="dataset", revision=head)
+            before, _ = _read_card(Path(card), f"{repo_id}/README.md")
+    operations = {name: "~" if name in changed else "+" for name in files if name in changed or name not in there}
+    operations |= {name: "-" for name in sorted(there) if name not in files}
+    gated = read_json(folder / "manifest.json").get("tier", "full") == "full"
+    return Plan(folder, repo_id, revision, files, head, new_branch, tags, operations, gated, *_compare(before, infos))
+
+
+def publish(
+    plan: Plan, private: bool = False, tag: str | None = None, allow_breaking: bool = False
+) -> tuple[str, str | None]:
+    """Carry out a plan: make or gate the repo if need be, one commit, read it back by hash, and tag it.
+
+    Args:
+        private: make a new repo private; an existing public one is refused.
+        tag: name of the version tag; by default the next of v1, v2, ... on `main`, and none on another branch.
+            Content that has such a tag gets no other.
+        allow_breaking: publish although readers of the old version may break.
+
+    Returns:
+        The commit that the branch is at, and the tag if one was set.
+
+    Raises:
+        IfllmError: no token or permission; the change breaks readers; the tag is taken; somebody else committed since
+            the plan was made; the Hub failed. The branch is then at the old or the new version, and planning and
+            publishing again finishes.
+    """
+    if plan.breaking and not allow_breaking:
+        told = f"{plan.repo_id}: {plan.breaking[0]}: this breaks code that reads the published version."
+        raise IfllmError(f"{told} Choose another branch or repo, or insist with --allow-breaking.")
+    if get_token() is None:
+        raise IfllmError("No Hugging Face token: log in with `hf auth login`, or set HF_TOKEN to one that may write.")
+    tag = _tag_to_set(plan, tag)
+    api = HfApi()
+    with _clear_errors(plan.repo_id):
+        operations = [
+            CommitOperationAdd(name, plan.folder / name) if name in plan.files else CommitOperationDelete(name)
+            for name in plan.operations
+        ]
+        if plan.head is None:
+            api.create_repo(plan.repo_id, repo_type="dataset", private=private)
+        info = api.dataset_info(plan.repo_id)
+        if private and not info.private:
+            raise IfllmError(f"{plan.repo_id}: is public. Make it private in its settings, or leave --private out.")
+        if plan.gated and not info.gated:  # before any data is there
+            api.update_repo_settings(plan.repo_id, repo_type="dataset", gated="manual")
+        head = plan.head or str(info.sha)
+        if plan.new_branch:
+            api.create_branch(plan.repo_id, repo_type="dataset", branch=plan.revision, revision=head, exist_ok=True)
+        if operations:
+            head = api.create_commit(
+                plan.repo_id,
+                operations,
+                repo_type="dataset",
+                revision=plan.revision,
+                parent_commit=head,
+                commit_message=f"Publish with ifllm_hub {__version__}",
+                commit_description=str(plan),
+            ).oid
+            there = _tree(api, plan.repo_id, head)
+            for name in {*there, *plan.files}:
+                if not _same(there.get(name), plan.files.get(name)):
+                    raise IfllmError(f"{plan.repo_id}: {name} is not as the folder had it. Run it again.")
+        if tag:
+            api.create_tag(plan.repo_id, repo_type="dataset", tag=tag, revision=head)
+    return head, tag
+
+
+def _check_folder(folder: Path) -> "DatasetInfosDict":
+    """The card's `dataset_info`, once the Parquet files were read and are what it says."""
+    for name in ("manifest.json", "README.md"):
+        if not (folder / name).is_file():
+            raise IfllmError(f"{folder}: not a dataset folder (no {name}). Make one with `ifllm build`.")
+    infos, parts = _read_card(folder / "README.md", f"{folder}/README.md")
+    for config, split, pattern in parts:
+        rows = sum(_rows(path, infos[config].features) for path in sorted(folder.glob(pattern)))
+        said = infos[config].splits[split].num_examples
+        if rows != said:
+            raise IfllmError(f"{folder / pattern}: {rows} rows, but README.md says {said}. Build the dataset again.")
+    return infos
+
+
+def _read_card(card: Path, where: str) -> tuple["DatasetInfosDict", list[tuple[str, str, str]]]:
+    """`dataset_info`; and config, split and file pattern of its parts."""
+    from datasets.info import DatasetInfosDict
+
+    try:
+        data = DatasetCard.load(card).data
+        infos = DatasetInfosDict.from_dataset_card_data(data)
+        parts = [(c["config_name"], file["split"], file["path"]) for c in data["configs"] for file in c["data_files"]]
+        described = {(config, split) for config, info in infos.items() if info.features for split in info.splits}
+        if {part[:2] for part in parts} != described:
+            raise ValueError("`configs` and `dataset_info` do not name the same splits")
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise IfllmError(
+            f"{where}: its YAML header cannot be read ({error}). Write it anew with `ifllm build`."
+        ) from error
+    return infos, parts
+
+
+def _rows(path: Path, features: "Features") -> int:
+    """Every page is decoded, so that damage anywhere is found."""
+    try:
+        with pq.ParquetFile(path) as file:
+            same = features.from_arrow_schema(file.schema_arrow.remove_metadata()) == features
+            rows = sum(batch.num_rows for batch in file.iter_batches())
+    except (pa.ArrowException, OSError) as error:
+        raise IfllmError(f"{path}: is not readable Parquet ({error}). Build the dataset again.") from error
+    if not same:
+        raise IfllmError(f"{path}: its columns are not those in README.md. Build the dataset again.")
+    return rows
+
+
+def _hashes(path: Path) -> Hashes:
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256")
+        head = b"blob %d\0" % file.tell()
+        file.seek(0)
+        git = hashlib.file_digest(file, lambda: hashlib.sha1(head))
+    return Hashes(git.hexdigest(), sha256.hexdigest())
+
+
+def _is_hidden(name: str) -> bool:
+    """Names that begin with a dot, such as the Hub's own .gitattributes, are neither sent nor deleted."""
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def _same(there: RepoFile | None, here: Hashes | None) -> bool:
+    if not there or not here:
+        return False
+    return there.lfs.sha256 == here.sha256 if there.lfs else there.blob_id == here.git
+
+
+def _references(api: HfApi, repo_id: str, revision: str) -> tuple[str | None, bool, dict[str, str]]:
+    """The commit to compare with, whether the branch must be made, and the tags."""
+    if repo_id.count("/") != 1:
+        raise IfllmError(f"{repo_id}: not a Hub repo id (owner/name).")
+    try:
+        refs = api.list_repo_refs(repo_id, repo_type="dataset")
+    except RepositoryNotFoundError:
+        for other in ("model", "space"):
+            if api.repo_exists(repo_id, repo_type=other):
+                raise IfllmError(f"{repo_id}: is a {other} on the Hub, not a dataset. Choose another name.") from None
+        return None, revision != "main", {}
+    branches = {branch.name: branch.target_commit for branch in refs.branches}
+    tags = {tag.name: tag.target_commit for tag in refs.tags}
+    return branches.get(revision, branches["main"]), revision not in branches, tags
+
+
+def _tree(api: HfApi, repo_id: str, commit: str) -> dict[str, RepoFile]:
+    entries = api.list_repo_tree(repo_id, repo_type="dataset", revision=commit, recursive=True)
+    return {entry.path: entry for entry in entries if isinstance(entry, RepoFile) and not _is_hidden(entry.path)}
+
+
+def _compare(before: "DatasetInfosDict", after: "DatasetInfosDict") -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Differences in rows and columns, and those of them that break readers."""
+    shared = set(before) & set(after)
+    was, now = _shape(before, shared), _shape(after, shared)
+    names = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+    lines = {name: f"{name}: {was.get(name, 'none')} -> {now.get(name, 'none')}" for name in names}
+    breaking = (lines[name] for name in names if name in was and ("." in name or name not in now))
+    return tuple(lines.values()), tuple(breaking)
+
+
+def _shape(infos: "DatasetInfosDict", shared: set[str]) -> dict[str, str]:
+    """`config split` -> rows, and `config.column` -> type for the configs that both versions have."""
+    shape: dict[str, str] = {}
+    for config, info in infos.items():
+        shape |= {f"{config} {name}": f"{split.num_examples:,} rows" for name, split in info.splits.items()}
+        if config in shared:
+            shape |= {f"{config}.{field.name}": str(field.type) for field in info.features.arrow_schema}
+    return shape
+
+
+def _tag_to_set(plan: Plan, tag: str | None) -> str | None:
+    """None where the content has it already."""
+    of_this = [name for name, commit in plan.tags.items() if commit == plan.head and not plan.operations]
+    if tag is None:
+        versions = {name: int(name[1:]) for name in plan.tags if re.fullmatch(r"v\d+", name)}
+        needless = plan.revision != "main" or versions.keys() & set(of_this)
+        return None if needless else f"v{max(versions.values(), default=0) + 1}"
+    if tag in plan.tags and tag not in of_this:
+        raise IfllmError(f"{plan.repo_id}: the tag '{tag}' already stands for another version. Choose another --tag.")
+    return None if tag in of_this else tag
+
+
+@contextmanager
+def _clear_errors(repo_id: str) -> Iterator[None]:
+    try:
+        yield
+    except HFValidationError as error:
+        raise IfllmError(f"{repo_id}: not a Hub repo id. {error}") from error
+    except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
+        cause = error.__cause__ if type(error) is RuntimeError and error.__cause__ else error  # an upload in a thread
+        status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
+        detail = " ".join(str(getattr(cause, "server_message", None) or cause or type(cause).__name__).split())
+        advice = _ADVICE.get(status, _BROKEN_OFF).format(detail=detail, hub=constants.ENDPOINT)
+        raise IfllmError(f"{repo_id}: {advice}") from error

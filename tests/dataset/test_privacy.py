@@ -1,0 +1,579 @@
+"""Who is left out is in no byte of any tier; and what the privacy report measures, measured another way."""
+
+import csv
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import pytest
+from datasets import get_dataset_config_names, load_dataset
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ifllm_hub import cli
+from ifllm_hub.dataset import privacy
+from ifllm_hub.dataset.builder import build_dataset
+from ifllm_hub.dataset.disclosure import find_personal_data, k_anonymity, reidentify
+from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.privacy import (
+    REPORT,
+    TIERS,
+    check_workers,
+    known_workers,
+    read_withdrawn,
+    scan_dataset,
+    write_privacy_report,
+)
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.release.source import Release, open_release
+
+UNKNOWN = "worker_nobody"
+SECRET = "zqx"  # in no text of the simulation
+DEMOGRAPHICS = ("age", "location", "education", "race", "gender", "inserted_at")
+FREE_TEXT = ("copy_sentence", "summary", "feedback")
+
+
+class Marked(NamedTuple):
+    """A release with secrets in it, in which one worker refused and another has withdrawn."""
+
+    release: Release
+    refused: str
+    withdrawn: str
+
+
+def rewrite(path: Path, change: Callable[[int, dict[str, str]], dict[str, str]]) -> None:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(change(number, row) for number, row in enumerate(rows))
+
+
+def with_secrets(number: int, row: dict[str, str], columns: tuple[str, ...]) -> dict[str, str]:
+    return row | {name: f"{SECRET}-{name}-{number}" for name in columns}
+
+
+def with_secret_windows(content: str) -> str:
+    """A tenth of the windows become something that is on no screen."""
+    lines = content.splitlines()
+    for number in range(0, len(lines), 10):
+        before, quote, rest = lines[number].partition('"')
+        if quote:
+            lines[number] = f'{before}"{SECRET} window"{rest.rpartition(chr(34))[2]}'
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="module")
+def marked(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Marked:
+    root = shutil.copytree(simulated / "dataset", tmp_path_factory.mktemp("marked") / "dataset")
+    recorded = sorted({task.worker_id for task in open_release(root).tasks})
+    refused, withdrawn = recorded[0], recorded[-1]
+
+    def record(number: int, row: dict[str, str]) -> dict[str, str]:
+        consent = "0" if row["user_id"] == refused else row["consent"]
+        return with_secrets(number, row, DEMOGRAPHICS) | {"consent": consent}
+
+    rewrite(root / "record_info_table.csv", record)
+    rewrite(root / "task_table.csv", lambda number, row: with_secrets(number, row, FREE_TEXT))
+    for path in root.glob("user_behavior/*/*/rel_*.csv"):
+        path.write_text(with_secret_windows(path.read_text(encoding="utf-8")), encoding="utf-8")
+    return Marked(open_release(root), refused, withdrawn)
+
+
+@pytest.fixture(scope="module", params=TIERS)
+def tier(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def folder(marked: Marked, tier: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built without who withdrew."""
+    out = tmp_path_factory.mktemp(tier) / "ifllm"
+    build_dataset(marked.release, out, tier=tier, withdrawn=[marked.withdrawn, UNKNOWN])
+    return out
+
+
+@pytest.fixture(scope="module")
+def before(marked: Marked, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built before anybody withdrew."""
+    out = tmp_path_factory.mktemp("before") / "ifllm"
+    build_dataset(marked.release, out)
+    return out
+
+
+def words_of(folder: Path) -> str:
+    """Every byte of the folder, and every value of its Parquet files."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    values = [pl.read_parquet(path).write_ndjson() for path in paths if path.suffix == ".parquet"]
+    return "\n".join([*(path.read_bytes().decode("latin-1") for path in paths), *values])
+
+
+def saved(folder: Path, name: str) -> Any:
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+# --- tiers, consent, withdrawal
+
+
+def test_nothing_that_is_not_released_is_in_any_file(folder: Path, marked: Marked) -> None:
+    for path in marked.release.paths():
+        if path.name.startswith("rel_") or path.name in ("record_info_table.csv", "task_table.csv"):
+            assert SECRET in path.read_text(encoding="utf-8")
+    words = words_of(folder)
+    assert SECRET not in words
+    columns = {name for path in folder.glob("data/*/*.parquet") for name in pl.read_parquet_schema(path)}
+    assert not columns & {*DEMOGRAPHICS, *FREE_TEXT, "consent", "window", "accuracy", "domain"}
+
+
+def test_who_refused_or_withdrew_is_in_no_file(folder: Path, before: Path, marked: Marked) -> None:
+    words = words_of(folder)
+    assert marked.refused not in words
+    assert marked.withdrawn not in words
+    assert UNKNOWN not in words
+    # The search does find who is there.
+    assert marked.withdrawn in words_of(before)
+    assert all(worker in words for worker in load_config(folder, "features")["worker_id"].unique())
+
+
+def test_the_public_tier_is_the_full_one_without_trajectories(folder: Path, tier: str, before: Path) -> None:
+    assert saved(folder, "manifest.json")["tier"] == saved(folder, REPORT)["tier"] == tier
+    assert {path.name for path in (folder / "data").iterdir()} == set(TIERS[tier])
+    assert set(TIERS["full"]) - set(TIERS["public"]) == {"trajectories"}
+    assert "preferences" not in TIERS["full"]  # they come from labels
+    assert set(get_dataset_config_names(str(folder))) == set(TIERS[tier])
+    for config in TIERS[tier]:
+        loaded = load_dataset(str(folder), config)
+        assert sum(split.num_rows for split in loaded.values()) == load_config(folder, config).height > 0
+
+
+def test_a_withdrawal_changes_nothing_for_the_others(folder: Path, tier: str, before: Path, marked: Marked) -> None:
+    for config in TIERS[tier]:
+        whole = load_config(before, config)
+        assert load_config(folder, config).equals(whole.filter(pl.col("worker_id") != marked.withdrawn))
+    assert (load_config(before, "features")["worker_id"] == marked.withdrawn).any()
+
+
+def test_a_withdrawal_leaves_a_tombstone_and_balanced_accounts(
+    folder: Path, before: Path, marked: Marked, tmp_path: Path
+) -> None:
+    manifest, earlier = saved(folder, "manifest.json"), saved(before, "manifest.json")
+    theirs = [task for task in marked.release.tasks if task.worker_id == marked.withdrawn]
+    gone = sum(
+        len((load_config(before, mode)).filter(worker_id=marked.withdrawn)) for mode in ("pairwise", "pointwise")
+    )
+    assert manifest["withdrawn"] == {"listed": 2, "workers": 1, "questions": gone}
+    assert earlier["withdrawn"] == {"listed": 0, "workers": 0, "questions": 0}
+    assert saved(folder, REPORT)["withdrawn"] == 1
+    refused = sum(task.worker_id == marked.refused for task in marked.release.tasks)
+    assert manifest["conversations_not_read"] == {"withdrawn": len(theirs), "without_consent": refused}
+    read = {file["file"].rpartition("/")[0] for file in manifest["files"]}
+    assert len(read) + len(theirs) + refused == len(marked.release.tasks)
+    assert all(file["unaccounted"] == 0 for file in manifest["files"])
+    kept = [file for file in earlier["files"] if not file["file"].startswith(marked.withdrawn)]
+    assert manifest["files"] == kept
+    assert earlier["questions"]["all"]["questions"] - manifest["questions"]["all"]["questions"] == gone
+    assert manifest["tables"] == counts_of_tables(marked)
+    assert manifest["release_sha256"] == earlier["release_sha256"]
+
+
+def counts_of_tables(marked: Marked) -> dict[str, int]:
+    """In plain Python, of the rows of all but the withdrawn worker."""
+
+    def rows(name: str) -> list[dict[str, str]]:
+        with (marked.release.root / name).open(encoding="utf-8", newline="") as file:
+            return [row for row in csv.DictReader(file) if row["user_id"] != marked.withdrawn]
+
+    log, tasks, records = (rows(f"{name}_table.csv") for name in ("query_logs", "task", "record_info"))
+    consenting = [row for row in log if row["user_id"] != marked.refused]
+    finished: dict[tuple[str, str], str] = {}
+    for row in tasks:
+        key = row["user_id"], row["task_id"]
+        finished[key] = max(finished.get(key, ""), row["finished"])
+    late = [
+        row
+        for row in consenting
+        if (end := finished.get((row["user_id"], row["task_id"]))) and row["query_timestamp"] > end
+    ]
+    answers = [[row["llm_response_1"], row["llm_response_2"]] for row in consenting]
+    return {
+        "rows": len(log),
+        "questions": len(consenting),
+        "unanswered_dropped": 0,
+        "without_consent_dropped": len(log) - len(consenting),
+        "identical_rows_dropped": 0,
+        "duplicate_task_rows": len(tasks) - len(finished),
+        "duplicate_record_rows": len(records) - len({row["user_id"] for row in records}),
+        "rows_with_cr_lf_removed": sum("\r\n" in "".join(row.values()) for row in log),
+        "clock_4h_corrected": len(late),
+        "without_date": sum(row["query_timestamp"].startswith("0000") for row in consenting),
+        "ai_errors": sum(any(answer.startswith("AI Error") for answer in both) for both in answers),
+    }
+
+
+def test_a_row_without_consent_stops_the_build(marked: Marked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cleaned = privacy.read_questions(marked.release)
+    victim = cleaned.questions["worker_id"][0]
+    theirs = pl.col("worker_id").replace({victim: marked.refused})
+    leaky = replace(cleaned, questions=cleaned.questions.with_columns(theirs))
+    monkeypatch.setattr(privacy, "read_questions", lambda release: leaky)
+    with pytest.raises(IfllmError, match="would name 1 workers who did not consent") as error:
+        build_dataset(marked.release, tmp_path / "out")
+    assert marked.refused not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("config", TIERS["full"])
+def test_the_last_gate_reads_every_config(config: str, before: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(before, tmp_path / "ifllm")
+    workers = load_config(folder, "features")["worker_id"].unique().to_list()
+    known = set(workers) | {file["file"].split("/")[0] for file in saved(folder, "manifest.json")["files"]}
+    check_workers(folder, known)
+    path = folder / f"data/{config}/train-00000-of-00001.parquet"
+    pl.read_parquet(path).with_columns(worker_id=pl.lit("worker_stranger")).write_parquet(path)
+    with pytest.raises(IfllmError, match=f"^data/{config}/train.*would name 1 workers"):
+        check_workers(folder, known)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "quarantine.csv"])
+def test_the_last_gate_reads_the_accounts(name: str, before: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(before, tmp_path / "ifllm")
+    known = {file["file"].split("/")[0] for file in saved(folder, "manifest.json")["files"]}
+    known |= set(load_config(folder, "features")["worker_id"])
+    text = (folder / name).read_text(encoding="utf-8")
+    victim = (saved(folder, "manifest.json")["files"] if name == "manifest.json" else [])[0:1]
+    worker = victim[0]["file"].split("/")[0] if victim else text.splitlines()[1].split("/")[0]
+    (folder / name).write_text(text.replace(worker, "worker_stranger"), encoding="utf-8")
+    with pytest.raises(IfllmError, match=f"^{name}: would name"):
+        check_workers(folder, known)
+
+
+def test_a_release_in_which_all_have_withdrawn_is_refused(marked: Marked, tmp_path: Path) -> None:
+    with pytest.raises(IfllmError, match="no question is left"):
+        build_dataset(marked.release, tmp_path / "out", withdrawn=known_workers(marked.release))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_tier_is_refused(marked: Marked, tmp_path: Path) -> None:
+    with pytest.raises(IfllmError, match=r"no tier 'secret'.*public, full"):
+        build_dataset(marked.release, tmp_path / "out", tier="secret")
+
+
+def test_a_withdrawal_list_has_comments_and_blank_lines(tmp_path: Path) -> None:
+    path = tmp_path / "ids.txt"
+    path.write_text("\ufeff# asked by mail\nworker_1  # 2026-02-01\n\n  worker_2\r\nworker_1\n", encoding="utf-8")
+    assert read_withdrawn(path) == {"worker_1", "worker_2"}
+
+
+@pytest.mark.parametrize("content", ["worker_1 worker_2", "ok\nworker_1,worker_2", b"\xff\xfe\x00", None])
+def test_a_withdrawal_list_that_cannot_be_meant(content: str | bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "ids.txt"
+    if content is not None:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(IfllmError, match=r"ids\.txt(, line \d)?: (cannot be read|more than one worker id)"):
+        read_withdrawn(path)
+
+
+def test_build_says_what_was_left_out_and_what_is_unknown(
+    marked: Marked, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ids.txt").write_text(f"{marked.withdrawn}\n{UNKNOWN}\n")
+    words = ["build", marked.release.root, tmp_path / "out", "--tier", "public", "--withdraw", tmp_path / "ids.txt"]
+    monkeypatch.setattr(sys, "argv", ["ifllm", *map(str, words)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == 0
+    out = capsys.readouterr().out
+    assert "withdrawn: 1 of 2 listed workers" in out
+    assert f"warning: {tmp_path / 'ids.txt'}: 1 ids are not in this release (the first: {UNKNOWN})" in out
+
+
+# --- the report
+
+
+def test_the_report_says_what_is_released(folder: Path, tier: str, marked: Marked) -> None:
+    report, manifest = saved(folder, REPORT), saved(folder, "manifest.json")
+    assert report["workers"] == manifest["questions"]["all"]["workers"]
+    assert set(DEMOGRAPHICS) | set(FREE_TEXT) < set(report["not_released"])
+    assert not {"user_id", "task_id", "consent"} & set(report["not_released"])
+    assert report["window_fields_dropped"] == manifest["lines"]["rel"]["ticks"]
+    assert report["free_text"] is None
+    assert ("viewport size" in report["k_anonymity"]["quasi_identifiers"]) == (tier == "full")
+    assert ("reidentification_by_recording" in report) == (tier == "full")
+    attack = report["reidentification"]
+    assert 0 <= attack["low"] <= attack["top1"] <= attack["high"] <= 1
+    assert 0 < attack["majority"] < 1
+
+
+def test_the_report_is_the_same_bytes_again(folder: Path, marked: Marked, tmp_path: Path) -> None:
+    again = shutil.copytree(folder, tmp_path / "again")
+    write_privacy_report(again, marked.release)
+    assert (again / REPORT).read_bytes() == (folder / REPORT).read_bytes()
+
+
+def test_k_of_the_report_in_plain_python(folder: Path) -> None:
+    rows = [row for mode in ("pairwise", "pointwise") for row in load_config(folder, mode).iter_rows(named=True)]
+    n = {worker: sum(row["worker_id"] == worker for row in rows) for worker in {row["worker_id"] for row in rows}}
+    known = [
+        (row["worker_id"], (row["asked_at"] and row["asked_at"].date(), row["task_id"], n[row["worker_id"]]))
+        for row in rows
+    ]
+    report = saved(folder, REPORT)["k_anonymity"]
+    if len(report["quasi_identifiers"]) == 3:
+        assert (report["k"], report["workers_alone"], report["workers_below_5"]) == k_by_hand(known)
+    for place, single in enumerate(report["each"][:3]):
+        expected = k_by_hand([(worker, values[place]) for worker, values in known])
+        assert (single["k"], single["workers_alone"], single["workers_below_5"]) == expected
+
+
+def k_by_hand(known: list[tuple[str, Any]]) -> tuple[int, float, float]:
+    """k, and the shares of workers alone and below five, from pairs of a worker and what is known."""
+    groups: dict[Any, set[str]] = {}
+    for worker, values in known:
+        groups.setdefault(values, set()).add(worker)
+    workers = {worker for worker, _ in known}
+    smallest = {worker: min(len(group) for group in groups.values() if worker in group) for worker in workers}
+    alone, few = (sum(size < limit for size in smallest.values()) / len(workers) for limit in (2, 5))
+    return min(smallest.values()), round(alone, 4), round(few, 4)
+
+
+def test_k_of_a_table_counted_by_hand() -> None:
+    table = {
+        "a": ["mon", "mon", "mon", "mon", "mon", "tue", "tue", "wed"],
+        "b": [1, 1, 1, 1, 1, 1, 1, None],
+        "worker_id": ["v", "w", "x", "y", "z", "v", "v", "w"],
+    }
+    rows = pl.DataFrame(table)
+    # Five on Monday; on Tuesday v alone, twice; on Wednesday w alone.
+    assert k_anonymity(rows, ["a"]) == {
+        "quasi_identifiers": ["a"],
+        "k": 1,
+        "workers_alone": 0.4,
+        "workers_below_5": 0.4,
+    }
+    assert k_anonymity(rows[:5], ["a"]) | {"quasi_identifiers": []} == {
+        "quasi_identifiers": [],
+        "k": 5,
+        "workers_alone": 0.0,
+        "workers_below_5": 0.0,
+    }
+    assert k_anonymity(rows, ["b"])["k"] == 1  # only w has the null
+
+
+values = st.integers(0, 3)
+
+
+@given(st.lists(st.tuples(st.sampled_from("vwxyz"), values, values | st.none()), min_size=1, max_size=30))
+def test_k_of_any_table_and_knowing_more_is_never_safer(table: list[tuple[str, int, int | None]]) -> None:
+    rows = pl.DataFrame(table, schema={"worker_id": pl.String, "a": pl.Int64, "b": pl.Int64}, orient="row")
+    both, one = k_anonymity(rows, ["a", "b"]), k_anonymity(rows, ["a"])
+    found = both["k"], both["workers_alone"], both["workers_below_5"]
+    assert found == k_by_hand([(worker, (a, b)) for worker, a, b in table])
+    assert both["k"] <= one["k"]
+    assert both["workers_alone"] >= one["workers_alone"]
+    assert both["workers_below_5"] >= one["workers_below_5"]
+
+
+# --- the attack
+
+
+def people(workers: int = 8, seed: int = 0) -> pl.DataFrame:
+    """Worker w has 4 + w conversations of three questions; `noise` tells nothing, `habit` the worker, `place` the
+    conversation but not the worker."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        {"worker_id": f"w{w}", "conversation_id": f"w{w}/{c}", "habit": w + rng.normal(0, 0.1)}
+        for w in range(workers)
+        for c in range(4 + w)
+        for _ in range(3)
+    ]
+    frame = pl.DataFrame(rows).with_columns(question_id=pl.Series(rng.permutation(len(rows))))
+    places = {c: rng.normal() for c in sorted(set(frame["conversation_id"]))}
+    return frame.with_columns(
+        noise=pl.Series(rng.normal(size=len(rows))),
+        place=pl.col("conversation_id").replace_strict(places),
+        nothing=pl.lit(None, pl.Float64),
+    )
+
+
+def test_a_habit_gives_everybody_away() -> None:
+    found = reidentify(people(), ["noise", "habit", "nothing"])
+    assert found is not None
+    assert found["workers"] == 8
+    assert found["conversations"] == sum(range(4, 12))
+    assert found["top1"] >= 0.95
+    assert found["top1_mean_over_workers"] >= 0.95
+    assert found["majority"] == round(11 / 60, 4)
+    assert found["low"] <= found["top1"] <= found["high"]
+
+
+@pytest.mark.parametrize("column", ["noise", "place"])
+def test_what_tells_nothing_of_the_worker_is_no_better_than_the_majority(column: str) -> None:
+    """With `place`, an attacker who had seen part of a conversation would be right each time."""
+    found = reidentify(people(), [column])
+    assert found is not None
+    assert found["top1"] <= found["majority"] + 0.1
+
+
+def test_with_shuffled_ids_the_attack_falls_to_the_majority() -> None:
+    frame = people()
+    conversations = frame.unique("conversation_id", maintain_order=True)
+    ids = np.random.default_rng(1).permutation(conversations["worker_id"].to_numpy())
+    shuffled = dict(zip(conversations["conversation_id"], ids.tolist(), strict=True))
+    found = reidentify(frame.with_columns(worker_id=pl.col("conversation_id").replace_strict(shuffled)), ["habit"])
+    assert found is not None
+    assert found["top1"] <= found["majority"] + 0.1
+
+
+def test_the_attack_does_not_depend_on_the_order_of_rows() -> None:
+    frame = people()
+    assert reidentify(frame, ["noise", "habit"]) == reidentify(
+        frame.sample(fraction=1, shuffle=True, seed=2), ["noise", "habit"]
+    )
+
+
+def test_workers_with_one_conversation_cannot_be_attacked() -> None:
+    frame = people()
+    single = frame.with_columns(
+        pl.when(worker_id="w0").then(pl.lit("w0/0")).otherwise("conversation_id").alias("conversation_id")
+    )
+    found = reidentify(single, ["habit"])
+    assert found is not None
+    assert found["workers"] == 7
+    assert found["conversations"] == sum(range(5, 12))
+    assert reidentify(frame.filter(worker_id="w3"), ["habit"]) is None
+    assert reidentify(frame.filter(pl.col("conversation_id").str.ends_with("/0")), ["habit"]) is None
+    assert reidentify(frame.clear(), ["habit"]) is None
+
+
+def test_the_interval_is_wide_when_few_workers_decide() -> None:
+    frame = people()
+    known = frame.with_columns(habit=pl.when(pl.col("worker_id").is_in(["w6", "w7"])).then("habit").otherwise(0.0))
+    found = reidentify(known, ["habit"])
+    assert found is not None
+    assert found["high"] - found["low"] > 0.2
+
+
+# --- free text
+
+TYPED = {
+    1: ("my card is 4111 1111 1111 1111", "CREDIT_CARD", "4111 1111 1111 1111"),
+    2: ("😀 mail jane.doe@example.org please", "EMAIL_ADDRESS", "jane.doe@example.org"),
+    3: ("call +1 415-555-2671 now", "PHONE_NUMBER", "+1 415-555-2671"),
+    4: ("worker A1B2C3D4E5F6G here", "MTURK_WORKER_ID", "A1B2C3D4E5F6G"),
+    5: ("Hello, my name is Jane", "SELF_DISCLOSURE", "my name"),
+    6: ("I'm 34 years old", "SELF_DISCLOSURE", "I'm 34 years"),
+    7: ("i live in Lowfield", "SELF_DISCLOSURE", "i live in"),
+    8: ("from 192.168.17.4 today", "IP_ADDRESS", "192.168.17.4"),
+    9: ("see https://jane.example.org/cv", "URL", "https://jane.example.org/cv"),
+    10: ("pan ABCPD1234E ok", "IN_PAN", "ABCPD1234E"),
+}
+HARMLESS = (
+    "Who won the match of 1998, and who came in second?",
+    "Tell me more about his siblings and his early life.",
+    "card 4111 1111 1111 1112 has a wrong checksum",
+    "AMERICANISM is a word, ABCDEFGHIJKLM is none",
+    "Tell me about my favourite river, and what I am not told.",
+    "",
+)
+
+
+def texts(rows: dict[int, str]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [("pairwise", number, "query", text) for number, text in rows.items()],
+        schema=["config", "question_id", "column", "text"],
+        orient="row",
+    )
+
+
+@pytest.fixture
+def presidio() -> None:
+    pytest.importorskip("presidio_analyzer", reason="needs the extra `privacy`")
+
+
+@pytest.mark.usefixtures("presidio")
+def test_what_people_type_by_mistake_is_found_where_it_stands() -> None:
+    typed = texts({number: text for number, (text, _, _) in TYPED.items()})
+    shares: list[float] = []
+    found = find_personal_data(typed, shares.append)
+    assert shares == [number / len(TYPED) for number in range(1, len(TYPED) + 1)]
+    by_question = {
+        key: list(rows) for key, rows in groupby(found.iter_rows(named=True), lambda row: row["question_id"])
+    }
+    for number, (text, entity, match) in TYPED.items():
+        row = next(row for row in by_question[number] if row["entity"] == entity)
+        assert row["text"] == text[row["start"] : row["end"]] == match
+        assert row["config"] == "pairwise"
+        assert 0.4 <= row["score"] <= 1
+
+
+@pytest.mark.usefixtures("presidio")
+def test_ordinary_questions_are_not_flagged() -> None:
+    assert find_personal_data(texts(dict(enumerate(HARMLESS)))).is_empty()
+
+
+@pytest.fixture
+def typed_in(before: Path, tmp_path: Path) -> Path:
+    """A dataset in which somebody typed an address of mail."""
+    folder = shutil.copytree(before, tmp_path / "ifllm")
+    path = folder / "data/pairwise/train-00000-of-00001.parquet"
+    rows = pl.read_parquet(path)
+    told = pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(TYPED[2][0])).otherwise("query")
+    rows.with_columns(query=told).write_parquet(path)
+    return folder
+
+
+@pytest.mark.usefixtures("presidio")
+def test_scan_writes_a_list_to_review_and_counts_in_the_report_and_the_card(typed_in: Path, tmp_path: Path) -> None:
+    card = (typed_in / "README.md").read_bytes()
+    found = scan_dataset(typed_in, tmp_path / "found.csv")
+    mail = found.row(by_predicate=(pl.col("entity") == "EMAIL_ADDRESS") & (pl.col("column") == "query"), named=True)
+    assert mail["question_id"] == load_config(typed_in, "pairwise")["question_id"][0]
+    listed = pl.read_csv(tmp_path / "found.csv")
+    assert listed.columns == ["config", "question_id", "column", "entity", "score", "start", "end"]
+    assert listed.height == found.height
+    assert mail["text"] == "jane.doe@example.org"
+    free_text = saved(typed_in, REPORT)["free_text"]
+    assert {"column": "query", "entity": "EMAIL_ADDRESS", "found": 1} in free_text["found"]
+    assert sum(row["found"] for row in free_text["found"]) == found.height
+    questions = saved(typed_in, "manifest.json")["questions"]
+    assert free_text["texts"] == 3 * questions["pairwise"]["questions"] + 2 * questions["pointwise"]["questions"]
+    assert "EMAIL_ADDRESS" in free_text["entities"]
+    assert mail["text"] not in (typed_in / REPORT).read_text() + (typed_in / "README.md").read_text()
+    assert (typed_in / "README.md").read_bytes() != card
+
+
+@pytest.mark.usefixtures("presidio")
+def test_only_on_demand_the_list_shows_the_text(
+    typed_in: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["scan", typed_in, "--out", tmp_path / "found.csv", "--show-text"]
+    monkeypatch.setattr(sys, "argv", ["ifllm", *map(str, words)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == 0
+    assert "jane.doe@example.org" in (tmp_path / "found.csv").read_text()
+    out = capsys.readouterr().out
+    assert "query: 1 EMAIL_ADDRESS" in out
+    assert "jane.doe" not in out
+
+
+def test_the_list_is_not_written_where_it_would_be_published(before: Path) -> None:
+    with pytest.raises(IfllmError, match="would be published with it"):
+        scan_dataset(before, before / "data" / "found.csv")
+
+
+def test_scan_without_presidio_says_how_to_get_it(
+    before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "presidio_analyzer", None)
+    with pytest.raises(IfllmError, match=r"pip install 'ifllm_hub\[privacy\]'"):
+        scan_dataset(before, tmp_path / "found.csv")
+    assert not (tmp_path / "found.csv").exists()
