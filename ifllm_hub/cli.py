@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -58,7 +58,7 @@ def simulate(
 def build(
     release: ReleaseArgument,
     out: Annotated[Path, typer.Argument(help="Dataset folder to write.", show_default=False)],
-    tier: Annotated[str, typer.Option(help="public: without trajectories; full: for a gated repo.")] = "full",
+    tier: Annotated[Literal["public", "full"], typer.Option(help="public: without trajectories; full: for a gated repo.")] = "full",
     withdraw: Annotated[
         Path | None, typer.Option(help="Worker ids to leave out, one a line.", show_default=False)
     ] = None,

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import httpx2
 import polars as pl
 
 from ifllm_hub.dataset.schema import CONFIGS, SPLITS
@@ -48,7 +49,7 @@ def _from_hub(repo_id: str, config: str, revision: str | None) -> dict[str, pl.D
 
     try:
         loaded = load_dataset(repo_id, config, revision=revision)
-    except (OSError, ValueError) as error:  # no network, no such repo; no such config
+    except (httpx2.HTTPError, OSError, ValueError) as error:  # no network, no such repo; no such config
         raise IfllmError(
             f"{repo_id}: config '{config}' cannot be loaded from the Hub ({error}). Check the repo id, the revision "
             "and the network, or give a dataset folder."
