@@ -58,7 +58,9 @@ def simulate(
 def build(
     release: ReleaseArgument,
     out: Annotated[Path, typer.Argument(help="Dataset folder to write.", show_default=False)],
-    tier: Annotated[Literal["public", "full"], typer.Option(help="public: without trajectories; full: for a gated repo.")] = "full",
+    tier: Annotated[
+        Literal["public", "full"], typer.Option(help="public: without trajectories; full: for a gated repo.")
+    ] = "full",
     withdraw: Annotated[
         Path | None, typer.Option(help="Worker ids to leave out, one a line.", show_default=False)
     ] = None,

@@ -182,7 +182,8 @@ def test_help_comes_within_half_a_second_and_loads_nothing_heavy() -> None:
         started = time.perf_counter()
         done = subprocess.run([IFLLM, "--help"], capture_output=True, text=True, check=True)
         took.append(time.perf_counter() - started)
-    assert all(command in done.stdout for command in ("simulate", "build", "scan", "publish", "reward", "label", "report", "run"))
+    commands = ("simulate", "build", "scan", "publish", "reward", "label", "report", "run")
+    assert all(command in done.stdout for command in commands)
     assert min(took) < 0.5
     heavy = "torch", "polars", "sklearn", "datasets", "matplotlib", "transformers"
     code = f"import sys, ifllm_hub.cli; print([name for name in {heavy} if name in sys.modules])"
