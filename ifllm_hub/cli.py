@@ -148,6 +148,18 @@ def reward(
 
 
 @app.command()
+def publish_reward(
+    folder: Annotated[Path, typer.Argument(help="A model folder.", show_default=False)],
+    repo_id: Annotated[str, typer.Argument(help="Hub model repo: owner/name.", show_default=False)],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repo private.")] = False,
+) -> None:
+    """Publish a reward model on the Hub in one commit; none if nothing changed."""
+    from ifllm_hub.reward.hub import push_reward
+
+    _say(f"published: {repo_id} at {push_reward(folder, repo_id, private)}")
+
+
+@app.command()
 def label(
     dataset: Annotated[Path, typer.Argument(help="A dataset folder.", show_default=False)],
     all_workers: AllWorkersOption = False,

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.forest import FlatForest
+from ifllm_hub.reward.hub import fetch_reward
 from ifllm_hub.reward.persistence import load_forest
 
 _ANSWERS = ("response_left", "response_right")
@@ -27,12 +27,15 @@ class BehaviourReward:
     again where it is used.
 
     Args:
-        model: a model folder. None: `IFLLM_REWARD_MODEL` from the environment, else the model in the package.
+        model: a model folder or Hub model id. None: `IFLLM_REWARD_MODEL` from the environment, else the model in the
+            package.
+        revision: branch, tag or commit of a Hub model.
     """
 
-    def __init__(self, model: str | Path | None = None):
+    def __init__(self, model: str | Path | None = None, revision: str | None = None):
         self.__name__ = "behaviour_reward"
-        self._folder = model
+        self._source = model
+        self._revision = revision
         self._loaded: tuple[FlatForest, list[str]] | None = None
 
     def __call__(
@@ -68,16 +71,12 @@ class BehaviourReward:
         return rewards
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"__name__": self.__name__, "_folder": self._folder, "_loaded": None}
+        return {**self.__dict__, "_loaded": None}
 
     def _forest(self) -> tuple[FlatForest, list[str]]:
         if self._loaded is None:
-            folder = Path(self._folder or os.environ.get("IFLLM_REWARD_MODEL") or default_model())
-            if not folder.is_dir():
-                raise IfllmError(
-                    f"{folder}: no such reward model folder. Train one: ifllm reward DATASET --out FOLDER."
-                )
-            forest, config = load_forest(folder)
+            source = self._source or os.environ.get("IFLLM_REWARD_MODEL") or default_model()
+            forest, config = load_forest(fetch_reward(source, self._revision))
             self._loaded = forest, [feature["name"] for feature in config["features"]]
         return self._loaded
 

@@ -21,7 +21,7 @@ from ifllm_hub.files import read_json, write_atomically
 from ifllm_hub.reward.forest import FOREST_FILE, FlatForest, check_links, dump_forest, read_forest
 from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
 
-MODEL_FILE, CONFIG_FILE = "reward_model.skops", "config.json"
+MODEL_FILE, CONFIG_FILE, LEADERBOARD_FILE = "reward_model.skops", "config.json", "leaderboard.json"
 FORMAT = 1
 # A model of ours unpacks to 1 MB or so; a small file can be made that unpacks to any size.
 MAX_UNPACKED_BYTES = 100_000_000

@@ -12,10 +12,8 @@ from ifllm_hub.files import read_json, replacing_folder
 from ifllm_hub.reward.card import model_card
 from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.pairs import FEATURES, labelled, load_pairs
-from ifllm_hub.reward.persistence import CONFIG_FILE, save_model
+from ifllm_hub.reward.persistence import CONFIG_FILE, LEADERBOARD_FILE, save_model
 from ifllm_hub.reward.protocol import FOREST, leaderboard
-
-LEADERBOARD_FILE = "leaderboard.json"
 
 
 def train_reward(
