@@ -35,8 +35,8 @@ def fetch_reward(model: str | Path, revision: str | None = None) -> Path:
         return Path(snapshot_download(model, revision=revision, allow_patterns=[CONFIG_FILE, FOREST_FILE]))
     except (httpx2.HTTPError, OSError, ValueError) as error:
         raise IfllmError(
-            f"{model}: there is no such folder here, and it cannot be fetched from the Hub ({_line(error)}). Check the id, "
-            "the revision, the network and `hf auth login`."
+            f"{model}: there is no such folder here, and it cannot be fetched from the Hub ({_line(error)}). Check the "
+            "id, the revision, the network and `hf auth login`."
         ) from error
 
 
@@ -73,8 +73,8 @@ def push_reward(folder: Path, repo_id: str, private: bool = False) -> str:
         )
     except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
         raise IfllmError(
-            f"{repo_id}: cannot be pushed ({_line(error)}). Log in with `hf auth login`, check that the token may write "
-            "there, and run it again."
+            f"{repo_id}: cannot be pushed ({_line(error)}). Log in with `hf auth login`, check that the token may "
+            "write there, and run it again."
         ) from error
 
 
