@@ -25,6 +25,8 @@ ReleaseArgument = Annotated[
     str, typer.Argument(help="The release: a folder, an archive, or a URL.", show_default=False)
 ]
 DatasetArgument = Annotated[str, typer.Argument(help="A dataset folder or Hub repo id.", show_default=False)]
+FolderArgument = Annotated[Path, typer.Argument(help="A dataset folder.", show_default=False)]
+PrivateOption = Annotated[bool, typer.Option("--private", help="Make a new repo private.")]
 SeedsOption = Annotated[int, typer.Option(min=1, help="Fold and forest seeds; claims want 20.")]
 AllWorkersOption = Annotated[bool, typer.Option(help="Keep the workers on the authors' exclusion list.")]
 WorkersOption = Annotated[int, typer.Option(help="Simulated workers.")]
@@ -84,14 +86,15 @@ def build(
     if withdrawn:
         gone = manifest["withdrawn"]
         _say(f"withdrawn: {gone['workers']} of {gone['listed']} listed workers, {gone['questions']} questions left out")
-    if unknown := sorted(withdrawn - known_workers(opened)):
-        _say(f"warning: {withdraw}: {len(unknown)} ids are not in this release (the first: {unknown[0]}). Check them.")
+        if unknown := sorted(withdrawn - known_workers(opened)):
+            which = f"{len(unknown)} ids are not in this release (the first: {unknown[0]})"
+            _say(f"warning: {withdraw}: {which}. Check them.")
     _say(f"dataset: {out}")
 
 
 @app.command()
 def scan(
-    folder: Annotated[Path, typer.Argument(help="A dataset folder.", show_default=False)],
+    folder: FolderArgument,
     out: Annotated[Path, typer.Option(help="CSV list to review; keep it private.", show_default=False)],
     show_text: Annotated[bool, typer.Option("--show-text", help="Add the matched text to the list.")] = False,
 ) -> None:
@@ -107,9 +110,9 @@ def scan(
 
 @app.command()
 def publish(
-    folder: Annotated[Path, typer.Argument(help="A dataset folder.", show_default=False)],
+    folder: FolderArgument,
     repo_id: Annotated[str, typer.Argument(help="Hub dataset repo: owner/name.", show_default=False)],
-    private: Annotated[bool, typer.Option("--private", help="Make a new repo private.")] = False,
+    private: PrivateOption = False,
     revision: Annotated[str, typer.Option(help="Branch; made where there is none.")] = "main",
     tag: Annotated[str | None, typer.Option(help="Version tag; default: the next of v1, v2, ... on main.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
@@ -151,7 +154,7 @@ def reward(
 def publish_reward(
     folder: Annotated[Path, typer.Argument(help="A model folder.", show_default=False)],
     repo_id: Annotated[str, typer.Argument(help="Hub model repo: owner/name.", show_default=False)],
-    private: Annotated[bool, typer.Option("--private", help="Make a new repo private.")] = False,
+    private: PrivateOption = False,
 ) -> None:
     """Publish a reward model on the Hub in one commit; none if nothing changed."""
     from ifllm_hub.reward.hub import push_reward
@@ -161,7 +164,7 @@ def publish_reward(
 
 @app.command()
 def label(
-    dataset: Annotated[Path, typer.Argument(help="A dataset folder.", show_default=False)],
+    dataset: FolderArgument,
     all_workers: AllWorkersOption = False,
 ) -> None:
     """Write the config `preferences`: the workers' own labels, and the forest's with flip probabilities."""

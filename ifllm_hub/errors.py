@@ -6,3 +6,8 @@ class IfllmError(Exception):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says; some go on for pages."""
+    return str(error).strip().split("\n", 1)[0]

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,6 +95,14 @@ def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
     """A legend under the axes, where no data can be behind it."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=1.6, columnspacing=1.4)
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share of `n` independent cases, for error bars (Wilson 1927)."""
+    z = 1.96
+    centre = (hits + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * math.sqrt(hits * (n - hits) / n + z * z / 4)
+    return centre - half, centre + half
 
 
 def picture(figure: Figure, alt: str, caption: str = "") -> Picture:

@@ -54,6 +54,17 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) ->
     monkeypatch.setattr(pipeline, "stages", stages)
 
 
+def interrupted_alignment(out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that Ctrl-C ended while it trained; the checkpoint it left."""
+    with monkeypatch.context() as broken:
+        failing(broken, "align", KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            run(Settings(), out)
+    (out / "policy").mkdir()
+    (out / "policy" / "checkpoint").touch()
+    return out / "policy" / "checkpoint"
+
+
 def test_a_second_run_does_nothing(light: list[str], tmp_path: Path) -> None:
     told: list[tuple[str, str, float]] = []
     run(Settings(), tmp_path / "run")
@@ -137,27 +148,17 @@ def test_an_unexpected_error_leaves_its_traceback(
 
 
 def test_an_interrupted_stage_is_done_again(light: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as broken:
-        failing(broken, "align", KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
-            run(Settings(), tmp_path / "run")
-    (tmp_path / "run" / "policy").mkdir()
-    (tmp_path / "run" / "policy" / "checkpoint").touch()
+    checkpoint = interrupted_alignment(tmp_path / "run", monkeypatch)
     assert worked_again(light, Settings(), tmp_path / "run") == ["align", "report"]
-    assert (tmp_path / "run" / "policy" / "checkpoint").exists()
+    assert checkpoint.exists()
 
 
 def test_a_half_trained_policy_of_other_inputs_is_thrown_away(
     light: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as broken:
-        failing(broken, "align", KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
-            run(Settings(), tmp_path / "run")
-    (tmp_path / "run" / "policy").mkdir()
-    (tmp_path / "run" / "policy" / "checkpoint").touch()
+    checkpoint = interrupted_alignment(tmp_path / "run", monkeypatch)
     run(Settings(steps=3), tmp_path / "run")
-    assert not (tmp_path / "run" / "policy" / "checkpoint").exists()
+    assert not checkpoint.exists()
 
 
 def test_a_folder_that_is_no_run_is_not_touched(light: list[str], tmp_path: Path) -> None:

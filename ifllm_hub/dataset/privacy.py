@@ -1,7 +1,7 @@
 """Who may be in a dataset, what a tier holds, and how well the people in it can still be told apart."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ifllm_hub.dataset.splits import assign_folds
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, write_atomically
 from ifllm_hub.release.questions import read_questions
-from ifllm_hub.release.source import TABLES, Release
+from ifllm_hub.release.source import TABLES, Advance, Release
 
 REPORT = "privacy_report.json"
 # Configs that are built from a release, by tier. `full` is meant for a gated repo.
@@ -61,8 +61,6 @@ _RECORDING = {
     "gaze_x": pl.col("gaze_x").list.median(),
     "gaze_y": pl.col("gaze_y").list.median(),
 }
-
-Advance = Callable[[float], None]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The one place that declares every config's columns: type, unit, range and meaning."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -226,6 +227,16 @@ ROWS = {
 }
 DEFAULT_CONFIG = "pairwise"
 SPLITS = ("train", "test")
+
+
+def file_name(split: str) -> str:
+    """The Parquet file of a split, in the folder of its config."""
+    return f"{split}-00000-of-00001.parquet"
+
+
+def parquet_path(folder: Path, config: str, split: str) -> Path:
+    """Where a dataset folder has a split of a config."""
+    return folder / "data" / config / file_name(split)
 
 
 def features(config: str) -> "Features":

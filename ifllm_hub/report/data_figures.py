@@ -20,6 +20,7 @@ from ifllm_hub.style import (
     legend_below,
     picture,
     styled,
+    wilson,
 )
 
 _RATINGS = range(1, 6)
@@ -117,7 +118,7 @@ def longer_picture(pairwise: pl.DataFrame) -> Picture:
             bounds = f"{start:g}-{end:g}" if np.isfinite(end) else f"over {start:g}"
             names.append(f"{bounds}\nn = {len(inside)}")
             shares.append(100 * inside.mean())
-            interval = _wilson(int(inside.sum()), len(inside))
+            interval = wilson(int(inside.sum()), len(inside))
             low.append(shares[-1] - 100 * interval[0])
             high.append(100 * interval[1] - shares[-1])
         axes.axhline(50, color=MUTED, linewidth=1, linestyle="--")
@@ -181,10 +182,3 @@ def flip_picture(preferences: pl.DataFrame) -> Picture:
         legend_below(figure, axes, 3)
         caption = f"Labels less sure than {MAX_FLIP_PROB:g} are written as {MAX_FLIP_PROB:g}, right of the dotted line."
         return picture(figure, f"Histograms of the flip probability; means: {', '.join(means)}.", caption)
-
-
-def _wilson(hits: int, n: int) -> tuple[float, float]:
-    z = 1.96
-    centre = (hits + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * float(np.sqrt(hits * (n - hits) / n + z * z / 4))
-    return centre - half, centre + half

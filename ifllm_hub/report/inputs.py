@@ -8,8 +8,8 @@ import polars as pl
 
 from ifllm_hub import __version__
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.schema import SPLITS
-from ifllm_hub.errors import IfllmError
+from ifllm_hub.dataset.schema import SPLITS, parquet_path
+from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.files import read_json
 
 # What a stage writes, as a whole: with this folder gone, `ifllm run` does the stage again.
@@ -52,12 +52,12 @@ class Run:
         """
         parts = []
         for split in SPLITS:
-            path = _parquet(self.folder, "trajectories", split)
+            path = parquet_path(self.folder / "dataset", "trajectories", split)
             _check_there(self.folder, path, "build")
             try:
                 parts.append(pl.scan_parquet(path).filter(pl.col("question_id").is_in(question_ids)).collect())
             except (pl.exceptions.PolarsError, OSError) as error:
-                raise _unusable(self.folder, path, "build", f"damaged ({_line(error)})") from error
+                raise _unusable(self.folder, path, "build", f"damaged ({first_line(error)})") from error
         return pl.concat(parts)
 
 
@@ -101,7 +101,7 @@ def load_run(folder: Path) -> Run:
 
 def _config(folder: Path, config: str, stage: str) -> pl.DataFrame:
     for split in SPLITS:
-        _check_there(folder, _parquet(folder, config, split), stage)
+        _check_there(folder, parquet_path(folder / "dataset", config, split), stage)
     try:
         return load_config(folder / "dataset", config)
     except IfllmError as error:
@@ -120,10 +120,6 @@ def _json(folder: Path, name: str, stage: str | None) -> dict[str, Any]:
     return content
 
 
-def _parquet(folder: Path, config: str, split: str) -> Path:
-    return folder / "dataset" / "data" / config / f"{split}-00000-of-00001.parquet"
-
-
 def _check_there(folder: Path, path: Path, stage: str | None) -> None:
     if not path.is_file():
         raise _unusable(folder, path, stage, "not there")
@@ -140,7 +136,3 @@ def _remedy(folder: Path, stage: str | None) -> str:
     part = folder / _FOLDERS[stage]
     again = f"un the same `ifllm run --out {folder}` command again."
     return f"The stage '{stage}' writes it. " + (f"Delete {part}, then r{again}" if part.exists() else f"R{again}")
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

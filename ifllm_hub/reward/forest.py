@@ -163,11 +163,9 @@ def check_forest(forest: FlatForest) -> str | None:
     if not (np.isfinite(forest.share).all() and ((forest.share >= 0) & (forest.share <= 1)).all()):
         return "a share is not in 0-1"
     inner = forest.left != -1
-    tested = forest.feature[inner]
-    if not ((tested >= 0) & (tested < forest.width)).all():
-        return "a split uses an unknown feature"
-    if not np.isfinite(forest.threshold[inner]).all():
-        return "a threshold is not finite"
+    problem = check_splits(forest.feature[inner], forest.threshold[inner], forest.width)
+    if problem:
+        return problem
     for tree in range(len(sizes)):
         span = slice(forest.start[tree], forest.start[tree + 1])
         problem = check_links(forest.left[span], forest.right[span])
@@ -175,6 +173,15 @@ def check_forest(forest: FlatForest) -> str | None:
             problem = f"it has more than {MAX_LEAVES} leaves"
         if problem:
             return f"tree {tree}: {problem}"
+    return None
+
+
+def check_splits(feature: np.ndarray, threshold: np.ndarray, width: int) -> str | None:
+    """What is wrong with the tests of inner nodes, or None."""
+    if not ((feature >= 0) & (feature < width)).all():
+        return "a split uses an unknown feature"
+    if not np.isfinite(threshold).all():
+        return "a threshold is not finite"
     return None
 
 

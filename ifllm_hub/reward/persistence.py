@@ -18,7 +18,7 @@ from sklearn.tree._tree import Tree
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, write_atomically
-from ifllm_hub.reward.forest import FOREST_FILE, FlatForest, check_links, dump_forest, read_forest
+from ifllm_hub.reward.forest import FOREST_FILE, FlatForest, check_links, check_splits, dump_forest, read_forest
 from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
 
 MODEL_FILE, CONFIG_FILE, LEADERBOARD_FILE = "reward_model.skops", "config.json", "leaderboard.json"
@@ -163,14 +163,10 @@ def check_tree(tree: Any, width: int) -> str | None:
         return f"expects {tree.n_features} features and {tree.max_n_classes} classes, not {width} and 2"
     if len(left) != count or len(right) != count or tree.value.shape != (count, 1, 2):
         return "its arrays differ in length"
-    problem = check_links(left, right)
+    inner = left != -1
+    problem = check_links(left, right) or check_splits(tree.feature[inner], tree.threshold[inner], width)
     if problem:
         return problem
-    inner = left != -1
-    if not ((tree.feature[inner] >= 0) & (tree.feature[inner] < width)).all():
-        return "a split uses an unknown feature"
-    if not np.isfinite(tree.threshold[inner]).all():
-        return "a threshold is not finite"
     shares = tree.value[:, 0, :]
     if not (np.isfinite(shares).all() and (shares >= 0).all() and np.allclose(shares.sum(axis=1), 1)):
         return "class shares do not add up to one"

@@ -258,7 +258,7 @@ def test_an_incomplete_archive_is_named_by_its_own_path(copy: Path, cache: Path)
         "user_behavior/../../abs_gaze.csv",
         "dataset/user_behavior/../../abs_gaze.csv",
         "../../../query_logs_table.csv",
-        "/tmp/../../task_table.csv",
+        "/elsewhere/../../task_table.csv",
         "../user_behavior/../../../../abs_gaze.csv",
     ],
 )
