@@ -15,6 +15,7 @@ from ifllm_hub.dataset.privacy import TIERS, admit, check_workers, write_privacy
 from ifllm_hub.dataset.schema import SPLITS, arrow_schema, file_name
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.extract import extract_features
+from ifllm_hub.features.habits import less_habit
 from ifllm_hub.files import read_json, replacing_folder
 from ifllm_hub.release.align import Accounts, align_tasks
 from ifllm_hub.release.source import RELEASE_DIGEST, Advance, Release
@@ -56,21 +57,19 @@ def build_dataset(
     accounts = Accounts()
     with replacing_folder(out, "manifest.json") as folder:
         writers = {config: _Writers(folder / "data" / config, config) for config in TIERS[tier]}
-        has = []
+        features = []
         for keys, share in _chunks(admitted.release, questions, chunk):
             rows = _trajectories(admitted.release, questions, keys, accounts)
-            extracted = extract_features(rows)
-            has.append(extracted.select("question_id", *_has_behaviour()))
-            writers["features"].write(
-                rows.select("question_id", "worker_id", "mode", "split").join(
-                    extracted, on="question_id", maintain_order="left"
-                )
-            )
+            named = rows.select("question_id", "worker_id", "mode", "split")
+            features.append(named.join(extract_features(rows), on="question_id", maintain_order="left"))
             if "trajectories" in writers:
                 writers["trajectories"].write(rows.filter(pl.col("t").list.len() > 0))
             if advance:
                 advance(share)
-        questions = questions.join(pl.concat(has), on="question_id", maintain_order="left")
+        extracted = pl.concat(features)
+        writers["features"].write(less_habit(extracted))
+        has_behaviour = extracted.select("question_id", *_has_behaviour())
+        questions = questions.join(has_behaviour, on="question_id", maintain_order="left")
         for mode in ("pairwise", "pointwise"):
             writers[mode].write(_with_messages(questions.filter(pl.col("mode") == mode), mode))
         for writer in writers.values():

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from ifllm_hub.features.catalogue import CATALOGUE, ODD, Feature
+from ifllm_hub.features.catalogue import CATALOGUE, Feature
+from ifllm_hub.features.habits import LESS_HABIT
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -181,31 +182,36 @@ TRAJECTORIES = (
 
 
 def _feature(feature: Feature) -> Column:
-    """Differences go from -high to high; everything else but logarithms starts at 0."""
     meaning = f"{feature.modality}: {feature.formula}"
     if feature.name.endswith("_diff"):
         stem = feature.name.removesuffix("_diff")
         meaning += f", `{stem}_left` - `{stem}_right`"
-    high = 1.0 if feature.unit in ("share", "share^2", "sign") else None
-    low: float | None = 0.0
-    if feature.swap == ODD or feature.unit == "log":
-        low = None if high is None else -high
-    return Column(feature.name, pa.float64(), feature.unit, meaning, low, high)
+    return Column(feature.name, pa.float64(), feature.unit, meaning, feature.low, feature.high)
 
 
-FEATURES = (*_IDS, _MODE, *map(_feature, CATALOGUE))
+FEATURES = (*_IDS, _MODE, *map(_feature, (*CATALOGUE, *LESS_HABIT)))
 PREFERENCES = (
     *_IDS,
     Column(
         "label_source",
         pa.string(),
         "",
-        "what decided which answer is chosen: the worker (`explicit`), or a model; filter on it before training",
+        "what decided which answer is chosen: the worker (`explicit`); a model that saw no pair of that worker, by "
+        "mouse, gaze and length (`forest`), the mouse alone (`forest_mouse`), the gaze alone (`forest_gaze`) or the "
+        "length alone (`longer`); chance (`shuffled`: the explicit labels permuted within a split); or another name, "
+        "for labels from elsewhere. Filter on it before training",
     ),
     Column("prompt", MESSAGES, "", "conversational prompt: what the LLM had seen"),
     Column("chosen", MESSAGES, "", "the preferred answer"),
     Column("rejected", MESSAGES, "", "the other answer"),
-    Column("flip_prob", pa.float64(), "probability", "P(label is wrong), below 0.5: the epsilon of rDPO", 0, 0.5),
+    Column(
+        "flip_prob",
+        pa.float64(),
+        "probability",
+        "P(label is wrong): the epsilon of rDPO; at most 0.45, and 0 for `explicit` and `shuffled`",
+        0,
+        0.45,
+    ),
     _likert("rating_chosen", "the worker's own rating of the chosen answer"),
     _likert("rating_rejected", "the worker's own rating of the rejected answer"),
 )

@@ -1,12 +1,22 @@
-"""Every feature: name, unit, modality, family, formula, and what swapping the two answers does to it."""
+"""Every feature: name, unit, range, modality, family, formula, and what swapping the two answers does to it."""
 
 from dataclasses import dataclass
+from math import log
 
-from ifllm_hub.features.measures import MEASURES
+from ifllm_hub.features.contrast import PER_QUESTION, Contrast
+from ifllm_hub.features.measures import CELL, MEASURES, Measure
 from ifllm_hub.features.ticks import MODALITIES, SIDES
 
 # Added to both dwells before their ratio: below half a second a ratio says nothing, ms.
 DWELL_FLOOR_MS = 500
+# The measures whose two sides are also compared by the logarithm of their ratio, and what is added to both sides.
+LOG_RATIO_FLOORS = {
+    "dwell": DWELL_FLOOR_MS,
+    "dwell_per_char": 1,
+    "longest_visit": DWELL_FLOOR_MS,
+    "cells": 1,
+    "forward": CELL,
+}
 
 ODD, EVEN = "odd", "even"
 
@@ -17,12 +27,16 @@ class Feature:
 
     Attributes:
         name: column name.
-        unit: ms, char (code points), share (0-1), count, sign (-1 or 1) or log.
+        unit: ms, char (code points), ms/char, char/s, share, share^2, count, sign (-1 or 1) or log.
         modality: mouse, gaze, both or text.
         family: what it is about.
-        formula: how it is computed, in words; the code is `measures.py` and `extract.py`.
+        formula: how it is computed, in words; the code is `measures.py`, `contrast.py` and `extract.py`.
         swap: what happens to it when left and right are swapped: "odd" (changes sign), "even" (stays), or the name of
             the feature it changes places with.
+        low: smallest possible value, included; None: there is none.
+        high: largest possible value, included.
+        fixed: units of the constants in the formula. Where a unit ("ms", "char") is not among them, stretching all
+            times (below the cap of a step) or all texts by a factor does to the value what its own unit says.
     """
 
     name: str
@@ -31,40 +45,86 @@ class Feature:
     family: str
     formula: str
     swap: str
+    low: float | None = None
+    high: float | None = None
+    fixed: tuple[str, ...] = ()
 
 
 def _per_side(modality: str) -> list[Feature]:
     features = []
     for measure in MEASURES:
-        left, right = (f"{modality}_{measure.name}_{side}" for side in SIDES)
+        left, right, diff = (f"{modality}_{measure.name}_{end}" for end in (*SIDES, "diff"))
+        about, constants = (modality, measure.family), measure.fixed
+        low = None if measure.high is None else -measure.high
         features += [
-            Feature(left, measure.unit, modality, measure.family, measure.formula, right),
-            Feature(right, measure.unit, modality, measure.family, measure.formula, left),
-            Feature(f"{modality}_{measure.name}_diff", measure.unit, modality, measure.family, "left minus right", ODD),
+            Feature(left, measure.unit, *about, measure.formula, right, 0.0, measure.high, constants),
+            Feature(right, measure.unit, *about, measure.formula, left, 0.0, measure.high, constants),
+            Feature(diff, measure.unit, *about, "left minus right", ODD, low, measure.high, constants),
         ]
     return features
 
 
-def _per_question(modality: str) -> list[Feature]:
+def _log_ratios(modality: str) -> list[Feature]:
     return [
-        Feature(
-            f"{modality}_dwell_log_ratio",
-            "log",
-            modality,
-            "dwell",
-            f"ln((dwell left + {DWELL_FLOOR_MS} ms) / (dwell right + {DWELL_FLOOR_MS} ms))",
-            ODD,
-        ),
-        Feature(f"{modality}_first_side", "sign", modality, "order", "1 if left was read first, -1 if right", ODD),
-        Feature(f"{modality}_last_side", "sign", modality, "order", "1 if left was read last, -1 if right", ODD),
-        Feature(f"{modality}_switches", "count", modality, "visits", "changes of side between on-text ticks", EVEN),
-        Feature(
-            f"{modality}_on_text", "share", modality, "dwell", "dwell on both answers / duration of all ticks", EVEN
-        ),
+        _log_ratio(modality, measure, LOG_RATIO_FLOORS[measure.name])
+        for measure in MEASURES
+        if measure.name in LOG_RATIO_FLOORS
     ]
 
 
+def _log_ratio(modality: str, measure: Measure, floor: int) -> Feature:
+    name, unit = measure.name.replace("_", " "), "" if measure.unit == "count" else f" {measure.unit}"
+    return Feature(
+        f"{modality}_{measure.name}_log_ratio",
+        "log",
+        modality,
+        measure.family,
+        f"ln(({name} left + {floor}{unit}) / ({name} right + {floor}{unit}))",
+        ODD,
+        # What is added has the unit of the measure.
+        fixed=tuple(part for part in ("ms", "char") if part in (*measure.unit.split("/"), *measure.fixed)),
+    )
+
+
+def _per_question(modality: str, contrast: Contrast) -> Feature:
+    name, swap = f"{modality}_{contrast.name}", ODD if contrast.odd else EVEN
+    low = 0.0 if not contrast.odd else None if contrast.high is None else -contrast.high
+    return Feature(name, contrast.unit, modality, contrast.family, contrast.formula, swap, low, contrast.high)
+
+
+_TOGETHER = "sum of dt over ticks with both modalities on the answer's text; null if they never were on text at once"
 _CROSS = [
+    Feature("gaze_mouse_dwell_left", "ms", "both", "agreement", _TOGETHER, "gaze_mouse_dwell_right", 0.0),
+    Feature("gaze_mouse_dwell_right", "ms", "both", "agreement", _TOGETHER, "gaze_mouse_dwell_left", 0.0),
+    Feature("gaze_mouse_dwell_diff", "ms", "both", "agreement", "left minus right", ODD),
+    Feature(
+        "gaze_mouse_dwell_log_ratio",
+        "log",
+        "both",
+        "agreement",
+        f"ln((gaze mouse dwell left + {DWELL_FLOOR_MS} ms) / (gaze mouse dwell right + {DWELL_FLOOR_MS} ms))",
+        ODD,
+        fixed=("ms",),
+    ),
+    Feature(
+        "gaze_minus_mouse_log_ratio",
+        "log",
+        "both",
+        "agreement",
+        "gaze dwell log ratio - mouse dwell log ratio",
+        ODD,
+        fixed=("ms",),
+    ),
+    Feature(
+        "gaze_mouse_agreement",
+        "sign",
+        "both",
+        "agreement",
+        "1 if both modalities dwelt longer on the same answer, -1 if not; null if one dwelt equally long on both",
+        EVEN,
+        -1.0,
+        1.0,
+    ),
     Feature(
         "gaze_mouse_same_side",
         "share",
@@ -72,6 +132,8 @@ _CROSS = [
         "agreement",
         "share of the time with both on text in which both are on the same answer",
         EVEN,
+        0.0,
+        1.0,
     ),
     Feature(
         "gaze_mouse_gap",
@@ -80,19 +142,29 @@ _CROSS = [
         "agreement",
         "mean distance of the two char indices / answer length while both are on the same answer",
         EVEN,
+        0.0,
+        1.0,
     ),
 ]
 
 _TEXT = [
-    Feature("length_left", "char", "text", "length", "length of the left answer", "length_right"),
-    Feature("length_right", "char", "text", "length", "length of the right answer", "length_left"),
-    Feature("length_query", "char", "text", "length", "length of the query", EVEN),
+    Feature("length_left", "char", "text", "length", "length of the left answer", "length_right", 0.0),
+    Feature("length_right", "char", "text", "length", "length of the right answer", "length_left", 0.0),
+    Feature("length_query", "char", "text", "length", "length of the query", EVEN, 0.0),
     Feature("length_log_ratio", "log", "text", "length", "ln(length left / length right)", ODD),
-    Feature("length_log_sum", "log", "text", "length", "ln(length left + length right)", EVEN),
+    Feature("length_log_sum", "log", "text", "length", "ln(length left + length right)", EVEN, log(2), fixed=("char",)),
 ]
 
 CATALOGUE: tuple[Feature, ...] = (
-    *(feature for modality in MODALITIES for feature in (*_per_side(modality), *_per_question(modality))),
+    *(
+        feature
+        for modality in MODALITIES
+        for feature in (
+            *_per_side(modality),
+            *_log_ratios(modality),
+            *(_per_question(modality, contrast) for contrast in PER_QUESTION),
+        )
+    ),
     *_CROSS,
     *_TEXT,
 )

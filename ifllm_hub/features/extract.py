@@ -4,7 +4,9 @@ from functools import reduce
 
 import polars as pl
 
-from ifllm_hub.features.catalogue import CATALOGUE, DWELL_FLOOR_MS, names
+from ifllm_hub.features.catalogue import CATALOGUE, DWELL_FLOOR_MS, LOG_RATIO_FLOORS, names
+from ifllm_hub.features.context import in_context
+from ifllm_hub.features.contrast import PER_QUESTION
 from ifllm_hub.features.measures import MEASURES
 from ifllm_hub.features.ticks import MODALITIES, SIDES, all_ticks, on_text
 
@@ -21,17 +23,19 @@ def extract_features(trajectories: pl.DataFrame) -> pl.DataFrame:
         was never on an answer's text, or there is no second answer.
     """
     lengths = trajectories.select("question_id", "length_left", "length_right", "length_query")
+    pairwise = lengths.select("question_id", pairwise=pl.col("length_right").is_not_null())
     ticks = all_ticks(trajectories)
+    durations = ticks.group_by("question_id").agg(duration=pl.col("dt").sum())
     parts = [_text(lengths)]
     for modality in MODALITIES:
-        reading = on_text(ticks, lengths, modality)
-        parts += [_per_side(reading, lengths, modality), _per_question(reading, ticks, lengths, modality)]
+        reading = in_context(on_text(ticks, lengths, modality))
+        parts += [_per_side(reading, pairwise, modality), _per_question(reading, durations, pairwise, modality)]
     parts.append(_cross(ticks, lengths))
 
     def join(left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
         return left.join(right, on="question_id", how="left", maintain_order="left")
 
-    wide = reduce(join, parts, lengths.select("question_id"))
+    wide = reduce(join, parts, lengths.select("question_id")).with_columns(_of_both())
     return wide.select("question_id", pl.col(names(CATALOGUE)).cast(pl.Float64))
 
 
@@ -49,64 +53,40 @@ def _text(lengths: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _per_side(reading: pl.DataFrame, lengths: pl.DataFrame, modality: str) -> pl.DataFrame:
-    reading = reading.with_columns(visit_dwell=pl.col("dt").sum().over("question_id", "visit"))
+def _per_side(reading: pl.DataFrame, pairwise: pl.DataFrame, modality: str) -> pl.DataFrame:
     measured = reading.group_by("question_id", "side").agg(
         measure.expr.cast(pl.Float64).alias(f"{modality}_{measure.name}") for measure in MEASURES
     )
     stems = [f"{modality}_{measure.name}" for measure in MEASURES]
-    seen = measured.select("question_id").unique()
-    pairwise = lengths.filter(pl.col("length_right").is_not_null()).select("question_id", pairwise=True)
-    wide = seen.join(pairwise, on="question_id", how="left")
+    wide = measured.select("question_id").unique().join(pairwise, on="question_id", how="left")
     for side in SIDES:
         one = measured.filter(pl.col("side") == side).drop("side")
-        named = one.rename({stem: f"{stem}_{side}" for stem in stems})
-        wide = wide.join(named, on="question_id", how="left")
-    unseen = [
-        pl.when(pl.lit(True) if side == "left" else pl.col("pairwise"))
-        .then(pl.col(f"{modality}_{measure.name}_{side}").fill_null(measure.unseen))
-        .alias(f"{modality}_{measure.name}_{side}")
-        for measure in MEASURES
-        if measure.unseen is not None
+        wide = wide.join(one.rename({stem: f"{stem}_{side}" for stem in stems}), on="question_id", how="left")
+    defined = [
+        # There is no right answer, and nothing to come back from, in a question with one answer.
+        pl.when(pl.col("pairwise") | pl.lit(side == "left" and not measure.of_two))
+        .then(pl.col(f"{stem}_{side}").fill_null(pl.lit(measure.unseen, pl.Float64)))
+        .alias(f"{stem}_{side}")
+        for stem, measure in zip(stems, MEASURES, strict=True)
         for side in SIDES
     ]
-    log_dwells = [(pl.col(f"{modality}_dwell_{side}") + DWELL_FLOOR_MS).log() for side in SIDES]
-    return (
-        wide.with_columns(unseen)
-        .with_columns(
-            *((pl.col(f"{stem}_left") - pl.col(f"{stem}_right")).alias(f"{stem}_diff") for stem in stems),
-            (log_dwells[0] - log_dwells[1]).alias(f"{modality}_dwell_log_ratio"),
-        )
-        .drop("pairwise")
-    )
+    differences = [(pl.col(f"{stem}_left") - pl.col(f"{stem}_right")).alias(f"{stem}_diff") for stem in stems]
+    log_ratios = [_log_ratio(f"{modality}_{name}", floor) for name, floor in LOG_RATIO_FLOORS.items()]
+    return wide.with_columns(defined).with_columns(*differences, *log_ratios).drop("pairwise")
 
 
-def _per_question(reading: pl.DataFrame, ticks: pl.DataFrame, lengths: pl.DataFrame, modality: str) -> pl.DataFrame:
-    side = pl.when(pl.col("side") == "left").then(1).otherwise(-1)
-    duration = ticks.group_by("question_id").agg(duration=pl.col("dt").sum())
-    pairwise = lengths.filter(pl.col("length_right").is_not_null()).select("question_id", pairwise=True)
-    ordered = (
-        reading.with_columns(sign=side)
-        .group_by("question_id", maintain_order=True)
-        .agg(
-            first=pl.col("sign").first(),
-            last=pl.col("sign").last(),
-            switches=(pl.col("sign") != pl.col("sign").shift(1)).sum(),
-            dwell=pl.col("dt").sum(),
-        )
-    )
-    of_two = [
-        pl.when("pairwise").then(name).alias(f"{modality}_{feature}")
-        for name, feature in (("first", "first_side"), ("last", "last_side"), ("switches", "switches"))
-    ]
-    return (
-        ordered.join(duration, on="question_id", how="left")
-        .join(pairwise, on="question_id", how="left")
-        .select(
-            "question_id",
-            *of_two,
-            pl.when(pl.col("duration") > 0).then(pl.col("dwell") / pl.col("duration")).alias(f"{modality}_on_text"),
-        )
+def _log_ratio(stem: str, floor: int) -> pl.Expr:
+    left, right = ((pl.col(f"{stem}_{side}") + floor).log() for side in SIDES)
+    return (left - right).alias(f"{stem}_log_ratio")
+
+
+def _per_question(
+    reading: pl.DataFrame, durations: pl.DataFrame, pairwise: pl.DataFrame, modality: str
+) -> pl.DataFrame:
+    asked = reading.join(durations.join(pairwise, on="question_id"), on="question_id", maintain_order="left")
+    return asked.group_by("question_id").agg(
+        pl.when(pl.col("pairwise").first() | pl.lit(not one.of_two)).then(one.expr).alias(f"{modality}_{one.name}")
+        for one in PER_QUESTION
     )
 
 
@@ -115,17 +95,32 @@ def _cross(ticks: pl.DataFrame, lengths: pl.DataFrame) -> pl.DataFrame:
         lengths, on="question_id", how="left"
     )
     same = pl.col("gaze_side") == pl.col("mouse_side")
+    pairwise = pl.col("length_right").first().is_not_null()
     gap = (pl.col("gaze_char") - pl.col("mouse_char")).abs() * pl.col("dt")
 
     def of(side: str) -> pl.Expr:
         return gap.filter(same & (pl.col("mouse_side") == side)).sum() / pl.col(f"length_{side}").first().clip(1)
 
+    def dwell(side: str) -> pl.Expr:
+        return pl.col("dt").filter(same & (pl.col("mouse_side") == side)).sum().cast(pl.Float64)
+
     together = pl.col("dt").filter(same).sum()
     # Summed per side first: the two sums swap with the sides, and their total stays the same to the bit.
-    total = of("left") + pl.when(pl.col("length_right").first().is_not_null()).then(of("right")).otherwise(0.0)
+    total = of("left") + pl.when(pairwise).then(of("right")).otherwise(0.0)
     return both.group_by("question_id").agg(
-        gaze_mouse_same_side=pl.when((pl.col("dt").sum() > 0) & pl.col("length_right").first().is_not_null()).then(
-            together / pl.col("dt").sum()
-        ),
+        gaze_mouse_dwell_left=dwell("left"),
+        gaze_mouse_dwell_right=pl.when(pairwise).then(dwell("right")),
+        gaze_mouse_same_side=pl.when((pl.col("dt").sum() > 0) & pairwise).then(together / pl.col("dt").sum()),
         gaze_mouse_gap=pl.when(together > 0).then(total / together),
     )
+
+
+def _of_both() -> list[pl.Expr]:
+    """The features that compare those of the two modalities."""
+    agreement = (pl.col("gaze_dwell_diff") * pl.col("mouse_dwell_diff")).sign()
+    return [
+        (pl.col("gaze_mouse_dwell_left") - pl.col("gaze_mouse_dwell_right")).alias("gaze_mouse_dwell_diff"),
+        _log_ratio("gaze_mouse_dwell", DWELL_FLOOR_MS),
+        (pl.col("gaze_dwell_log_ratio") - pl.col("mouse_dwell_log_ratio")).alias("gaze_minus_mouse_log_ratio"),
+        pl.when(agreement != 0).then(agreement).alias("gaze_mouse_agreement"),
+    ]

@@ -1,8 +1,8 @@
 """What is measured of one answer's reading, by one modality: each measure is one Polars expression over its ticks.
 
-The expressions see the rows that `ticks.on_text` gives for one question and one side. They add up integers and divide
-once at the end, so that a value does not depend on the order or grouping of the additions: results are bit-identical
-for any file order, chunk size or thread count.
+The expressions see the rows that `context.in_context` gives for one question and one side. They add up integers and
+divide once at the end, so that a value does not depend on the order or grouping of the additions: results are
+bit-identical for any file order, chunk size or thread count.
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,25 @@ import polars as pl
 
 # Text is divided into cells of the width of a recorded window, code points.
 CELL = 20
+# A dwell run of at least this long is a pause, ms. Never a fixation: at 12 Hz there are none to be seen.
+PAUSE_MS = 500
+# Dwell from which a cell counts as read and not only crossed, ms.
+READ_MS = 300
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One number about the reading of one answer; `unseen` is its value when only the other answer was looked at."""
+    """One number about the reading of one answer, never below 0.
+
+    Attributes:
+        name: of the columns: `<modality>_<name>_left`, `_right` and `_diff`.
+        unit, family, formula: as of `catalogue.Feature`.
+        expr: the formula over the ticks of one question and side.
+        unseen: its value when only the other answer was looked at; None: not defined then.
+        high: largest possible value; None: there is none.
+        fixed: units of the constants in the formula ("ms", "char").
+        of_two: defined for questions with two answers only.
+    """
 
     name: str
     unit: str
@@ -23,38 +37,107 @@ class Measure:
     formula: str
     expr: pl.Expr
     unseen: float | None = None
+    high: float | None = None
+    fixed: tuple[str, ...] = ()
+    of_two: bool = False
 
 
 _dt, _char, _length, _move = pl.col("dt"), pl.col("char"), pl.col("length"), pl.col("move")
 _weight = _dt.sum()
 _mean_char = (_dt * _char).sum() / _weight
 _is_back = _move < -CELL
+_is_pause = pl.col("run_dwell") >= PAUSE_MS
+
+
+def _share_of_dwell(part: pl.Expr) -> pl.Expr:
+    return pl.when(_weight > 0).then(_dt.filter(part).sum() / _weight)
+
 
 ENGAGEMENT = (
     Measure("dwell", "ms", "dwell", "sum of dt over ticks on the answer's text", _dt.sum(), unseen=0.0),
     Measure("dwell_per_char", "ms/char", "dwell", "dwell / answer length", _dt.sum() / _length.first(), unseen=0.0),
     Measure("visits", "count", "visits", "runs of consecutive on-text ticks", pl.col("visit").n_unique(), unseen=0.0),
+    Measure("longest_visit", "ms", "visits", "largest dwell of one visit", pl.col("visit_dwell").max(), unseen=0.0),
     Measure(
-        "longest_visit",
+        "return_dwell",
         "ms",
         "visits",
-        "largest dwell of one visit",
-        pl.col("visit_dwell").max(),
+        "dwell after having come back from the other answer",
+        _dt.filter(pl.col("stay") >= 2).sum(),
         unseen=0.0,
+        of_two=True,
     ),
     Measure("first_seen", "ms", "order", "time of the first on-text tick", pl.col("t").min()),
     Measure("last_seen", "ms", "order", "time of the last on-text tick", pl.col("t").max()),
+    Measure(
+        "pauses",
+        "count",
+        "pauses",
+        f"dwell runs (ticks of one visit in one {CELL}-character cell) of at least {PAUSE_MS} ms",
+        (pl.col("run_starts") & _is_pause).sum(),
+        unseen=0.0,
+        fixed=("ms", "char"),
+    ),
+    Measure(
+        "pause_dwell",
+        "ms",
+        "pauses",
+        f"dwell in dwell runs of at least {PAUSE_MS} ms",
+        _dt.filter(_is_pause).sum(),
+        unseen=0.0,
+        fixed=("ms", "char"),
+    ),
 )
 
 READING = (
-    Measure("depth", "share", "progress", "largest char index / answer length", _char.max() / _length.first(), 0.0),
+    Measure(
+        "depth",
+        "share",
+        "progress",
+        "largest char index / answer length",
+        _char.max() / _length.first(),
+        unseen=0.0,
+        high=1.0,
+    ),
+    *(
+        Measure(
+            f"progress_quarter_{quarter}",
+            "share",
+            "progress",
+            f"largest char index by the end of quarter {quarter} of the question's reading time / answer length",
+            (_char.filter(pl.col("quarter") < quarter).max() / _length.first()).fill_null(0),
+            unseen=0.0,
+            high=1.0,
+        )
+        for quarter in (1, 2, 3)
+    ),
     Measure(
         "coverage",
         "share",
         "progress",
         f"{CELL}-character cells with a tick / cells of the answer",
-        (_char // CELL).clip(0, (_length - 1) // CELL).n_unique() / ((_length.first() + CELL - 1) // CELL),
+        pl.col("cell").n_unique() / ((_length.first() + CELL - 1) // CELL),
         unseen=0.0,
+        high=1.0,
+        fixed=("char",),
+    ),
+    Measure(
+        "cells",
+        "count",
+        "progress",
+        f"{CELL}-character cells with a tick",
+        pl.col("cell").n_unique(),
+        unseen=0.0,
+        fixed=("char",),
+    ),
+    Measure(
+        f"cells_{READ_MS}ms",
+        "count",
+        "progress",
+        f"{CELL}-character cells with at least {READ_MS} ms of dwell",
+        pl.col("cell").filter(pl.col("cell_dwell") >= READ_MS).n_unique(),
+        unseen=0.0,
+        fixed=("ms", "char"),
     ),
     Measure(
         "position_mean",
@@ -62,6 +145,7 @@ READING = (
         "position",
         "dwell-weighted mean of char index / answer length",
         pl.when(_weight > 0).then(_mean_char / _length.first()),
+        high=1.0,
     ),
     Measure(
         "position_variance",
@@ -72,10 +156,51 @@ READING = (
         pl.when(_weight > 0).then(
             ((_dt * _char * _char).sum() / _weight - _mean_char * _mean_char).clip(0) / (_length.first() ** 2)
         ),
+        high=0.25,
+    ),
+    Measure(
+        "head_share",
+        "share",
+        "position",
+        "dwell on the first third of the answer / dwell on it",
+        _share_of_dwell(3 * _char < _length),
+        high=1.0,
+    ),
+    Measure(
+        "tail_share",
+        "share",
+        "position",
+        "dwell on the last third of the answer / dwell on it",
+        _share_of_dwell(3 * _char >= 2 * _length),
+        high=1.0,
     ),
     Measure("forward", "char", "moves", "sum of forward moves within visits", _move.clip(0).sum(), unseen=0.0),
     Measure("backward", "char", "moves", "sum of backward moves within visits", (-_move).clip(0).sum(), unseen=0.0),
-    Measure("regressions", "count", "moves", f"moves back by more than {CELL} characters", _is_back.sum(), unseen=0.0),
+    Measure(
+        "regressions",
+        "count",
+        "moves",
+        f"moves back by more than {CELL} characters",
+        _is_back.sum(),
+        unseen=0.0,
+        fixed=("char",),
+    ),
+    Measure(
+        "lookback_share",
+        "share",
+        "moves",
+        f"dwell more than {CELL} characters before the furthest one reached so far / dwell",
+        _share_of_dwell(_char < pl.col("furthest") - CELL),
+        high=1.0,
+        fixed=("char",),
+    ),
+    Measure(
+        "speed",
+        "char/s",
+        "moves",
+        "forward moves / dwell",
+        pl.when(_weight > 0).then(1_000 * _move.clip(0).sum() / _weight),
+    ),
 )
 
 MEASURES = ENGAGEMENT + READING

@@ -6,6 +6,7 @@ from datasets import Features
 
 from ifllm_hub.dataset.schema import CONFIGS, DEFAULT_CONFIG, arrow_schema, features
 from ifllm_hub.features.catalogue import CATALOGUE
+from ifllm_hub.features.habits import LESS_HABIT
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -28,9 +29,10 @@ def test_the_schema_is_restored_by_datasets(config: str) -> None:
 
 def test_the_features_config_is_the_catalogue() -> None:
     declared = {column.name: column for column in CONFIGS["features"][3:]}
-    assert list(declared) == [feature.name for feature in CATALOGUE]
-    for feature in CATALOGUE:
+    assert list(declared) == [feature.name for feature in (*CATALOGUE, *LESS_HABIT)]
+    for feature in (*CATALOGUE, *LESS_HABIT):
         assert declared[feature.name].unit == feature.unit
+        assert (declared[feature.name].low, declared[feature.name].high) == (feature.low, feature.high)
         assert feature.formula in declared[feature.name].meaning
         assert declared[feature.name].type == pa.float64()
 

@@ -1,5 +1,6 @@
 """Every feature of a question in plain Python, from the formulas of the catalogue, and questions to try them on."""
 
+from fractions import Fraction
 from itertools import groupby, pairwise
 from math import ceil, log
 from typing import Any
@@ -19,10 +20,16 @@ SCHEMA = {
     **dict.fromkeys(CARETS, pl.List(pl.Int16)),
 }
 MEASURES = (
-    *("dwell", "dwell_per_char", "visits", "longest_visit", "first_seen", "last_seen", "depth", "coverage"),
-    *("position_mean", "position_variance", "forward", "backward", "regressions"),
+    *("dwell", "dwell_per_char", "visits", "longest_visit", "return_dwell", "first_seen", "last_seen"),
+    *("pauses", "pause_dwell", "depth", "progress_quarter_1", "progress_quarter_2", "progress_quarter_3"),
+    *("coverage", "cells", "cells_300ms", "position_mean", "position_variance", "head_share", "tail_share"),
+    *("forward", "backward", "regressions", "lookback_share", "speed"),
 )
-ZERO_IF_UNSEEN = set(MEASURES) - {"first_seen", "last_seen", "position_mean", "position_variance"}
+NULL_IF_UNSEEN = {
+    *("first_seen", "last_seen", "position_mean", "position_variance"),
+    *("head_share", "tail_share", "lookback_share", "speed"),
+}
+FLOORS = {"dwell": 500, "dwell_per_char": 1, "longest_visit": 500, "cells": 1, "forward": 20}
 
 Question = dict[str, Any]
 
@@ -46,7 +53,7 @@ def slow_features(question: Question) -> dict[str, float | None]:
     places = {modality: _places(question, modality) for modality in MODALITIES}
     for modality in MODALITIES:
         features |= _of_modality(question, modality, steps, places[modality])
-    return features | _of_both(question, steps, places)
+    return features | _of_both(question, steps, places) | _of_ratios(features)
 
 
 def _places(question: Question, modality: str) -> list[tuple[str, int] | None]:
@@ -57,57 +64,102 @@ def _places(question: Question, modality: str) -> list[tuple[str, int] | None]:
 
 def _of_modality(question: Question, modality: str, steps: list[int], places: list) -> dict[str, float | None]:
     names = [f"{m}_{s}" for m in MEASURES for s in (*SIDES, "diff")]
-    names += ["dwell_log_ratio", "first_side", "last_side", "switches", "on_text"]
+    names += [f"{name}_log_ratio" for name in FLOORS]
+    names += ["balance", *(f"balance_quarter_{quarter}" for quarter in (1, 2, 3, 4))]
+    names += ["first_side", "last_side", "first_stay_share", "switches", "dwell_total", "on_text"]
     features: dict[str, float | None] = dict.fromkeys((f"{modality}_{name}" for name in names), None)
-    sides = [place[0] for place in places if place]
-    if not sides:
+    read = [i for i, place in enumerate(places) if place]
+    if not read:
         return features
+    total = sum(steps[i] for i in read)
+    quarters = {i: _quarter(sum(steps[j] for j in read if j < i), total) for i in read}
+    stays = [list(ticks) for _, ticks in groupby(read, key=lambda i: places[i][0])]
     two = question["length_right"] is not None
     for side in SIDES[: 1 + two]:
-        for measure, value in _of_side(question, side, steps, places).items():
+        for measure, value in _of_side(question, side, steps, places, quarters).items():
             features[f"{modality}_{measure}_{side}"] = value
     if two:
+        for side in SIDES:
+            returns = [stay for stay in stays[2:] if places[stay[0]][0] == side]
+            features[f"{modality}_return_dwell_{side}"] = sum(steps[i] for stay in returns for i in stay)
         for measure in MEASURES:
             a, b = (features[f"{modality}_{measure}_{side}"] for side in SIDES)
             features[f"{modality}_{measure}_diff"] = None if a is None or b is None else a - b
-        dwells = [features[f"{modality}_dwell_{side}"] + 500 for side in SIDES]
-        features[f"{modality}_dwell_log_ratio"] = log(dwells[0]) - log(dwells[1])
-        features[f"{modality}_first_side"] = 1 if sides[0] == "left" else -1
-        features[f"{modality}_last_side"] = 1 if sides[-1] == "left" else -1
-        features[f"{modality}_switches"] = sum(x != y for x, y in pairwise(sides))
+        for measure, floor in FLOORS.items():
+            a, b = (features[f"{modality}_{measure}_{side}"] + floor for side in SIDES)
+            features[f"{modality}_{measure}_log_ratio"] = log(a) - log(b)
+        features[f"{modality}_balance"] = _balance(read, steps, places)
+        for quarter in (1, 2, 3, 4):
+            part = [i for i in read if quarters[i] == quarter]
+            features[f"{modality}_balance_quarter_{quarter}"] = _balance(part, steps, places)
+        features[f"{modality}_first_side"] = 1 if places[read[0]][0] == "left" else -1
+        features[f"{modality}_last_side"] = 1 if places[read[-1]][0] == "left" else -1
+        features[f"{modality}_first_stay_share"] = sum(steps[i] for i in stays[0]) / total if total else None
+        features[f"{modality}_switches"] = len(stays) - 1
+    features[f"{modality}_dwell_total"] = total
     if sum(steps):
-        on_text = sum(step for step, place in zip(steps, places, strict=True) if place)
-        features[f"{modality}_on_text"] = on_text / sum(steps)
+        features[f"{modality}_on_text"] = total / sum(steps)
     return features
 
 
-def _of_side(question: Question, side: str, steps: list[int], places: list) -> dict[str, float | None]:
+def _quarter(before: int, total: int) -> int:
+    """The quarter (1-4) of the reading time that a tick begins in; without any, all of it is the first."""
+    passed = Fraction(before, total) if total else Fraction(0)
+    return 1 + sum(passed >= Fraction(end, 4) for end in (1, 2, 3))
+
+
+def _balance(ticks: list[int], steps: list[int], places: list) -> float | None:
+    left, right = (sum(steps[i] for i in ticks if places[i][0] == side) for side in SIDES)
+    return (left - right) / (left + right) if left + right else None
+
+
+def _of_side(
+    question: Question, side: str, steps: list[int], places: list, quarters: dict[int, int]
+) -> dict[str, float | None]:
     runs = groupby(range(len(places)), key=lambda i: places[i] and places[i][0])
     visits = [list(ticks) for at, ticks in runs if at == side]
     if not visits:
-        return {measure: 0 if measure in ZERO_IF_UNSEEN else None for measure in MEASURES}
+        return {m: None if m in NULL_IF_UNSEEN else 0 for m in MEASURES if m != "return_dwell"}
     length = question[f"length_{side}"]
     ticks = [i for visit in visits for i in visit]
     chars = {i: places[i][1] for i in ticks}
     dwell = sum(steps[i] for i in ticks)
     moves = [chars[j] - chars[i] for visit in visits for i, j in pairwise(visit)]
-    cells = {min(chars[i], length - 1) // 20 for i in ticks}
-    mean = variance = None
+    forward = sum(move for move in moves if move > 0)
+    cells = {i: min(chars[i], length - 1) // 20 for i in ticks}
+    on_cell = {cell: sum(steps[i] for i in ticks if cells[i] == cell) for cell in cells.values()}
+    stops = [list(run) for visit in visits for _, run in groupby(visit, key=cells.__getitem__)]
+    pauses = [spent for stop in stops if (spent := sum(steps[i] for i in stop)) >= 500]
+    by = {quarter: max([0, *(chars[i] for i in ticks if quarters[i] <= quarter)]) for quarter in (1, 2, 3)}
+    back = [i for n, i in enumerate(ticks) if max(chars[j] for j in ticks[: n + 1]) - chars[i] > 20]
+    head = [i for i in ticks if Fraction(chars[i], length) < Fraction(1, 3)]
+    tail = [i for i in ticks if Fraction(chars[i], length) >= Fraction(2, 3)]
+    of_dwell: dict[str, float | None] = dict.fromkeys(NULL_IF_UNSEEN - {"first_seen", "last_seen"})
     if dwell:
         mean = sum(steps[i] * chars[i] for i in ticks) / dwell
-        variance = sum(steps[i] * (chars[i] - mean) ** 2 for i in ticks) / dwell
-    return {
+        of_dwell = {
+            "position_mean": mean / length,
+            "position_variance": sum(steps[i] * (chars[i] - mean) ** 2 for i in ticks) / dwell / length**2,
+            "head_share": sum(steps[i] for i in head) / dwell,
+            "tail_share": sum(steps[i] for i in tail) / dwell,
+            "lookback_share": sum(steps[i] for i in back) / dwell,
+            "speed": forward / (dwell / 1000),
+        }
+    return of_dwell | {
         "dwell": dwell,
         "dwell_per_char": dwell / length,
         "visits": len(visits),
         "longest_visit": max(sum(steps[i] for i in visit) for visit in visits),
         "first_seen": min(question["t"][i] for i in ticks),
         "last_seen": max(question["t"][i] for i in ticks),
+        "pauses": len(pauses),
+        "pause_dwell": sum(pauses),
         "depth": max(chars.values()) / length,
-        "coverage": len(cells) / ceil(length / 20),
-        "position_mean": None if mean is None else mean / length,
-        "position_variance": None if variance is None else variance / length**2,
-        "forward": sum(move for move in moves if move > 0),
+        **{f"progress_quarter_{quarter}": reached / length for quarter, reached in by.items()},
+        "coverage": len(on_cell) / ceil(length / 20),
+        "cells": len(on_cell),
+        "cells_300ms": sum(spent >= 300 for spent in on_cell.values()),
+        "forward": forward,
         "backward": -sum(move for move in moves if move < 0),
         "regressions": sum(move < -20 for move in moves),
     }
@@ -117,20 +169,38 @@ def _of_both(question: Question, steps: list[int], places: dict[str, list]) -> d
     ticks = [(dt, m, g) for dt, m, g in zip(steps, places["mouse"], places["gaze"], strict=True) if m and g]
     same = [(dt, m, g) for dt, m, g in ticks if m[0] == g[0]]
     time, together = (sum(dt for dt, *_ in part) for part in (ticks, same))
+    left, right = (sum(dt for dt, m, _ in same if m[0] == side) for side in SIDES)
     two = question["length_right"] is not None
     gap = sum(dt * abs(g[1] - m[1]) / question[f"length_{m[0]}"] for dt, m, g in same)
     return {
+        "gaze_mouse_dwell_left": left if ticks else None,
+        "gaze_mouse_dwell_right": right if ticks and two else None,
+        "gaze_mouse_dwell_diff": left - right if ticks and two else None,
+        "gaze_mouse_dwell_log_ratio": log(left + 500) - log(right + 500) if ticks and two else None,
         "gaze_mouse_same_side": together / time if two and time else None,
         "gaze_mouse_gap": gap / together if together else None,
     }
 
 
+def _of_ratios(features: dict[str, float | None]) -> dict[str, float | None]:
+    gaze, mouse = (features[f"{modality}_dwell_log_ratio"] for modality in ("gaze", "mouse"))
+    if gaze is None or mouse is None:
+        return dict.fromkeys(("gaze_minus_mouse_log_ratio", "gaze_mouse_agreement"))
+    same = None if gaze == 0 or mouse == 0 else 1 if (gaze > 0) == (mouse > 0) else -1
+    return {"gaze_minus_mouse_log_ratio": gaze - mouse, "gaze_mouse_agreement": same}
+
+
 @st.composite
-def questions(draw: st.DrawFn, modes: tuple[bool, ...] = (True, False), question_id: int = 1) -> Question:
+def questions(
+    draw: st.DrawFn,
+    modes: tuple[bool, ...] = (True, False),
+    question_id: int = 1,
+    steps_ms: tuple[int, ...] = (0, 1, 80, 300, 500, 999, 1000, 1001, 60_000),
+) -> Question:
     """Any reading of one question: each modality on the left, on the right or off the text, at most on one side."""
     two = draw(st.sampled_from(modes))
     lengths = [draw(st.integers(1, 90)) for _ in range(1 + two)]
-    steps = draw(st.lists(st.sampled_from([0, 1, 80, 999, 1000, 1001, 60_000]), max_size=14))
+    steps = draw(st.lists(st.sampled_from(steps_ms), max_size=14))
     times = [sum(steps[: i + 1]) for i in range(len(steps))]
     # Long stays on one side are likelier than a new place on each tick.
     place = st.integers(0, len(lengths)).flatmap(

@@ -1,5 +1,7 @@
 """The catalogue describes exactly what is extracted."""
 
+import re
+
 from ifllm_hub.features.catalogue import CATALOGUE, CONTRAST, EVEN, ODD, names
 from ifllm_hub.features.extract import extract_features
 from tests.features.slow_features import frame
@@ -14,7 +16,7 @@ def test_every_extracted_column_is_described_once() -> None:
 
 def test_every_feature_has_a_unit_a_formula_and_a_known_modality() -> None:
     for feature in CATALOGUE:
-        assert feature.unit
+        assert feature.unit in ("ms", "char", "ms/char", "char/s", "share", "share^2", "count", "sign", "log")
         assert feature.formula
         assert feature.family
         assert feature.modality in ("mouse", "gaze", "both", "text")
@@ -32,7 +34,21 @@ def test_sides_are_each_others_mirror() -> None:
                 other.formula.replace("left", "right"),
                 other.modality,
             )
-        assert (feature.swap == ODD) == feature.name.endswith(("_diff", "_log_ratio", "_first_side", "_last_side"))
+            assert (feature.low, feature.high, feature.fixed) == (other.low, other.high, other.fixed)
+        ends = r"(diff|log_ratio|first_side|last_side|balance|balance_quarter_\d)$"
+        assert (feature.swap == ODD) == (re.search(ends, feature.name) is not None)
+
+
+def test_ranges_are_as_symmetric_as_their_features() -> None:
+    for feature in CATALOGUE:
+        if feature.swap == ODD:
+            assert feature.low == (None if feature.high is None else -feature.high)
+        elif feature.unit != "sign":
+            assert feature.low is not None
+            assert feature.low >= 0
+        if feature.unit in ("share", "sign"):
+            assert feature.high == 1
+        assert set(feature.fixed) <= {"ms", "char"}
 
 
 def test_the_contrast_set_cannot_tell_the_sides_apart() -> None:

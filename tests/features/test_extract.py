@@ -1,6 +1,7 @@
 """Features are what their formulas say, for any reading, and only the reading of the text reaches them."""
 
 import random
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.features.catalogue import CATALOGUE, EVEN, ODD, names
+from ifllm_hub.features.catalogue import CATALOGUE, EVEN, ODD, Feature, names
 from ifllm_hub.features.extract import extract_features
 from tests.features.slow_features import CARETS, MODALITIES, Question, frame, question_lists, questions, slow_features
 
 
 def extract(questions: list[Question]) -> list[dict[str, Any]]:
     return extract_features(frame(questions)).to_dicts()
+
+
+def within_range(feature: Feature, value: float) -> bool:
+    return (feature.low is None or value >= feature.low) and (feature.high is None or value <= feature.high)
 
 
 def off_text(question: Question, at: int) -> bool:
@@ -33,6 +38,9 @@ def test_features_are_what_their_formulas_say(asked: list[Question]) -> None:
         assert row.pop("question_id") == question["question_id"]
         expected = slow_features(question)
         assert row.keys() == expected.keys()
+        for feature in CATALOGUE:
+            value = row[feature.name]
+            assert value is None or within_range(feature, value)
         assert row == {
             name: None if value is None else pytest.approx(value, rel=1e-12, abs=1e-12)
             for name, value in expected.items()
@@ -56,6 +64,72 @@ def test_the_simulated_dataset_has_the_features_of_its_trajectories(dataset: Pat
     assert seen > 40
 
 
+# left, right; the difference is theirs.
+BY_SIDE = {
+    "dwell": (100 + 200 + 100 + 1000, 100),
+    "dwell_per_char": (14, 2),
+    "visits": (2, 1),
+    "longest_visit": (1000, 100),
+    "return_dwell": (1000, 0),
+    "first_seen": (1000, 1600),
+    "last_seen": (1700, 1600),
+    "pauses": (1, 0),
+    "pause_dwell": (1000, 0),
+    "depth": (0.6, 0.5),
+    # The ticks begin 0, 100, 300, 400 and 500 ms into 1500 ms of reading: quarters 1, 1, 1, 2 and 2.
+    "progress_quarter_1": (0.4, 0),
+    "progress_quarter_2": (0.6, 0.5),
+    "progress_quarter_3": (0.6, 0.5),
+    # Cells 0, 2, 0 and 3 of five; cell 1 of three.
+    "coverage": (3 / 5, 1 / 3),
+    "cells": (3, 1),
+    "cells_300ms": (1, 0),
+    "position_mean": ((200 * 40 + 100 * 10 + 1000 * 60) / 1400 / 100, 0.5),
+    "position_variance": (((200 * 40**2 + 100 * 10**2 + 1000 * 60**2) / 1400 - (69_000 / 1400) ** 2) / 100**2, 0),
+    "head_share": ((100 + 100) / 1400, 0),
+    "tail_share": (0, 0),
+    "forward": (40, 0),
+    "backward": (30, 0),
+    "regressions": (1, 0),
+    "lookback_share": (100 / 1400, 0),
+    "speed": (40 / 1.4, 0),
+}
+OF_MOUSE = {
+    "dwell_log_ratio": log((1400 + 500) / (100 + 500)),
+    "dwell_per_char_log_ratio": log((14 + 1) / (2 + 1)),
+    "longest_visit_log_ratio": log((1000 + 500) / (100 + 500)),
+    "cells_log_ratio": log((3 + 1) / (1 + 1)),
+    "forward_log_ratio": log((40 + 20) / (0 + 20)),
+    "balance": 1300 / 1500,
+    "balance_quarter_1": 1,
+    "balance_quarter_2": (1000 - 100) / 1100,
+    "balance_quarter_3": None,
+    "balance_quarter_4": None,
+    "first_side": 1,
+    "last_side": 1,
+    "first_stay_share": 400 / 1500,
+    "switches": 2,
+    "dwell_total": 1500,
+    "on_text": 1500 / 1700,
+}
+OTHERS = {
+    "gaze_mouse_dwell_left": 200,
+    "gaze_mouse_dwell_right": 0,
+    "gaze_mouse_dwell_diff": 200,
+    "gaze_mouse_dwell_log_ratio": log(700 / 500),
+    # The gaze was 200 ms on the left and 100 ms on the right.
+    "gaze_minus_mouse_log_ratio": log((200 + 500) / (100 + 500)) - log((1400 + 500) / (100 + 500)),
+    "gaze_mouse_agreement": 1,
+    "gaze_mouse_same_side": 200 / 300,
+    "gaze_mouse_gap": 0.2,
+    "length_left": 100,
+    "length_right": 50,
+    "length_query": 7,
+    "length_log_ratio": log(2),
+    "length_log_sum": log(150),
+}
+
+
 def test_one_reading_by_hand() -> None:
     question = {
         "question_id": 1,
@@ -71,36 +145,14 @@ def test_one_reading_by_hand() -> None:
         "gaze_char_right": [-1, -1, 30, -1, -1, -1, -1],
     }
     row = extract([question])[0]
-    expected = {
-        "mouse_dwell_left": 100 + 200 + 100 + 1000,
-        "mouse_dwell_right": 100,
-        "mouse_dwell_diff": 1300,
-        "mouse_dwell_per_char_left": 14,
-        "mouse_visits_left": 2,
-        "mouse_visits_right": 1,
-        "mouse_longest_visit_left": 1000,
-        "mouse_first_seen_left": 1000,
-        "mouse_last_seen_left": 1700,
-        "mouse_first_seen_diff": -600,
-        "mouse_depth_left": 0.6,
-        "mouse_depth_right": 0.5,
-        "mouse_coverage_left": 3 / 5,
-        "mouse_coverage_right": 1 / 3,
-        "mouse_forward_left": 40,
-        "mouse_backward_left": 30,
-        "mouse_regressions_left": 1,
-        "mouse_position_mean_left": (200 * 40 + 100 * 10 + 1000 * 60) / 1400 / 100,
-        "mouse_position_variance_right": 0,
-        "mouse_first_side": 1,
-        "mouse_last_side": 1,
-        "mouse_switches": 2,
-        "mouse_on_text": 1500 / 1700,
-        "gaze_first_side": 1,
-        "gaze_last_side": -1,
-        "gaze_mouse_same_side": 200 / 300,
-        "gaze_mouse_gap": 0.2,
+    expected = OTHERS | {f"mouse_{name}": value for name, value in OF_MOUSE.items()}
+    for name, (left, right) in BY_SIDE.items():
+        expected |= {f"mouse_{name}_left": left, f"mouse_{name}_right": right, f"mouse_{name}_diff": left - right}
+    assert expected.keys() == {feature.name for feature in CATALOGUE if feature.modality != "gaze"}
+    assert {name: row[name] for name in expected} == {
+        name: None if value is None else pytest.approx(value) for name, value in expected.items()
     }
-    assert {name: row[name] for name in expected} == pytest.approx(expected)
+    assert (row["gaze_first_side"], row["gaze_last_side"], row["gaze_switches"]) == (1, -1, 1)
 
 
 def test_a_caret_behind_the_last_character_is_in_the_last_cell() -> None:
@@ -108,6 +160,13 @@ def test_a_caret_behind_the_last_character_is_in_the_last_cell() -> None:
     lengths = {"length_left": 40, "length_right": 1, "length_query": 1}
     row = extract([{"question_id": 1, "t": [0, 80], "mouse_x": [0, 0], **lengths, **carets}])[0]
     assert (row["mouse_coverage_left"], row["mouse_depth_left"]) == (1 / 2, 1)
+
+
+def test_thirds_of_an_answer_begin_at_their_first_character() -> None:
+    carets = {name: [-1] * 5 for name in CARETS} | {"mouse_char_left": [19, 20, 39, 40, -1]}
+    lengths = {"length_left": 60, "length_right": 1, "length_query": 1}
+    row = extract([{"question_id": 1, "t": [0, 10, 110, 210, 1_000], "mouse_x": [0] * 5, **lengths, **carets}])[0]
+    assert (row["mouse_head_share_left"], row["mouse_tail_share_left"]) == (10 / 1000, 790 / 1000)
 
 
 # --- the mask
@@ -199,11 +258,51 @@ def test_a_later_start_moves_the_times_and_nothing_else(question: Question, by: 
         assert after[name] == (before[name] + by if moves else before[name])
 
 
+TIME, TEXT = ("ms", "s"), ("char",)
+
+
+def power(unit: str, stretched: tuple[str, ...]) -> int:
+    """Of the stretched units in a unit: 1 above the line, -1 below."""
+    above, *below = unit.split("/")
+    return (above in stretched) - any(part in stretched for part in below)
+
+
+def stretched(row: dict[str, Any], units: tuple[str, ...], by: int) -> dict[str, Any]:
+    """What a stretched reading is to give, by what the catalogue says; without the features that do not say."""
+    told = [feature for feature in CATALOGUE if not set(feature.fixed) & set(units)]
+    values = {feature.name: (row[feature.name], by ** power(feature.unit, units)) for feature in told}
+    return {name: None if value is None else pytest.approx(value * by) for name, (value, by) in values.items()}
+
+
+@settings(max_examples=40)
+@given(questions(steps_ms=(0, 1, 7, 80, 100)), st.integers(2, 10))
+def test_slower_reading_stretches_what_its_unit_says(question: Question, by: int) -> None:
+    slower = extract([question | {"t": [by * t for t in question["t"]]}])[0]
+    expected = stretched(extract([question])[0], TIME, by)
+    assert {name: slower[name] for name in expected} == expected
+    assert {"mouse_dwell_left", "gaze_speed_diff", "mouse_progress_quarter_1_left", "mouse_balance"} <= expected.keys()
+
+
+@settings(max_examples=40)
+@given(questions(), st.integers(2, 10))
+def test_longer_texts_stretch_what_its_unit_says(question: Question, by: int) -> None:
+    longer = dict(question)
+    for name in ("length_left", "length_right", "length_query"):
+        longer[name] = question[name] and by * question[name]
+    for name in CARETS:
+        longer[name] = [by * char if char >= 0 else -1 for char in question[name]]
+    expected = stretched(extract([question])[0], TEXT, by)
+    row = extract([longer])[0]
+    assert {name: row[name] for name in expected} == expected
+    assert {"mouse_dwell_log_ratio", "gaze_speed_diff", "mouse_head_share_left", "length_left"} <= expected.keys()
+
+
 @settings(max_examples=30)
 @given(questions(modes=(False,)))
 def test_pointwise_questions_have_nothing_to_compare(question: Question) -> None:
     row = extract([question])[0]
-    compared = [f for f in CATALOGUE if f.swap == ODD or f.name.endswith(("_right", "_switches", "_same_side"))]
+    of_two = ("_right", "_switches", "_same_side", "_return_dwell_left", "_first_stay_share", "_agreement")
+    compared = [f for f in CATALOGUE if f.swap == ODD or f.name.endswith(of_two)]
     assert all(row[feature.name] is None for feature in compared)
 
 
@@ -211,15 +310,12 @@ def test_values_are_plain_numbers(dataset: Path) -> None:
     features = load_config(dataset, "features").select(names())
     assert set(features.dtypes) == {pl.Float64}
     assert features.select(pl.all().is_finite().all()).row(0) == (True,) * len(CATALOGUE)
-    units = {feature.name: feature.unit for feature in CATALOGUE}
-    for name in features.columns:
-        values = features[name].drop_nulls()
+    for feature in CATALOGUE:
+        values = features[feature.name].drop_nulls()
         assert len(values) > 0
-        if units[name] in ("share", "count", "char", "ms") and not name.endswith("_diff"):
-            assert values.min() >= 0
-        if units[name] == "share" and not name.endswith("_diff"):
-            assert values.max() <= 1
-        if units[name] == "sign":
+        assert within_range(feature, values.min())
+        assert within_range(feature, values.max())
+        if feature.unit == "sign":
             assert set(values) == {-1.0, 1.0}
 
 
