@@ -35,7 +35,9 @@ lint: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/build.py
+	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/reward.py
+	$(BIN)/python benchmarks/dpo.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache

@@ -15,6 +15,7 @@ from ifllm_hub.reward.persistence import load_forest, load_model
 
 PAIRS = (1, 1_024, 20_000)
 REPEATS = 7
+BUDGET = "to stay within: 0.050 ms for one pair, ratio 1 at 20,000 pairs, differences of 1e-12"
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
     thresholds = [forest.threshold[(forest.feature == column) & (forest.left != -1)] for column in range(forest.width)]
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(scale=np.std(values), size=max(PAIRS)) for values in thresholds])
-    table = Table("pairs", "flat forest", "scikit-learn", "ratio", "largest difference")
+    table = Table("pairs", "flat forest", "scikit-learn", "ratio", "largest difference", caption=BUDGET)
     for count in PAIRS:
         rows = X[:count]
         flat, sklearn = best(lambda rows=rows: forest.predict(rows)), best(lambda rows=rows: model.predict_proba(rows))

@@ -11,6 +11,7 @@ import typer
 from ifllm_hub.errors import IfllmError
 
 if TYPE_CHECKING:
+    import polars as pl
     from rich.progress import Progress
 
 app = typer.Typer(
@@ -151,6 +152,28 @@ def reward(
 
 
 @app.command()
+def leaderboard(
+    dataset: DatasetArgument,
+    out: Annotated[Path, typer.Option(help="Folder of the results; a second run resumes there.", show_default=False)],
+    seeds: SeedsOption = 20,
+    text_model: Annotated[
+        str | None,
+        typer.Option(help="Text encoder: a folder or Hub id; default: all-MiniLM-L6-v2 from its PyPI package."),
+    ] = None,
+    all_workers: AllWorkersOption = False,
+) -> None:
+    """Judge all models and baselines by the full protocol; writes tables (Markdown, JSON) and figures."""
+    from ifllm_hub.reward.full_leaderboard import PAGE_FILE, run_leaderboard
+
+    with _bar("leaderboard") as advance:
+        board = run_leaderboard(dataset, out, seeds, text_model, all_workers, n_jobs=-1, advance=advance)
+    _print_leaderboard(board)
+    if board["left_out"]:
+        _say(f"left out, because there is no text encoder (--text-model): {', '.join(board['left_out'])}")
+    _say(f"leaderboard: {out / PAGE_FILE}")
+
+
+@app.command()
 def publish_reward(
     folder: Annotated[Path, typer.Argument(help="A model folder.", show_default=False)],
     repo_id: Annotated[str, typer.Argument(help="Hub model repo: owner/name.", show_default=False)],
@@ -166,16 +189,67 @@ def publish_reward(
 def label(
     dataset: FolderArgument,
     all_workers: AllWorkersOption = False,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Labels from elsewhere: question_id, probability (of left); .parquet, .csv, .jsonl."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The label source that --labels are.", show_default=False)] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Make no labels; write those of --source here, .jsonl or .parquet.")
+    ] = None,
+    source: Annotated[str, typer.Option(help="The label source to --export.")] = "forest",
 ) -> None:
-    """Write the config `preferences`: the workers' own labels, and the forest's with flip probabilities."""
-    from ifllm_hub.reward.labels import agreement, write_preferences
+    """Write the config `preferences`: the workers' own labels, and those of models with flip probabilities."""
+    if export is not None:
+        from ifllm_hub.align.preferences import export_preferences
 
-    rows = write_preferences(dataset, all_workers)
-    for (source, split), group in rows.group_by("label_source", "split", maintain_order=True):
-        flip = float(group["flip_prob"].to_numpy().mean())
-        _say(f"{source} {split}: {group.height} pairs, mean flip probability {flip:.3f}")
-    for split, share in agreement(rows).items():
-        _say(f"the forest agrees with the worker on {share:.1%} of the {split} pairs")
+        if labels is not None or name is not None:
+            raise IfllmError("--export makes no labels. Add those of --labels first, then export.")
+        _say(f"{export_preferences(dataset, source, export)} pairs: {export}")
+        return
+    from ifllm_hub.reward.labels import agreements, write_preferences
+
+    _print_label_sources(agreements(write_preferences(dataset, all_workers, labels, name)))
+    _say(f"preferences: {dataset / 'data' / 'preferences'}")
+
+
+@app.command()
+def align(
+    recipe: Annotated[str, typer.Option(help="A folder of training/recipes, or a YAML file.", show_default=False)],
+    dataset: Annotated[str, typer.Option(help="A dataset folder or Hub repo id.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the checkpoint; a second run resumes.", show_default=False)],
+    stage: Annotated[
+        Literal["sft", "dpo", "dpo-reference", "kto"],
+        typer.Option(help="Which YAML file of the recipe; dpo-reference: as the paper's released code."),
+    ] = "dpo",
+    labels: Annotated[
+        str | None, typer.Option(help="Whose labels: see `ifllm label`; default: as the recipe says, else forest.")
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="Start from this folder or model; default: as the recipe says.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps; default: as the recipe says.")] = None,
+    processes: Annotated[int, typer.Option(help="Training processes, one a GPU.")] = 1,
+    sharding: Annotated[
+        Literal["ddp", "fsdp2", "zero2", "zero3"], typer.Option(help="How the weights are spread over processes.")
+    ] = "ddp",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command and do not run it.")] = False,
+) -> None:
+    """Train a language model: prints the `accelerate launch` line, runs it and shows its progress."""
+    import shlex
+
+    from ifllm_hub.align.launch import check_machine, command_line, launch
+
+    given = {"label_source": labels, "policy": policy, "max_steps": steps}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    command = command_line(recipe, dataset, out, overrides, processes, stage, sharding)
+    _say(shlex.join(command))
+    if dry_run:
+        return
+    check_machine(processes, sharding)
+    with _bar(stage) as advance:
+        launch(command, out, on_progress=lambda step, of, loss: advance(step / of))
+    _say(f"checkpoint: {out}")
 
 
 @app.command()
@@ -197,7 +271,7 @@ def run_all(
     seed: Annotated[int, typer.Option(help="Of the simulation and of training.")] = 0,
     seeds: SeedsOption = 20,
     recipe: Annotated[str, typer.Option(help="Policy and training: a recipe name or YAML file.")] = "smollm2-135m-cpu",
-    label_source: Annotated[str, typer.Option(help="explicit or forest.")] = "forest",
+    label_source: Annotated[str, typer.Option(help="Whose labels: see `ifllm label`.")] = "forest",
     steps: Annotated[int | None, typer.Option(min=1, help="DPO steps; default: as the recipe says.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Training processes, one a GPU.")] = 1,
 ) -> None:
@@ -209,6 +283,23 @@ def run_all(
         places = run(settings, out, on_stage)
     for name, path in places.items():
         _say(f"{name + ':':14}{path}")
+
+
+def _print_label_sources(counts: "pl.DataFrame") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ifllm_hub.style import wilson
+
+    title = "label sources, and how often they are right by the worker's own label"
+    table = Table("source", "split", "pairs", "mean flip prob.", "agreement", "95 % CI", title=title)
+    for row in counts.iter_rows(named=True):
+        cells = [row["label_source"], row["split"], str(row["pairs"]), f"{row['flip_prob']:.3f}"]
+        if row["rated"] and row["label_source"] != "explicit":
+            low, high = wilson(row["agreeing"], row["rated"])
+            cells += [f"{row['agreeing'] / row['rated']:.3f} of {row['rated']}", f"{low:.3f}-{high:.3f}"]
+        table.add_row(*cells)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def _print_leaderboard(board: dict[str, Any]) -> None:

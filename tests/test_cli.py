@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from ifllm_hub import cli
+from ifllm_hub.dataset.load import load_config
+from ifllm_hub.reward.labels import agreements
+from ifllm_hub.style import wilson
 
 IFLLM = str(Path(sys.executable).with_name("ifllm"))
 
@@ -168,12 +171,23 @@ def test_simulate_and_build_say_where_things_are_and_that_lines_balance(tmp_path
     assert (tmp_path / "d" / "README.md").is_file()
 
 
-def test_label_reports_pairs_and_agreement(dataset, tmp_path, capsys, monkeypatch) -> None:
-    shutil.copytree(dataset, tmp_path / "d")
-    code, out, _ = ifllm(capsys, monkeypatch, "label", tmp_path / "d")
+def test_label_reports_pairs_and_agreement_and_exports_them(dataset, tmp_path, capsys, monkeypatch) -> None:
+    folder = Path(shutil.copytree(dataset, tmp_path / "d"))
+    code, out, _ = ifllm(capsys, monkeypatch, "label", folder)
     assert code == 0
-    assert "explicit train: " in out
-    assert "the forest agrees with the worker on" in out
+    rows = load_config(folder, "preferences")
+    for count in agreements(rows).iter_rows(named=True):
+        rated, hits = count["rated"], count["agreeing"]
+        low, high = wilson(hits, rated)
+        cells = [count["label_source"], count["split"], str(count["pairs"]), f"{count['flip_prob']:.3f}"]
+        compared = [f"{hits / rated:.3f} of {rated}", f"{low:.3f}-{high:.3f}"]
+        cells += ["", ""] if count["label_source"] == "explicit" else compared
+        assert cells in [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
+    file = tmp_path / "longer.jsonl"
+    code, out, _ = ifllm(capsys, monkeypatch, "label", folder, "--export", file, "--source", "longer")
+    assert (code, out) == (0, f"{len(file.read_text().splitlines())} pairs: {file}\n")
+    code, _, err = ifllm(capsys, monkeypatch, "label", folder, "--export", file, "--name", "text")
+    assert (code, err) == (2, "error: --export makes no labels. Add those of --labels first, then export.\n")
 
 
 def test_help_comes_within_half_a_second_and_loads_nothing_heavy() -> None:

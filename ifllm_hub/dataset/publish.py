@@ -14,32 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import httpx2
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetCard, HfApi, constants, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetCard, HfApi, get_token
+from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 from ifllm_hub import __version__
 from ifllm_hub.dataset.card import write_card
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json
+from ifllm_hub.hub import clear_hub_errors
 
 if TYPE_CHECKING:
     from datasets import Features
     from datasets.info import DatasetInfosDict
 
 _SIGNS = {"+": "added", "~": "changed", "-": "deleted"}
-_ADVICE: dict[int | None, str] = {
-    400: "the Hub refuses this ({detail}).",
-    401: "the Hub does not accept the token. Log in again with `hf auth login`, or set HF_TOKEN.",
-    403: "this token may not write there ({detail}). Use one that may, or another name.",
-    409: "the name is taken on the Hub ({detail}). Choose another, or use a token that may see it.",
-    412: "somebody else committed meanwhile. Run it again to compare with what is there now.",
-}
-_BROKEN_OFF = "{hub} failed or cannot be reached ({detail}). Run it again; it goes on from what is there."
 
 
 class Hashes(NamedTuple):
@@ -117,7 +109,7 @@ def plan_publication(folder: Path, repo_id: str, revision: str = "main") -> Plan
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     files = {name: _hashes(folder / name) for name in names if not _is_hidden(name)}
     api = HfApi()
-    with _clear_errors(repo_id):
+    with clear_hub_errors(repo_id):
         head, new_branch, tags = _references(api, repo_id, revision)
         there = _tree(api, repo_id, head) if head else {}
         if "manifest.json" not in there and set(there) - {"README.md"}:
@@ -159,7 +151,7 @@ def publish(
         raise IfllmError("No Hugging Face token: log in with `hf auth login`, or set HF_TOKEN to one that may write.")
     tag = _tag_to_set(plan, tag)
     api = HfApi()
-    with _clear_errors(plan.repo_id):
+    with clear_hub_errors(plan.repo_id):
         operations = [
             CommitOperationAdd(name, plan.folder / name) if name in plan.files else CommitOperationDelete(name)
             for name in plan.operations
@@ -309,17 +301,3 @@ def _tag_to_set(plan: Plan, tag: str | None) -> str | None:
     if tag in plan.tags and tag not in of_this:
         raise IfllmError(f"{plan.repo_id}: the tag '{tag}' already stands for another version. Choose another --tag.")
     return None if tag in of_this else tag
-
-
-@contextmanager
-def _clear_errors(repo_id: str) -> Iterator[None]:
-    try:
-        yield
-    except HFValidationError as error:
-        raise IfllmError(f"{repo_id}: not a Hub repo id. {error}") from error
-    except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
-        cause = error.__cause__ if type(error) is RuntimeError and error.__cause__ else error  # an upload in a thread
-        status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
-        detail = " ".join(str(getattr(cause, "server_message", None) or cause or type(cause).__name__).split())
-        advice = _ADVICE.get(status, _BROKEN_OFF).format(detail=detail, hub=constants.ENDPOINT)
-        raise IfllmError(f"{repo_id}: {advice}") from error

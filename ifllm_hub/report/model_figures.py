@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from ifllm_hub.reward.protocol import FOREST, LONGER_ANSWER, PROTOCOLS
+from ifllm_hub.reward.candidates import FOREST, LONGER_ANSWER
+from ifllm_hub.reward.figures import draw_accuracies
 from ifllm_hub.style import INK, MUTED, PANEL, SERIES, WIDE, Picture, legend_below, picture, styled
 
-_MARKERS = dict(zip(PROTOCOLS, "sDo", strict=True))
-_COLOURS = dict(zip(PROTOCOLS, ("#2a9d8f", "#d55e00", "#332288"), strict=True))
 # Points across for the widest bin of a calibration plot.
 _LARGEST_MARKER = 22.0
 
@@ -22,34 +20,8 @@ CURVES = {
 
 def leaderboard_picture(board: dict[str, Any]) -> Picture:
     """Accuracy with its 95 % interval, %, of every model under every protocol, and the forest on permuted labels."""
-    models = list(dict.fromkeys(row["model"] for row in board["rows"]))
-    names = [*models, "forest: permuted labels"]
     with styled(WIDE) as (figure, axes):
-        axes.axvline(50, color=MUTED, linewidth=1, linestyle="--")
-        axes.axhline(len(models) - 0.5, color=MUTED, linewidth=0.7)
-        for offset, protocol in zip((-0.22, 0, 0.22), PROTOCOLS, strict=True):
-            rows = [row for row in board["rows"] if row["protocol"] == protocol]
-            null = board["permuted_labels"][protocol]
-            centres = 100 * np.array([*(row["accuracy"]["mean"] for row in rows), null["mean"]])
-            low = [*(row["accuracy"]["low"] for row in rows), null["mean"] - null["sd"]]
-            high = [*(row["accuracy"]["high"] for row in rows), null["mean"] + null["sd"]]
-            places = [*(models.index(row["model"]) for row in rows), len(models)]
-            axes.errorbar(
-                centres,
-                np.array(places) + offset,
-                xerr=np.maximum([centres - 100 * np.array(low), 100 * np.array(high) - centres], 0),
-                fmt=_MARKERS[protocol],
-                color=_COLOURS[protocol],
-                markersize=5,
-                capsize=2.5,
-                linewidth=1.2,
-                label=f"{protocol} folds",
-            )
-        axes.set_yticks(range(len(names)), names)
-        axes.invert_yaxis()
-        axes.grid(axis="y", visible=False)
-        axes.set_xlabel("accuracy out of fold (%)")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+        draw_accuracies(axes, board)
         best = {
             row["protocol"]: f"{row['protocol']} {100 * row['accuracy']['mean']:.1f} %"
             for row in board["rows"]

@@ -20,8 +20,8 @@ from ifllm_hub.report.data_figures import (
 from ifllm_hub.report.inputs import Run, load_run
 from ifllm_hub.report.model_figures import calibration_picture, curve_pictures, leaderboard_picture
 from ifllm_hub.report.reading import LEVELS_MS, readings
+from ifllm_hub.reward.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.labels import agreement
-from ifllm_hub.reward.protocol import FOREST, LONGER_ANSWER
 
 REPORT_FILE = "report.html"
 _TEMPLATE = "report.html.jinja"

@@ -1,59 +1,66 @@
-"""The reward model's card and the leaderboard as Markdown, written from the numbers."""
+"""The reward model's card, written from the numbers."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ifllm_hub.reward.protocol import LONGER_ANSWER
+from ifllm_hub.reward.candidates import LONGER_ANSWER
+from ifllm_hub.reward.tables import leaderboard_markdown
 
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
 
-def leaderboard_markdown(board: dict[str, Any], protocol: str = "worker") -> str:
-    """One protocol's rows as a Markdown table."""
-    lines = [
-        "| model | accuracy [95 % CI] | AUC [95 % CI] | Brier | ECE | accuracy at 50 % coverage | gain over longer |",
-        "|---|---|---|---:|---:|---:|---|",
-    ]
-    lines += [
-        f"| {row['model']} | {_interval(row['accuracy'])} | {_interval(row['auc'])} | {row['brier']:.4f} "
-        f"| {row['ece']:.3f} | {row['accuracy_at_50']:.3f} | {_interval(row['gain_over_longer_answer'], '+')} |"
-        for row in board["rows"]
-        if row["protocol"] == protocol
-    ]
-    return "\n".join(lines)
+_TITLE = "Implicit feedback reward model"
+# What the Hub is told of the protocol's results: the key in `config.json`, the metric's id at the Hub, its name.
+_METRICS = (("accuracy", "accuracy", "Accuracy"), ("auc", "roc_auc", "AUC"), ("brier", "brier_score", "Brier score"))
 
 
 def model_card(config: dict[str, Any], board: dict[str, Any]) -> str:
     """README.md of a model folder."""
-    head = {
-        "library_name": "ifllm_hub",
-        "license": "apache-2.0",
-        "tags": ["reward-model", "implicit-feedback", "preference", "skops", "arxiv:2606.20482"],
-    }
+    from huggingface_hub import ModelCardData
+
     training = config["training"]
+    on_hub = "dataset" in training
+    head = ModelCardData(
+        model_name=_TITLE,
+        library_name="ifllm_hub",
+        license="apache-2.0",
+        pipeline_tag="tabular-classification",
+        datasets=[training["dataset"]] if on_hub else None,
+        tags=["reward-model", "implicit-feedback", "preference", "skops", "arxiv:2606.20482"],
+        eval_results=_evaluations(config),
+    )
     released = training.get("is_the_released_data", True)
     origin = (
         ""
         if released
         else "\n> **Trained on simulated or modified data, not on the study's**, and judged on that data.\n"
     )
+    source = f"the Hub dataset `{training['dataset']}`" if on_hub else f"a local build of the {_dataset_name(training)}"
+    revision = f" at revision `{training['revision']}`" if training.get("revision") else ""
     null = board["permuted_labels"]["worker"]
     features = "\n".join(f"- `{feature['name']}` ({feature['unit']})" for feature in config["features"])
     return f"""---
-{yaml.safe_dump(head, sort_keys=False)}---
+{head.to_yaml()}
+---
 
-# Implicit feedback reward model
+# {_TITLE}
 {origin}
-P(left answer preferred over right) from how a person read the two answers: randomised trees, antisymmetric in the
-answers, monotone, calibrated. Trained on {training["pairs"]} rated pairs of {training["workers"]} workers. A reading
-that was not recorded speaks for neither answer; with no reading at all this is a length model.
+P(left answer preferred over right) from how a person read the two answers: a logistic regression and randomised trees
+whose logits add up, antisymmetric in the answers, monotone, calibrated. A reading that was not recorded speaks for neither answer; with no reading at all this is
+a length model.
+
+Trained on {training["pairs"]} rated pairs of {training["workers"]} workers, from {source}{revision}.
 
 ```python
-from pathlib import Path
-from ifllm_hub.reward.persistence import load_model
+from ifllm_hub import ImplicitFeedbackReward
 
-model, config = load_model(Path("."))
-probability_left = model.predict_proba(X)[:, 1]  # X: the features below, left minus right, NaN where not recorded
+reward = ImplicitFeedbackReward.from_pretrained(".")  # this folder, or the id of its repo
+probability_left = reward.predict(X)  # X: the features below, left minus right, NaN where not recorded
 ```
+
+That reads plain arrays (`forest.safetensors`), which are checked before they are followed. The scikit-learn estimator
+is in `reward_model.skops`, for `ifllm_hub.reward.persistence.load_model`, which takes a fixed list of types only.
 
 ## Features
 
@@ -72,10 +79,65 @@ so flatter every model that can tell workers apart.
 
 ## Limits
 
+Features named `_less_habit` are contrasts less what the same reader does on every question, from readings alone
+(`ifllm_hub.features.habits.less_habit`; the dataset's config `features` has them). They were chosen looking at these
+pairs; the row "nested choice" of `ifllm leaderboard` chooses inside the folds.
+
 Workers were told to follow the text with the cursor; cursors in the wild say less. The model compares two answers
 that one person read; it cannot score a text nobody read.
 """
 
 
-def _interval(value: dict[str, float], sign: str = "") -> str:
-    return f"{value['mean']:{sign}.3f} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
+def evaluation_yaml(config: dict[str, Any]) -> str | None:
+    """The content of `.eval_results/*.yaml` at the Hub, or None for a model that was not trained on a Hub dataset.
+
+    Source: https://huggingface.co/docs/hub/eval-results. Results appear beside the dataset once its `eval.yaml` has
+    the tasks that are named here.
+    """
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+    training = config["training"]
+    if "dataset" not in training:
+        return None
+    entries = [
+        EvalResultEntry(
+            dataset_id=result.dataset_type,
+            task_id=f"worker_folds_{result.metric_type}",
+            value=result.metric_value,
+            dataset_revision=result.dataset_revision,
+            notes=_notes(config),
+        )
+        for result in _evaluations(config)
+    ]
+    return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False)
+
+
+def _evaluations(config: dict[str, Any]) -> list["EvalResult"]:
+    from huggingface_hub import EvalResult
+
+    training, scores = config["training"], config["protocol"]["worker"]
+    values = {key: score["mean"] if isinstance(score, dict) else score for key, score in scores.items()}
+    return [
+        EvalResult(
+            task_type="tabular-classification",
+            task_name="Which of two answers was preferred",
+            dataset_type=training.get("dataset", "ifllm"),
+            dataset_name=_dataset_name(training),
+            dataset_revision=training.get("revision"),
+            metric_type=metric,
+            metric_name=f"{name} ({_notes(config)})",
+            metric_value=values[key],
+        )
+        for key, metric, name in _METRICS
+    ]
+
+
+def _dataset_name(training: dict[str, Any]) -> str:
+    if "dataset" in training:
+        return str(training["dataset"])
+    kind = "IFLLM release" if training["is_the_released_data"] else "simulated or modified IFLLM release"
+    return f"{kind} {training['release_sha256'][:12]}"
+
+
+def _notes(config: dict[str, Any]) -> str:
+    return f"workers never seen, 5 folds, mean of {config['seeds']} seeds"

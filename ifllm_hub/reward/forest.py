@@ -8,22 +8,41 @@ the rank of x among that feature's thresholds, so they are tabulated, and a pair
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit
 
-from ifllm_hub.errors import IfllmError
-from ifllm_hub.reward.model import ImplicitFeedbackRewardModel, logit_of_contrast
+from ifllm_hub.errors import IfllmError, first_line
+
+if TYPE_CHECKING:
+    from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
 
 FOREST_FILE = "forest.safetensors"
 
 # Bits of a mask. Trees of depth 6 have no more leaves.
 MAX_LEAVES = 64
 MAX_NODES = 1_000_000
+MAX_TREES = 10_000
+# The tables for scoring take up to one mask a tree for each test: a small file could ask for any amount of memory.
+MAX_TABLE_BYTES = 256_000_000
+# A contrast of exactly +-1 has an infinite logit; no forest of this size knows that much.
+_LARGEST_CONTRAST = 0.998
+# The thresholds are compared in float32. Products of these two are finite.
+_LARGEST_VALUE = float(np.finfo(np.float32).max)
+_LARGEST_WEIGHT = 1e100
 # Pairs scored together, so that their masks stay in the cache.
 _CHUNK = 512
 
-_LAYOUT = {"left": "i4", "right": "i4", "feature": "i4", "threshold": "f8", "share": "f8", "start": "i4", "slope": "f8"}
+_LAYOUT = {
+    "left": "i4",
+    "right": "i4",
+    "feature": "i4",
+    "threshold": "f8",
+    "share": "f8",
+    "start": "i4",
+    "weights": "f8",
+    "slope": "f8",
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +55,8 @@ class FlatForest:
         threshold: (nodes,) float64; larger values go right.
         share: (nodes,) float64 vote for left of the training pairs in a node.
         start: (trees + 1,) int32 first node of each tree, then the number of nodes.
+        weights: (features,) float64 of the line beside the trees.
         slope: () float64 of the calibration.
-        width: number of features.
     """
 
     left: np.ndarray
@@ -46,11 +65,11 @@ class FlatForest:
     threshold: np.ndarray
     share: np.ndarray
     start: np.ndarray
+    weights: np.ndarray
     slope: np.ndarray
-    width: int
 
     @classmethod
-    def from_model(cls, model: ImplicitFeedbackRewardModel) -> "FlatForest":
+    def from_model(cls, model: "ImplicitFeedbackRewardModel") -> "FlatForest":
         """The same model, without scikit-learn.
 
         Raises:
@@ -68,8 +87,8 @@ class FlatForest:
             threshold=joined("threshold", "f8"),
             share=np.concatenate([tree.value[:, 0, 1] for tree in trees]),
             start=np.cumsum([0, *(tree.node_count for tree in trees)]).astype("i4"),
+            weights=model.weights_,
             slope=np.array(model.slope_),
-            width=int(model.n_features_in_),
         )
         problem = check_forest(forest)
         if problem:
@@ -84,12 +103,28 @@ class FlatForest:
 
         Returns:
             (n,) float64.
+
+        Raises:
+            ValueError: X has another shape, or a value that is infinite in float32.
         """
-        X = np.nan_to_num(np.asarray(X, dtype=np.float64), nan=0.0)
+        return (1 + np.tanh(self.logit(X) / 2)) / 2
+
+    def logit(self, X: np.ndarray) -> np.ndarray:
+        """log(p / (1 - p)) of what `predict` gives: finite, and its sign changes when the answers are swapped."""
+        X = np.asarray(X, dtype=np.float64)
         if X.ndim != 2 or X.shape[1] != self.width:
             raise ValueError(f"X has the shape {X.shape}; expected (n, {self.width}).")
+        X = np.where(np.isnan(X), 0.0, X)
+        if (np.abs(X) > _LARGEST_VALUE).any():
+            raise ValueError("X has a value that is infinite in float32.")
         parts = [self._contrast(X[start : start + _CHUNK]) for start in range(0, len(X), _CHUNK)]
-        return expit(self.slope * logit_of_contrast(np.concatenate(parts))) if parts else np.empty(0)
+        line = (X * self.weights).sum(axis=1)
+        return self.slope * (line + logit_of_contrast(np.concatenate(parts))) if parts else line
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return len(self.weights)
 
     def _contrast(self, X: np.ndarray) -> np.ndarray:
         """(n,) in [-1, 1]: vote for left minus vote for left of the mirror image."""
@@ -130,6 +165,12 @@ class FlatForest:
         return thresholds, masks, shares.ravel()
 
 
+def logit_of_contrast(contrast: np.ndarray) -> np.ndarray:
+    """log((1 + d) / (1 - d)), finite also for d = +-1."""
+    clipped = np.clip(contrast, -_LARGEST_CONTRAST, _LARGEST_CONTRAST)
+    return np.log1p(clipped) - np.log1p(-clipped)
+
+
 def _leaves(left: np.ndarray, right: np.ndarray) -> tuple[list[int], dict[int, int]]:
     """The leaves of a tree from left to right, and per inner node the bits of the leaves below its left child."""
     leaves: list[int] = []
@@ -151,6 +192,8 @@ def _leaves(left: np.ndarray, right: np.ndarray) -> tuple[list[int], dict[int, i
 
 def check_forest(forest: FlatForest) -> str | None:
     """What makes a forest unsafe or meaningless to follow, or None; checked before anything is indexed with it."""
+    if forest.width < 1:
+        return "it has no features"
     nodes = len(forest.left)
     arrays = (forest.right, forest.feature, forest.threshold, forest.share)
     if not 0 < nodes <= MAX_NODES or any(len(array) != nodes for array in arrays):
@@ -158,11 +201,16 @@ def check_forest(forest: FlatForest) -> str | None:
     sizes = np.diff(forest.start.astype(np.int64))
     if len(sizes) < 1 or forest.start[0] != 0 or forest.start[-1] != nodes or not (sizes > 0).all():
         return "its trees do not fill its nodes"
-    if forest.slope.shape != () or not 0 <= forest.slope <= 10:
+    inner = forest.left != -1
+    masks = len(sizes) * (int(inner.sum()) + forest.width + MAX_LEAVES)
+    if len(sizes) > MAX_TREES or masks * np.dtype(np.uint64).itemsize > MAX_TABLE_BYTES:
+        return "it is far larger than any model of ours"
+    if not ((forest.weights >= 0) & (forest.weights <= _LARGEST_WEIGHT)).all():
+        return "a weight is negative or not finite"
+    if not 0 <= forest.slope <= 10:
         return "its slope is not in 0-10"
     if not (np.isfinite(forest.share).all() and ((forest.share >= 0) & (forest.share <= 1)).all()):
         return "a share is not in 0-1"
-    inner = forest.left != -1
     problem = check_splits(forest.feature[inner], forest.threshold[inner], forest.width)
     if problem:
         return problem
@@ -208,11 +256,10 @@ def dump_forest(forest: FlatForest) -> bytes:
     return save({name: np.asarray(getattr(forest, name), dtype=kind) for name, kind in _LAYOUT.items()})
 
 
-def read_forest(content: bytes, width: int, where: str) -> FlatForest:
+def read_forest(content: bytes, where: str) -> FlatForest:
     """Read and audit the arrays.
 
     Args:
-        width: number of features that the model's config names.
         where: what to call the file in errors.
 
     Raises:
@@ -223,13 +270,14 @@ def read_forest(content: bytes, width: int, where: str) -> FlatForest:
 
     try:
         arrays = load(content)
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
-        raise IfllmError(f"{where}: damaged ({error}). Download the model again.") from error
-    for name, kind in _LAYOUT.items():
-        shape = 0 if name == "slope" else 1
-        if name not in arrays or arrays[name].dtype != np.dtype(kind) or arrays[name].ndim != shape:
-            raise IfllmError(f"{where}: the array '{name}' is missing or of another type. Not loaded.")
-    forest = FlatForest(**{name: arrays[name] for name in _LAYOUT}, width=width)
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise IfllmError(f"{where}: damaged ({first_line(error)}). Download the model again.") from error
+    for name in {**_LAYOUT, **arrays}:
+        dimensions = 0 if name == "slope" else 1
+        known = name in _LAYOUT and name in arrays
+        if not known or arrays[name].dtype != np.dtype(_LAYOUT[name]) or arrays[name].ndim != dimensions:
+            raise IfllmError(f"{where}: the array {name!r} is missing, unknown or of another type. Not loaded.")
+    forest = FlatForest(**arrays)
     problem = check_forest(forest)
     if problem:
         raise IfllmError(f"{where}: {problem}. Not loaded.")

@@ -1,4 +1,4 @@
-"""The reward model as a TRL reward function.
+"""The reward model as a TRL reward function: `behaviour_reward`, or `get_behaviour_reward` for another model or scale.
 
 A fresh completion has no recorded reading, and the model compares two answers that were read. So there are three
 honest uses: (1) labels and flip probabilities for DPO (`labels.py`); (2) a reward for *logged* answers, here: a
@@ -7,16 +7,20 @@ one, and every other completion gets None; (3) a text model distilled from the l
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ifllm_hub.reward.forest import FlatForest
-from ifllm_hub.reward.hub import fetch_reward
-from ifllm_hub.reward.persistence import load_forest
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.reward.hub import ImplicitFeedbackReward
+
+Scale = Literal["probability", "logit"]
 
 _ANSWERS = ("response_left", "response_right")
+# What the names of features made from reading begin with; the others (lengths) are known of any text.
+_BEHAVIOUR = ("mouse_", "gaze_")
 
 
 class BehaviourReward:
@@ -30,13 +34,24 @@ class BehaviourReward:
         model: a model folder or Hub model id. None: `IFLLM_REWARD_MODEL` from the environment, else the model in the
             package.
         revision: branch, tag or commit of a Hub model.
+        scale: "probability" gives p = P(this answer was preferred over the other one) in [0, 1]; "logit" gives
+            log(p / (1 - p)), 0 where both are equally likely, the Bradley-Terry difference of the answers' rewards.
+            GRPO's own normalisation takes out shift and scale; among several rewards, `reward_weights` sets the share.
+
+    Raises:
+        IfllmError: there is no such scale.
     """
 
-    def __init__(self, model: str | Path | None = None, revision: str | None = None):
+    def __init__(
+        self, model: str | Path | None = None, revision: str | None = None, scale: Scale = "probability"
+    ) -> None:
+        if scale not in get_args(Scale):
+            raise IfllmError(f"There is no scale {scale!r}. Use one of: {', '.join(get_args(Scale))}.")
         self.__name__ = "behaviour_reward"
         self._source = model
         self._revision = revision
-        self._loaded: tuple[FlatForest, list[str]] | None = None
+        self._scale = scale
+        self._loaded: ImplicitFeedbackReward | None = None
 
     def __call__(
         self,
@@ -44,41 +59,66 @@ class BehaviourReward:
         completions: list[Any],
         completion_ids: list[Any] | None = None,
         trainer_state: Any = None,
+        log_metric: Callable[[str, float], None] | None = None,
         **columns: Any,
     ) -> list[float | None]:
         """Score logged answers.
 
         Args:
             completions: texts, or conversations of which the last message is the answer.
+            log_metric: TRL's; gets `behaviour_reward/coverage`, the share of completions that have a reward, and
+                `behaviour_reward/mean`, the mean of those rewards if there are any.
             columns: the other columns of the batch, each a list as long as `completions`.
 
         Returns:
-            P(this answer was preferred over the other one) in [0, 1] for a logged answer, None for any other text, and
-            None for all where a column is missing.
+            The reward of a logged answer on the chosen scale; None for any other text, for an answer of which no
+            reading was recorded, and for all where a column is missing.
+
+        Raises:
+            IfllmError: the model cannot be loaded; see `ImplicitFeedbackReward.from_pretrained`.
         """
-        forest, features = self._forest()
-        if any(name not in columns for name in (*_ANSWERS, *features)):
-            return [None] * len(completions)
+        rewards = self._rewards(completions, columns)
+        if log_metric is not None and completions:
+            known = [reward for reward in rewards if reward is not None]
+            log_metric("behaviour_reward/coverage", len(known) / len(rewards))
+            if known:
+                log_metric("behaviour_reward/mean", float(np.mean(known)))
+        return rewards
+
+    def _rewards(self, completions: list[Any], columns: dict[str, Any]) -> list[float | None]:
+        model = self._model()
+        rewards: list[float | None] = [None] * len(completions)
+        if any(name not in columns for name in (*_ANSWERS, *model.features)):
+            return rewards
         left = np.array([_is(text, logged) for text, logged in zip(completions, columns[_ANSWERS[0]], strict=True)])
         right = np.array([_is(text, logged) for text, logged in zip(completions, columns[_ANSWERS[1]], strict=True)])
-        rewards: list[float | None] = [None] * len(completions)
-        rows = np.flatnonzero(left != right)  # a text that is both answers, or neither, was not preferred to anything
-        if len(rows):
-            X = np.array([[columns[name][row] for name in features] for row in rows], dtype=np.float64)
-            probability = forest.predict(X)
-            for row, p in zip(rows, probability, strict=True):
-                rewards[row] = float(p if left[row] else 1 - p)
+        X = model.columns(columns)
+        read = ~np.isnan(X[:, [name.startswith(_BEHAVIOUR) for name in model.features]]).all(axis=1)
+        rows = np.flatnonzero((left != right) & read)  # a text that is both answers was not preferred to anything
+        if self._scale == "logit":
+            values = np.where(left[rows], 1, -1) * model.logit(X[rows])
+        else:
+            p = model.predict(X[rows])
+            values = np.where(left[rows], p, 1 - p)
+        for row, value in zip(rows, values, strict=True):
+            rewards[row] = float(value)
         return rewards
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_loaded": None}
 
-    def _forest(self) -> tuple[FlatForest, list[str]]:
+    def _model(self) -> ImplicitFeedbackReward:
         if self._loaded is None:
             source = self._source or os.environ.get("IFLLM_REWARD_MODEL") or default_model()
-            forest, config = load_forest(fetch_reward(source, self._revision))
-            self._loaded = forest, [feature["name"] for feature in config["features"]]
+            self._loaded = ImplicitFeedbackReward.from_pretrained(source, self._revision)
         return self._loaded
+
+
+def get_behaviour_reward(
+    repo_id: str | Path | None = None, revision: str | None = None, scale: Scale = "probability"
+) -> BehaviourReward:
+    """A reward function for TRL's GRPO and RLOO trainers; see `BehaviourReward` for arguments and errors."""
+    return BehaviourReward(repo_id, revision, scale)
 
 
 def default_model() -> Path:

@@ -1,18 +1,127 @@
-"""Reward models on the Hub: fetched by id and revision, pushed in one commit."""
+"""The reward model as its users load it, by folder or Hub id, and how it gets to the Hub: in one commit."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
 
 from ifllm_hub import __version__
-from ifllm_hub.errors import IfllmError
+from ifllm_hub.errors import IfllmError, first_line
+from ifllm_hub.files import replacing_folder
 from ifllm_hub.reward.forest import FOREST_FILE
-from ifllm_hub.reward.persistence import CONFIG_FILE, LEADERBOARD_FILE, MODEL_FILE, load_forest, load_model
+from ifllm_hub.reward.persistence import (
+    CONFIG_FILE,
+    LEADERBOARD_FILE,
+    MAX_FILE_BYTES,
+    MODEL_FILE,
+    load_forest,
+    load_model,
+    read_bounded,
+)
 
-CARD_FILE = "README.md"
+if TYPE_CHECKING:
+    import polars as pl
+
+CARD_FILE, EVALUATION_FILE = "README.md", ".eval_results/ifllm.yaml"
 _FILES = (MODEL_FILE, FOREST_FILE, CONFIG_FILE, LEADERBOARD_FILE, CARD_FILE)
 
 
+class ImplicitFeedbackReward:
+    """A reward model to score with: flat arrays that are audited before they are followed, and numpy.
+
+    scikit-learn, skops and torch take no part; `persistence.load_model` gives the scikit-learn estimator.
+
+    Attributes:
+        folder: where the model's files lie.
+        config: `config.json`: features and units, training data, protocol results.
+        features: names of the columns of X, in order.
+    """
+
+    def __init__(self, folder: Path):
+        """Read a model folder.
+
+        Raises:
+            IfllmError: see `load_forest`.
+        """
+        self.folder = folder
+        self._forest, self.config = load_forest(folder)
+        self.features: tuple[str, ...] = tuple(feature["name"] for feature in self.config["features"])
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path, revision: str | None = None) -> Self:
+        """Load a model by name.
+
+        Args:
+            model: a model folder, or a Hub model id (owner/name), of which all files of a model are fetched.
+            revision: branch, tag or commit of a Hub model.
+
+        Raises:
+            IfllmError: there is no such model, it cannot be fetched, or it is not a sound reward model of ours.
+        """
+        return cls(fetch_reward(model, revision))
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """P(left preferred).
+
+        Args:
+            X: (n, features) float64, left minus right, NaN where not recorded.
+
+        Returns:
+            (n,) float64 in [0, 1].
+
+        Raises:
+            ValueError: X has another shape.
+        """
+        return self._forest.predict(X)
+
+    def logit(self, X: np.ndarray) -> np.ndarray:
+        """log(p / (1 - p)) of `predict`: the Bradley-Terry reward of left over right; finite, (n,) float64."""
+        return self._forest.logit(X)
+
+    def score(self, features: "pl.DataFrame | Mapping[str, Any]") -> np.ndarray:
+        """P(left preferred), of rows by name, such as the dataset's config `features`.
+
+        Args:
+            features: a column for each of `self.features`, None or NaN where not recorded; others are ignored.
+
+        Returns:
+            (n,) float64 in [0, 1].
+
+        Raises:
+            IfllmError: a column is missing.
+        """
+        return self.predict(self.columns(features))
+
+    def columns(self, features: "pl.DataFrame | Mapping[str, Any]") -> np.ndarray:
+        """X for `predict`, from rows by name; see `score`."""
+        there = features.keys() if isinstance(features, Mapping) else features.columns
+        missing = [name for name in self.features if name not in there]
+        if missing:
+            raise IfllmError(f"The rows lack the column {missing[0]}. Take them from the dataset's config 'features'.")
+        return np.column_stack([np.array(features[name], dtype=np.float64) for name in self.features])
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Copy the model's files (those that are there; the arrays and `config.json` always are) to a folder.
+
+        Raises:
+            IfllmError: the folder is something else than a model's, cannot be written, or the files were changed since
+                they were loaded.
+        """
+        with replacing_folder(Path(folder), CONFIG_FILE) as partial:
+            for name in _FILES:
+                if (self.folder / name).exists():
+                    (partial / name).write_bytes(read_bounded(self.folder / name, MAX_FILE_BYTES))
+            if load_forest(partial)[1] != self.config:
+                raise IfllmError(f"{self.folder}: was changed since it was loaded. Load it again.")
+
+    def push_to_hub(self, repo_id: str, private: bool = False) -> str:
+        """Push the model's files in one commit; see `push_reward`."""
+        return push_reward(self.folder, repo_id, private)
+
+
 def fetch_reward(model: str | Path, revision: str | None = None) -> Path:
-    """The folder of a reward model, with what scoring needs.
+    """The folder of a reward model, with all its files.
 
     Args:
         model: a model folder, or a Hub model id (owner/name).
@@ -21,9 +130,6 @@ def fetch_reward(model: str | Path, revision: str | None = None) -> Path:
     Raises:
         IfllmError: there is no such folder, or the model cannot be fetched.
     """
-    import httpx2
-    from huggingface_hub import snapshot_download
-
     folder = Path(model)
     if folder.is_dir():
         if revision is not None:
@@ -31,17 +137,19 @@ def fetch_reward(model: str | Path, revision: str | None = None) -> Path:
         return folder
     if isinstance(model, Path) or model.count("/") != 1:
         raise IfllmError(f"{model}: no such reward model folder. Train one: ifllm reward DATASET --out FOLDER.")
-    try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=[CONFIG_FILE, FOREST_FILE]))
-    except (httpx2.HTTPError, OSError, ValueError) as error:
-        raise IfllmError(
-            f"{model}: there is no such folder here, and it cannot be fetched from the Hub ({_line(error)}). Check the "
-            "id, the revision, the network and `hf auth login`."
-        ) from error
+    from huggingface_hub import snapshot_download
+
+    from ifllm_hub.hub import clear_hub_errors
+
+    with clear_hub_errors(model):
+        return Path(snapshot_download(model, revision=revision, allow_patterns=list(_FILES)))
 
 
 def push_reward(folder: Path, repo_id: str, private: bool = False) -> str:
     """Push a model folder in one commit, after the audit that loading makes; unchanged content makes no commit.
+
+    The results in the card go along as `.eval_results/ifllm.yaml` if the model was trained on a Hub dataset: that
+    format names the dataset by its id.
 
     Args:
         repo_id: owner/name of a model repo, made where there is none.
@@ -53,30 +161,31 @@ def push_reward(folder: Path, repo_id: str, private: bool = False) -> str:
     Raises:
         IfllmError: the folder is not a sound reward model, no token may write there, or the Hub failed.
     """
-    import httpx2
-    from huggingface_hub import CommitOperationAdd, HfApi
+    import yaml
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
+
+    from ifllm_hub.hub import clear_hub_errors
+    from ifllm_hub.reward.card import evaluation_yaml
 
     load_model(folder)
-    load_forest(folder)
+    _, config = load_forest(folder)
     missing = [name for name in _FILES if not (folder / name).is_file()]
     if missing:
         raise IfllmError(f"{folder / missing[0]}: not there. Train the model again: ifllm reward DATASET --out FOLDER.")
-    api = HfApi()
+    evaluation = evaluation_yaml(config)
     try:
+        card = ModelCard.load(folder / CARD_FILE)
+    except (ValueError, yaml.YAMLError) as error:
+        raise IfllmError(f"{folder / CARD_FILE}: its YAML header cannot be read ({first_line(error)}).") from error
+    api = HfApi()
+    with clear_hub_errors(repo_id):
+        card.validate()
         api.create_repo(repo_id, private=private, exist_ok=True)
-        return str(
-            api.create_commit(
-                repo_id,
-                [CommitOperationAdd(name, folder / name) for name in _FILES],
-                commit_message=f"Push with ifllm_hub {__version__}",
-            ).oid
-        )
-    except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
-        raise IfllmError(
-            f"{repo_id}: cannot be pushed ({_line(error)}). Log in with `hf auth login`, check that the token may "
-            "write there, and run it again."
-        ) from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+            CommitOperationAdd(name, folder / name) for name in _FILES
+        ]
+        if evaluation is not None:
+            operations.append(CommitOperationAdd(EVALUATION_FILE, evaluation.encode()))
+        elif api.file_exists(repo_id, EVALUATION_FILE):  # of an earlier model
+            operations.append(CommitOperationDelete(EVALUATION_FILE))
+        return str(api.create_commit(repo_id, operations, commit_message=f"Push with ifllm_hub {__version__}").oid)

@@ -1,24 +1,55 @@
-"""Preference rows for DPO: labels by the worker, and by models that never saw the worker."""
+"""Preference rows for DPO: what the worker says, and what models say that never saw the worker."""
 
 from pathlib import Path
 
 import polars as pl
 
 from ifllm_hub.dataset.builder import replace_config
-from ifllm_hub.dataset.schema import SPLITS
+from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.schema import SPLITS, parquet_path
+from ifllm_hub.dataset.splits import TEST_FOLD
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
-from ifllm_hub.reward.pairs import Pairs, labelled, load_pairs, with_behaviour
+from ifllm_hub.reward.candidates import forest, logistic
+from ifllm_hub.reward.label_files import check_name, read_labels
+from ifllm_hub.reward.pairs import (
+    FEATURES,
+    GAZE_FEATURES,
+    LENGTH_FEATURES,
+    MOUSE_FEATURES,
+    Pairs,
+    labelled,
+    load_pairs,
+    with_behaviour,
+)
+from ifllm_hub.reward.protocol import Fit
 
 # The largest flip probability written: rDPO weighs a pair by 1 / (1 - 2 eps). The paper caps at the same value.
 MAX_FLIP_PROB = 0.45
+# The label sources that are models of ours.
+MODELS: dict[str, Fit] = {
+    "forest": forest(FEATURES),
+    "forest_mouse": forest(MOUSE_FEATURES),
+    "forest_gaze": forest(GAZE_FEATURES),
+    "longer": logistic(LENGTH_FEATURES),
+}
+SOURCES = ("explicit", *MODELS, "shuffled")
+_SHUFFLE_SEED = 0
 
 
-def out_of_fold_probabilities(pairs: Pairs, all_workers: bool = False) -> pl.DataFrame:
-    """P(left preferred) of every pair with behaviour, by a forest that saw no pair of the same worker.
+def held_out_by(pairs: Pairs, group: str) -> Pairs:
+    """The pairs with `split` by `fold_worker` (as stored), `fold_conversation` or `fold_question`: fold 4 is test."""
+    test = pl.col(f"fold_{group}") == TEST_FOLD
+    return Pairs(pairs.rows.with_columns(split=pl.when(test).then(pl.lit("test")).otherwise(pl.lit("train"))))
 
-    Train-split pairs are labelled by forests grown on the other train folds (`fold_worker`), so that no information
-    from a test worker reaches a training label; test-split pairs by a forest grown on the whole train split.
+
+def out_of_fold_probabilities(
+    pairs: Pairs, all_workers: bool = False, fit: Fit = MODELS["forest"], seed: int = 0
+) -> pl.DataFrame:
+    """P(left preferred) of every pair with behaviour, by a model that saw no pair of the same worker.
+
+    A model learns from pairs of the train split only, those of the other worker folds (`fold_worker`). So nothing that
+    a test pair's worker said reaches a training label, and a test label is by a model of the train split, whatever the
+    splits are by (`held_out_by`).
 
     Returns:
         `question_id`, `probability` (Float64).
@@ -29,36 +60,70 @@ def out_of_fold_probabilities(pairs: Pairs, all_workers: bool = False) -> pl.Dat
     for fold in sorted(targets.rows["fold_worker"].unique()):
         test = targets.filter(pl.col("fold_worker") == fold)
         train = known.filter(pl.col("fold_worker") != fold)
-        model = ImplicitFeedbackRewardModel().fit(train.X(), train.y, train.groups("worker_id"))
-        parts.append(test.rows.select("question_id", probability=pl.Series(model.predict_proba(test.X())[:, 1])))
+        parts.append(test.rows.select("question_id", probability=pl.Series(fit(train, test, seed))))
     return pl.concat(parts)
 
 
-def preference_rows(pairs: Pairs, all_workers: bool = False) -> pl.DataFrame:
+def preference_rows(pairs: Pairs, all_workers: bool = False, sources: tuple[str, ...] = SOURCES) -> pl.DataFrame:
     """Rows of the `preferences` config, with `split`.
 
     Label sources, over the same pairs (see `with_behaviour`; answers that differ):
 
     - `explicit`: the worker's own preference, flip probability 0; rated pairs only.
-    - `forest`: the likelier side by `out_of_fold_probabilities`, none where both are equally likely; flip probability
-      is that of the other side, at most `MAX_FLIP_PROB`.
+    - `forest`, `forest_mouse`, `forest_gaze`: the likelier side by `out_of_fold_probabilities` of the reward model on
+      all its features, on those of the mouse, on those of the gaze; no label where both are equally likely, as they
+      are without that behaviour. The flip probability is that of the other side, at most `MAX_FLIP_PROB`.
+    - `longer`: the longer answer, none for a tie; the flip probability is that of the shorter, by a logistic
+      regression on the log length ratio, out of fold as above.
+    - `shuffled`: the explicit labels (left, right) permuted among the rated pairs of each split, flip probability 0.
     """
-    probabilities = out_of_fold_probabilities(pairs, all_workers)
-    rows = with_behaviour(pairs, all_workers).rows.join(probabilities, on="question_id", maintain_order="left")
-    rows = rows.filter(pl.col("response_left") != pl.col("response_right"))
-    explicit = rows.filter(pl.col("preference").is_not_null()).with_columns(
-        label_source=pl.lit("explicit"), left_chosen=pl.col("preference") == "left", flip_prob=pl.lit(0.0)
-    )
+    rows = _candidates(pairs, all_workers)
+    labels = []
+    for source in sources:
+        if source == "explicit":
+            label = _explicit(rows)
+        elif source == "shuffled":
+            label = _explicit(rows).with_columns(pl.col("left_chosen").shuffle(_SHUFFLE_SEED).over("split"))
+        else:
+            probabilities = out_of_fold_probabilities(pairs, all_workers, MODELS[source])
+            likely = pl.col(LENGTH_FEATURES[0]) if source == "longer" else pl.col("probability") - 0.5
+            label = _likelier(rows.join(probabilities, on="question_id", maintain_order="left"), likely)
+        labels.append(_as_preferences(label, source))
+    return pl.concat(labels)
+
+
+def external_rows(pairs: Pairs, labels: pl.DataFrame, name: str, all_workers: bool = False) -> pl.DataFrame:
+    """Rows of the `preferences` config by somebody else's `question_id`, `probability` (that left is preferred).
+
+    They cover the labelled ones among the pairs of all other sources; no label where both sides are equally likely.
+    """
+    rows = _candidates(pairs, all_workers).join(labels, on="question_id", maintain_order="left")
+    return _as_preferences(_likelier(rows, pl.col("probability") - 0.5), name)
+
+
+def _candidates(pairs: Pairs, all_workers: bool) -> pl.DataFrame:
+    rows = with_behaviour(pairs, all_workers).rows.sort("question_id")
+    return rows.filter(pl.col("response_left") != pl.col("response_right"))
+
+
+def _explicit(rows: pl.DataFrame) -> pl.DataFrame:
+    rated = rows.filter(pl.col("preference").is_not_null())
+    return rated.with_columns(left_chosen=pl.col("preference") == "left", flip_prob=pl.lit(0.0))
+
+
+def _likelier(rows: pl.DataFrame, likely_left: pl.Expr) -> pl.DataFrame:
+    """Choose the left answer where `likely_left` is positive and the right one where it is negative."""
     p = pl.col("probability")
-    forest = rows.filter(p != 0.5).with_columns(
-        label_source=pl.lit("forest"),
-        left_chosen=p > 0.5,
-        flip_prob=pl.min_horizontal(p, 1 - p, pl.lit(MAX_FLIP_PROB)),
-    )
-    return pl.concat([explicit, forest]).select(
+    wrong = pl.when(likely_left > 0).then(1 - p).otherwise(p)
+    chosen = rows.filter(likely_left != 0)
+    return chosen.with_columns(left_chosen=likely_left > 0, flip_prob=pl.min_horizontal(wrong, pl.lit(MAX_FLIP_PROB)))
+
+
+def _as_preferences(labels: pl.DataFrame, source: str) -> pl.DataFrame:
+    return labels.select(
         "question_id",
         "worker_id",
-        "label_source",
+        pl.lit(source).alias("label_source"),
         _message("user", pl.col("query")).alias("prompt"),
         _message("assistant", _chosen("response", True)).alias("chosen"),
         _message("assistant", _chosen("response", False)).alias("rejected"),
@@ -78,33 +143,73 @@ def _message(role: str, content: pl.Expr) -> pl.Expr:
     return pl.concat_list(pl.struct(role=pl.lit(role), content=content))
 
 
-def agreement(preferences: pl.DataFrame) -> dict[str, float]:
-    """How often the forest's label is the worker's own, on rated pairs, per split."""
-    chosen = preferences.with_columns(text=pl.col("chosen").list.first().struct.field("content"))
-    explicit = chosen.filter(pl.col("label_source") == "explicit").select("question_id", "split", explicit="text")
-    forest = chosen.filter(pl.col("label_source") == "forest").select("question_id", forest="text")
-    joined = explicit.join(forest, on="question_id")
-    return {
-        str(split): float((rows["explicit"] == rows["forest"]).to_numpy().mean())
-        for (split,), rows in joined.group_by("split", maintain_order=True)
-    }
+def agreements(preferences: pl.DataFrame) -> pl.DataFrame:
+    """How often each source's label is the worker's own.
+
+    Returns:
+        A row a source and split: `label_source`, `split`, `pairs`, `flip_prob` (mean), `rated` (pairs that the worker
+        labelled too), `agreeing`.
+    """
+    answers = preferences.with_columns(text=pl.col("chosen").list.first().struct.field("content"))
+    explicit = answers.filter(pl.col("label_source") == "explicit").select("question_id", explicit="text")
+    same = pl.col("text") == pl.col("explicit")
+    return (
+        answers.join(explicit, on="question_id", how="left", maintain_order="left")
+        .group_by("label_source", "split", maintain_order=True)
+        .agg(pairs=pl.len(), flip_prob=pl.col("flip_prob").mean(), rated=same.count(), agreeing=same.sum())
+    )
 
 
-def write_preferences(dataset: Path, all_workers: bool = False) -> pl.DataFrame:
+def agreement(preferences: pl.DataFrame, label_source: str = "forest") -> dict[str, float]:
+    """How often a source's label is the worker's own, on rated pairs, per split."""
+    counts = agreements(preferences).filter((pl.col("label_source") == label_source) & (pl.col("rated") > 0))
+    return {row["split"]: row["agreeing"] / row["rated"] for row in counts.iter_rows(named=True)}
+
+
+def write_preferences(
+    dataset: Path, all_workers: bool = False, labels: Path | None = None, name: str | None = None
+) -> pl.DataFrame:
     """Add the config `preferences` to a dataset folder, or replace it, and write the card anew.
+
+    Args:
+        labels: a file of somebody else's labels to add, see `read_labels`. Those added before stay.
+        name: their `label_source`; earlier labels of that name are replaced.
 
     Returns:
         The rows of both splits.
 
     Raises:
-        IfllmError: the folder is not a dataset, has too few labelled pairs, or cannot be written.
+        IfllmError: the folder is not a dataset, has too few labelled pairs, or cannot be written; the labels are
+            refused. Nothing is written then.
     """
-    rows = preference_rows(load_pairs(dataset), all_workers)
+    if (labels is None) != (name is None):
+        raise IfllmError("A file of labels and a name for them belong together (--labels FILE --name text). Give both.")
+    pairs = load_pairs(dataset)
+    added = []
+    if labels is not None and name is not None:
+        check_name(name, SOURCES)
+        added.append(external_rows(pairs, read_labels(labels, dataset, pairs), name, all_workers))
+        if added[0].is_empty():
+            raise IfllmError(
+                f"{labels}: decides none of the pairs that the other label sources cover (pairs with behaviour, "
+                "different answers, workers not excluded). Label more pairs."
+            )
+    kept = _earlier_external(dataset, pairs, all_workers).filter(~pl.col("label_source").eq_missing(pl.lit(name)))
+    own = preference_rows(pairs, all_workers)
     for split in SPLITS:
-        if not (rows["split"] == split).any():
+        if not (own["split"] == split).any():
             raise IfllmError(
                 f"{dataset}: no pair with behaviour in the {split} split, which is held out by worker. Build the "
                 "dataset from more workers."
             )
+    rows = pl.concat([own, kept.select(own.columns), *added])
     replace_config(dataset, "preferences", rows)
     return rows
+
+
+def _earlier_external(dataset: Path, pairs: Pairs, all_workers: bool) -> pl.DataFrame:
+    """Labels of other names that are in the config already, for the pairs that are labelled now."""
+    if not parquet_path(dataset, "preferences", SPLITS[0]).is_file():
+        return preference_rows(pairs, all_workers, ("explicit",)).clear()
+    rows = load_config(dataset, "preferences").filter(~pl.col("label_source").is_in(SOURCES))
+    return rows.join(_candidates(pairs, all_workers), on="question_id", how="semi", maintain_order="left")

@@ -9,11 +9,12 @@ import polars as pl
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 
-# What the forest sees: contrasts (left minus right) that grow when the left answer was read more, or is longer. All
-# are odd, so swapping the answers negates the whole vector; the forest is monotone in each.
+# What the reward model sees: how much longer the left answer is, and by each modality how much longer it was read and
+# how much more of it, less what this reader does on every question. All are odd, so swapping the answers negates the
+# whole vector; the model is monotone in each.
 LENGTH_FEATURES = ("length_log_ratio",)
-MOUSE_FEATURES = ("mouse_dwell_log_ratio", "mouse_forward_diff", "mouse_longest_visit_diff")
-GAZE_FEATURES = ("gaze_dwell_log_ratio", "gaze_backward_diff")
+MOUSE_FEATURES = ("mouse_dwell_log_ratio_less_habit", "mouse_coverage_diff_less_habit")
+GAZE_FEATURES = ("gaze_dwell_log_ratio_less_habit", "gaze_coverage_diff_less_habit")
 FEATURES = LENGTH_FEATURES + MOUSE_FEATURES + GAZE_FEATURES
 
 

@@ -7,31 +7,36 @@ plain arrays, to score with; `config.json` says what the columns are, and has th
 import hashlib
 import io
 import json
+import re
 from pathlib import Path
-from typing import Any
-from zipfile import ZipFile
+from typing import TYPE_CHECKING, Any
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.tree import ExtraTreeClassifier
-from sklearn.tree._tree import Tree
 
-from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import read_json, write_atomically
+from ifllm_hub.errors import IfllmError, first_line
+from ifllm_hub.files import write_atomically
 from ifllm_hub.reward.forest import FOREST_FILE, FlatForest, check_links, check_splits, dump_forest, read_forest
-from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
+
+if TYPE_CHECKING:  # scikit-learn takes no part in scoring
+    from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
 
 MODEL_FILE, CONFIG_FILE, LEADERBOARD_FILE = "reward_model.skops", "config.json", "leaderboard.json"
 FORMAT = 1
-# A model of ours unpacks to 1 MB or so; a small file can be made that unpacks to any size.
-MAX_UNPACKED_BYTES = 100_000_000
+# A model of ours has half a megabyte and unpacks to 2 MB, most of it the schema; a small file can be made that unpacks
+# to any size. zipfile bounds what a deflated member unpacks to by the size it states, and that of no other kind.
+MAX_FILE_BYTES = 50_000_000
+MAX_CONFIG_BYTES = 1_000_000
+MAX_UNPACKED_BYTES = 50_000_000
+MAX_SCHEMA_BYTES = 10_000_000
+_MEMBER = re.compile(r"schema\.json|\d+\.npy")
 
 # Everything a file of ours holds beyond what skops trusts by itself. `Tree` is not trusted by default since skops 0.16
 # because its node arrays are followed without bounds checks; `check_tree` makes up for that.
 TRUSTED_TYPES = ("ifllm_hub.reward.model.ImplicitFeedbackRewardModel", "sklearn.tree._tree.Tree")
 
 
-def save_model(model: ImplicitFeedbackRewardModel, folder: Path, config: dict[str, Any]) -> None:
+def save_model(model: "ImplicitFeedbackRewardModel", folder: Path, config: dict[str, Any]) -> None:
     """Write the three files into an existing folder.
 
     Args:
@@ -55,37 +60,41 @@ def save_model(model: ImplicitFeedbackRewardModel, folder: Path, config: dict[st
     write_atomically(folder / CONFIG_FILE, json.dumps(described, indent=2) + "\n")
 
 
-def load_model(folder: Path) -> tuple[ImplicitFeedbackRewardModel, dict[str, Any]]:
+def load_model(folder: Path) -> tuple["ImplicitFeedbackRewardModel", dict[str, Any]]:
     """Read a model folder, refusing anything but a sound model of ours.
 
     Returns:
         The model and its `config.json`.
 
     Raises:
-        IfllmError: a file is missing, damaged or changed, holds a type that is not named in `TRUSTED_TYPES`, or a tree
-            that `check_tree` refuses.
+        IfllmError: a file is missing, damaged or changed, holds a type that is not named in `TRUSTED_TYPES`, a tree
+            that `check_tree` refuses, or other trees than `forest.safetensors`.
     """
     import skops.io
 
     config, content = _read(folder, MODEL_FILE)
     path = folder / MODEL_FILE
     try:
-        with ZipFile(io.BytesIO(content)) as members:
-            size = sum(member.file_size for member in members.infolist())
-        if size > MAX_UNPACKED_BYTES:
-            raise IfllmError(f"{path}: unpacks to {size:,} bytes, far more than any model of ours. Not loaded.")
+        problem = _check_archive(content)
+        if problem:
+            raise IfllmError(f"{path}: {problem}. Not loaded.")
         unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED_TYPES))
         if unknown:
             raise IfllmError(f"{path}: holds the type {unknown[0]}, which no reward model of ours does. Not loaded.")
         model = skops.io.loads(content, trusted=list(TRUSTED_TYPES))
-        problem = _check_model(model, len(config["features"]))
+        problem = (
+            _check_model(model, len(config["features"]))
+            or _check_slope(model.slope_, config.get("slope"))
+            or _check_twin(model, config["sha256"].get(FOREST_FILE))
+        )
         if problem:
             raise IfllmError(f"{path}: {problem}. Not loaded.")
         model.predict_proba(np.zeros((1, model.n_features_in_)))
     except IfllmError:
         raise
     except Exception as error:  # skops raises whatever the first broken part happens to cause
-        raise IfllmError(f"{path}: damaged ({type(error).__name__}: {error}). Download the model again.") from error
+        told = f"{type(error).__name__}: {first_line(error)}"
+        raise IfllmError(f"{path}: damaged ({told}). Download the model again.") from error
     return model, config
 
 
@@ -99,31 +108,86 @@ def load_forest(folder: Path) -> tuple[FlatForest, dict[str, Any]]:
         IfllmError: a file is missing, damaged or changed, or the arrays are no sound forest.
     """
     config, content = _read(folder, FOREST_FILE)
-    return read_forest(content, len(config["features"]), str(folder / FOREST_FILE)), config
+    path = folder / FOREST_FILE
+    forest = read_forest(content, str(path))
+    problem = _check_width(forest.width, len(config["features"])) or _check_slope(
+        float(forest.slope), config.get("slope")
+    )
+    if problem:
+        raise IfllmError(f"{path}: {problem}. Not loaded.")
+    return forest, config
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The content of a file that somebody else may have put there.
+
+    Raises:
+        IfllmError: it is missing, cannot be read, is no regular file (a pipe would be waited for), or is too large.
+    """
+    try:
+        if not path.is_file():
+            raise IfllmError(f"{path}: there is no such file. Download the model again.")
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise IfllmError(f"{path}: cannot be read ({error.strerror}).") from error
+    if len(content) > limit:
+        raise IfllmError(f"{path}: has more than {limit:,} bytes, far more than any model of ours. Not loaded.")
+    return content
 
 
 def _read(folder: Path, name: str) -> tuple[dict[str, Any], bytes]:
     """The config, and a file that has the sha256 named there."""
-    config = read_json(folder / CONFIG_FILE)
-    if not _is_ours(config):
-        raise IfllmError(f"{folder / CONFIG_FILE}: not a reward model of format {FORMAT}.")
-    path = folder / name
+    path = folder / CONFIG_FILE
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise IfllmError(f"{path}: cannot be read ({error.strerror}).") from error
-    if hashlib.sha256(content).hexdigest() != config["sha256"].get(name):
-        raise IfllmError(f"{path}: its sha256 is not the one in {CONFIG_FILE}. Download the model again.")
+        config = json.loads(read_bounded(path, MAX_CONFIG_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise IfllmError(f"{path}: damaged ({error}). Download the model again.") from error
+    if not _is_ours(config):
+        raise IfllmError(f"{path}: not a reward model of format {FORMAT}.")
+    content = read_bounded(folder / name, MAX_FILE_BYTES)
+    if _sha256(content) != config["sha256"].get(name):
+        raise IfllmError(f"{folder / name}: its sha256 is not the one in {CONFIG_FILE}. Download the model again.")
     return config, content
 
 
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def _is_ours(config: Any) -> bool:
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
+    if not isinstance(config, dict) or type(config.get("format")) is not int or config["format"] != FORMAT:
         return False
     features, digests = config.get("features"), config.get("sha256")
     if not isinstance(features, list) or not isinstance(digests, dict):
         return False
-    return all(isinstance(feature, dict) and isinstance(feature.get("name"), str) for feature in features)
+    names = [feature.get("name") if isinstance(feature, dict) else None for feature in features]
+    return all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
+
+
+def _check_width(width: Any, named: int) -> str | None:
+    return None if width == named else f"the model expects {width} features, and {CONFIG_FILE} names {named}"
+
+
+def _check_slope(slope: float, named: Any) -> str | None:
+    return None if slope == named else f"the model has the slope {slope:g}, and {CONFIG_FILE} says {named!r:.40}"
+
+
+def _check_archive(content: bytes) -> str | None:
+    """What makes an archive of skops unsafe to unpack in memory, or None."""
+    with ZipFile(io.BytesIO(content)) as archive:
+        members = {member.filename: member for member in archive.infolist()}
+        for name, member in members.items():
+            if not _MEMBER.fullmatch(name) or member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+                return f"holds a file {name[:100]!r} of a kind that no reward model of ours does"
+        schema, size = members["schema.json"].file_size, sum(member.file_size for member in members.values())
+        if schema > MAX_SCHEMA_BYTES or size > MAX_UNPACKED_BYTES:
+            return f"unpacks to {size:,} bytes, far more than any model of ours"
+        used: list[Any] = []
+        json.loads(archive.read("schema.json"), object_hook=lambda node: used.append(node.get("file")))
+    if sum(members[name].file_size for name in used if name is not None) > MAX_UNPACKED_BYTES:
+        return "repeats its arrays far more often than any model of ours"
+    return None
 
 
 def _check_model(model: Any, width: int) -> str | None:
@@ -132,6 +196,12 @@ def _check_model(model: Any, width: int) -> str | None:
     skops trusts every estimator of scikit-learn and sets any attribute, so the types are compared exactly: another
     ensemble could hold trees that nobody checks, and an attribute could take the place of a method.
     """
+    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.tree import ExtraTreeClassifier
+    from sklearn.tree._tree import Tree
+
+    from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
+
     if type(model) is not ImplicitFeedbackRewardModel:
         return f"holds a {type(model).__name__}, not an ImplicitFeedbackRewardModel"
     forest, slope = vars(model).get("forest_"), vars(model).get("slope_")
@@ -146,10 +216,34 @@ def _check_model(model: Any, width: int) -> str | None:
         hidden = [name for name in vars(part) if hasattr(type(part), name)]
         if hidden:
             return f"an attribute takes the place of {type(part).__name__}.{hidden[0]}"
-    if model.n_features_in_ != width:
-        return f"the model expects {model.n_features_in_} features, and {CONFIG_FILE} names {width}"
+    return _check_sizes(model, forest, trees, width)
+
+
+def _check_sizes(model: Any, forest: Any, trees: list[Any], width: int) -> str | None:
+    """What does not fit together in a model whose parts are of the right types, or None."""
+    if (forest.n_estimators, forest.n_jobs) != (len(trees), None):
+        return "the forest asks for more trees or threads than it has trees"
+    if model.classes_.shape != (2,):
+        return "the model does not know two preferences"
+    problem = _check_width(model.n_features_in_, width)
+    if problem:
+        return problem
+    weights = vars(model).get("weights_")
+    if type(weights) is not np.ndarray or weights.dtype != np.float64 or weights.shape != (width,):
+        return "the model has no line, or one for another number of features"
+    if any((part.n_features_in_, part.n_classes_, part.n_outputs_) != (width, 2, 1) for part in (forest, *trees)):
+        return "a tree says that it has another number of features or classes"
     problems = ((number, check_tree(tree.tree_, width)) for number, tree in enumerate(trees))
     return next((f"tree {number}: {problem}" for number, problem in problems if problem), None)
+
+
+def _check_twin(model: "ImplicitFeedbackRewardModel", digest: Any) -> str | None:
+    """How a model whose trees are sound differs from the arrays beside it, which have this sha256; or None."""
+    try:
+        content = dump_forest(FlatForest.from_model(model))
+    except IfllmError as error:
+        return str(error).rstrip(".")
+    return None if _sha256(content) == digest else f"is another model than the one in {FOREST_FILE}"
 
 
 def check_tree(tree: Any, width: int) -> str | None:
@@ -158,9 +252,12 @@ def check_tree(tree: Any, width: int) -> str | None:
     See `check_links`; every split must be of a known feature at a finite threshold, and every node have two class
     shares that add up to one.
     """
-    left, right, count = tree.children_left, tree.children_right, tree.node_count
     if tree.n_features != width or tree.n_outputs != 1 or tree.max_n_classes != 2:
         return f"expects {tree.n_features} features and {tree.max_n_classes} classes, not {width} and 2"
+    count = tree.node_count
+    if not 0 < count <= tree.capacity:  # the arrays below are views of so many nodes, there or not
+        return f"says that it has {count} nodes, and has {tree.capacity}"
+    left, right = tree.children_left, tree.children_right
     if len(left) != count or len(right) != count or tree.value.shape != (count, 1, 2):
         return "its arrays differ in length"
     inner = left != -1

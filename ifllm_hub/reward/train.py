@@ -8,12 +8,14 @@ from typing import Any
 
 from ifllm_hub import __version__
 from ifllm_hub.features.catalogue import CATALOGUE
-from ifllm_hub.files import read_json, replacing_folder
+from ifllm_hub.features.habits import LESS_HABIT
+from ifllm_hub.files import replacing_folder
+from ifllm_hub.reward.candidates import FOREST
 from ifllm_hub.reward.card import model_card
+from ifllm_hub.reward.leaderboard import data_source, leaderboard
 from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.pairs import FEATURES, labelled, load_pairs
 from ifllm_hub.reward.persistence import CONFIG_FILE, LEADERBOARD_FILE, save_model
-from ifllm_hub.reward.protocol import FOREST, leaderboard
 
 
 def train_reward(
@@ -44,11 +46,11 @@ def train_reward(
     with replacing_folder(out, CONFIG_FILE) as folder:
         board = leaderboard(pairs, seeds, n_jobs, advance)
         model = ImplicitFeedbackRewardModel().fit(pairs.X(), pairs.y, pairs.groups("worker_id"))
-        units = {feature.name: feature.unit for feature in CATALOGUE}
+        units = {feature.name: feature.unit for feature in (*CATALOGUE, *LESS_HABIT)}
         config = {
             "features": [{"name": name, "unit": units[name]} for name in FEATURES],
             "training": {
-                **_source(dataset, revision),
+                **data_source(dataset, revision),
                 "pairs": board["pairs"],
                 "workers": board["workers"],
                 "excluded_workers_kept": all_workers,
@@ -65,11 +67,3 @@ def train_reward(
         (folder / LEADERBOARD_FILE).write_text(json.dumps(board, indent=1) + "\n", encoding="utf-8")
         (folder / "README.md").write_text(model_card(config, board), encoding="utf-8")
     return board
-
-
-def _source(dataset: str | Path, revision: str | None) -> dict[str, Any]:
-    """What names the training data: the release's digest for a folder, the repo and revision on the Hub."""
-    if Path(dataset).is_dir():
-        manifest = read_json(Path(dataset) / "manifest.json")
-        return {key: manifest[key] for key in ("release_sha256", "is_the_released_data")}
-    return {"dataset": str(dataset), "revision": revision}

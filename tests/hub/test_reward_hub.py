@@ -7,35 +7,41 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from huggingface_hub import HfApi, ModelCard, eval_result_entries_to_yaml, parse_eval_result_entries
 
+from ifllm_hub import ImplicitFeedbackReward
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.reward.card import model_card
 from ifllm_hub.reward.forest import FOREST_FILE
 from ifllm_hub.reward.functions import BehaviourReward, default_model
-from ifllm_hub.reward.hub import fetch_reward, push_reward
+from ifllm_hub.reward.hub import CARD_FILE, EVALUATION_FILE, fetch_reward, push_reward
 from ifllm_hub.reward.pairs import FEATURES
-from ifllm_hub.reward.persistence import load_forest
+from ifllm_hub.reward.persistence import CONFIG_FILE, LEADERBOARD_FILE
 from tests.hub import client
+from tests.hub.publishing import content
 from tests.hub.server import READ_TOKEN, Hub
 
 REPO = "lab/ifllm-reward"
 PULL = """
 import json, sys
 import numpy as np
-from ifllm_hub.reward.hub import fetch_reward
-from ifllm_hub.reward.persistence import load_forest
-forest, config = load_forest(fetch_reward(sys.argv[1], sys.argv[2]))
-X = np.random.default_rng(0).normal(size=(50, forest.width)) * 100
-print(json.dumps([value.hex() for value in forest.predict(X)]))
+from ifllm_hub import ImplicitFeedbackReward
+reward = ImplicitFeedbackReward.from_pretrained(sys.argv[1], revision=sys.argv[2])
+X = np.random.default_rng(0).normal(size=(50, len(reward.features))) * 100
+print(json.dumps([value.hex() for value in reward.predict(X)]))
+reward.save_pretrained(sys.argv[3])
 """
 
 
 def test_it_scores_the_same_where_it_is_pulled(hub: Hub, tmp_path: Path) -> None:
-    commit = push_reward(default_model(), REPO)
-    done = client.run(hub, tmp_path / "home", sys.executable, "-c", PULL, REPO, commit)
+    reward = ImplicitFeedbackReward.from_pretrained(default_model())
+    commit = reward.push_to_hub(REPO)
+    done = client.run(hub, tmp_path / "home", sys.executable, "-c", PULL, REPO, commit, tmp_path / "copy")
     assert done.returncode == 0, done.stderr
-    forest, _ = load_forest(default_model())
     X = np.random.default_rng(0).normal(size=(50, len(FEATURES))) * 100
-    assert json.loads(done.stdout) == [value.hex() for value in forest.predict(X)]
+    assert json.loads(done.stdout) == [value.hex() for value in reward.predict(X)]
+    assert content(tmp_path / "copy") == content(default_model())
 
 
 def test_unchanged_content_makes_no_commit_and_a_revision_stays(hub: Hub, tmp_path: Path) -> None:
@@ -45,7 +51,60 @@ def test_unchanged_content_makes_no_commit_and_a_revision_stays(hub: Hub, tmp_pa
     with (other / "README.md").open("a") as card:
         card.write("Another sentence.")
     assert push_reward(other, REPO) != first
-    assert load_forest(fetch_reward(REPO, first))[1] == load_forest(default_model())[1]
+    pinned = fetch_reward(REPO, first)
+    assert content(pinned) == content(default_model())
+    assert content(fetch_reward(REPO)) == content(other) != content(pinned)
+
+
+def test_a_file_that_was_changed_on_the_hub_is_refused(hub: Hub) -> None:
+    first = push_reward(default_model(), REPO)
+    forest = (default_model() / FOREST_FILE).read_bytes()
+    HfApi().upload_file(path_or_fileobj=forest[:-1] + bytes([forest[-1] ^ 1]), path_in_repo=FOREST_FILE, repo_id=REPO)
+    with pytest.raises(IfllmError, match=rf"{FOREST_FILE}: its sha256 is not the one"):
+        ImplicitFeedbackReward.from_pretrained(REPO)
+    ImplicitFeedbackReward.from_pretrained(REPO, revision=first)
+
+
+def evaluated(folder: Path) -> dict[str, float]:
+    """Of the forest under worker folds, as the leaderboard has it."""
+    config, board = (json.loads((folder / name).read_text()) for name in (CONFIG_FILE, LEADERBOARD_FILE))
+    numbers = config["protocol"]["worker"]
+    (row,) = [
+        row
+        for row in board["rows"]
+        if row["protocol"] == "worker" and all(row[key] == value for key, value in numbers.items())
+    ]
+    return {"accuracy": row["accuracy"]["mean"], "roc_auc": row["auc"]["mean"], "brier_score": row["brier"]}
+
+
+def test_the_card_on_the_hub_has_the_results(hub: Hub) -> None:
+    push_reward(default_model(), REPO)
+    data = ModelCard.load(REPO).data
+    assert {result.metric_type: result.metric_value for result in data.eval_results} == evaluated(default_model())
+    release = json.loads((default_model() / CONFIG_FILE).read_text())["training"]["release_sha256"]
+    assert {result.dataset_name for result in data.eval_results} == {f"IFLLM release {release[:12]}"}
+    assert not HfApi().file_exists(REPO, EVALUATION_FILE), "there is no dataset on the Hub to name"
+
+
+def test_results_on_a_hub_dataset_go_along(hub: Hub, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(default_model(), tmp_path / "model"))
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    revision = "5503434ddd753f426f4b38109466949a1217c2bb"
+    config["training"] |= {"dataset": "lab/ifllm", "revision": revision}
+    (folder / CONFIG_FILE).write_text(json.dumps(config))
+    (folder / CARD_FILE).write_text(model_card(config, json.loads((folder / LEADERBOARD_FILE).read_text())))
+    first = push_reward(folder, REPO)
+    assert push_reward(folder, REPO) == first
+    written = yaml.safe_load(Path(HfApi().hf_hub_download(REPO, EVALUATION_FILE)).read_text())
+    entries = parse_eval_result_entries(written)
+    assert eval_result_entries_to_yaml(entries) == written
+    expected = {f"worker_folds_{metric}": value for metric, value in evaluated(folder).items()}
+    assert {entry.task_id: entry.value for entry in entries} == expected
+    assert {(entry.dataset_id, entry.dataset_revision) for entry in entries} == {("lab/ifllm", revision)}
+    assert ModelCard.load(REPO).data.datasets == ["lab/ifllm"]
+    assert {result.dataset_type for result in ModelCard.load(REPO).data.eval_results} == {"lab/ifllm"}
+    push_reward(default_model(), REPO)
+    assert not HfApi().file_exists(REPO, EVALUATION_FILE), "results of another model"
 
 
 def test_the_reward_function_takes_a_repo_id(hub: Hub) -> None:
@@ -65,15 +124,23 @@ def test_what_cannot_be_pushed(hub: Hub, tmp_path: Path, monkeypatch: pytest.Mon
     (half / "README.md").unlink()
     with pytest.raises(IfllmError, match=r"README\.md: not there"):
         push_reward(half, REPO)
+    (half / "README.md").write_text("---\n- no\n- mapping\n---\n")
+    with pytest.raises(IfllmError, match=r"README\.md: its YAML header"):
+        push_reward(half, REPO)
     assert hub.repos == {}
     monkeypatch.setenv("HF_TOKEN", READ_TOKEN)
-    with pytest.raises(IfllmError, match=r"lab/ifllm-reward: cannot be pushed .*hf auth login"):
+    with pytest.raises(IfllmError, match=r"lab/ifllm-reward: this token may not write there"):
         push_reward(default_model(), REPO)
 
 
 def test_what_cannot_be_fetched(hub: Hub, tmp_path: Path) -> None:
-    with pytest.raises(IfllmError, match=r"lab/nothing: there is no such folder here"):
+    with pytest.raises(IfllmError, match=r"lab/nothing: not on the Hub, or not to be seen"):
         fetch_reward("lab/nothing")
+    push_reward(default_model(), REPO)
+    with pytest.raises(IfllmError, match=r"lab/ifllm-reward: not on the Hub.*Check the id and the revision"):
+        fetch_reward(REPO, "v7")
+    with pytest.raises(IfllmError, match=r"lab/--: not a Hub repo id"):
+        fetch_reward("lab/--")
     with pytest.raises(IfllmError, match="no such reward model folder"):
         fetch_reward(tmp_path / "nothing")
     with pytest.raises(IfllmError, match="no such reward model folder"):

@@ -28,9 +28,11 @@ from ifllm_hub.report import words
 from ifllm_hub.report.inputs import load_run
 from ifllm_hub.report.reading import LEVELS_MS, choose, heat_level
 from ifllm_hub.report.report import build_report
+from ifllm_hub.reward.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.labels import write_preferences
 from ifllm_hub.reward.pairs import FEATURES, Pairs, labelled, load_pairs
-from ifllm_hub.reward.protocol import FOREST, LONGER_ANSWER, PROTOCOLS, score
+from ifllm_hub.reward.protocol import PROTOCOLS
+from ifllm_hub.reward.scores import score
 
 SPLITS = ("train", "test")
 HOSTILE = (
@@ -102,10 +104,13 @@ def results(**changes: Any) -> dict[str, Any]:
         "label_source": "forest",
         "train_pairs": 40,
         "test_pairs": 8,
-        "label_smoothing": 0.3,
-        "label_smoothing_origin": "mean flip_prob of the training pairs",
-        "loss_type": ["robust", "sft"],
-        "loss_weights": [1.0, 1.0],
+        "flip_prob_mean": 0.3,
+        "flip_prob_max": 0.45,
+        "flip_prob_origin": "each pair its own",
+        "flip_weighting": "none",
+        "robust_weight": 1.0,
+        "nll": "token_mean",
+        "nll_weight": 1.0,
         "beta": 0.1,
         "learning_rate": 0.001,
         "max_length": 512,

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load, save
+from scipy.special import expit
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward import forest as module
@@ -48,6 +49,13 @@ def test_swapping_the_answers_flips_the_probability(X: np.ndarray) -> None:
     assert np.abs(FLAT.predict(X) + FLAT.predict(-X) - 1).max(initial=0.0) <= 1e-12
 
 
+@given(ROWS)
+def test_the_logit_is_that_of_the_probability(X: np.ndarray) -> None:
+    logit = FLAT.logit(X)
+    assert np.abs(FLAT.predict(X) - expit(logit)).max(initial=0.0) <= 1e-15
+    assert (FLAT.logit(-X) == -logit).all()
+
+
 def test_rows_do_not_depend_on_their_company() -> None:
     X = np.random.default_rng(0).normal(size=(1_500, WIDTH)) * 100
     assert (FLAT.predict(X) == np.concatenate([FLAT.predict(row[None]) for row in X])).all()
@@ -75,7 +83,7 @@ def test_another_number_of_features(X: np.ndarray) -> None:
 
 def test_the_file_is_the_same_for_the_same_forest() -> None:
     content = dump_forest(FLAT)
-    assert content == dump_forest(read_forest(content, WIDTH, "again")) == (default_model() / FOREST_FILE).read_bytes()
+    assert content == dump_forest(read_forest(content, "again")) == (default_model() / FOREST_FILE).read_bytes()
 
 
 def change(name: str, at: Any, value: Any) -> Callable[[dict[str, np.ndarray]], None]:
@@ -110,9 +118,14 @@ HOSTILE = [
     pytest.param(replace("slope", lambda a: np.array(np.nan)), "slope is not in 0-10", id="nan slope"),
     pytest.param(replace("slope", lambda a: np.array(-1.0)), "slope is not in 0-10", id="negative slope"),
     pytest.param(replace("left", lambda a: a[:-1]), "differ in length", id="short array"),
-    pytest.param(replace("left", lambda a: a.astype("i8")), "'left' is missing or of another type", id="other type"),
-    pytest.param(replace("share", lambda a: a[None]), "'share' is missing or of another type", id="other shape"),
+    pytest.param(replace("left", lambda a: a.astype("i8")), "'left' is missing, unknown or of", id="other type"),
+    pytest.param(replace("share", lambda a: a[None]), "'share' is missing, unknown or of", id="other shape"),
     pytest.param(lambda arrays: arrays.pop("feature"), "'feature' is missing", id="missing array"),
+    pytest.param(lambda arrays: arrays.update(more=np.zeros(1)), "'more' is missing, unknown", id="array too many"),
+    pytest.param(replace("weights", lambda a: a[:0]), "no features", id="no features"),
+    pytest.param(replace("weights", lambda a: np.ones(10**6)), "far larger than any", id="tables that fill the memory"),
+    pytest.param(change("weights", 0, np.nan), "weight is negative or not finite", id="nan weight"),
+    pytest.param(change("weights", 0, -1.0), "weight is negative or not finite", id="negative weight"),
     pytest.param(lambda arrays: arrays.update({n: a[:0] for n, a in arrays.items() if a.ndim}), "", id="nothing"),
 ]
 
@@ -125,13 +138,13 @@ def test_hostile_arrays_are_refused_before_they_are_followed(
     arrays = {name: array.copy() for name, array in load(dump_forest(FLAT)).items()}
     spoil(arrays)
     with pytest.raises(IfllmError, match=rf"^the file: .*{problem}.*Not loaded"):
-        read_forest(save(arrays), WIDTH, "the file")
+        read_forest(save(arrays), "the file")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\xff" * 64, dump_forest(FLAT)[:-9], dump_forest(FLAT)[:90]])
 def test_what_is_no_whole_safetensors_file(content: bytes) -> None:
     with pytest.raises(IfllmError, match="damaged"):
-        read_forest(content, WIDTH, "the file")
+        read_forest(content, "the file")
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -141,7 +154,7 @@ def test_random_damage_is_refused_or_harmless(seed: int) -> None:
     for at in rng.integers(len(content), size=3):
         content[at] ^= 1 << int(rng.integers(8))
     try:
-        forest = read_forest(bytes(content), WIDTH, "the file")
+        forest = read_forest(bytes(content), "the file")
     except IfllmError:
         return
     p = forest.predict(np.zeros((1, WIDTH)))
@@ -151,7 +164,7 @@ def test_random_damage_is_refused_or_harmless(seed: int) -> None:
 def test_a_config_with_other_features_or_checksum(model_folder: Path) -> None:
     config = json.loads((model_folder / CONFIG_FILE).read_text())
     (model_folder / CONFIG_FILE).write_text(json.dumps(config | {"features": config["features"][:2]}))
-    with pytest.raises(IfllmError, match=f"{FOREST_FILE}: a split uses an unknown feature"):
+    with pytest.raises(IfllmError, match=f"{FOREST_FILE}: the model expects 5 features, and config.json names 2"):
         load_forest(model_folder)
     (model_folder / CONFIG_FILE).write_text(json.dumps(config))
     (model_folder / FOREST_FILE).write_bytes(dump_forest(dataclasses.replace(FLAT, slope=np.array(2.0))))

@@ -11,9 +11,9 @@ import pytest
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward import functions
-from ifllm_hub.reward.functions import BehaviourReward, behaviour_reward, default_model
+from ifllm_hub.reward.functions import BehaviourReward, behaviour_reward, default_model, get_behaviour_reward
 from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
-from ifllm_hub.reward.pairs import FEATURES, GAZE_FEATURES, Pairs
+from ifllm_hub.reward.pairs import FEATURES, GAZE_FEATURES, MOUSE_FEATURES, Pairs
 
 
 @pytest.fixture
@@ -39,6 +39,10 @@ def chat(answers: list[str]) -> list[list[dict[str, str]]]:
     return [[{"role": "assistant", "content": answer}] for answer in answers]
 
 
+def near(values: Any) -> Any:
+    return pytest.approx(values.tolist(), abs=1e-12)
+
+
 def reward(model: Any, completions: list[Any], columns: dict[str, list[Any]], **more: Any) -> list[float | None]:
     return BehaviourReward(model)(prompts=["?"] * len(completions), completions=completions, **columns, **more)
 
@@ -47,14 +51,51 @@ def reward(model: Any, completions: list[Any], columns: dict[str, list[Any]], **
 def test_logged_answers_get_the_models_probability(
     model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray, form: Any
 ) -> None:
-    assert reward(model_folder, form(columns["response_left"]), columns) == p_left.tolist()
-    assert reward(model_folder, form(columns["response_right"]), columns) == (1 - p_left).tolist()
+    assert reward(model_folder, form(columns["response_left"]), columns) == near(p_left)
+    assert reward(model_folder, form(columns["response_right"]), columns) == near(1 - p_left)
+
+
+def test_the_logit_is_that_of_the_own_side(
+    model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray
+) -> None:
+    function = get_behaviour_reward(model_folder, scale="logit")
+    logit = np.log(p_left / (1 - p_left))
+    assert function([], columns["response_left"], **columns) == near(logit)
+    assert function([], columns["response_right"], **columns) == near(-logit)
+
+
+def test_a_scale_that_is_none() -> None:
+    with pytest.raises(IfllmError, match=r"no scale 'percent'\. Use one of: probability, logit"):
+        get_behaviour_reward(scale="percent")  # type: ignore[arg-type]
+
+
+def test_what_nobody_was_seen_reading_gets_none(
+    model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray
+) -> None:
+    """The lengths of the answers are known, but that is no behaviour."""
+    for name in (*MOUSE_FEATURES, *GAZE_FEATURES):
+        columns[name][5] = None
+    expected = [None if row == 5 else near(p) for row, p in enumerate(p_left)]
+    assert reward(model_folder, columns["response_left"], columns) == expected
+
+
+def test_coverage_and_mean_are_logged(model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray) -> None:
+    logged: dict[str, float] = {}
+    answers = [*columns["response_left"][:6], "fresh", ""]
+    reward(model_folder, answers, columns, log_metric=logged.__setitem__)
+    assert logged == {"behaviour_reward/coverage": 0.75, "behaviour_reward/mean": near(p_left[:6].mean())}
+    logged.clear()
+    reward(model_folder, ["fresh"] * 8, columns, log_metric=logged.__setitem__)
+    assert logged == {"behaviour_reward/coverage": 0.0}
+    logged.clear()
+    reward(model_folder, [], {name: [] for name in columns}, log_metric=logged.__setitem__)
+    assert logged == {}
 
 
 def test_space_around_an_answer_does_not_matter(
     model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray
 ) -> None:
-    assert reward(model_folder, [f"\n{text} " for text in columns["response_left"]], columns) == p_left.tolist()
+    assert reward(model_folder, [f"\n{text} " for text in columns["response_left"]], columns) == near(p_left)
 
 
 def test_any_other_text_gets_none(model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray) -> None:
@@ -63,7 +104,7 @@ def test_any_other_text_gets_none(model_folder: Path, columns: dict[str, list[An
     fresh[3] = fresh[3][:-1]
     fresh[4] = ""
     fresh[5] = columns["response_left"][6]
-    expected = [None if row in (1, 3, 4, 5) else p for row, p in enumerate(p_left.tolist())]
+    expected = [None if row in (1, 3, 4, 5) else near(p) for row, p in enumerate(p_left)]
     assert reward(model_folder, fresh, columns) == expected
 
 
@@ -85,7 +126,7 @@ def test_a_message_without_text_gets_none(model_folder: Path, columns: dict[str,
 
 def test_the_last_message_is_the_answer(model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray) -> None:
     steps = [[{"role": "assistant", "content": "Let me see."}, *message] for message in chat(columns["response_left"])]
-    assert reward(model_folder, steps, columns) == p_left.tolist()
+    assert reward(model_folder, steps, columns) == near(p_left)
     assert reward(model_folder, [message[::-1] for message in steps], columns) == [None] * 8
 
 
@@ -94,7 +135,9 @@ def test_a_row_without_logged_answers_gets_none(
 ) -> None:
     answers = columns["response_left"].copy()
     columns["response_left"][0] = columns["response_right"][0] = None
-    assert reward(model_folder, answers, columns) == [None, *p_left.tolist()[1:]]
+    scores = reward(model_folder, answers, columns)
+    assert scores[0] is None
+    assert scores[1:] == near(p_left[1:])
 
 
 @pytest.mark.parametrize("missing", ["response_left", "response_right", FEATURES[0], FEATURES[-1]])
@@ -105,7 +148,13 @@ def test_a_missing_column_means_none_for_all(model_folder: Path, columns: dict[s
 
 
 def test_what_else_trl_passes_is_accepted(model_folder: Path, columns: dict[str, list[Any]]) -> None:
-    more = {"completion_ids": [[1]] * 8, "trainer_state": object(), "log_extra": print, "log_metric": print, "x": [0]}
+    more = {
+        "completion_ids": [[1]] * 8,
+        "trainer_state": object(),
+        "log_extra": print,
+        "log_metric": {}.__setitem__,
+        "x": [0],
+    }
     assert None not in reward(model_folder, columns["response_left"], columns, **more)
     assert reward(model_folder, [], {name: [] for name in columns}) == []
 
@@ -131,7 +180,7 @@ def test_the_environment_names_the_model(
     model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IFLLM_REWARD_MODEL", str(model_folder))
-    assert reward(None, columns["response_left"], columns) == p_left.tolist()
+    assert reward(None, columns["response_left"], columns) == near(p_left)
     monkeypatch.setenv("IFLLM_REWARD_MODEL", "")
     assert reward(None, columns["response_left"], columns) == reward(default_model(), columns["response_left"], columns)
 
@@ -141,7 +190,7 @@ def test_a_model_is_read_once(
 ) -> None:
     function = BehaviourReward(model_folder)
     first = function([], columns["response_left"], **columns)
-    monkeypatch.setattr(functions, "load_forest", lambda folder: pytest.fail("read again"))
+    monkeypatch.setattr(functions, "ImplicitFeedbackReward", None)
     assert function([], columns["response_left"], **columns) == first
 
 

@@ -2,25 +2,28 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from datasets import load_dataset
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.catalogue import CATALOGUE, EVEN, ODD
-from ifllm_hub.reward import labels
 from ifllm_hub.reward.labels import (
     MAX_FLIP_PROB,
+    MODELS,
+    SOURCES,
     agreement,
+    agreements,
+    held_out_by,
     out_of_fold_probabilities,
     preference_rows,
     write_preferences,
 )
-from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
-from ifllm_hub.reward.pairs import FEATURES, Pairs, labelled, with_behaviour
+from ifllm_hub.reward.pairs import FEATURES, GAZE_FEATURES, MOUSE_FEATURES, Pairs, labelled, with_behaviour
 
 OTHER = {"left": "right", "right": "left"}
 
@@ -46,10 +49,8 @@ def flipped(pairs: Pairs, where: pl.Expr) -> Pairs:
     return Pairs(pairs.rows.with_columns(preference=turned))
 
 
-def of(probabilities: pl.DataFrame, pairs: Pairs, where: pl.Expr) -> dict[int, float]:
-    chosen = pairs.filter(where).rows.select("question_id").join(probabilities, on="question_id")
-    assert chosen.height > 0
-    return dict(chosen.iter_rows())
+def by_models(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(pl.col("label_source").is_in(list(MODELS))).sort("label_source", "question_id")
 
 
 def test_chosen_has_the_higher_rating(rows: pl.DataFrame) -> None:
@@ -90,69 +91,135 @@ def test_forest_rows_follow_the_probability(rows: pl.DataFrame, all_pairs: Pairs
 
 def test_every_pair_with_behaviour_is_labelled_once(rows: pl.DataFrame, all_pairs: Pairs) -> None:
     usable = with_behaviour(all_pairs).rows.filter(pl.col("response_left") != pl.col("response_right"))
-    by_source = {source: rows.filter(pl.col("label_source") == source) for source in ("explicit", "forest")}
-    assert sorted(by_source["forest"]["question_id"]) == sorted(usable["question_id"])
     rated = usable.filter(pl.col("preference").is_not_null())
-    assert sorted(by_source["explicit"]["question_id"]) == sorted(rated["question_id"])
     assert rated.height < usable.height
+    mouse, gaze = (pl.any_horizontal(pl.col(names).fill_null(0) != 0) for names in (MOUSE_FEATURES, GAZE_FEATURES))
+    expected = {
+        "explicit": rated,
+        "forest": usable,
+        "forest_mouse": usable.filter(mouse),
+        "forest_gaze": usable.filter(gaze),
+        "longer": usable.filter(pl.col("length_log_ratio") != 0),
+        "shuffled": rated,
+    }
+    labelled_ones = {source: sorted(rows.filter(pl.col("label_source") == source)["question_id"]) for source in SOURCES}
+    assert labelled_ones == {source: sorted(table["question_id"]) for source, table in expected.items()}
 
 
 def test_equal_answers_and_undecided_pairs_get_no_label(all_pairs: Pairs) -> None:
     undecided, equal = with_behaviour(all_pairs).rows["question_id"][:2]
     nothing = {name: pl.when(pl.col("question_id") == undecided).then(None).otherwise(name) for name in FEATURES}
     same = pl.when(pl.col("question_id") == equal).then("response_left").otherwise("response_right")
-    changed = preference_rows(Pairs(all_pairs.rows.with_columns(**nothing, response_right=same)))
+    edited = Pairs(all_pairs.rows.with_columns(**nothing, response_right=same))
+    changed = preference_rows(edited, sources=("explicit", "forest", "longer", "shuffled"))
     sources = {
         question: changed.filter(pl.col("question_id") == question)["label_source"].to_list()
         for question in (undecided, equal)
     }
-    assert sources == {undecided: ["explicit"], equal: []}
+    assert sources == {undecided: ["explicit", "shuffled"], equal: []}
     assert (changed["chosen"] != changed["rejected"]).all()
 
 
-def test_no_forest_sees_the_worker_it_labels(all_pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A spy in the place of the forest: the pair's number travels as its length ratio."""
-    row_of = dict(enumerate(all_pairs.rows.iter_rows(named=True)))
-    numbered = Pairs(all_pairs.rows.with_columns(length_log_ratio=pl.int_range(pl.len()).cast(pl.Float64)))
-    calls: list[tuple[list[Any], list[Any]]] = []
+@pytest.mark.parametrize("group", ["worker", "conversation", "question"])
+def test_no_model_sees_a_test_pair_or_the_worker_it_labels(all_pairs: Pairs, group: str) -> None:
+    calls: list[tuple[Pairs, Pairs]] = []
 
-    class Spy(ImplicitFeedbackRewardModel):
-        def fit(self, X: np.ndarray, y: np.ndarray, groups: Any = None) -> Any:
-            self.trained = [row_of[int(number)] for number in X[:, 0]]
-            return self
+    def spy(train: Pairs, test: Pairs, seed: int) -> np.ndarray:
+        calls.append((train, test))
+        return np.full(len(test), 0.4)
 
-        def predict_proba(self, X: np.ndarray) -> np.ndarray:
-            calls.append((self.trained, [row_of[int(number)] for number in X[:, 0]]))
-            return np.full((len(X), 2), 0.4)
-
-    monkeypatch.setattr(labels, "ImplicitFeedbackRewardModel", Spy)
-    out_of_fold_probabilities(numbered)
+    out_of_fold_probabilities(held_out_by(all_pairs, group), fit=spy)
     assert len(calls) == 5
-    for trained, tested in calls:
-        assert not {row["worker_id"] for row in trained} & {row["worker_id"] for row in tested}
-        assert {row["split"] for row in trained} == {"train"}
-        assert all(row["preference"] and not row["excluded_worker"] for row in trained)
-    tested_ids = sorted(row["question_id"] for _, tested in calls for row in tested)
-    assert tested_ids == sorted(with_behaviour(all_pairs).rows["question_id"])
+    for train, test in calls:
+        assert not set(train.rows["worker_id"]) & set(test.rows["worker_id"])
+        assert 4 not in set(train.rows[f"fold_{group}"])
+        assert train.rows["preference"].null_count() == 0
+        assert not train.rows["excluded_worker"].any()
+    assert {fold for train, _ in calls for fold in train.rows[f"fold_{group}"]} == {0, 1, 2, 3}
+    tested = sorted(question for _, test in calls for question in test.rows["question_id"])
+    assert tested == sorted(with_behaviour(all_pairs).rows["question_id"])
 
 
-def test_a_workers_own_preferences_do_not_reach_their_labels(all_pairs: Pairs, probabilities: pl.DataFrame) -> None:
+def test_splits_by_worker_are_the_stored_ones(all_pairs: Pairs) -> None:
+    assert held_out_by(all_pairs, "worker").rows.equals(all_pairs.rows)
+
+
+def test_a_workers_own_preferences_do_not_reach_their_labels(all_pairs: Pairs, rows: pl.DataFrame) -> None:
     train = labelled(all_pairs).filter(pl.col("split") == "train").rows
     worker = train["worker_id"].value_counts(sort=True)["worker_id"][0]
     theirs = pl.col("worker_id") == worker
-    after = out_of_fold_probabilities(flipped(all_pairs, theirs))
-    assert of(after, all_pairs, theirs) == of(probabilities, all_pairs, theirs)
-    assert of(after, all_pairs, ~theirs) != of(probabilities, all_pairs, ~theirs)
+    before, after = by_models(rows), by_models(preference_rows(flipped(all_pairs, theirs), sources=tuple(MODELS)))
+    assert after.filter(theirs).equals(before.filter(theirs))
+    assert set(before.filter(theirs)["label_source"]) == set(MODELS)
+    for source in MODELS:
+        others = (pl.col("label_source") == source) & ~theirs
+        assert not after.filter(others).equals(before.filter(others))
 
 
-def test_test_workers_do_not_reach_any_label(all_pairs: Pairs, probabilities: pl.DataFrame) -> None:
-    after = out_of_fold_probabilities(flipped(all_pairs, pl.col("split") == "test"))
-    assert after.equals(probabilities)
+def test_test_workers_do_not_reach_any_models_label(all_pairs: Pairs, rows: pl.DataFrame) -> None:
+    after = preference_rows(flipped(all_pairs, pl.col("split") == "test"), sources=tuple(MODELS))
+    assert by_models(after).equals(by_models(rows))
 
 
-def test_swapping_the_sides_changes_no_label(all_pairs: Pairs) -> None:
+@pytest.mark.parametrize(
+    ("source", "unread"),
+    [("forest_mouse", ("length_log_ratio", *GAZE_FEATURES)), ("forest_gaze", ("length_log_ratio", *MOUSE_FEATURES))],
+)
+def test_a_forest_of_one_modality_reads_nothing_else(
+    all_pairs: Pairs, rows: pl.DataFrame, source: str, unread: tuple[str, ...]
+) -> None:
+    blind = Pairs(all_pairs.rows.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in unread))
+    expected = rows.filter(pl.col("label_source") == source)
+    seen = preference_rows(blind, sources=(source,))
+    assert seen.sort("question_id").equals(expected.sort("question_id"))
+
+
+def test_longer_by_a_line_fitted_here(rows: pl.DataFrame, all_pairs: Pairs) -> None:
+    known = labelled(all_pairs).filter(pl.col("split") == "train").rows
+    table = {row["question_id"]: row for row in all_pairs.rows.iter_rows(named=True)}
+    longer = rows.filter(pl.col("label_source") == "longer")
+    slopes = {}
+    for fold in range(5):
+        train = known.filter(pl.col("fold_worker") != fold)
+        x = train["length_log_ratio"].to_numpy()
+        signed = np.where(train["preference"] == "left", x, -x) / np.sqrt((x**2).mean())
+        loss = minimize_scalar(lambda w, signed=signed: np.logaddexp(0, -w * signed).sum() + w * w / 2)
+        slopes[fold] = loss.x / np.sqrt((x**2).mean())
+    for row in longer.iter_rows(named=True):
+        source = table[row["question_id"]]
+        assert len(row["chosen"][0]["content"]) > len(row["rejected"][0]["content"])
+        p = expit(slopes[source["fold_worker"]] * abs(source["length_log_ratio"]))
+        assert row["flip_prob"] == pytest.approx(min(1 - p, MAX_FLIP_PROB), abs=1e-4)
+
+
+def test_longer_stays_longer_where_the_shorter_is_preferred(all_pairs: Pairs) -> None:
+    shorter = pl.when(pl.col("length_log_ratio") > 0).then(pl.lit("right")).otherwise(pl.lit("left"))
+    rated = pl.when(pl.col("preference").is_not_null()).then(shorter)
+    rows = preference_rows(Pairs(all_pairs.rows.with_columns(preference=rated)), sources=("longer",))
+    assert rows.height > 50
+    assert (rows.select(text("chosen").str.len_chars() > text("rejected").str.len_chars())).to_series().all()
+    assert (rows["flip_prob"] == MAX_FLIP_PROB).all()
+
+
+def test_shuffled_labels_have_the_same_sides_and_no_meaning(rows: pl.DataFrame, all_pairs: Pairs) -> None:
+    left = all_pairs.rows.select("question_id", "response_left")
+    sides = rows.join(left, on="question_id").with_columns(left=text("chosen") == pl.col("response_left"))
+    explicit, shuffled = (
+        sides.filter(pl.col("label_source") == source).sort("question_id") for source in ("explicit", "shuffled")
+    )
+    assert explicit["question_id"].equals(shuffled["question_id"])
+    assert (shuffled["flip_prob"] == 0).all()
+    for split in ("train", "test"):
+        own, permuted = (table.filter(pl.col("split") == split)["left"] for table in (explicit, shuffled))
+        assert own.sum() == permuted.sum()
+        share = own.mean()
+        by_chance = share**2 + (1 - share) ** 2
+        assert abs((own == permuted).mean() - by_chance) < 3 * np.sqrt(by_chance * (1 - by_chance) / len(own))
+
+
+def test_swapping_the_sides_changes_no_label(all_pairs: Pairs, rows: pl.DataFrame) -> None:
     swapped = preference_rows(mirrored(all_pairs)).sort("label_source", "question_id")
-    straight = preference_rows(all_pairs).sort("label_source", "question_id")
+    straight = rows.sort("label_source", "question_id")
     assert swapped.drop("flip_prob").equals(straight.drop("flip_prob"))
     assert np.allclose(swapped["flip_prob"], straight["flip_prob"], atol=1e-6)
 
@@ -163,20 +230,29 @@ def mirrored(pairs: Pairs) -> Pairs:
     sides = [name for name in rows.columns if name.endswith("_left") and f"{name[:-5]}_right" in rows.columns]
     exchanged = {name: pl.col(f"{name[:-5]}_right") for name in sides}
     exchanged |= {f"{name[:-5]}_right": pl.col(name) for name in sides}
-    odd = {feature.name: -pl.col(feature.name) for feature in CATALOGUE if feature.swap == ODD}
+    odd = {name: -pl.col(name) for name in (*(feature.name for feature in CATALOGUE if feature.swap == ODD), *FEATURES)}
     covered = {*exchanged, *odd, *(feature.name for feature in CATALOGUE if feature.swap == EVEN)}
     assert {feature.name for feature in CATALOGUE} <= covered
     return Pairs(rows.with_columns(**exchanged, **odd, preference=pl.col("preference").replace(OTHER)))
 
 
 def test_agreement_against_a_loop(rows: pl.DataFrame) -> None:
-    chosen = {(row["label_source"], row["question_id"]): row for row in rows.iter_rows(named=True)}
-    same: dict[str, list[bool]] = {"train": [], "test": []}
-    for (source, question), row in chosen.items():
-        if source == "explicit" and ("forest", question) in chosen:
-            same[row["split"]].append(row["chosen"] == chosen["forest", question]["chosen"])
-    assert agreement(rows) == {split: pytest.approx(np.mean(hits)) for split, hits in same.items()}
+    chosen = {(row["label_source"], row["question_id"]): row["chosen"] for row in rows.iter_rows(named=True)}
+    counted = {(row["label_source"], row["split"]): row for row in agreements(rows).iter_rows(named=True)}
+    assert len(counted) == 2 * len(SOURCES)
+    for (source, split), count in counted.items():
+        theirs = rows.filter((pl.col("label_source") == source) & (pl.col("split") == split))
+        same = [
+            chosen["explicit", question] == chosen[source, question]
+            for question in theirs["question_id"]
+            if ("explicit", question) in chosen
+        ]
+        assert (count["rated"], count["agreeing"]) == (len(same), sum(same))
+        assert count["pairs"] == theirs.height
+        assert count["flip_prob"] == pytest.approx(np.mean(theirs["flip_prob"].to_list()))
+        assert agreement(rows, source)[split] == pytest.approx(np.mean(same))
     assert agreement(rows)["train"] > 0.55
+    assert agreement(rows, "explicit") == {"train": 1, "test": 1}
 
 
 def test_the_written_config_loads_with_datasets(labelled_dataset: Path, rows: pl.DataFrame, tmp_path: Path) -> None:
@@ -213,8 +289,9 @@ def test_excluded_workers_teach_and_are_labelled_only_when_asked(all_pairs: Pair
     marked = Pairs(all_pairs.rows.with_columns(excluded_worker=pl.col("worker_id") == some))
     assert some not in set(labelled(marked).rows["worker_id"])
     assert some in set(labelled(marked, all_workers=True).rows["worker_id"])
-    assert some not in set(preference_rows(marked)["worker_id"])
-    assert some in set(preference_rows(marked, all_workers=True)["worker_id"])
+    sources = ("explicit", "longer")
+    assert some not in set(preference_rows(marked, sources=sources)["worker_id"])
+    assert some in set(preference_rows(marked, all_workers=True, sources=sources)["worker_id"])
 
 
 def test_error_messages_and_unread_pairs_teach_nothing(all_pairs: Pairs) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import expit
 from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -153,7 +154,13 @@ def test_inputs_are_left_alone() -> None:
 def test_a_clone_of_a_fitted_model_is_unfitted_and_fits_alike(model: ImplicitFeedbackRewardModel) -> None:
     copy = clone(model)
     assert not hasattr(copy, "forest_")
-    assert copy.get_params() == {"n_estimators": 20, "max_depth": 6, "min_samples_leaf": 10, "random_state": 0}
+    assert copy.get_params() == {
+        "n_estimators": 20,
+        "max_depth": 3,
+        "min_samples_leaf": 20,
+        "linear": True,
+        "random_state": 0,
+    }
     X, y = drawn(200, seed=0)
     assert np.array_equal(p_left(copy.fit(X, y), X), p_left(model, X))
 
@@ -172,7 +179,7 @@ def test_scikit_learn_conventions(estimator: Any, check: Any) -> None:
 @pytest.mark.parametrize("strength", [0.0, 0.3, 1.0, 4.0])
 def test_fitted_slope_serves_new_pairs_as_well_as_any_fixed_one(strength: float) -> None:
     weights = (strength, 0.0, 0.0, 0.0)
-    fitted = ImplicitFeedbackRewardModel(n_estimators=50).fit(*drawn(400, 7, weights))
+    fitted = ImplicitFeedbackRewardModel(n_estimators=50, linear=False).fit(*drawn(400, 7, weights))
     X, y = drawn(4_000, 8, weights)
     loss = log_loss(y, p_left(fitted, X))
     fitted.slope_ = 1.0
@@ -184,12 +191,29 @@ def test_fitted_slope_serves_new_pairs_as_well_as_any_fixed_one(strength: float)
 
 def test_slope_of_noise_is_zero_and_of_a_rule_is_not() -> None:
     slopes = [
-        ImplicitFeedbackRewardModel(n_estimators=50).fit(*drawn(400, 7, (strength, 0, 0, 0))).slope_
+        ImplicitFeedbackRewardModel(n_estimators=50, linear=False).fit(*drawn(400, 7, (strength, 0, 0, 0))).slope_
         for strength in (0, 0.3, 1, 4)
     ]
     assert slopes[0] < 0.05
     assert slopes == sorted(slopes)
     assert slopes[-1] > 3
+
+
+def test_the_line_is_the_best_of_non_negative_lines() -> None:
+    X, y = drawn(600, 12, (2.0, -2.0, 1.0, 1.0))
+    X = np.nan_to_num(X)
+    weights = ImplicitFeedbackRewardModel(n_estimators=1).fit(X, y).weights_
+    assert weights[1] == 0, "its rule is against the feature"
+    kept = [0, 2, 3]
+    scale = np.sqrt((X[:, kept] ** 2).mean(axis=0))
+    # Where all weights want to be positive, the constraint does nothing: scikit-learn's own regression.
+    free = LogisticRegression(fit_intercept=False, tol=1e-8).fit(X[:, kept] / scale, y).coef_[0] / scale
+    assert (free >= 0).all()
+    assert weights[kept] == pytest.approx(free, abs=1e-3)
+
+
+def test_without_the_line_the_weights_are_zero() -> None:
+    assert not ImplicitFeedbackRewardModel(n_estimators=1, linear=False).fit(*drawn(60, seed=13)).weights_.any()
 
 
 def test_probability_is_about_the_share_that_prefers_left() -> None:
@@ -232,18 +256,18 @@ def test_calibration_without_workers_holds_out_every_pair_once(
 def calibration_calls(monkeypatch: pytest.MonkeyPatch, groups: np.ndarray | None) -> list[tuple[Any, Any]]:
     """(rows a calibration forest was grown on, rows it was tried on), the rows told by their first feature."""
     trained, calls = [], []
-    grow, contrast = ImplicitFeedbackRewardModel._grow, model_module._contrast
+    grow, logit = ImplicitFeedbackRewardModel._grow, model_module._logit
 
     def spy_grow(self: Any, X: np.ndarray, *args: Any) -> Any:
         trained.append(X[:, 0].astype(int))
         return grow(self, X, *args)
 
-    def spy_contrast(forest: Any, X: np.ndarray) -> np.ndarray:
+    def spy_logit(weights: np.ndarray, forest: Any, X: np.ndarray) -> np.ndarray:
         calls.append((trained[-1], X[:, 0].astype(int)))
-        return contrast(forest, X)
+        return logit(weights, forest, X)
 
     monkeypatch.setattr(ImplicitFeedbackRewardModel, "_grow", spy_grow)
-    monkeypatch.setattr(model_module, "_contrast", spy_contrast)
+    monkeypatch.setattr(model_module, "_logit", spy_logit)
     X, y = drawn(120, seed=11)
     X[:, 0] = np.arange(120)
     ImplicitFeedbackRewardModel(n_estimators=3).fit(X, y, groups)

@@ -10,12 +10,12 @@ import yaml
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward import train
+from ifllm_hub.reward.candidates import FOREST
 from ifllm_hub.reward.card import model_card
 from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.pairs import FEATURES, Pairs
 from ifllm_hub.reward.persistence import load_model
-from ifllm_hub.reward.protocol import FOREST
 from ifllm_hub.reward.train import train_reward
 
 
@@ -146,7 +146,11 @@ def test_the_model_in_the_package_prefers_what_was_read() -> None:
     model, config = load_model(default_model())
     assert [feature["name"] for feature in config["features"]] == list(FEATURES)
     nothing = np.full(len(FEATURES), np.nan)
-    read_left = {"mouse_dwell_log_ratio": 2.0, "gaze_dwell_log_ratio": 2.0, "length_log_ratio": 0.5}
+    read_left = {
+        "mouse_dwell_log_ratio_less_habit": 1.5,
+        "mouse_coverage_diff_less_habit": 0.3,
+        "length_log_ratio": 0.5,
+    }
     left = np.array([read_left.get(name, np.nan) for name in FEATURES])
     p = model.predict_proba(np.array([nothing, left, -left]))[:, 1]
     assert p[0] == 0.5

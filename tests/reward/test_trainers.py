@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 
 from ifllm_hub.align.policies import load_policy
-from ifllm_hub.reward.functions import BehaviourReward
+from ifllm_hub.reward.functions import BehaviourReward, Scale, get_behaviour_reward
 from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.pairs import FEATURES, Pairs
 
@@ -63,11 +63,14 @@ def answer_from_the_log(generate: Callable[..., Any], tokenizer: Any) -> Callabl
     return generate_some
 
 
-@pytest.mark.parametrize("conversational", [True, False], ids=["chat", "text"])
 @pytest.mark.parametrize("algorithm", ["GRPO", "RLOO"])
+@pytest.mark.parametrize(
+    ("conversational", "scale"), [(True, "probability"), (False, "logit")], ids=["chat, probability", "text, logit"]
+)
 def test_trainer_learns_from_logged_answers_only(
     algorithm: str,
     conversational: bool,
+    scale: Scale,
     model_folder: Path,
     small_model: ImplicitFeedbackRewardModel,
     pairs: Pairs,
@@ -81,7 +84,7 @@ def test_trainer_learns_from_logged_answers_only(
         part.save_pretrained(tmp_path / "policy")
     policy, tokenizer = load_policy(str(tmp_path / "policy"))
     before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
-    spy = Spy(BehaviourReward(model_folder))
+    spy = Spy(get_behaviour_reward(model_folder, scale=scale))
     arguments = getattr(trl, f"{algorithm}Config")(
         output_dir=str(tmp_path / "out"),
         max_steps=2,
@@ -114,11 +117,16 @@ def test_trainer_learns_from_logged_answers_only(
     for completions, columns, rewards in spy.calls:
         (question,) = set(columns["question_id"])
         p = p_of[question]
-        assert rewards == [None, pytest.approx(p), pytest.approx(1 - p), None]
+        pair = (p, 1 - p) if scale == "probability" else (math.log(p / (1 - p)), math.log((1 - p) / p))
+        assert rewards == [None, *map(pytest.approx, pair), None]
         assert isinstance(completions[0], list) == conversational
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     logged = [entry["rewards/spy/mean"] for entry in trainer.state.log_history if "rewards/spy/mean" in entry]
     assert len(losses) == 2
     assert all(map(math.isfinite, losses))
-    assert logged == pytest.approx([0.5, 0.5]), "the mean of p and 1 - p, without the completions that got None"
+    mean = 0.5 if scale == "probability" else 0
+    assert logged == pytest.approx([mean, mean], abs=1e-6), "that of both sides, without the completions that got None"
+    metrics = [entry for entry in trainer.state.log_history if "behaviour_reward/coverage" in entry]
+    assert [entry["behaviour_reward/coverage"] for entry in metrics] == [0.5, 0.5]
+    assert [entry["behaviour_reward/mean"] for entry in metrics] == pytest.approx([mean, mean], abs=1e-6)
     assert any(not torch.equal(before[name], tensor) for name, tensor in policy.state_dict().items())
