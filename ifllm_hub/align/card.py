@@ -3,6 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+NLL = {"token_mean": "mean over its tokens", "token_sum": "sum over its tokens, as in the paper"}
+WEIGHTING = {
+    "none": "none, so that a pair pushes harder the less its label is trusted, by 1 / (1 - 2 p)",
+    "inverse_variance": "(1 - 2 p)^2, scaled to mean 1, so that a pair pushes in proportion to 1 - 2 p",
+}
+
 
 def model_card(name: str, results: dict[str, Any]) -> str:
     """The model card: YAML for the Hub, then what was done, how far it went and how to load the result."""
@@ -33,7 +39,13 @@ def model_card(name: str, results: dict[str, Any]) -> str:
         f"`{results['dataset']}`" if results["dataset_on_hub"] else f"a local folder, `{Path(results['dataset']).name}`"
     )
     revision = f" at revision `{results['dataset_revision']}`" if results["dataset_revision"] else ""
-    losses = zip(results["loss_weights"], results["loss_type"], strict=True)
+    nll = ""
+    if results["nll"] != "none":
+        nll = f" + {results['nll_weight']:g} x NLL of the chosen answer ({NLL[results['nll']]})"
+    quirks = ""
+    if results["quirks"]:
+        switches = ", ".join(f"`{name}: {value}`" for name, value in results["quirks"].items())
+        quirks = f"\n- Quirks of the paper's released code, switched on to measure their effect: {switches}."
     rows = (
         f"| {key} | {results['eval_before'][key]:.4f} | {results['eval_after'][key]:.4f} |"
         for key in results["eval_before"]
@@ -45,7 +57,7 @@ def model_card(name: str, results: dict[str, Any]) -> str:
 # {name}
 
 `{results["policy"]}` after preference optimisation on labels made from how people read LLM answers
-([IFLLM](https://huggingface.co/papers/2606.20482)), with `ifllm_hub` and TRL's `DPOTrainer`.
+([IFLLM](https://huggingface.co/papers/2606.20482)), with the `FlipProbDPOTrainer` of `ifllm_hub`, on TRL.
 
 ## What it was trained on
 
@@ -53,11 +65,12 @@ def model_card(name: str, results: dict[str, Any]) -> str:
 - Pairs: {results["pairs_after_length_filter"]} of the {results["train_pairs"]} training pairs of {source}{revision},
   labelled by `{results["label_source"]}`. At most {results["max_length"]} tokens: a pair whose prompt fills them is
   left out, and {results["pairs_truncated"]} are cut. SHA-256 of the rows: `{results["dataset_fingerprint"]}`.
+  Earlier turns in the prompts: `{results["history"]}`.{quirks}
 - Extent: {extent}
-- Loss: {" + ".join(f"{weight:g} x {kind}" for weight, kind in losses)}, beta {results["beta"]:g}, learning rate
-  {results["learning_rate"]:g}. TRL's `sft` is the mean over the tokens of a batch; the paper sums over an answer.
-- Probability that a label is wrong: {results["label_smoothing"]:.4f} for every pair
-  ({results["label_smoothing_origin"]}).
+- Loss: {results["robust_weight"]:g} x robust DPO{nll}, beta {results["beta"]:g}, learning rate
+  {results["learning_rate"]:g}.
+- Probability that a label is wrong: {results["flip_prob_mean"]:.4f} on average, at most {results["flip_prob_max"]:.4f}
+  ({results["flip_prob_origin"]}). Weights by it: {WEIGHTING[results["flip_weighting"]]}.
 - Trained weights: {weights}
 - Seed {results["seed"]}, {results["processes"]} process(es) on {results["device"]}, float32 weights.
 

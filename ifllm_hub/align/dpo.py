@@ -1,13 +1,11 @@
-"""Preference optimisation with TRL's own `DPOTrainer`: what `training/dpo.py` runs, one function a step.
+"""Preference optimisation with `FlipProbDPOTrainer`: what `training/dpo.py` runs, one function a step.
 
-The loss is the robust DPO of https://huggingface.co/papers/2403.00409 plus the likelihood of the chosen answer, as in
-IFLLM (https://huggingface.co/papers/2606.20482). TRL takes one flip probability for all pairs, so it is their mean.
+The loss is the robust DPO of https://huggingface.co/papers/2403.00409 with a flip probability for each pair, plus the
+likelihood of the chosen answer, as in IFLLM (https://huggingface.co/papers/2606.20482).
 """
 
-import copy
 import json
 import logging
-import math
 import platform
 import time
 from collections.abc import Sequence
@@ -17,35 +15,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifllm_hub.align.card import model_card
+from ifllm_hub.align.history import History
 from ifllm_hub.align.launch import PROGRESS, progress_callback
-from ifllm_hub.align.policies import accelerator_available, load_policy, lora_config, merge_adapter, policy_origin
+from ifllm_hub.align.policies import load_policy, lora_config, policy_origin
 from ifllm_hub.align.preferences import fingerprint, hub_commit, limit_test, load_preferences
+from ifllm_hub.align.quirks import ReferenceQuirks, cut_answers, quirky_pairs, reference_policy
+from ifllm_hub.align.run import (
+    PACKAGES,
+    RESULTS,
+    claim,
+    completed,
+    create_repo,
+    last_checkpoint,
+    planned_steps,
+    push,
+    save_policy,
+    train,
+)
+from ifllm_hub.align.run import parse_arguments as parse_stage
 from ifllm_hub.errors import IfllmError
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
-    from trl.trainer.dpo_config import DPOConfig
-    from trl.trainer.dpo_trainer import DPOTrainer
+
+    from ifllm_hub.align.trainer import FlipProbDPOConfig, FlipProbDPOTrainer
 
 logger = logging.getLogger(__name__)
 
-RESULTS = "results.json"
-SETUP = "setup.json"
-METRICS = ("loss", *(f"rewards/{name}" for name in ("accuracies", "margins", "chosen", "rejected")))
-PACKAGES = ("ifllm_hub", "torch", "transformers", "trl", "accelerate", "peft", "datasets")
-# Settings that may differ between a run and its continuation.
-FREE_ON_RESUME = {"dataset", "dataset_revision", "test_pairs"}
+METRICS = ("loss", "nll", *(f"rewards/{name}" for name in ("accuracies", "margins", "chosen", "rejected")))
 
 
 @dataclass
-class AlignArguments:
-    """What to align and on which pairs; everything else is TRL's `DPOConfig`."""
+class AlignArguments(ReferenceQuirks):
+    """What to align and on which pairs; everything else is the `FlipProbDPOConfig` of the trainer."""
 
     dataset: str = field(metadata={"help": "Folder laid out as the Hub repo, or Hub dataset id, with `preferences`."})
     dataset_revision: str | None = field(
         default=None, metadata={"help": "Branch, tag or commit of a Hub dataset; leave out for a folder."}
     )
     label_source: str = field(default="forest", metadata={"help": "Whose labels to train on."})
+    history: History = field(default="none", metadata={"help": "What prompts show of the earlier turns."})
     policy: str = field(default="smollm2-135m", metadata={"help": "tiny, smollm2-135m, a folder or a Hub model id."})
     test_size: int | None = field(
         default=None, metadata={"help": "Evaluate on at most this many test pairs, drawn with the seed; all if unset."}
@@ -55,34 +64,23 @@ class AlignArguments:
     lora_alpha: int = field(default=32, metadata={"help": "Scale of the LoRA adapter; the update is alpha / r * BA."})
 
 
-def parse_arguments(argv: Sequence[str] | None = None) -> "tuple[AlignArguments, DPOConfig]":
+def parse_arguments(argv: Sequence[str] | None = None) -> "tuple[AlignArguments, FlipProbDPOConfig]":
     """Read the flags, and the recipe named by `--config` whose values they override, with TRL's parser.
 
-    Defaults that differ from TRL's: the loss is robust + sft; `label_smoothing` is None, which `run_dpo` fills in; and
+    Defaults that differ from TRL's: `label_smoothing` is None, so that each pair has its own flip probability; and
     without an accelerator `use_cpu` is on, `bf16` and activation checkpointing are off.
 
     Raises:
         IfllmError: the recipe cannot be read, or a name or value in it or among the flags is not accepted.
         SystemExit: status 2, after a message on stderr, for a flag that argparse refuses itself.
     """
-    import yaml
-    from trl.scripts.utils import TrlParser
-    from trl.trainer.dpo_config import DPOConfig
+    from ifllm_hub.align.trainer import FlipProbDPOConfig
 
-    types: Any = (AlignArguments, DPOConfig)
-    # The usage text of argparse would list some 200 flags before it says what was wrong.
-    parser = TrlParser(types, usage="%(prog)s --config recipe.yaml [--flag value ...]")
-    parser.set_defaults(loss_type=["robust", "sft"], label_smoothing=None)
-    if not accelerator_available():
-        parser.set_defaults(use_cpu=True, bf16=False, activation_checkpointing=False)
-    try:
-        align_args, dpo_args = parser.parse_args_and_config(argv)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise IfllmError(f"The recipe or a flag is not accepted: {error} Correct it, or see --help.") from error
+    align_args, dpo_args, _ = parse_stage(AlignArguments, FlipProbDPOConfig, argv, label_smoothing=None)
     return align_args, dpo_args
 
 
-def run_dpo(align_args: AlignArguments, dpo_args: "DPOConfig") -> dict[str, Any]:
+def run_dpo(align_args: AlignArguments, dpo_args: "FlipProbDPOConfig") -> dict[str, Any]:
     """Train a policy on preference pairs and leave a loadable, documented checkpoint in `dpo_args.output_dir`.
 
     The policy is evaluated on the test split before the first and after the last step. A run that was interrupted
@@ -91,8 +89,8 @@ def run_dpo(align_args: AlignArguments, dpo_args: "DPOConfig") -> dict[str, Any]
 
     Args:
         align_args: the data and the policy.
-        dpo_args: TRL's configuration. `label_smoothing` None means the mean flip probability of the training pairs;
-            a number, also TRL's default 0.0, is taken as it is.
+        dpo_args: the trainer's configuration. `label_smoothing` None means the flip probability of each pair; a
+            number, also TRL's default 0.0, is taken for every pair instead, of both splits.
 
     Returns what `results.json` holds.
 
@@ -101,22 +99,24 @@ def run_dpo(align_args: AlignArguments, dpo_args: "DPOConfig") -> dict[str, Any]
     """
     started = time.monotonic()
     output_dir = Path(str(dpo_args.output_dir))
-    preferences = load_preferences(align_args.dataset, align_args.label_source, align_args.dataset_revision)
+    dataset, revision = align_args.dataset, align_args.dataset_revision
+    preferences = load_preferences(dataset, align_args.label_source, revision, history=align_args.history)
+    preferences = quirky_pairs(preferences, align_args, align_args.label_source, dataset, revision)
     preferences = limit_test(preferences, align_args.test_size, dpo_args.seed)
-    checkpoint = _last_checkpoint(output_dir)
-    config = _complete(dpo_args, preferences, evaluate_first=checkpoint is None)
-    setup = _describe(align_args, config, preferences, smoothing_given=dpo_args.label_smoothing is not None)
+    checkpoint = last_checkpoint(output_dir)
+    config = _complete(dpo_args, evaluate_first=checkpoint is None)
+    setup = _describe(align_args, dpo_args, preferences)
     is_main = config.process_index == 0
-    _claim(output_dir, setup, checkpoint, write=is_main)
-    repo_id = _create_repo(config, output_dir) if dpo_args.push_to_hub and is_main else None
+    claim(output_dir, setup, checkpoint, write=is_main)
+    repo_id = create_repo(config, output_dir) if dpo_args.push_to_hub and is_main else None
 
-    trainer = build_trainer(align_args, config, preferences)
+    trainer = build_trainer(align_args, config, _with_flip_prob(preferences, dpo_args.label_smoothing))
     if is_main:
-        smoothing = f"label_smoothing {config.label_smoothing:.4f} ({setup['label_smoothing_origin']})"
-        logger.info("%d training pairs, %s, from %s", setup["train_pairs"], smoothing, checkpoint or "the start")
-    _train(trainer, checkpoint)
+        flips = f"flip probability {setup['flip_prob_mean']:.4f} ({setup['flip_prob_origin']})"
+        logger.info("%d training pairs, %s, from %s", setup["train_pairs"], flips, checkpoint or "the start")
+    train(trainer, checkpoint)
     after = trainer.evaluate()
-    _save(trainer, align_args, output_dir)
+    save_policy(trainer, align_args, output_dir)
     results = {
         **setup,
         **_outcome(trainer, after),
@@ -128,18 +128,21 @@ def run_dpo(align_args: AlignArguments, dpo_args: "DPOConfig") -> dict[str, Any]
         (output_dir / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
         (output_dir / "README.md").write_text(model_card(output_dir.name, results))
     if repo_id is not None:
-        _push(config, output_dir, repo_id)
+        push(config, output_dir, repo_id)
     trainer.end()
     return results
 
 
-def build_trainer(align_args: AlignArguments, config: "DPOConfig", preferences: "DatasetDict") -> "DPOTrainer":
-    """TRL's `DPOTrainer` for a completed configuration, with an explicit reference model.
+def build_trainer(
+    align_args: AlignArguments, config: "FlipProbDPOConfig", preferences: "DatasetDict"
+) -> "FlipProbDPOTrainer":
+    """The trainer for a completed configuration, with an explicit reference model.
 
     Raises:
-        IfllmError: the policy cannot be loaded or has no chat template, or no prompt fits into `max_length` tokens.
+        IfllmError: the policy cannot be loaded or has no chat template, a setting is not defined for the loss, or no
+            prompt fits into `max_length` tokens.
     """
-    from trl.trainer.dpo_trainer import DPOTrainer
+    from ifllm_hub.align.trainer import FlipProbDPOTrainer
 
     model, tokenizer = load_policy(align_args.policy, seed=config.seed)
     if tokenizer.chat_template is None:
@@ -150,10 +153,18 @@ def build_trainer(align_args: AlignArguments, config: "DPOConfig", preferences: 
     # Left to itself TRL reloads the reference by name, and a policy made here has none. With LoRA the reference is the
     # policy without its adapter; precomputed, it is the policy before the first step.
     reference = None
+    reference_name = reference_policy(align_args.policy, align_args, align_args.label_source)
     if not align_args.lora and not config.precompute_ref_log_probs:
-        reference, _ = load_policy(align_args.policy, seed=config.seed)
+        reference, _ = load_policy(reference_name, seed=config.seed)
+    elif reference_name != align_args.policy or align_args.cut_answers:
+        raise IfllmError(
+            "base_reference and cut_answers need the reference model while training. Leave out lora and "
+            "precompute_ref_log_probs."
+        )
+    if config.precompute_ref_log_probs and config.world_size > 1:
+        preferences = _on_disk(preferences)
     try:
-        trainer = DPOTrainer(
+        trainer = FlipProbDPOTrainer(
             model=model,
             ref_model=reference,
             args=config,
@@ -165,6 +176,9 @@ def build_trainer(align_args: AlignArguments, config: "DPOConfig", preferences: 
         )
     except ValueError as error:
         raise IfllmError(f"TRL does not accept this configuration: {error} Correct the recipe.") from error
+    if align_args.cut_answers:
+        trainer.train_dataset = cut_answers(trainer.train_dataset, tokenizer)
+        trainer.eval_dataset = cut_answers(trainer.eval_dataset, tokenizer)
     prepared: Any = (trainer.train_dataset, trainer.eval_dataset)
     if any(len(split) == 0 for split in prepared):
         raise IfllmError(
@@ -174,32 +188,56 @@ def build_trainer(align_args: AlignArguments, config: "DPOConfig", preferences: 
     return trainer
 
 
-def _complete(dpo_args: "DPOConfig", preferences: "DatasetDict", evaluate_first: bool) -> "DPOConfig":
-    if dpo_args.resume_from_checkpoint is not None:
-        raise IfllmError(
-            "resume_from_checkpoint cannot be set: a run continues from the last checkpoint in its own output_dir and "
-            "from no other, so that its card stays true. Leave it out."
-        )
-    config = copy.copy(dpo_args)
-    config.eval_on_start = evaluate_first
-    # One push at the end, of the finished folder, instead of one a checkpoint.
-    config.push_to_hub = False
-    if config.label_smoothing is None:
-        flips = preferences["train"]["flip_prob"]
-        config.label_smoothing = sum(flips) / len(flips) if "robust" in config.loss_type else 0.0
-    if not 0 <= config.label_smoothing < 0.5:
+def _on_disk(preferences: "DatasetDict") -> "DatasetDict":
+    """The same pairs, from a folder of the cache that all processes of this machine share.
+
+    The main process writes what the reference model says beside the pairs, for the others to read; pairs in memory have
+    a temporary folder in each process instead.
+    """
+    from datasets import config, load_from_disk
+    from filelock import FileLock
+
+    name = "-".join(fingerprint(preferences[split])[:16] for split in ("train", "test"))
+    folder = Path(config.HF_DATASETS_CACHE) / "ifllm_hub" / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            partial = folder.with_name(f"{name}.partial")
+            preferences.save_to_disk(str(partial))
+            partial.rename(folder)
+    return load_from_disk(str(folder))
+
+
+def _with_flip_prob(preferences: "DatasetDict", flip_prob: float | None) -> "DatasetDict":
+    """The pairs with one flip probability for all of them; None leaves each its own."""
+    from datasets import DatasetDict
+
+    if flip_prob is None:
+        return preferences
+    return DatasetDict(
+        {
+            split: rows.remove_columns("flip_prob").add_column("flip_prob", [float(flip_prob)] * len(rows))
+            for split, rows in preferences.items()
+        }
+    )
+
+
+def _complete(dpo_args: "FlipProbDPOConfig", evaluate_first: bool) -> "FlipProbDPOConfig":
+    config: FlipProbDPOConfig = completed(dpo_args, evaluate_first)
+    if config.label_smoothing is not None and not 0 <= config.label_smoothing < 0.5:
         raise IfllmError(
             f"label_smoothing is {config.label_smoothing}, but as a flip probability it must lie in [0, 0.5). Correct "
-            "the recipe, or leave it out to use the mean of the pairs."
+            "the recipe, or leave it out: each pair then has its own."
         )
+    # The trainer reads the column `flip_prob` and nothing else.
+    config.label_smoothing = 0.0
     return config
 
 
-def _describe(
-    align_args: AlignArguments, config: "DPOConfig", preferences: "DatasetDict", smoothing_given: bool
-) -> dict[str, Any]:
+def _describe(align_args: AlignArguments, config: "FlipProbDPOConfig", preferences: "DatasetDict") -> dict[str, Any]:
     """Everything about a run that is known before its first step."""
     origin = policy_origin(align_args.policy)
+    flips = _with_flip_prob(preferences, config.label_smoothing)["train"]["flip_prob"]
     return {
         "policy": align_args.policy,
         "base_model": origin.base_model,
@@ -210,12 +248,17 @@ def _describe(
         "dataset_revision": hub_commit(preferences["train"]) or align_args.dataset_revision,
         "dataset_fingerprint": fingerprint(preferences["train"]),
         "label_source": align_args.label_source,
+        "history": align_args.history,
+        "quirks": align_args.on(),
         "train_pairs": len(preferences["train"]),
         "test_pairs": len(preferences["test"]),
-        "label_smoothing": config.label_smoothing,
-        "label_smoothing_origin": "set by the recipe" if smoothing_given else "mean flip_prob of the training pairs",
-        "loss_type": list(config.loss_type),
-        "loss_weights": list(config.loss_weights or [1.0] * len(config.loss_type)),
+        "flip_prob_mean": sum(flips) / len(flips),
+        "flip_prob_max": max(flips),
+        "flip_prob_origin": "each pair its own" if config.label_smoothing is None else "the same for every pair",
+        "flip_weighting": config.flip_weighting,
+        "robust_weight": (config.loss_weights or [1.0])[0],
+        "nll": config.nll,
+        "nll_weight": config.nll_weight,
         "beta": config.beta,
         "learning_rate": config.learning_rate,
         "max_length": config.max_length,
@@ -224,58 +267,7 @@ def _describe(
     }
 
 
-def _last_checkpoint(output_dir: Path) -> str | None:
-    """The newest checkpoint that was written to its end: the Trainer writes its state last."""
-    steps = [int(path.parent.name.rpartition("-")[2]) for path in output_dir.glob("checkpoint-*/trainer_state.json")]
-    return str(output_dir / f"checkpoint-{max(steps)}") if steps else None
-
-
-def _claim(output_dir: Path, setup: dict[str, Any], checkpoint: str | None, write: bool) -> None:
-    """Refuse to continue a run of another setup, whose card would then claim what is not so; note a new one."""
-    file = output_dir / SETUP
-    if checkpoint:
-        stored = json.loads(file.read_text()) if file.is_file() else setup
-        differing = [key for key in setup if key not in FREE_ON_RESUME and stored.get(key) != setup[key]]
-        if differing:
-            changes = ", ".join(f"{key} {stored.get(key)!r} -> {setup[key]!r}" for key in differing)
-            raise IfllmError(
-                f"{output_dir} holds checkpoints of another run ({changes}). Choose another output_dir, or delete it "
-                "to start again."
-            )
-    elif write:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(setup, indent=2) + "\n")
-
-
-def _train(trainer: "DPOTrainer", checkpoint: str | None) -> None:
-    if checkpoint and int(checkpoint.rpartition("-")[2]) >= _planned_steps(trainer)[1]:
-        # All steps are done, only the ending is missing. `Trainer.train` would take one step too many.
-        trainer._load_from_checkpoint(checkpoint)
-        trainer.state = type(trainer.state).load_from_json(f"{checkpoint}/trainer_state.json")
-    else:
-        trainer.train(resume_from_checkpoint=checkpoint)
-
-
-def _planned_steps(trainer: "DPOTrainer") -> tuple[int, int]:
-    """Optimizer steps in one epoch, and in the whole run."""
-    args = trainer.args
-    epoch = math.ceil(len(trainer.get_train_dataloader()) / args.gradient_accumulation_steps)
-    return epoch, args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * epoch)
-
-
-def _save(trainer: "DPOTrainer", align_args: AlignArguments, output_dir: Path) -> None:
-    """Save weights and tokenizer; every process calls this, as sharded weights are gathered from all of them."""
-    trainer.save_state()
-    if not align_args.lora:
-        trainer.save_model(str(output_dir))
-        return
-    adapter = output_dir / "adapter"
-    trainer.save_model(str(adapter))
-    if trainer.is_world_process_zero():
-        merge_adapter(align_args.policy, trainer.args.seed, adapter, output_dir)
-
-
-def _outcome(trainer: "DPOTrainer", after: dict[str, float]) -> dict[str, Any]:
+def _outcome(trainer: "FlipProbDPOTrainer", after: dict[str, float]) -> dict[str, Any]:
     args: Any = trainer.args
     pairs: Any = trainer.train_dataset
     # A continued run has this from its checkpoint.
@@ -286,41 +278,9 @@ def _outcome(trainer: "DPOTrainer", after: dict[str, float]) -> dict[str, Any]:
         "pairs_after_length_filter": len(pairs),
         "pairs_truncated": 0 if args.max_length is None else sum(length > args.max_length for length in lengths),
         "steps": trainer.state.global_step,
-        "steps_in_one_epoch": _planned_steps(trainer)[0],
+        "steps_in_one_epoch": planned_steps(trainer)[0],
         "eval_before": {name: first[f"eval_{name}"] for name in METRICS},
         "eval_after": {name: after[f"eval_{name}"] for name in METRICS},
         "processes": args.world_size,
         "device": args.device.type,
     }
-
-
-def _create_repo(config: "DPOConfig", output_dir: Path) -> str:
-    """Make sure of the right to push before hours go into training."""
-    from huggingface_hub import create_repo
-
-    name = config.hub_model_id or output_dir.name
-    try:
-        repo = create_repo(name, token=config.hub_token, private=config.hub_private_repo, exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise IfllmError(
-            f"The model repo {name!r} cannot be created on the Hub: {error} Use `hf auth login`, or no push_to_hub."
-        ) from error
-    return str(repo.repo_id)
-
-
-def _push(config: "DPOConfig", output_dir: Path, repo_id: str) -> None:
-    from huggingface_hub import upload_folder
-
-    try:
-        upload_folder(
-            repo_id=repo_id,
-            folder_path=output_dir,
-            token=config.hub_token,
-            commit_message="Upload the aligned policy",
-            # Checkpoints hold optimizer states; the .bin file is a pickle of the arguments.
-            ignore_patterns=["checkpoint-*/**", "*.bin", "*.log", PROGRESS, SETUP],
-        )
-    except OSError as error:
-        raise IfllmError(
-            f"The run is complete in {output_dir}, but not pushed to {repo_id}: {error} Start it again to push it."
-        ) from error

@@ -1,4 +1,4 @@
-"""Run `training/dpo.py` under `accelerate launch` in a process of its own, and follow its steps."""
+"""Run a script of `training/` under `accelerate launch` in a process of its own, and follow its steps."""
 
 import contextlib
 import importlib.util
@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ifllm_hub.align.policies import accelerator_available
 from ifllm_hub.errors import IfllmError
@@ -30,24 +30,36 @@ ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "PYTHONUN
 ERROR_LINE = re.compile(r"^(\[rank\d+\]: *)?(error: |(?!.*(CalledProcess|ChildFailed)Error)[\w.]*(Error|Exception)\b)")
 
 Progress = Callable[[int, int, float | None], None]
+# A recipe's file, and up to the hyphen the script that runs it.
+Stage = Literal["sft", "dpo", "dpo-reference", "kto"]
+# How the weights are spread over processes: a file in `training/accelerate`.
+Sharding = Literal["ddp", "fsdp2", "zero2", "zero3"]
 
 
-def recipe_file(recipe: str) -> Path:
+def recipe_file(recipe: str, stage: Stage = "dpo") -> Path:
     """The YAML file of a recipe: a folder name under `training/recipes`, or itself the path of a YAML file.
 
     Raises:
-        IfllmError: there is no such recipe.
+        IfllmError: there is no such recipe, or it has no such stage.
     """
     recipes = shipped_folder("training") / "recipes"
-    file = Path(recipe) if recipe.endswith((".yaml", ".yml")) else recipes / recipe / "dpo.yaml"
+    file = Path(recipe) if recipe.endswith((".yaml", ".yml")) else recipes / recipe / f"{stage}.yaml"
     if not file.is_file():
-        known = ", ".join(sorted(path.parent.name for path in recipes.glob("*/dpo.yaml")))
-        raise IfllmError(f"There is no recipe {recipe!r} ({file}). Name one of {known}, or the path of a YAML file.")
+        known = ", ".join(sorted(path.parent.name for path in recipes.glob(f"*/{stage}.yaml")))
+        raise IfllmError(
+            f"There is no recipe {recipe!r} for {stage} ({file}). Name one of {known}, or the path of a YAML file."
+        )
     return file
 
 
 def command_line(
-    recipe: str, dataset: str | Path, output_dir: str | Path, overrides: Mapping[str, Any], processes: int = 1
+    recipe: str,
+    dataset: str | Path,
+    output_dir: str | Path,
+    overrides: Mapping[str, Any],
+    processes: int = 1,
+    stage: Stage = "dpo",
+    sharding: Sharding = "ddp",
 ) -> list[str]:
     """The command that trains, ready to be printed or run.
 
@@ -55,23 +67,47 @@ def command_line(
         recipe: a folder name under `training/recipes`, such as `"smollm2-135m"`, or the path of a YAML file.
         dataset: a folder laid out as the Hub repo, or a Hub dataset id.
         output_dir: where the checkpoint goes.
-        overrides: flags of `training/dpo.py` by name, without dashes; they win over the recipe.
+        overrides: flags of the script by name, without dashes; they win over the recipe.
         processes: one a GPU, or on a machine without one as many CPU processes.
+        stage: which recipe of the folder, and which script.
+        sharding: how the weights are spread over processes; with one process on a CPU there is nothing to spread.
 
     Raises:
-        IfllmError: there is no such recipe, or `processes` is below 1.
+        IfllmError: there is no such recipe, `processes` is below 1, or the packages for training are not installed.
     """
+    if importlib.util.find_spec("trl") is None or importlib.util.find_spec("accelerate") is None:
+        raise IfllmError("Training needs TRL and accelerate. Install them: pip install 'ifllm_hub[train]'")
     if processes < 1:
         raise IfllmError(f"processes is {processes}; it must be at least 1.")
-    training, file = shipped_folder("training"), recipe_file(recipe)
-    launcher = "cpu.yaml" if processes == 1 and not accelerator_available() else "ddp.yaml"
+    training, file = shipped_folder("training"), recipe_file(recipe, stage)
+    launcher = "cpu" if sharding == "ddp" and processes == 1 and not accelerator_available() else sharding
     flags = {"dataset": dataset, "output_dir": output_dir, "disable_tqdm": True, **overrides}
     return [
         *(sys.executable, "-m", "accelerate.commands.launch"),
-        *("--config_file", str(training / "accelerate" / launcher), "--num_processes", str(processes)),
-        *(str(training / "dpo.py"), "--config", str(file)),
+        *("--config_file", str(training / "accelerate" / f"{launcher}.yaml"), "--num_processes", str(processes)),
+        *(str(training / f"{stage.partition('-')[0]}.py"), "--config", str(file)),
         *(word for name, value in flags.items() for word in (f"--{name}", *_words(value))),
     ]
+
+
+def check_machine(processes: int, sharding: Sharding) -> None:
+    """Refuse what this machine cannot run.
+
+    Raises:
+        IfllmError: more processes than GPUs, weights to be sharded without a GPU, or DeepSpeed is not installed.
+    """
+    import torch
+
+    gpus = torch.accelerator.device_count() if accelerator_available() else 0
+    if gpus and processes > gpus:
+        raise IfllmError(f"processes is {processes}, but this machine has {gpus} GPU(s). Take one process a GPU.")
+    if sharding != "ddp" and not gpus:
+        raise IfllmError(
+            f"{sharding} needs GPUs, and this machine has none: accelerate would shard nothing. Take ddp here, or "
+            "print the command for another machine with --dry-run."
+        )
+    if sharding.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
+        raise IfllmError(f"{sharding} needs DeepSpeed: pip install deepspeed. Or take fsdp2, which needs nothing more.")
 
 
 def launch_dpo(
@@ -82,17 +118,19 @@ def launch_dpo(
     processes: int = 1,
     on_progress: Progress | None = None,
 ) -> None:
-    """Run `command_line(...)` to its end; its output goes to `<output_dir>/train.log`.
+    """Run the stage `dpo` of `command_line(...)`; see `launch`."""
+    launch(command_line(recipe, dataset, output_dir, overrides, processes), output_dir, on_progress)
+
+
+def launch(command: list[str], output_dir: str | Path, on_progress: Progress | None = None) -> None:
+    """Run a command of `command_line` to its end; its output goes to `<output_dir>/train.log`.
 
     Args:
         on_progress: called with (step, number of steps, loss or None) for every step, at most 0.2 s late.
 
     Raises:
-        IfllmError: training cannot start or ends with an error; the message has its last line and the log's path.
+        IfllmError: training ends with an error; the message has its last line and the log's path.
     """
-    if importlib.util.find_spec("trl") is None or importlib.util.find_spec("accelerate") is None:
-        raise IfllmError("Training needs TRL and accelerate. Install them: pip install 'ifllm_hub[train]'")
-    command = command_line(recipe, dataset, output_dir, overrides, processes)
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     log, progress = output_dir / LOG, output_dir / PROGRESS

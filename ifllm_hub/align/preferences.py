@@ -1,25 +1,43 @@
 """Preference pairs in the form TRL trains on, from a folder laid out as the Hub repo or from the Hub itself."""
 
 import hashlib
+import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import polars as pl
+
+from ifllm_hub.align.history import History, with_history
+from ifllm_hub.dataset.schema import SPLITS, features
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.files import write_atomically
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 CONFIG = "preferences"
-SPLITS = ("train", "test")
 # What a trainer reads; worker_id, label_source and the ratings stay behind.
 COLUMNS = ["question_id", "prompt", "chosen", "rejected", "flip_prob"]
+# What a trainer elsewhere gets.
+EXPORTED = ["prompt", "chosen", "rejected", "flip_prob", "label_source", "question_id", "split"]
+
+Split = Literal["worker", "conversation", "question"]
 
 
-def load_preferences(dataset: "str | Path", label_source: str = "forest", revision: str | None = None) -> "DatasetDict":
+def load_preferences(
+    dataset: str | Path,
+    label_source: str = "forest",
+    revision: str | None = None,
+    *,
+    history: History = "none",
+    split: Split = "worker",
+    same_pairs: bool | Sequence[str] = False,
+    constant_flip_prob: float | None = None,
+) -> "DatasetDict":
     """Read the preference pairs of one label source.
 
     Args:
@@ -27,40 +45,78 @@ def load_preferences(dataset: "str | Path", label_source: str = "forest", revisi
             or a Hub dataset id such as `ORG/ifllm`.
         label_source: who said which answer is better; a value of the `label_source` column.
         revision: branch, tag or commit of a Hub dataset; a folder has none.
+        history: what prompts show of the earlier turns; see `with_history`.
+        split: what train and test never share. By conversation or question, fold 4 of `pairwise` is the test split,
+            and the labels of our own models are made anew (a matter of seconds), because the model behind a stored
+            train label may have learned from a pair that is a test pair now. Labels from elsewhere stay as they are;
+            whether their model did, their maker knows.
+        same_pairs: keep only pairs that all compared label sources have, so that each has the same pairs: the sources
+            named, or True for all of the dataset.
+        constant_flip_prob: a flip probability in [0, 0.5) for all pairs, instead of their own.
 
     Returns:
-        `train` and `test`, held out by worker, each with `question_id`, conversational `prompt`, `chosen`, `rejected`,
-        and `flip_prob`, the probability in [0, 0.5) that the label is wrong.
+        `train` and `test`, each with `question_id`, conversational `prompt`, `chosen`, `rejected`, and `flip_prob`, the
+        probability in [0, 0.5) that the label is wrong.
 
     Raises:
-        IfllmError: the dataset, its `preferences` config or the label source does not exist, a split is empty, a pair
-            breaks the contract (`flip_prob` null or outside [0, 0.5), chosen equal to rejected), or a worker is in
-            both splits.
+        IfllmError: the dataset, its `preferences` config or the label source does not exist, there is no such history
+            or split, a split is empty, a pair breaks the contract (`flip_prob` null or outside [0, 0.5), chosen equal
+            to rejected), or a worker is in both splits that are by worker.
     """
-    rows = _load_config(dataset, revision)
-    _check_columns(rows, dataset)
-    counts = {split: Counter(rows[split]["label_source"]) for split in SPLITS}
-    known = sum(counts.values(), Counter())
-    if label_source not in known:
-        available = ", ".join(f"{name} ({count} pairs)" for name, count in known.most_common()) or "none at all"
-        raise IfllmError(
-            f"No label source {label_source!r} in the preferences of {dataset}. It has: {available}. Name one of these."
-        )
-    for split in SPLITS:
-        if not counts[split][label_source]:
+    for what, value, known in (("history", history, get_args(History)), ("split", split, get_args(Split))):
+        if value not in known:
+            raise IfllmError(f"There is no {what} {value!r}. Choose one of: {', '.join(known)}.")
+    frames, origin = _load_config(dataset, revision)
+    _check_columns(frames, dataset)
+    stored = pl.concat([frames[name].with_columns(split=pl.lit(name)) for name in SPLITS])
+    compared = _sources_compared(stored, label_source, same_pairs, dataset)
+    rows = stored.filter(pl.col("label_source") == label_source)
+    if split != "worker":
+        rows = _held_out_by(split, rows, dataset, revision)
+    rows = rows.join(_pairs_of_all(stored, compared), on="question_id", how="semi", maintain_order="left")
+    rows = with_history(rows, dataset, revision, history)
+    if constant_flip_prob is not None:
+        rows = rows.with_columns(flip_prob=pl.lit(constant_flip_prob, dtype=pl.Float64))
+    parts = {name: rows.filter(pl.col("split") == name) for name in SPLITS}
+    for name, part in parts.items():
+        if part.is_empty():
             raise IfllmError(
-                f"The {split} split of {dataset} has no pair with label source {label_source!r}, and training needs "
+                f"The {name} split of {dataset} has no pair with label source {label_source!r}, and training needs "
                 "both splits. Choose another label source, or build the dataset from more workers."
             )
-        rows[split] = _select(rows[split], label_source)
-        _check_pairs(rows[split], f"the {split} split of {dataset}, label source {label_source!r}")
-    shared = {worker for worker in rows["train"]["worker_id"] if worker is not None} & set(rows["test"]["worker_id"])
-    if shared:
-        raise IfllmError(
-            f"{len(shared)} worker(s) of {dataset} have pairs in both splits (for example {min(shared)!r}), so the "
-            "test split would not be held out. Rebuild the dataset; its splits are by worker."
-        )
-    return rows.select_columns(COLUMNS)
+        _check_pairs(part, f"the {name} split of {dataset}, label source {label_source!r}")
+    if split == "worker":
+        _check_workers(parts, dataset)
+    return _as_dataset_dict(parts, origin)
+
+
+def export_preferences(dataset: str | Path, label_source: str, file: Path) -> int:
+    """Write the pairs of one label source to a file that other trainers read without this package.
+
+    Rows are those of TRL's preference format: conversational `prompt`, `chosen`, `rejected`; beside them `flip_prob`,
+    `label_source`, `question_id` and `split`, train first.
+
+    Args:
+        file: JSON lines (`.jsonl`) or Parquet (`.parquet`), by its suffix.
+
+    Returns:
+        How many pairs.
+
+    Raises:
+        IfllmError: see `load_preferences`; or another suffix, or the file cannot be written.
+    """
+    if file.suffix not in (".jsonl", ".parquet"):
+        raise IfllmError(f"{file}: pairs are written as .jsonl or .parquet. Choose one of these suffixes.")
+    preferences = load_preferences(dataset, label_source)
+    rows = pl.concat([_frame(preferences[name]).with_columns(split=pl.lit(name)) for name in SPLITS])
+    rows = rows.with_columns(label_source=pl.lit(label_source)).select(EXPORTED)
+    content = io.BytesIO()
+    if file.suffix == ".jsonl":
+        rows.write_ndjson(content)
+    else:
+        rows.write_parquet(content)
+    write_atomically(file, content.getvalue())
+    return rows.height
 
 
 def limit_test(preferences: "DatasetDict", size: int | None, seed: int) -> "DatasetDict":
@@ -92,8 +148,9 @@ def hub_commit(rows: "Dataset") -> str | None:
     return commits.pop() if len(commits) == 1 else None
 
 
-def _load_config(dataset: "str | Path", revision: str | None) -> "DatasetDict":
-    from datasets import get_dataset_config_names, load_dataset
+def _load_config(dataset: str | Path, revision: str | None) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
+    """The rows of each split, and the files of the Hub they came from, as `datasets` notes them."""
+    from datasets import get_dataset_config_names, load_dataset, load_dataset_builder
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import HFValidationError
 
@@ -109,8 +166,13 @@ def _load_config(dataset: "str | Path", revision: str | None) -> "DatasetDict":
                 f"{dataset} has no config {CONFIG!r}; it has: {', '.join(names)}. Add the preference pairs to the "
                 f"dataset and a {CONFIG!r} entry to the `configs:` block of its README.md."
             )
-        return load_dataset(str(dataset), CONFIG, revision=revision)
-    except (DatasetsError, OSError, HFValidationError) as error:
+        if is_folder:
+            # Not `load_dataset`: its cache gives the old rows of a folder that was labelled again.
+            files = load_dataset_builder(str(dataset), CONFIG).config.data_files
+            return {str(split): pl.read_parquet(list(paths)) for split, paths in files.items()}, {}
+        loaded = load_dataset(str(dataset), CONFIG, revision=revision)
+        return {split: _frame(rows) for split, rows in loaded.items()}, _origin(loaded)
+    except (DatasetsError, OSError, HFValidationError, pl.exceptions.PolarsError) as error:
         what = "The folder" if is_folder else "There is no such folder here, and as a Hub dataset"
         raise IfllmError(
             f"{what} {dataset} cannot be read: {error}. Give a folder laid out as the Hub repo, or a Hub id such as "
@@ -118,14 +180,18 @@ def _load_config(dataset: "str | Path", revision: str | None) -> "DatasetDict":
         ) from error
 
 
-def _check_columns(rows: "DatasetDict", dataset: "str | Path") -> None:
+def _origin(loaded: "DatasetDict") -> dict[str, Any]:
+    return {file: sizes for rows in loaded.values() for file, sizes in (rows.info.download_checksums or {}).items()}
+
+
+def _check_columns(rows: dict[str, pl.DataFrame], dataset: str | Path) -> None:
     for split in SPLITS:
         if split not in rows:
             raise IfllmError(
                 f"The {CONFIG} config of {dataset} has no {split} split; it has: {', '.join(rows)}. Both train and "
                 "test are needed."
             )
-        missing = sorted({*COLUMNS, "label_source", "worker_id"} - set(rows[split].column_names))
+        missing = sorted({*COLUMNS, "label_source", "worker_id"} - set(rows[split].columns))
         if missing:
             raise IfllmError(
                 f"The {split} split of the {CONFIG} config of {dataset} lacks the column(s) {', '.join(missing)}. "
@@ -133,25 +199,79 @@ def _check_columns(rows: "DatasetDict", dataset: "str | Path") -> None:
             )
 
 
-def _select(rows: "Dataset", label_source: str) -> "Dataset":
-    return rows.select([index for index, source in enumerate(rows["label_source"]) if source == label_source])
+def _frame(rows: "Dataset") -> pl.DataFrame:
+    return pl.DataFrame(rows.to_polars())
 
 
-def _check_pairs(rows: "Dataset", where: str) -> None:
-    def wrong_probability(row: dict[str, Any]) -> bool:
-        return row["flip_prob"] is None or not 0 <= row["flip_prob"] < 0.5
+def _as_dataset_dict(parts: dict[str, pl.DataFrame], origin: dict[str, Any]) -> "DatasetDict":
+    """`COLUMNS` of the parts, with the note of the files they came from."""
+    from datasets import Dataset, DatasetDict, Features
 
-    def same_answer(row: dict[str, Any]) -> bool:
-        return row["chosen"] == row["rejected"]
+    declared = features(CONFIG)
+    made = DatasetDict()
+    for name, part in parts.items():
+        made[name] = Dataset.from_polars(part.select(COLUMNS), features=Features({c: declared[c] for c in COLUMNS}))
+        made[name].info.download_checksums = origin
+    return made
 
-    for is_wrong, what in (
-        (wrong_probability, "a flip_prob that is null or outside [0, 0.5); from 0.5 on, the robust loss is undefined"),
-        (same_answer, "the same text as chosen and as rejected"),
-    ):
-        wrong = [row for row in rows if is_wrong(row)]
-        if wrong:
+
+def _sources_compared(
+    stored: pl.DataFrame, label_source: str, same_pairs: bool | Sequence[str], dataset: str | Path
+) -> set[str]:
+    counts = Counter(stored["label_source"])
+    others = same_pairs if not isinstance(same_pairs, bool) else list(counts) if same_pairs else []
+    for name in (label_source, *others):
+        if name not in counts:
+            available = ", ".join(f"{known} ({count} pairs)" for known, count in counts.most_common()) or "none at all"
             raise IfllmError(
-                f"{len(wrong)} of {len(rows)} pairs in {where}, have {what}. First: question_id "
-                f"{wrong[0]['question_id']}, flip_prob {wrong[0]['flip_prob']}. Correct or drop them where the labels "
+                f"No label source {name!r} in the preferences of {dataset}. It has: {available}. Name one of these."
+            )
+    return {label_source, *others}
+
+
+def _pairs_of_all(stored: pl.DataFrame, sources: set[str]) -> pl.DataFrame:
+    """`question_id` of the pairs that each of the sources has."""
+    having = stored.filter(pl.col("label_source").is_in(sources)).group_by("question_id")
+    return having.agg(pl.col("label_source").n_unique()).filter(pl.col("label_source") == len(sources))
+
+
+def _held_out_by(split: Split, rows: pl.DataFrame, dataset: str | Path, revision: str | None) -> pl.DataFrame:
+    """The rows of one label source, with other splits."""
+    from ifllm_hub.reward.labels import SOURCES, held_out_by, preference_rows
+    from ifllm_hub.reward.pairs import load_pairs
+
+    pairs = held_out_by(load_pairs(dataset, revision), split)
+    places = rows.drop("split").join(
+        pairs.rows.select("question_id", "split", "excluded_worker"), on="question_id", maintain_order="left"
+    )
+    source = rows["label_source"][0]
+    if source not in SOURCES:
+        return places.drop("excluded_worker")
+    return preference_rows(pairs, all_workers=bool(places["excluded_worker"].any()), sources=(source,))
+
+
+def _check_workers(parts: dict[str, pl.DataFrame], dataset: str | Path) -> None:
+    train, test = (set(parts[name]["worker_id"].drop_nulls()) for name in SPLITS)
+    if shared := train & test:
+        raise IfllmError(
+            f"{len(shared)} worker(s) of {dataset} have pairs in both splits (for example {min(shared)!r}), so the "
+            "test split would not be held out. Rebuild the dataset; its splits are by worker."
+        )
+
+
+def _check_pairs(rows: pl.DataFrame, where: str) -> None:
+    flip = pl.col("flip_prob")
+    for is_wrong, what in (
+        (
+            ~(flip.is_not_nan() & (flip >= 0) & (flip < 0.5)).fill_null(False),
+            "a flip_prob that is null or outside [0, 0.5); from 0.5 on, the robust loss is undefined",
+        ),
+        (pl.col("chosen") == pl.col("rejected"), "the same text as chosen and as rejected"),
+    ):
+        wrong = rows.filter(is_wrong)
+        if not wrong.is_empty():
+            raise IfllmError(
+                f"{wrong.height} of {rows.height} pairs in {where}, have {what}. First: question_id "
+                f"{wrong['question_id'][0]}, flip_prob {wrong['flip_prob'][0]}. Correct or drop them where the labels "
                 "are made."
             )

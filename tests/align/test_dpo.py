@@ -39,9 +39,9 @@ def run(dataset: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 
 def by_hand(
-    rows: list[dict[str, Any]], policy: Any, reference: Any, tokenizer: Any, epsilon: float
+    rows: list[dict[str, Any]], policy: Any, reference: Any, tokenizer: Any, epsilon: float | None = None
 ) -> dict[str, float]:
-    """Robust DPO + token-mean NLL over all pairs, from the logits of two models and nothing of TRL's."""
+    """Robust DPO with each pair's flip probability, or `epsilon`, + token-mean NLL, from logits, without TRL."""
 
     def log_probs(model: Any, row: dict[str, Any], answer: str) -> torch.Tensor:
         prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True)["input_ids"]
@@ -50,24 +50,26 @@ def by_hand(
             logits = model(torch.tensor([whole])).logits[0].log_softmax(-1)
         return torch.stack([logits[at - 1, whole[at]] for at in range(len(prompt), len(whole))])
 
-    margins, tokens = [], []
+    margins, nlls = [], []
     for row in rows:
         chosen, rejected = (
             log_probs(policy, row, answer).sum() - log_probs(reference, row, answer).sum()
             for answer in ("chosen", "rejected")
         )
         margins.append(BETA * (chosen - rejected).item())
-        tokens += log_probs(policy, row, "chosen").tolist()
+        nlls.append(-log_probs(policy, row, "chosen").mean().item())
 
     def sigmoid(x: float) -> float:
         return 1 / (1 + math.exp(-x))
 
+    flips = [row["flip_prob"] if epsilon is None else epsilon for row in rows]
     robust = [
-        (-(1 - epsilon) * math.log(sigmoid(m)) + epsilon * math.log(sigmoid(-m))) / (1 - 2 * epsilon) for m in margins
+        (-(1 - e) * math.log(sigmoid(m)) + e * math.log(sigmoid(-m))) / (1 - 2 * e)
+        for m, e in zip(margins, flips, strict=True)
     ]
     return {
-        "loss": sum(robust) / len(robust) - sum(tokens) / len(tokens),
-        "nll": -sum(tokens) / len(tokens),
+        "loss": (sum(robust) + sum(nlls)) / len(rows),
+        "nll": sum(nlls) / len(nlls),
         "rewards/margins": sum(margins) / len(margins),
         "rewards/accuracies": sum(m > 0 for m in margins) / len(margins),
     }
@@ -114,8 +116,13 @@ def test_launched_results(launched: tuple[Path, list[Any]], dataset: Path) -> No
         "train_pairs": 6,
         "test_pairs": 6,
         "pairs_truncated": 0,
-        "label_smoothing": pytest.approx(0.2),
-        "loss_type": ["robust", "sft"],
+        "flip_prob_mean": pytest.approx(0.2),
+        "flip_prob_max": 0.4,
+        "flip_prob_origin": "each pair its own",
+        "flip_weighting": "none",
+        "robust_weight": 1.0,
+        "nll": "token_mean",
+        "nll_weight": 1.0,
         "steps": 3,
         "steps_in_one_epoch": 3,
         "seed": 0,
@@ -138,7 +145,8 @@ def test_launched_card(launched: tuple[Path, list[Any]], dataset: Path) -> None:
     assert "base_model" not in header, "tiny is on no Hub"
     assert "datasets" not in header, "a folder is not a Hub id"
     assert "6 of the 6 training pairs" in card
-    assert "0.2000 for every pair" in card
+    assert "0.2000 on average, at most 0.4000\n  (each pair its own)" in card
+    assert "1 x robust DPO + 1 x NLL of the chosen answer (mean over its tokens), beta 0.1" in card
     assert "do not expect" not in card, "one epoch is complete"
     assert str(dataset.parent) not in card, "a path of this machine"
 
@@ -149,45 +157,45 @@ def test_loss_before_and_after_equals_the_closed_form(
     folder, _ = launched
     results = json.loads((folder / "results.json").read_text())
     reference, tokenizer = load_policy("tiny")
-    before = by_hand(six_pairs, reference, reference, tokenizer, epsilon=0.2)
+    before = by_hand(six_pairs, reference, reference, tokenizer)
     assert before["loss"] == pytest.approx(math.log(2) + before["nll"])
     assert results["eval_before"]["loss"] == pytest.approx(before["loss"], abs=1e-4)
     assert results["eval_before"]["rewards/margins"] == 0
 
     trained = AutoModelForCausalLM.from_pretrained(folder)
-    after = by_hand(six_pairs, trained, reference, AutoTokenizer.from_pretrained(folder), epsilon=0.2)
+    after = by_hand(six_pairs, trained, reference, AutoTokenizer.from_pretrained(folder))
     assert after["rewards/margins"] != pytest.approx(0, abs=1e-3)
-    for metric in ("loss", "rewards/margins", "rewards/accuracies"):
+    for metric in ("loss", "nll", "rewards/margins", "rewards/accuracies"):
         assert results["eval_after"][metric] == pytest.approx(after[metric], abs=1e-4)
-    wrong = by_hand(six_pairs, trained, reference, tokenizer, epsilon=0.0)
-    assert results["eval_after"]["loss"] != pytest.approx(wrong["loss"], abs=1e-3), "the test cannot see epsilon"
+    mean = by_hand(six_pairs, trained, reference, tokenizer, epsilon=0.2)
+    assert results["eval_after"]["loss"] != pytest.approx(mean["loss"], abs=1e-3), "the test cannot see the pairs' own"
 
 
-def test_label_smoothing_of_the_recipe_wins_over_the_mean(run: Callable[..., dict[str, Any]]) -> None:
-    results = run(max_steps=1, label_smoothing=0.05)
-    assert results["label_smoothing"] == 0.05
-    assert results["label_smoothing_origin"] == "set by the recipe"
+def test_label_smoothing_is_one_flip_probability_for_all(
+    run: Callable[..., dict[str, Any]], tmp_path: Path, six_pairs: list[dict[str, Any]]
+) -> None:
+    results = run(max_steps=3, label_smoothing=0.05)
+    assert (results["flip_prob_mean"], results["flip_prob_max"]) == (pytest.approx(0.05), 0.05)
+    assert results["flip_prob_origin"] == "the same for every pair"
+    trained = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    after = by_hand(six_pairs, trained, *load_policy("tiny"), epsilon=0.05)
+    assert results["eval_after"]["loss"] == pytest.approx(after["loss"], abs=1e-4)
 
 
-def test_a_loss_without_robust_has_no_label_smoothing(dataset: Path, tmp_path: Path) -> None:
-    words = [
-        "--loss_type",
-        "sigmoid",
-        "--loss_weights",
-        "1.0",
-        "--max_steps",
-        "1",
-        "--output_dir",
-        str(tmp_path / "out"),
-    ]
-    results = run_dpo(*parse_arguments(["--config", str(TINY), "--dataset", str(dataset), *words]))
-    assert results["label_smoothing"] == 0.0
+def test_the_card_says_what_the_loss_was(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    results = run(max_steps=1, nll="none", flip_weighting="inverse_variance", loss_weights=0.5)
+    assert (results["nll"], results["flip_weighting"], results["robust_weight"]) == ("none", "inverse_variance", 0.5)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Loss: 0.5 x robust DPO, beta" in card
+    assert "Weights by it: (1 - 2 p)^2" in card
 
 
-def test_the_mean_is_said_in_the_log(run: Callable[..., dict[str, Any]], caplog: pytest.LogCaptureFixture) -> None:
+def test_the_flip_probability_is_said_in_the_log(
+    run: Callable[..., dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO, logger="ifllm_hub.align.dpo"):
         run(max_steps=1)
-    assert "label_smoothing 0.2000 (mean flip_prob of the training pairs)" in caplog.text
+    assert "flip probability 0.2000 (each pair its own)" in caplog.text
 
 
 def test_resumed_run_ends_where_an_uninterrupted_one_does(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
@@ -224,7 +232,7 @@ def test_lora_saves_the_sum_and_the_adapter(
     results = run(max_steps=3, lora=True, lora_r=4, lora_alpha=8)
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     reference, tokenizer = load_policy("tiny")
-    after = by_hand(six_pairs, merged, reference, tokenizer, epsilon=0.2)
+    after = by_hand(six_pairs, merged, reference, tokenizer)
     assert results["eval_after"]["rewards/margins"] == pytest.approx(after["rewards/margins"], abs=1e-4) != 0
     adapted = PeftModel.from_pretrained(load_policy("tiny")[0], str(tmp_path / "out" / "adapter"))
     ids = torch.arange(20)[None]
@@ -290,7 +298,8 @@ def test_push_that_is_not_allowed_fails_before_training(
         ({"test_size": 0}, "test_size is 0"),
         ({"dataset": "./nowhere"}, "cannot be read"),
         ({"resume_from_checkpoint": "elsewhere"}, "resume_from_checkpoint cannot be set"),
-        ({"loss_type": "exo_pair", "loss_weights": 1.0}, "TRL does not accept this configuration: Label smoothing"),
+        ({"loss_type": "sigmoid"}, r"loss_type is \['sigmoid'\], but must be \['robust'\].*flip_prob 0"),
+        ({"sync_ref_model": True, "precompute_ref_log_probs": True}, "TRL does not accept this configuration: You"),
         ({"beta2": 1}, "not accepted: .*--beta2"),
         ({"config": "nowhere.yaml"}, "not accepted: .*nowhere.yaml"),
     ],
@@ -319,9 +328,11 @@ def test_recipe_with_an_unknown_key(dataset: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("recipe", sorted(TRAINING.glob("recipes/*/dpo.yaml")), ids=lambda path: path.parent.name)
 def test_shipped_recipes_parse_and_flags_override_them(recipe: Path) -> None:
     align_args, dpo_args = parse_arguments(["--config", str(recipe), "--dataset", "ORG/ifllm", "--beta", "0.3"])
-    assert recipe.parent.name in (align_args.policy, f"{align_args.policy}-cpu")
+    # The paper's models start from what their sft.yaml leaves in runs/<recipe>/sft.
+    policy = align_args.policy.removeprefix("runs/").removesuffix("/sft")
+    assert recipe.parent.name in (policy, f"{policy}-cpu")
     assert dpo_args.beta == 0.3
-    assert dpo_args.loss_type == ["robust", "sft"]
+    assert (dpo_args.loss_type, dpo_args.nll, dpo_args.flip_weighting) == (["robust"], "token_mean", "none")
     assert dpo_args.label_smoothing is None
     assert (dpo_args.use_cpu, dpo_args.bf16) == (True, False) or torch.accelerator.is_available()
 

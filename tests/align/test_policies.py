@@ -5,13 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import torch
 import transformers
 from transformers import AutoTokenizer
 
 from ifllm_hub.align import policies
-from ifllm_hub.align.policies import SAMPLE, load_policy, policy_origin
+from ifllm_hub.align.policies import HUMAN_ASSISTANT, SAMPLE, BaseModel, load_policy, policy_origin
 from ifllm_hub.errors import IfllmError
 
 CHAT = [{"role": "user", "content": "What is the capital of France?"}]
@@ -66,6 +67,31 @@ def test_a_saved_tiny_reads_text_as_before(tmp_path: Path, text: str) -> None:
 def test_unknown_policy(name: str) -> None:
     with pytest.raises(IfllmError, match=f"Unknown policy '{name}': not 'tiny', not 'smollm2-135m'"):
         load_policy(name)
+
+
+def test_a_base_model_writes_conversations_as_the_paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer = load_policy("tiny")
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    monkeypatch.setitem(policies.BASE_MODELS, "gpt2-xl", BaseModel(str(tmp_path), "mit"))
+    tokenizer = load_policy("gpt2-xl")[1]
+    assert tokenizer.chat_template == HUMAN_ASSISTANT, "also where the tokenizer has one of its own"
+    turns = [*CHAT, {"role": "assistant", "content": "Paris."}, {"role": "user", "content": "Why?\n"}]
+    first = "\n\nHuman: What is the capital of France?\n\nAssistant:"
+    end = tokenizer.eos_token
+    assert tokenizer.apply_chat_template(CHAT, tokenize=False, add_generation_prompt=True) == first
+    assert tokenizer.apply_chat_template(turns[:2], tokenize=False) == f"{first}Paris.{end}"
+    assert tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True) == (
+        f"{first}Paris.{end}\n\nHuman: Why?\n\n\nAssistant:"
+    )
+    with pytest.raises(jinja2.exceptions.TemplateError, match="Only user and assistant turns"):
+        tokenizer.apply_chat_template([{"role": "system", "content": "Be brief."}], tokenize=False)
+    assert policy_origin("qwen2.5-3b") == policies.PolicyOrigin("Qwen/Qwen2.5-3B", "The weights on the Hub.", "other")
+
+
+def test_a_base_model_out_of_reach() -> None:
+    with pytest.raises(IfllmError, match=r"'llama3.2-3b' is meta-llama/Llama-3.2-3B, which cannot be.*hf auth login"):
+        load_policy("llama3.2-3b")
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:

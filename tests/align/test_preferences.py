@@ -6,11 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import polars as pl
 import pytest
-from datasets import Dataset, DatasetDict, Features, List, Value
+from datasets import Dataset, DatasetDict, Features, List, Value, load_dataset
 
-from ifllm_hub.align.preferences import fingerprint, hub_commit, limit_test, load_preferences
+from ifllm_hub.align.policies import load_policy
+from ifllm_hub.align.preferences import (
+    EXPORTED,
+    export_preferences,
+    fingerprint,
+    hub_commit,
+    limit_test,
+    load_preferences,
+)
+from ifllm_hub.dataset.builder import build_dataset
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.release.source import Release
+from ifllm_hub.reward.labels import held_out_by, preference_rows, write_preferences
+from ifllm_hub.reward.pairs import load_pairs
+from tests.align.made import said, write_config
 
 MESSAGES = List({"role": Value("string"), "content": Value("string")})
 FEATURES = Features(
@@ -81,6 +95,12 @@ def test_chosen_is_what_the_row_says_was_preferred(tmp_path: Path) -> None:
 def test_unknown_label_source_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(IfllmError, match=r"'gaze'.*It has: forest \(3 pairs\), explicit \(2 pairs\)"):
         load_preferences(write(tmp_path), "gaze")
+
+
+def test_a_folder_that_was_labelled_again(tmp_path: Path) -> None:
+    """`load_dataset` would give the old rows, from its cache."""
+    assert len(load_preferences(write(tmp_path))["train"]) == 2
+    assert len(load_preferences(write(tmp_path, train=TRAIN[1:]))["train"]) == 1
 
 
 def test_another_config_is_named(tmp_path: Path) -> None:
@@ -161,6 +181,149 @@ def test_the_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_folder_has_no_revision(tmp_path: Path) -> None:
     with pytest.raises(IfllmError, match="no revision 'v1'"):
         load_preferences(write(tmp_path), revision="v1")
+
+
+# Three turns; the LLMs saw their own earlier answers.
+LEFT = said("user", "Name a tree.", "An oak.", "Another one.", "A pine.", "And a third?")
+RIGHT = said("user", "Name a tree.", "Ash?", "Another one.", "Beech, say.", "And a third?")
+
+
+@pytest.mark.parametrize(
+    ("history", "left_prompt", "right_prompt"),
+    [
+        pytest.param("none", said("user", "question 1"), said("user", "question 3"), id="none"),
+        pytest.param(
+            "shared_user_turns", *[said("user", "Name a tree.\n\nAnother one.\n\nAnd a third?")] * 2, id="shared"
+        ),
+        pytest.param("chosen_side", LEFT, RIGHT, id="chosen side"),
+    ],
+)
+def test_the_history_of_a_third_turn(tmp_path: Path, history: Any, left_prompt: Any, right_prompt: Any) -> None:
+    """Of question 1 the left answer is chosen, of 3 the right one; 4 and 5 are first turns."""
+    folder = write(tmp_path)
+    turns = [
+        {"question_id": 1, "response_left": "better answer to 1", "response_right": "worse answer to 1"},
+        {"question_id": 3, "response_left": "worse answer to 3", "response_right": "better answer to 3"},
+    ]
+    first = {"messages_left": said("user", "question 5"), "messages_right": said("user", "question 5")}
+    write_config(
+        folder,
+        "pairwise",
+        [turn | {"messages_left": LEFT, "messages_right": RIGHT} for turn in reversed(turns)],
+        [{"question_id": 5, "response_left": "worse answer to 5"} | first],
+    )
+    preferences = load_preferences(folder, history=history)
+    assert preferences["train"]["prompt"][:] == [left_prompt, right_prompt]
+    assert preferences["test"]["prompt"][:] == [said("user", "question 5")]
+    plain = load_preferences(folder)
+    for split in ("train", "test"):
+        assert preferences[split].remove_columns("prompt").to_list() == plain[split].remove_columns("prompt").to_list()
+
+
+@pytest.mark.parametrize("wrong", [{"history": "all"}, {"split": "fold"}])
+def test_an_unknown_choice(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(IfllmError, match=r"There is no (history 'all'|split 'fold')\. Choose one of: "):
+        load_preferences(write(tmp_path), **wrong)
+
+
+def test_a_question_without_its_history(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    write_config(folder, "pairwise", [{"question_id": 1, "messages_left": LEFT}], [{"question_id": 5}])
+    with pytest.raises(IfllmError, match=r"2 questions .* not in the config pairwise"):
+        load_preferences(folder, history="shared_user_turns")
+
+
+def test_the_same_pairs_for_all_that_are_compared(tmp_path: Path) -> None:
+    train = [pair(1, "ann"), pair(2, "ann"), pair(3, "bob"), pair(2, "ann", "explicit"), pair(3, "bob", "explicit")]
+    folder = write(
+        tmp_path, [*train, pair(3, "bob", "text")], [pair(5, "eve", name) for name in ("forest", "explicit")]
+    )
+    assert load_preferences(folder)["train"]["question_id"][:] == [1, 2, 3]
+    for source in ("forest", "explicit"):
+        for compared in (["explicit"], ["forest", "explicit"]):
+            assert load_preferences(folder, source, same_pairs=compared)["train"]["question_id"][:] == [2, 3]
+    with pytest.raises(IfllmError, match=r"The test split .* has no pair"):
+        load_preferences(folder, same_pairs=True)
+    with pytest.raises(IfllmError, match="No label source 'judge'"):
+        load_preferences(folder, same_pairs=["judge"])
+    write(folder, [*train, pair(3, "bob", "text")], [pair(5, "eve", name) for name in ("forest", "explicit", "text")])
+    assert load_preferences(folder, same_pairs=True)["train"]["question_id"][:] == [3]
+
+
+def test_a_constant_flip_probability(tmp_path: Path) -> None:
+    preferences = load_preferences(write(tmp_path), constant_flip_prob=0.3)
+    assert [preferences[split]["flip_prob"][:] for split in ("train", "test")] == [[0.3, 0.3], [0.3]]
+    for wrong in (0.5, -0.1, float("nan")):
+        with pytest.raises(IfllmError, match=r"2 of 2 pairs in the train split .* flip_prob"):
+            load_preferences(tmp_path, constant_flip_prob=wrong)
+
+
+@pytest.fixture(scope="module")
+def study(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small simulated study with all label sources, and one from elsewhere that prefers left throughout."""
+    folder = tmp_path_factory.mktemp("study") / "dataset"
+    build_dataset(release, folder)
+    ids = load_pairs(folder).rows["question_id"]
+    pl.DataFrame({"question_id": ids, "probability": [0.9] * len(ids)}).write_csv(folder.parent / "left.csv")
+    write_preferences(folder, labels=folder.parent / "left.csv", name="always_left")
+    return folder
+
+
+@pytest.mark.parametrize("group", ["conversation", "question"])
+def test_other_splits_have_labels_made_for_them(study: Path, group: Any) -> None:
+    pairs = held_out_by(load_pairs(study), group)
+    fold_of = dict(pairs.rows.select("question_id", f"fold_{group}").iter_rows())
+    left = dict(pairs.rows.select("question_id", "response_left").iter_rows())
+    labels = preference_rows(pairs, sources=("longer",)).filter(pl.col("split") == "train")
+    stored = load_preferences(study, "longer")["train"].to_list() + load_preferences(study, "longer")["test"].to_list()
+    for source in ("longer", "always_left"):
+        preferences = load_preferences(study, source, split=group)
+        folds = {split: {fold_of[question] for question in preferences[split]["question_id"]} for split in preferences}
+        assert folds == {"train": {0, 1, 2, 3}, "test": {4}}
+        if source == "longer":
+            flips = dict(zip(preferences["train"]["question_id"], preferences["train"]["flip_prob"], strict=True))
+            assert flips == dict(labels.select("question_id", "flip_prob").iter_rows())
+            assert not set(flips.items()) <= {(row["question_id"], row["flip_prob"]) for row in stored}
+        else:
+            assert all(row["chosen"][0]["content"] == left[row["question_id"]] for row in preferences["train"])
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_exported_pairs_are_read_without_this_package(tmp_path: Path, suffix: str) -> None:
+    folder = write(tmp_path / "dataset")
+    assert export_preferences(folder, "forest", tmp_path / f"pairs{suffix}") == 3
+    kind = {".jsonl": "json", ".parquet": "parquet"}[suffix]
+    rows = load_dataset(
+        kind, data_files=str(tmp_path / f"pairs{suffix}"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert rows.column_names == EXPORTED
+    expected = [(pair(1, "ann"), "train"), (pair(3, "bob"), "train"), (pair(5, "eve"), "test")]
+    assert rows.to_list() == [{name: (row | {"split": split})[name] for name in EXPORTED} for row, split in expected]
+
+
+def test_trls_own_trainer_takes_the_exported_file(tmp_path: Path) -> None:
+    from trl import DPOConfig, DPOTrainer
+
+    export_preferences(write(tmp_path / "dataset"), "forest", tmp_path / "pairs.jsonl")
+    rows = load_dataset("json", data_files=str(tmp_path / "pairs.jsonl"), split="train", cache_dir=str(tmp_path / "c"))
+    for part in load_policy("tiny"):
+        part.save_pretrained(tmp_path / "policy")
+    config = DPOConfig(
+        str(tmp_path / "out"), max_steps=1, use_cpu=True, bf16=False, activation_checkpointing=False, save_strategy="no"
+    )
+    trainer = DPOTrainer(str(tmp_path / "policy"), args=config, train_dataset=rows)
+    assert trainer.train().global_step == 1
+
+
+def test_a_file_that_cannot_be_exported(tmp_path: Path) -> None:
+    folder = write(tmp_path / "dataset")
+    with pytest.raises(IfllmError, match=r"written as \.jsonl or \.parquet"):
+        export_preferences(folder, "forest", tmp_path / "pairs.csv")
+    with pytest.raises(IfllmError, match="cannot be written"):
+        export_preferences(folder, "forest", tmp_path / "nowhere" / "pairs.jsonl")
+    with pytest.raises(IfllmError, match="No label source 'gaze'"):
+        export_preferences(folder, "gaze", tmp_path / "pairs.jsonl")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset"]
 
 
 def test_limit_test_draws_by_seed_and_leaves_train_alone(tmp_path: Path) -> None:

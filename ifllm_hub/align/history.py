@@ -1,0 +1,55 @@
+"""How much of the conversation so far a prompt shows."""
+
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from ifllm_hub.dataset.load import load_config
+from ifllm_hub.errors import IfllmError
+
+History = Literal["none", "shared_user_turns", "chosen_side"]
+
+
+def with_history(rows: pl.DataFrame, dataset: str | Path, revision: str | None, history: History) -> pl.DataFrame:
+    """Preference rows with prompts that show the earlier turns, from the config `pairwise`.
+
+    From the second turn on, the two answers were written after different conversations, since each LLM saw its own
+    earlier answers. A pair has one prompt, so there is no prompt under which both were written:
+
+    - `none`: the worker's query alone. Nothing changes.
+    - `shared_user_turns`: what the worker wrote so far, which both sides share, as one user message with an empty line
+      between the turns; most chat templates refuse two user messages in a row. The answers between are left out.
+    - `chosen_side`: the whole conversation on the side of the chosen answer. For the rejected answer, the earlier
+      answers are somebody else's; that alone tells the two apart where the LLMs write differently.
+
+    Args:
+        rows: with `question_id`, `prompt` and `chosen`.
+
+    Raises:
+        IfllmError: the config `pairwise` cannot be read, or lacks a question.
+    """
+    if history == "none":
+        return rows
+    columns = ["question_id", "response_left", "messages_left", "messages_right"]
+    pairwise = load_config(dataset, "pairwise", revision).select(columns)
+    joined = rows.join(pairwise, on="question_id", how="left", maintain_order="left")
+    unknown = joined.filter(pl.col("messages_left").is_null())["question_id"]
+    if len(unknown):
+        raise IfllmError(
+            f"{dataset}: {len(unknown)} questions of the preferences are not in the config pairwise (the first: "
+            f"{unknown[0]}), so their history is not known. Run `ifllm label` on the dataset again."
+        )
+    prompt = _user_turns() if history == "shared_user_turns" else _chosen_side()
+    return joined.with_columns(prompt=prompt).select(rows.columns)
+
+
+def _user_turns() -> pl.Expr:
+    message = pl.element().struct
+    turns = pl.col("messages_left").list.eval(message.field("content").filter(message.field("role") == "user"))
+    return pl.concat_list(pl.struct(role=pl.lit("user"), content=turns.list.join("\n\n")))
+
+
+def _chosen_side() -> pl.Expr:
+    is_left = pl.col("chosen").list.first().struct.field("content") == pl.col("response_left")
+    return pl.when(is_left).then("messages_left").otherwise("messages_right")

@@ -1,0 +1,396 @@
+"""What every training script does around its trainer: read flags, resume, evaluate, save, write the card, push."""
+
+import contextlib
+import copy
+import json
+import logging
+import math
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ifllm_hub.align.launch import PROGRESS, progress_callback
+from ifllm_hub.align.policies import accelerator_available, load_policy, lora_config, merge_adapter, policy_origin
+from ifllm_hub.align.preferences import fingerprint
+from ifllm_hub.align.stage_card import stage_card
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.hub import clear_hub_errors
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from ifllm_hub.align.dpo import AlignArguments
+
+logger = logging.getLogger(__name__)
+
+RESULTS = "results.json"
+SETUP = "setup.json"
+PACKAGES = ("ifllm_hub", "torch", "transformers", "trl", "accelerate", "peft", "datasets")
+# Settings that may differ between a run and its continuation.
+FREE_ON_RESUME = {"dataset", "dataset_revision", "test_pairs", "test_rows", "commit", "recipe"}
+# Of no meaning on another machine, or not to be shown.
+PRIVATE_SETTINGS = {"config", "dataset", "output_dir", "hub_token", "push_to_hub", "hub_model_id", "disable_tqdm"}
+# What the Trainer measures about itself.
+TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "num_tokens")
+
+
+@dataclass
+class DataArguments:
+    """Which data to train on."""
+
+    dataset: str = field(metadata={"help": "Folder laid out as the Hub repo, or Hub dataset id."})
+    dataset_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of a Hub dataset; leave out for a folder."}
+    )
+    test_size: int | None = field(
+        default=None, metadata={"help": "Evaluate on at most this many test rows, drawn with the seed; all if unset."}
+    )
+
+
+@dataclass
+class PolicyArguments(DataArguments):
+    """Which language model to train, and which of its weights."""
+
+    policy: str = field(default="smollm2-135m", metadata={"help": "tiny, smollm2-135m, a folder or a Hub model id."})
+    lora: bool = field(default=False, metadata={"help": "Train a LoRA adapter on all linear layers, then merge it."})
+    lora_r: int = field(default=16, metadata={"help": "Rank of the LoRA adapter."})
+    lora_alpha: int = field(default=32, metadata={"help": "Scale of the LoRA adapter; the update is alpha / r * BA."})
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one script does that others do not.
+
+    Attributes:
+        name: `sft`, `kto`, `reward` or `grpo`.
+        setup: what is known of the run before its first step, for `results.json` and the card; a continuation must
+            have the same.
+        build: the trainer for a configuration; it must be able to evaluate.
+        save: write the weights and the tokenizer into a folder; every process calls it.
+        measure: more results, once the trainer is done.
+    """
+
+    name: str
+    setup: dict[str, Any]
+    build: Callable[[Any], Any]
+    save: Callable[[Any, Path], None]
+    measure: Callable[[Any], dict[str, Any]] = lambda trainer: {}
+
+
+def parse_arguments(
+    arguments: type, configuration: type, argv: Sequence[str] | None = None, **defaults: Any
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Read the flags, and the recipe named by `--config` whose values they override, with TRL's parser.
+
+    Without an accelerator `use_cpu` is on, `bf16` and activation checkpointing are off.
+
+    Args:
+        arguments: a dataclass of ours.
+        configuration: the trainer's configuration class.
+        defaults: values where neither the recipe nor a flag says anything.
+
+    Returns:
+        An instance of each, and the values that were given, by name.
+
+    Raises:
+        IfllmError: the recipe cannot be read, or a name or value in it or among the flags is not accepted.
+        SystemExit: status 2, after a message on stderr, for a flag that argparse refuses itself.
+    """
+    import yaml
+    from trl.scripts.utils import TrlParser
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    types: Any = (arguments, configuration)
+    # The usage text of argparse would list some 200 flags before it says what was wrong.
+    parser = TrlParser(types, usage="%(prog)s --config recipe.yaml [--flag value ...]", allow_abbrev=False)
+    if not accelerator_available():
+        defaults = {"use_cpu": True, "bf16": False, "activation_checkpointing": False} | defaults
+    parser.set_defaults(**defaults)
+    try:
+        args, config = parser.parse_args_and_config(list(words))
+        given = _given(words)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise IfllmError(f"The recipe or a flag is not accepted: {error} Correct it, or see --help.") from error
+    values = config.to_dict() | asdict(args)
+    return args, config, {name: values[name] for name in sorted(given) if name in values}
+
+
+def _given(words: list[str]) -> set[str]:
+    """The names set by the recipe or by a flag, that a card may show."""
+    import yaml
+
+    names = {word[2:].partition("=")[0].replace("-", "_").removeprefix("no_") for word in words if word[:2] == "--"}
+    if "--config" in words:
+        names |= set(yaml.safe_load(Path(words[words.index("--config") + 1]).read_text()))
+    return names - PRIVATE_SETTINGS
+
+
+def run_stage(stage: Stage, config: Any, recipe: dict[str, Any]) -> dict[str, Any]:
+    """Train, and leave a loadable, documented checkpoint in `config.output_dir`.
+
+    The model is evaluated on the test split before the first and after the last step. A run that was interrupted
+    continues from its last checkpoint in the same folder.
+
+    Args:
+        config: the trainer's configuration.
+        recipe: the values given, for the card.
+
+    Returns what `results.json` holds.
+
+    Raises:
+        IfllmError: what the stage raises; TRL refuses the configuration; a folder of another run; the Hub refuses.
+    """
+    started = time.monotonic()
+    output_dir = Path(str(config.output_dir))
+    checkpoint = last_checkpoint(output_dir)
+    setup = {"stage": stage.name, **stage.setup, "seed": config.seed, "recipe": recipe, "commit": code_commit()}
+    is_main = config.process_index == 0
+    claim(output_dir, setup, checkpoint, write=is_main)
+    repo_id = create_repo(config, output_dir) if config.push_to_hub and is_main else None
+
+    try:
+        trainer = stage.build(completed(config, evaluate_first=checkpoint is None))
+    except (TypeError, ValueError) as error:
+        raise IfllmError(f"TRL does not accept this configuration: {error} Correct the recipe.") from error
+    trainer.add_callback(progress_callback(output_dir / PROGRESS))
+    if is_main:
+        logger.info("%s: %d training rows, from %s", stage.name, setup["train_rows"], checkpoint or "the start")
+    train(trainer, checkpoint)
+    after = trainer.evaluate()
+    stage.save(trainer, output_dir)
+    results = {
+        **setup,
+        **_outcome(trainer, after),
+        **stage.measure(trainer),
+        "resumed_from": Path(checkpoint).name if checkpoint else None,
+        "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
+        "wall_seconds": round(time.monotonic() - started, 2),
+    }
+    if is_main:
+        (output_dir / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+        (output_dir / "README.md").write_text(stage_card(output_dir.name, results))
+    if repo_id is not None:
+        push(config, output_dir, repo_id)
+    trainer.end()
+    return results
+
+
+def describe_data(args: DataArguments, data: "DatasetDict", commit: str | None) -> dict[str, Any]:
+    """What a card says about the data."""
+    return {
+        "dataset": args.dataset,
+        "dataset_on_hub": not Path(args.dataset).is_dir(),
+        "dataset_revision": commit,
+        "dataset_fingerprint": fingerprint(data["train"]),
+        "train_rows": len(data["train"]),
+        "test_rows": len(data["test"]),
+    }
+
+
+def describe_policy(args: PolicyArguments) -> dict[str, Any]:
+    """What a card says about the model before training."""
+    origin = policy_origin(args.policy)
+    return {
+        "model": args.policy,
+        "base_model": origin.base_model,
+        "weights": origin.weights,
+        "license": origin.license,
+        "lora": {"r": args.lora_r, "alpha": args.lora_alpha} if args.lora else None,
+    }
+
+
+def chat_policy(args: PolicyArguments, seed: int) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """Load the policy, which must be able to chat.
+
+    Raises:
+        IfllmError: it cannot be loaded, or its tokenizer has no chat template or no padding token.
+    """
+    model, tokenizer = load_policy(args.policy, seed=seed)
+    if tokenizer.chat_template is None:
+        raise IfllmError(
+            f"The policy {args.policy!r} has no chat template, and the data are conversations. Take its instruct "
+            "version, or save a template with its tokenizer."
+        )
+    if tokenizer.pad_token is None:
+        raise IfllmError(
+            f"The tokenizer of {args.policy!r} has neither a padding nor an end token. Save it with a `pad_token`."
+        )
+    return model, tokenizer
+
+
+def peft_config(args: PolicyArguments) -> Any:
+    """The LoRA adapter asked for, or None."""
+    return lora_config(args.lora_r, args.lora_alpha) if args.lora else None
+
+
+def save_policy(trainer: Any, args: "PolicyArguments | AlignArguments", output_dir: Path) -> None:
+    """Save weights and tokenizer; every process calls this, as sharded weights are gathered from all of them.
+
+    With LoRA the merged weights are saved, so that a reader needs neither PEFT nor the base model, and the adapter
+    alone in `adapter/`.
+    """
+    trainer.save_state()
+    if not args.lora:
+        trainer.save_model(str(output_dir))
+        return
+    adapter = output_dir / "adapter"
+    trainer.save_model(str(adapter))
+    if trainer.is_world_process_zero():
+        merge_adapter(args.policy, trainer.args.seed, adapter, output_dir)
+
+
+def dataset_commit(args: DataArguments) -> str | None:
+    """The commit of a Hub dataset that its revision means now; None for a folder, as given where the Hub is offline."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    if Path(args.dataset).is_dir():
+        return args.dataset_revision
+    with clear_hub_errors(args.dataset), contextlib.suppress(OfflineModeIsEnabled):
+        return HfApi().dataset_info(args.dataset, revision=args.dataset_revision).sha
+    return args.dataset_revision
+
+
+def code_commit() -> str | None:
+    """The commit of this package's checkout, with `-dirty` where files differ from it; None for an installed wheel."""
+    folder = Path(__file__).parents[2]
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git here
+        return None
+    return done.stdout.strip() or None
+
+
+def completed(given: Any, evaluate_first: bool) -> Any:
+    """The trainer's configuration as a run needs it, without its own resuming and pushing.
+
+    Raises:
+        IfllmError: `resume_from_checkpoint` is set.
+    """
+    if given.resume_from_checkpoint is not None:
+        raise IfllmError(
+            "resume_from_checkpoint cannot be set: a run continues from the last checkpoint in its own output_dir and "
+            "from no other, so that its card stays true. Leave it out."
+        )
+    config = copy.copy(given)
+    config.eval_on_start = evaluate_first
+    # One push at the end, of the finished folder, instead of one a checkpoint.
+    config.push_to_hub = False
+    return config
+
+
+def last_checkpoint(output_dir: Path) -> str | None:
+    """The newest checkpoint that was written to its end: the Trainer writes its state last."""
+    steps = [int(path.parent.name.rpartition("-")[2]) for path in output_dir.glob("checkpoint-*/trainer_state.json")]
+    return str(output_dir / f"checkpoint-{max(steps)}") if steps else None
+
+
+def claim(output_dir: Path, setup: dict[str, Any], checkpoint: str | None, write: bool) -> None:
+    """Refuse to continue a run of another setup, whose card would then claim what is not so; note a new one.
+
+    Raises:
+        IfllmError: the folder holds checkpoints of a run that differs.
+    """
+    file = output_dir / SETUP
+    if checkpoint:
+        stored = json.loads(file.read_text()) if file.is_file() else setup
+        differing = [key for key in setup if key not in FREE_ON_RESUME and stored.get(key) != setup[key]]
+        if differing:
+            changes = ", ".join(f"{key} {stored.get(key)!r} -> {setup[key]!r}" for key in differing)
+            raise IfllmError(
+                f"{output_dir} holds checkpoints of another run ({changes}). Choose another output_dir, or delete it "
+                "to start again."
+            )
+    elif write:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(setup, indent=2) + "\n")
+
+
+def train(trainer: Any, checkpoint: str | None) -> None:
+    """Run the steps that are left."""
+    if checkpoint and int(checkpoint.rpartition("-")[2]) >= planned_steps(trainer)[1]:
+        # All steps are done, only the ending is missing. `Trainer.train` would take one step too many.
+        trainer._load_from_checkpoint(checkpoint)
+        trainer.state = type(trainer.state).load_from_json(f"{checkpoint}/trainer_state.json")
+    else:
+        trainer.train(resume_from_checkpoint=checkpoint)
+
+
+def planned_steps(trainer: Any) -> tuple[int, int]:
+    """Optimizer steps in one epoch, and in the whole run."""
+    args = trainer.args
+    epoch = math.ceil(len(trainer.get_train_dataloader()) / args.gradient_accumulation_steps)
+    return epoch, args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * epoch)
+
+
+def _outcome(trainer: Any, after: dict[str, float]) -> dict[str, Any]:
+    args = trainer.args
+    # A continued run has this from its checkpoint.
+    before = next(entry for entry in trainer.state.log_history if "eval_loss" in entry)
+    names = [name for name in after if name in before and name.startswith("eval_") and not name.endswith(TIMINGS)]
+    # A reward function that knows nothing of any answer has no mean: NaN, or None in the history of a step.
+    known = [name for name in names if all(math.isfinite(_number(entry[name])) for entry in (before, after))]
+    return {
+        "rows_after_length_filter": len(trainer.train_dataset),
+        "steps": trainer.state.global_step,
+        "steps_in_one_epoch": planned_steps(trainer)[0],
+        "eval_before": {name.removeprefix("eval_"): before[name] for name in known},
+        "eval_after": {name.removeprefix("eval_"): after[name] for name in known},
+        "processes": args.world_size,
+        "device": args.device.type,
+    }
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def create_repo(config: Any, output_dir: Path) -> str:
+    """Make sure of the right to push before hours go into training.
+
+    Raises:
+        IfllmError: the repo cannot be created.
+    """
+    from huggingface_hub import create_repo
+
+    name = config.hub_model_id or output_dir.name
+    try:
+        repo = create_repo(name, token=config.hub_token, private=config.hub_private_repo, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise IfllmError(
+            f"The model repo {name!r} cannot be created on the Hub: {error} Use `hf auth login`, or no push_to_hub."
+        ) from error
+    return str(repo.repo_id)
+
+
+def push(config: Any, output_dir: Path, repo_id: str) -> None:
+    """Upload the finished folder in one commit.
+
+    Raises:
+        IfllmError: the Hub refuses; the run is complete then, and a second start pushes it.
+    """
+    from huggingface_hub import upload_folder
+
+    try:
+        upload_folder(
+            repo_id=repo_id,
+            folder_path=output_dir,
+            token=config.hub_token,
+            commit_message="Upload the model",
+            # Checkpoints hold optimizer states; the .bin file is a pickle of the arguments.
+            ignore_patterns=["checkpoint-*/**", "*.bin", "*.log", PROGRESS, SETUP],
+        )
+    except OSError as error:
+        raise IfllmError(
+            f"The run is complete in {output_dir}, but not pushed to {repo_id}: {error} Start it again to push it."
+        ) from error

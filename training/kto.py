@@ -1,0 +1,40 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["ifllm_hub[train]"]
+# ///
+r"""Align a language model with single rated answers.
+
+Two steps of a random model on a CPU, to see that it runs:
+
+    OMP_NUM_THREADS=1 accelerate launch --config_file training/accelerate/cpu.yaml training/kto.py \
+        --config training/recipes/tiny/kto.yaml --dataset runs/demo/dataset --output_dir runs/demo/kto --max_steps 2
+
+On all GPUs of a machine, pushed to the Hub at the end:
+
+    accelerate launch --config_file training/accelerate/ddp.yaml --num_processes 8 training/kto.py \
+        --config training/recipes/smollm2-135m/kto.yaml --dataset ORG/ifllm --output_dir smollm2-135m-ifllm-kto \
+        --push_to_hub
+"""
+
+import logging
+import sys
+
+from ifllm_hub import IfllmError
+from ifllm_hub.align.policy_tuning import KTOArguments, run_kto
+from ifllm_hub.align.run import parse_arguments
+
+
+def main() -> int:
+    from trl.trainer.kto_config import KTOConfig
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        run_kto(*parse_arguments(KTOArguments, KTOConfig))
+    except IfllmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

