@@ -16,21 +16,14 @@ On all GPUs of a machine, one epoch, pushed to the Hub at the end:
         --push_to_hub
 """
 
-import logging
 import sys
 
-from ifllm_hub import IfllmError
 from ifllm_hub.align.dpo import parse_arguments, run_dpo
+from ifllm_hub.align.script import exit_status
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        run_dpo(*parse_arguments())
-    except IfllmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: run_dpo(*parse_arguments()))
 
 
 if __name__ == "__main__":

@@ -16,24 +16,17 @@ On all GPUs of a machine, pushed to the Hub at the end:
         --push_to_hub
 """
 
-import logging
 import sys
 
-from ifllm_hub import IfllmError
 from ifllm_hub.align.policy_tuning import KTOArguments, run_kto
 from ifllm_hub.align.run import parse_arguments
+from ifllm_hub.align.script import exit_status
 
 
 def main() -> int:
     from trl.trainer.kto_config import KTOConfig
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        run_kto(*parse_arguments(KTOArguments, KTOConfig))
-    except IfllmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: run_kto(*parse_arguments(KTOArguments, KTOConfig)))
 
 
 if __name__ == "__main__":

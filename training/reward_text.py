@@ -16,24 +16,17 @@ ModernBERT on all GPUs of a machine, reading both answers at once, pushed to the
         --push_to_hub
 """
 
-import logging
 import sys
 
-from ifllm_hub import IfllmError
 from ifllm_hub.align.run import parse_arguments
+from ifllm_hub.align.script import exit_status
 from ifllm_hub.align.text_reward import TextRewardArguments, run_reward
 
 
 def main() -> int:
     from trl.trainer.reward_config import RewardConfig
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        run_reward(*parse_arguments(TextRewardArguments, RewardConfig))
-    except IfllmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: run_reward(*parse_arguments(TextRewardArguments, RewardConfig)))
 
 
 if __name__ == "__main__":

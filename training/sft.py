@@ -16,24 +16,17 @@ On all GPUs of a machine, pushed to the Hub at the end:
         --push_to_hub
 """
 
-import logging
 import sys
 
-from ifllm_hub import IfllmError
 from ifllm_hub.align.policy_tuning import SFTArguments, run_sft
 from ifllm_hub.align.run import parse_arguments
+from ifllm_hub.align.script import exit_status
 
 
 def main() -> int:
     from trl.trainer.sft_config import SFTConfig
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        run_sft(*parse_arguments(SFTArguments, SFTConfig))
-    except IfllmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: run_sft(*parse_arguments(SFTArguments, SFTConfig)))
 
 
 if __name__ == "__main__":

@@ -47,8 +47,8 @@ def model_card(config: dict[str, Any], board: dict[str, Any]) -> str:
 # {_TITLE}
 {origin}
 P(left answer preferred over right) from how a person read the two answers: a logistic regression and randomised trees
-whose logits add up, antisymmetric in the answers, monotone, calibrated. A reading that was not recorded speaks for neither answer; with no reading at all this is
-a length model.
+whose logits add up, antisymmetric in the answers, monotone, calibrated. A reading that was not recorded speaks for
+neither answer; with no reading at all this is a length model.
 
 Trained on {training["pairs"]} rated pairs of {training["workers"]} workers, from {source}{revision}.
 
