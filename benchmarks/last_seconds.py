@@ -20,10 +20,10 @@ from ifllm_hub.reward.scores import score
 SEEDS = 20
 SECONDS = (3, 5, 10, 20)
 METHOD = (
-    "Readings are cut at so many seconds before the mouse was last on an answer's text; the features, habits included,",
-    "are those of what is left. Nothing off the text is seen in any row. Reading an answer once more and crossing it on",
-    "the way to the rating form, which stands below the answers, look alike here: what only the last seconds tell may",
-    "be either.",
+    "Readings are cut at so many seconds before the mouse was last on an answer's text; the features, habits",
+    "included, are those of what is left. Nothing off the text is seen in any row. Reading an answer once more and",
+    "crossing it on the way to the rating form, which stands below the answers, look alike here: what only the last",
+    "seconds tell may be either.",
 )
 
 
