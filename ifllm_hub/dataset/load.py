@@ -7,6 +7,7 @@ import polars as pl
 
 from ifllm_hub.dataset.schema import CONFIGS, SPLITS, parquet_path
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.hub import clear_hub_errors
 
 
 def load_config(dataset: str | Path, config: str, revision: str | None = None) -> pl.DataFrame:
@@ -26,15 +27,32 @@ def load_config(dataset: str | Path, config: str, revision: str | None = None) -
         if missing:
             raise IfllmError(f"{missing[0]}: not there. Write the config '{config}' first (ifllm build, ifllm label).")
         frames = {split: _read(path) for split, path in paths.items()}
-    elif folder.exists() or str(dataset).count("/") != 1:
-        raise IfllmError(f"{dataset}: no such dataset folder, and not a Hub repo id (owner/name).")
     else:
+        _check_id(str(dataset))
         frames = _from_hub(str(dataset), config, revision)
     table = pl.concat([frame.with_columns(split=pl.lit(split)) for split, frame in frames.items()])
     absent = [column.name for column in CONFIGS[config] if column.name not in table.columns]
     if absent:
         raise IfllmError(f"{dataset}: config '{config}' lacks the column {absent[0]}. Build it with this version.")
     return table
+
+
+def commit_on_hub(repo_id: str, revision: str | None = None) -> str:
+    """The commit that a branch or tag of a Hub dataset stands at; None means `main`.
+
+    Raises:
+        IfllmError: there is no such dataset, or the Hub cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    _check_id(repo_id)
+    with clear_hub_errors(repo_id):
+        return str(HfApi().dataset_info(repo_id, revision=revision).sha)
+
+
+def _check_id(repo_id: str) -> None:
+    if Path(repo_id).exists() or repo_id.count("/") != 1:
+        raise IfllmError(f"{repo_id}: no such dataset folder, and not a Hub repo id (owner/name).")
 
 
 def _read(path: Path) -> pl.DataFrame:

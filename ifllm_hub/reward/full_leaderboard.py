@@ -66,7 +66,8 @@ def run_leaderboard(
     Raises:
         IfllmError: the dataset is not usable, the encoder cannot be loaded, or `out` cannot be written.
     """
-    pairs = labelled(load_pairs(dataset, revision), all_workers)
+    source = data_source(dataset, revision)
+    pairs = labelled(load_pairs(dataset, source.get("revision")), all_workers)
     finished = out / "finished"
     try:
         finished.mkdir(parents=True, exist_ok=True)
@@ -81,7 +82,7 @@ def run_leaderboard(
     ]
     results = run_jobs(jobs, pairs, n_jobs, finished, advance)
     board = {
-        "source": data_source(dataset, revision),
+        "source": source,
         "excluded_workers_kept": all_workers,
         **counts(pairs, seeds),
         "leave_one_out_seeds": min(seeds, _LEAVE_ONE_OUT_SEEDS),

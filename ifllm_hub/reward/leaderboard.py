@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ifllm_hub.dataset.load import commit_on_hub
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, write_atomically
 from ifllm_hub.reward.candidates import CANDIDATES, FOREST, LONGER_ANSWER, TEXT_CONTRAST, Candidate
@@ -119,11 +120,15 @@ def _places(jobs: list[Job], pairs: Pairs, finished: Path) -> list[Path | None]:
 
 
 def data_source(dataset: str | Path, revision: str | None) -> dict[str, Any]:
-    """What names the data: the release's digest for a folder, the repo and revision on the Hub."""
+    """What names the data: the release's digest for a folder; on the Hub the repo and, as `revision`, the commit.
+
+    Raises:
+        IfllmError: there is no such dataset, or the Hub cannot be reached.
+    """
     if Path(dataset).is_dir():
         manifest = read_json(Path(dataset) / "manifest.json")
         return {key: manifest[key] for key in ("release_sha256", "is_the_released_data")}
-    return {"dataset": str(dataset), "revision": revision}
+    return {"dataset": str(dataset), "revision": commit_on_hub(str(dataset), revision)}
 
 
 def counts(pairs: Pairs, seeds: int) -> dict[str, Any]:

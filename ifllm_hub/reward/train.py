@@ -42,7 +42,8 @@ def train_reward(
     Raises:
         IfllmError: the dataset is not usable, or `out` cannot be written.
     """
-    pairs = labelled(load_pairs(dataset, revision), all_workers)
+    source = data_source(dataset, revision)
+    pairs = labelled(load_pairs(dataset, source.get("revision")), all_workers)
     with replacing_folder(out, CONFIG_FILE) as folder:
         board = leaderboard(pairs, seeds, n_jobs, advance)
         model = ImplicitFeedbackRewardModel().fit(pairs.X(), pairs.y, pairs.groups("worker_id"))
@@ -50,7 +51,7 @@ def train_reward(
         config = {
             "features": [{"name": name, "unit": units[name]} for name in FEATURES],
             "training": {
-                **data_source(dataset, revision),
+                **source,
                 "pairs": board["pairs"],
                 "workers": board["workers"],
                 "excluded_workers_kept": all_workers,

@@ -16,10 +16,11 @@ from ifllm_hub.reward.card import model_card
 from ifllm_hub.reward.forest import FOREST_FILE
 from ifllm_hub.reward.functions import BehaviourReward, default_model
 from ifllm_hub.reward.hub import CARD_FILE, EVALUATION_FILE, fetch_reward, push_reward
+from ifllm_hub.reward.leaderboard import data_source
 from ifllm_hub.reward.pairs import FEATURES
 from ifllm_hub.reward.persistence import CONFIG_FILE, LEADERBOARD_FILE
 from tests.hub import client
-from tests.hub.publishing import content
+from tests.hub.publishing import content, send
 from tests.hub.server import READ_TOKEN, Hub
 
 REPO = "lab/ifllm-reward"
@@ -105,6 +106,16 @@ def test_results_on_a_hub_dataset_go_along(hub: Hub, tmp_path: Path) -> None:
     assert {result.dataset_type for result in ModelCard.load(REPO).data.eval_results} == {"lab/ifllm"}
     push_reward(default_model(), REPO)
     assert not HfApi().file_exists(REPO, EVALUATION_FILE), "results of another model"
+
+
+def test_a_dataset_on_the_hub_is_named_by_its_commit(hub: Hub, dataset: Path) -> None:
+    commit, tag = send(dataset)
+    expected = {"dataset": "lab/ifllm", "revision": commit}
+    assert data_source("lab/ifllm", None) == data_source("lab/ifllm", tag) == expected
+    with pytest.raises(IfllmError, match=r"lab/ifllm: not on the Hub.*Check the id and the revision"):
+        data_source("lab/ifllm", "v9")
+    with pytest.raises(IfllmError, match="nowhere: no such dataset folder, and not a Hub repo id"):
+        data_source("nowhere", None)
 
 
 def test_the_reward_function_takes_a_repo_id(hub: Hub) -> None:
