@@ -128,7 +128,7 @@ def fetch_reward(model: str | Path, revision: str | None = None) -> Path:
         revision: branch, tag or commit of a Hub model.
 
     Raises:
-        IfllmError: there is no such folder, or the model cannot be fetched.
+        IfllmError: there is no such folder, the model cannot be fetched, or a file is larger than any of ours.
     """
     folder = Path(model)
     if folder.is_dir():
@@ -138,11 +138,22 @@ def fetch_reward(model: str | Path, revision: str | None = None) -> Path:
     if isinstance(model, Path) or model.count("/") != 1:
         raise IfllmError(f"{model}: no such reward model folder. Train one: ifllm reward DATASET --out FOLDER.")
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import DryRunError
 
     from ifllm_hub.hub import clear_hub_errors
 
+    files = list(_FILES)
     with clear_hub_errors(model):
-        return Path(snapshot_download(model, revision=revision, allow_patterns=list(_FILES)))
+        try:
+            planned = snapshot_download(model, revision=revision, allow_patterns=files, dry_run=True)
+        except DryRunError:  # without a network, what was fetched before will do
+            planned = []
+        for file in planned:
+            if (file.file_size or 0) > MAX_FILE_BYTES:
+                raise IfllmError(
+                    f"{model}: {file.filename} has {file.file_size:,} bytes, far more than any of ours. Not fetched."
+                )
+        return Path(snapshot_download(model, revision=revision, allow_patterns=files))
 
 
 def push_reward(folder: Path, repo_id: str, private: bool = False) -> str:

@@ -18,7 +18,7 @@ from ifllm_hub.reward.functions import BehaviourReward, default_model
 from ifllm_hub.reward.hub import CARD_FILE, EVALUATION_FILE, fetch_reward, push_reward
 from ifllm_hub.reward.leaderboard import data_source
 from ifllm_hub.reward.pairs import FEATURES
-from ifllm_hub.reward.persistence import CONFIG_FILE, LEADERBOARD_FILE
+from ifllm_hub.reward.persistence import CONFIG_FILE, LEADERBOARD_FILE, MODEL_FILE
 from tests.hub import client
 from tests.hub.publishing import content, send
 from tests.hub.server import READ_TOKEN, Hub
@@ -76,6 +76,16 @@ def evaluated(folder: Path) -> dict[str, float]:
         if row["protocol"] == "worker" and all(row[key] == value for key, value in numbers.items())
     ]
     return {"accuracy": row["accuracy"]["mean"], "roc_auc": row["auc"]["mean"], "brier_score": row["brier"]}
+
+
+def test_a_file_far_too_large_is_not_even_fetched(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    push_reward(default_model(), REPO)
+    just_too_much = (default_model() / MODEL_FILE).stat().st_size - 1
+    with monkeypatch.context() as patch:
+        patch.setattr("ifllm_hub.reward.hub.MAX_FILE_BYTES", just_too_much)
+        with pytest.raises(IfllmError, match=rf"{REPO}: {MODEL_FILE} has [\d,]+ bytes, far more than any of ours"):
+            fetch_reward(REPO)
+    assert content(fetch_reward(REPO)) == content(default_model())
 
 
 def test_the_card_on_the_hub_has_the_results(hub: Hub) -> None:
