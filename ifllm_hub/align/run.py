@@ -1,6 +1,5 @@
 """What every training script does around its trainer: read flags, resume, evaluate, save, write the card, push."""
 
-import contextlib
 import copy
 import json
 import logging
@@ -19,8 +18,8 @@ from ifllm_hub.align.launch import PROGRESS, progress_callback
 from ifllm_hub.align.policies import accelerator_available, load_policy, lora_config, merge_adapter, policy_origin
 from ifllm_hub.align.preferences import fingerprint
 from ifllm_hub.align.stage_card import stage_card
+from ifllm_hub.dataset.load import commit_on_hub
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.hub import clear_hub_errors
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -165,21 +164,28 @@ def run_stage(stage: Stage, config: Any, recipe: dict[str, Any]) -> dict[str, An
     train(trainer, checkpoint)
     after = trainer.evaluate()
     stage.save(trainer, output_dir)
-    results = {
-        **setup,
-        **_outcome(trainer, after),
-        **stage.measure(trainer),
-        "resumed_from": Path(checkpoint).name if checkpoint else None,
-        "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
-        "wall_seconds": round(time.monotonic() - started, 2),
-    }
+    results = {**setup, **_outcome(trainer, after), **stage.measure(trainer), **circumstances(checkpoint, started)}
     if is_main:
-        (output_dir / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
-        (output_dir / "README.md").write_text(stage_card(output_dir.name, results))
+        document(output_dir, results, stage_card)
     if repo_id is not None:
         push(config, output_dir, repo_id)
     trainer.end()
     return results
+
+
+def circumstances(checkpoint: str | None, started: float) -> dict[str, Any]:
+    """What a run is resumed from, with which packages, and how long it took since `started` (`time.monotonic()`, s)."""
+    return {
+        "resumed_from": Path(checkpoint).name if checkpoint else None,
+        "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
+        "wall_seconds": round(time.monotonic() - started, 2),
+    }
+
+
+def document(output_dir: Path, results: dict[str, Any], card: Callable[[str, dict[str, Any]], str]) -> None:
+    """Write the results of a run, and the card made from them."""
+    (output_dir / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
+    (output_dir / "README.md").write_text(card(output_dir.name, results))
 
 
 def describe_data(args: DataArguments, data: "DatasetDict", commit: str | None) -> dict[str, Any]:
@@ -248,14 +254,11 @@ def save_policy(trainer: Any, args: "PolicyArguments | AlignArguments", output_d
 
 def dataset_commit(args: DataArguments) -> str | None:
     """The commit of a Hub dataset that its revision means now; None for a folder, as given where the Hub is offline."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import OfflineModeIsEnabled
+    from huggingface_hub import is_offline_mode
 
-    if Path(args.dataset).is_dir():
+    if Path(args.dataset).is_dir() or is_offline_mode():
         return args.dataset_revision
-    with clear_hub_errors(args.dataset), contextlib.suppress(OfflineModeIsEnabled):
-        return HfApi().dataset_info(args.dataset, revision=args.dataset_revision).sha
-    return args.dataset_revision
+    return commit_on_hub(args.dataset, args.dataset_revision)
 
 
 def code_commit() -> str | None:

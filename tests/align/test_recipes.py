@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import transformers
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
 from ifllm_hub.align import policies
 from ifllm_hub.align.dpo import parse_arguments, run_dpo
-from ifllm_hub.align.policies import BASE_MODELS, HUMAN_ASSISTANT, BaseModel, load_policy
+from ifllm_hub.align.policies import BASE_MODELS, HUMAN_ASSISTANT, BaseModel
 from ifllm_hub.align.policy_tuning import SFTArguments, run_sft
 from ifllm_hub.align.quirks import ReferenceQuirks
 from ifllm_hub.align.run import parse_arguments as parse_stage
 from ifllm_hub.locate import shipped_folder
 from tests.align.made import said, write_config
+from tests.align.tiny_llm import tiny_llm
 
 RECIPES = shipped_folder("training") / "recipes"
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -130,18 +130,8 @@ def tiny_base(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
     def tiny_base(llm: str) -> None:
         _, architecture, sizes = LLMS[llm]
-        tokenizer = load_policy("tiny")[1]
-        config = transformers.AutoConfig.for_model(
-            architecture,
-            vocab_size=len(tokenizer),
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            **sizes,
-        )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
+        model, tokenizer = tiny_llm(architecture, sizes)
+        model.save_pretrained(tmp_path / "base")
         tokenizer.chat_template = None
         tokenizer.save_pretrained(tmp_path / "base")
         monkeypatch.setitem(policies.BASE_MODELS, llm, BaseModel(str(tmp_path / "base"), "mit"))

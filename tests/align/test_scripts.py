@@ -173,6 +173,8 @@ def test_the_card_of_a_run_on_a_hub_dataset_names_its_revision(tuned: Path, monk
     args = DataArguments(dataset="ORG/ifllm", dataset_revision="v1")
     found = SimpleNamespace(sha="c0ffee")
     monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", lambda self, name, revision: {"v1": found}[revision])
+    assert dataset_commit(args) == "v1"  # offline, as given
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     assert dataset_commit(args) == "c0ffee"
     results = results_of(tuned) | {"dataset": "ORG/ifllm", "dataset_on_hub": True, "dataset_revision": "c0ffee"}
     card = stage_card("policy", results)

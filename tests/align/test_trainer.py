@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-import transformers
 from datasets import Dataset
 from safetensors.torch import load_file
 from trl import DPOConfig, DPOTrainer
@@ -21,6 +20,7 @@ from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.trainer import FlipProbCollator, FlipProbDPOConfig, FlipProbDPOTrainer
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.locate import shipped_folder
+from tests.align.tiny_llm import tiny_llm
 
 BETA = 0.1
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -39,22 +39,12 @@ Build = Callable[..., Any]
 
 def make(architecture: str) -> tuple[Any, Any]:
     """A random policy and its reference, which differ enough for margins that are not 0."""
-    tokenizer = load_policy("tiny")[1]
-    config = transformers.AutoConfig.for_model(
-        architecture,
-        vocab_size=len(tokenizer),
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        **ARCHITECTURES[architecture],
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        policy = transformers.AutoModelForCausalLM.from_config(config).eval()
-        reference = copy.deepcopy(policy)
-        with torch.no_grad():
-            for weights in policy.parameters():
-                weights.add_(0.05 * torch.randn_like(weights))
+    policy = tiny_llm(architecture, ARCHITECTURES[architecture])[0].eval()
+    reference = copy.deepcopy(policy)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(1)
+        for weights in policy.parameters():
+            weights.add_(0.05 * torch.randn_like(weights))
     return policy, reference
 
 

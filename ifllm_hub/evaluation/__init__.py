@@ -1,0 +1,1 @@
+"""Judging what alignment bought: answers, judgements of them, and what these show."""
