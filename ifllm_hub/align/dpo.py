@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 from ifllm_hub.align.card import model_card
 from ifllm_hub.align.history import History
 from ifllm_hub.align.launch import PROGRESS, progress_callback
-from ifllm_hub.align.policies import load_policy, lora_config, policy_origin
-from ifllm_hub.align.preferences import fingerprint, hub_commit, limit_test, load_preferences
+from ifllm_hub.align.policies import load_policy, policy_origin
+from ifllm_hub.align.preferences import fingerprint, hub_commit, limited, load_preferences
 from ifllm_hub.align.quirks import ReferenceQuirks, cut_answers, quirky_pairs, reference_policy
 from ifllm_hub.align.run import (
+    PolicyArguments,
     circumstances,
     claim,
     completed,
     create_repo,
     document,
     last_checkpoint,
+    lora_settings,
+    peft_config,
     planned_steps,
     push,
     save_policy,
@@ -43,22 +46,14 @@ METRICS = ("loss", "nll", *(f"rewards/{name}" for name in ("accuracies", "margin
 
 
 @dataclass
-class AlignArguments(ReferenceQuirks):
+class AlignArguments(ReferenceQuirks, PolicyArguments):
     """What to align and on which pairs; everything else is the `FlipProbDPOConfig` of the trainer."""
 
-    dataset: str = field(metadata={"help": "Folder laid out as the Hub repo, or Hub dataset id, with `preferences`."})
-    dataset_revision: str | None = field(
-        default=None, metadata={"help": "Branch, tag or commit of a Hub dataset; leave out for a folder."}
-    )
     label_source: str = field(default="forest", metadata={"help": "Whose labels to train on."})
     history: History = field(default="none", metadata={"help": "What prompts show of the earlier turns."})
-    policy: str = field(default="smollm2-135m", metadata={"help": "tiny, smollm2-135m, a folder or a Hub model id."})
-    test_size: int | None = field(
-        default=None, metadata={"help": "Evaluate on at most this many test pairs, drawn with the seed; all if unset."}
+    same_pairs: list[str] = field(
+        default_factory=list, metadata={"help": "Keep only the pairs that all of these label sources have."}
     )
-    lora: bool = field(default=False, metadata={"help": "Train a LoRA adapter on all linear layers, then merge it."})
-    lora_r: int = field(default=16, metadata={"help": "Rank of the LoRA adapter."})
-    lora_alpha: int = field(default=32, metadata={"help": "Scale of the LoRA adapter; the update is alpha / r * BA."})
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> "tuple[AlignArguments, FlipProbDPOConfig]":
@@ -97,9 +92,11 @@ def run_dpo(align_args: AlignArguments, dpo_args: "FlipProbDPOConfig") -> dict[s
     started = time.monotonic()
     output_dir = Path(str(dpo_args.output_dir))
     dataset, revision = align_args.dataset, align_args.dataset_revision
-    preferences = load_preferences(dataset, align_args.label_source, revision, history=align_args.history)
+    preferences = load_preferences(
+        dataset, align_args.label_source, revision, history=align_args.history, same_pairs=align_args.same_pairs
+    )
     preferences = quirky_pairs(preferences, align_args, align_args.label_source, dataset, revision)
-    preferences = limit_test(preferences, align_args.test_size, dpo_args.seed)
+    preferences = limited(preferences, dpo_args.seed, align_args.train_size, align_args.test_size)
     checkpoint = last_checkpoint(output_dir)
     config = _complete(dpo_args, evaluate_first=checkpoint is None)
     setup = _describe(align_args, dpo_args, preferences)
@@ -161,7 +158,7 @@ def build_trainer(
             train_dataset=preferences["train"],
             eval_dataset=preferences["test"],
             processing_class=tokenizer,
-            peft_config=lora_config(align_args.lora_r, align_args.lora_alpha) if align_args.lora else None,
+            peft_config=peft_config(align_args, model),
             callbacks=[progress_callback(Path(str(config.output_dir)) / PROGRESS)],
         )
     except ValueError as error:
@@ -252,7 +249,7 @@ def _describe(align_args: AlignArguments, config: "FlipProbDPOConfig", preferenc
         "beta": config.beta,
         "learning_rate": config.learning_rate,
         "max_length": config.max_length,
-        "lora": {"r": align_args.lora_r, "alpha": align_args.lora_alpha} if align_args.lora else None,
+        "lora": lora_settings(align_args),
         "seed": config.seed,
     }
 

@@ -119,17 +119,28 @@ def export_preferences(dataset: str | Path, label_source: str, file: Path) -> in
     return rows.height
 
 
-def limit_test(preferences: "DatasetDict", size: int | None, seed: int) -> "DatasetDict":
-    """Keep at most `size` test pairs, drawn with `seed`; None keeps all."""
+def limited(
+    preferences: "DatasetDict", seed: int, train_size: int | None = None, test_size: int | None = None
+) -> "DatasetDict":
+    """Keep at most so many rows of each split, drawn with `seed`; None keeps all.
+
+    Two label sources with the same pairs (`same_pairs`) keep the same ones.
+
+    Raises:
+        IfllmError: a size is below 1.
+    """
     from datasets import DatasetDict
 
-    if size is None:
-        return preferences
-    if size < 1:
-        raise IfllmError(f"test_size is {size}; it must be at least 1, or unset for all test pairs.")
-    # Neighbouring rows come from the same worker, so the first ones would not stand for the split.
-    test = preferences["test"].shuffle(seed=seed)
-    return DatasetDict(preferences | {"test": test.select(range(min(size, len(test))))})
+    drawn = DatasetDict(preferences)
+    for split, size in (("train", train_size), ("test", test_size)):
+        if size is None:
+            continue
+        if size < 1:
+            raise IfllmError(f"{split}_size is {size}; it must be at least 1, or unset for all rows of the split.")
+        # Neighbouring rows come from the same worker, so the first ones would not stand for the split.
+        rows = preferences[split].shuffle(seed=seed)
+        drawn[split] = rows.select(range(min(size, len(rows))))
+    return drawn
 
 
 def fingerprint(rows: "Dataset") -> str:

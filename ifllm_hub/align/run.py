@@ -48,6 +48,9 @@ class DataArguments:
     dataset_revision: str | None = field(
         default=None, metadata={"help": "Branch, tag or commit of a Hub dataset; leave out for a folder."}
     )
+    train_size: int | None = field(
+        default=None, metadata={"help": "Train on at most this many rows, drawn with the seed; all if unset."}
+    )
     test_size: int | None = field(
         default=None, metadata={"help": "Evaluate on at most this many test rows, drawn with the seed; all if unset."}
     )
@@ -61,6 +64,9 @@ class PolicyArguments(DataArguments):
     lora: bool = field(default=False, metadata={"help": "Train a LoRA adapter on all linear layers, then merge it."})
     lora_r: int = field(default=16, metadata={"help": "Rank of the LoRA adapter."})
     lora_alpha: int = field(default=32, metadata={"help": "Scale of the LoRA adapter; the update is alpha / r * BA."})
+    lora_layers: int | None = field(
+        default=None, metadata={"help": "Adapt only this many layers, the last ones; all if unset."}
+    )
 
 
 @dataclass(frozen=True)
@@ -208,8 +214,13 @@ def describe_policy(args: PolicyArguments) -> dict[str, Any]:
         "base_model": origin.base_model,
         "weights": origin.weights,
         "license": origin.license,
-        "lora": {"r": args.lora_r, "alpha": args.lora_alpha} if args.lora else None,
+        "lora": lora_settings(args),
     }
+
+
+def lora_settings(args: PolicyArguments) -> dict[str, int | None] | None:
+    """The adapter, for `results.json` and the card."""
+    return {"r": args.lora_r, "alpha": args.lora_alpha, "layers": args.lora_layers} if args.lora else None
 
 
 def chat_policy(args: PolicyArguments, seed: int) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
@@ -231,9 +242,9 @@ def chat_policy(args: PolicyArguments, seed: int) -> "tuple[PreTrainedModel, Pre
     return model, tokenizer
 
 
-def peft_config(args: PolicyArguments) -> Any:
+def peft_config(args: PolicyArguments, policy: "PreTrainedModel") -> Any:
     """The LoRA adapter asked for, or None."""
-    return lora_config(args.lora_r, args.lora_alpha) if args.lora else None
+    return lora_config(policy, args.lora_r, args.lora_alpha, args.lora_layers) if args.lora else None
 
 
 def save_policy(trainer: Any, args: "PolicyArguments | AlignArguments", output_dir: Path) -> None:
