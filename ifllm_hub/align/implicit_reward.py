@@ -4,7 +4,6 @@ A policy and its reference define the reward beta * log(policy(y) / reference(y)
 the prompt (https://huggingface.co/papers/2305.18290, equation 5). The policy prefers the answer with the larger one.
 """
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,10 +46,11 @@ def answer_log_probs(model: Any, tokenizer: Any, pairs: "Dataset", max_length: i
 
 def _tokens(tokenizer: Any, prompt: Any, answer: Any, max_length: int) -> tuple[list[int], int]:
     """The tokens of a conversation, and how many of them are the prompt's."""
+    from trl.data_utils import common_prefix_length
+
     head = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
     whole = tokenizer.apply_chat_template(prompt + answer, return_dict=True)["input_ids"]
-    shared = len(os.path.commonprefix([head, whole]))
-    return whole[:max_length], min(shared, max_length)
+    return whole[:max_length], min(common_prefix_length(head, whole), max_length)
 
 
 def _padded(sequences: list[tuple[list[int], int]], tokenizer: Any) -> tuple[Any, Any, Any]:
