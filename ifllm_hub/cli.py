@@ -264,9 +264,12 @@ def compare_labels(
 ) -> None:
     """Tune a policy on each label source, all else equal, and measure whether it prefers what unseen workers prefer."""
     from ifllm_hub.align.compare_labels import Comparison, compare_labels
+    from ifllm_hub.align.labels_table import write_labels_page
 
+    comparison = Comparison(dataset, recipe, out, seeds, jobs)
     with _bar("compare labels") as advance:
-        compare_labels(Comparison(dataset, recipe, out, seeds, jobs), advance)
+        margins = compare_labels(comparison, advance)
+    _say(f"labels: {write_labels_page(comparison, margins)}")
 
 
 @app.command()

@@ -108,8 +108,7 @@ def bootstrapped(probability: np.ndarray, pairs: Pairs) -> dict[str, np.ndarray]
     worker b that the model ranks rightly (ties half), mean over seeds; l and r are the workers' rows of each kind.
     """
     y = pairs.y
-    workers = np.unique(pairs.groups("worker_id"), return_inverse=True)[1]
-    of_worker = (workers == np.arange(workers.max() + 1)[:, None]).astype(float)
+    of_worker = _indicators(pairs.groups("worker_id"))
     drawn = _draws(len(of_worker))
     rows, left, right = (drawn @ (of_worker @ kind) for kind in (np.ones(len(y)), y, 1 - y))
     ranked = _rightly_ranked(probability, y)
@@ -118,6 +117,24 @@ def bootstrapped(probability: np.ndarray, pairs: Pairs) -> dict[str, np.ndarray]
         area = ((drawn @ between) * drawn).sum(axis=1) / (left * right)
     means = {"accuracy": correct(probability, y), "brier": _brier(probability, y)}
     return {"auc": area} | {name: drawn @ (of_worker @ values.mean(axis=0)) / rows for name, values in means.items()}
+
+
+def mean_interval(values: np.ndarray, workers: np.ndarray) -> dict[str, float]:
+    """The interval (`low`, `high`) of a mean, from a bootstrap over workers.
+
+    Args:
+        values: (n,) one a pair.
+        workers: (n,) whose pair it is.
+    """
+    of_worker = _indicators(workers)
+    drawn = _draws(len(of_worker))
+    return _interval(drawn @ (of_worker @ values) / (drawn @ of_worker.sum(axis=1)))
+
+
+def _indicators(workers: np.ndarray) -> np.ndarray:
+    """(workers, n) 1 where the row is of the worker, else 0."""
+    codes = np.unique(workers, return_inverse=True)[1]
+    return (codes == np.arange(codes.max() + 1)[:, None]).astype(float)
 
 
 @cache

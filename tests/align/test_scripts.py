@@ -27,12 +27,9 @@ from ifllm_hub.align.run import DataArguments, code_commit, dataset_commit, pars
 from ifllm_hub.align.text_reward import StudentArguments, TextReward, TextRewardArguments, load_encoder
 from ifllm_hub.align.text_reward import _encode as encode
 from ifllm_hub.align.text_reward import _encoded as encoded
-from ifllm_hub.dataset.builder import build_dataset
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.locate import shipped_folder
-from ifllm_hub.release.source import Release
 from ifllm_hub.reward.functions import get_behaviour_reward
-from ifllm_hub.reward.labels import write_preferences
 
 TRAINING = shipped_folder("training")
 
@@ -341,15 +338,6 @@ def test_shipped_recipes_parse_and_flags_override_them(recipe: Path) -> None:
     assert (config.learning_rate, config.seed) == (0.25, 7)
     assert (given["learning_rate"], given["seed"]) == (0.25, 7)
     assert set(yaml.safe_load(recipe.read_text())) <= {*given, "output_dir"}, "the card shows the whole recipe"
-
-
-@pytest.fixture(scope="module")
-def simulated_dataset(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All configs, of the small simulated release."""
-    folder = tmp_path_factory.mktemp("simulated") / "ifllm"
-    build_dataset(release, folder)
-    write_preferences(folder)
-    return folder
 
 
 @pytest.mark.slow

@@ -1,0 +1,119 @@
+"""Label sources compared with the tiny policy: log-probabilities as TRL's, the table by hand, a run taken up again."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import yaml
+
+from ifllm_hub.align.compare_labels import LOG_PROBS, ROWS, SFT, Comparison, compare_labels
+from ifllm_hub.align.dpo import parse_dpo, run_dpo
+from ifllm_hub.align.implicit_reward import answer_log_probs
+from ifllm_hub.align.labels_table import labels_markdown, summary, write_labels_page
+from ifllm_hub.align.policies import load_policy
+from ifllm_hub.align.preferences import load_preferences
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.locate import shipped_folder
+
+TINY = shipped_folder("training") / "recipes" / "tiny"
+
+
+@pytest.mark.parametrize("max_length", [512, 40])
+def test_margins_are_those_that_trl_reports(dataset: Path, tmp_path: Path, max_length: int) -> None:
+    flags = {"dataset": dataset, "output_dir": tmp_path, "max_steps": 2, "max_length": max_length, "disable_tqdm": True}
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    results = run_dpo(*parse_dpo(["--config", str(TINY / "dpo.yaml"), *words]))
+    pairs = load_preferences(dataset)["test"]
+    reference, after = (
+        answer_log_probs(*load_policy(name), pairs, max_length, batch_size=batch)
+        for name, batch in (("tiny", 5), (str(tmp_path), 3))
+    )
+    rewards = 0.1 * (after - reference)
+    assert rewards[:, 0].mean() == pytest.approx(results["eval_after"]["rewards/chosen"], abs=1e-4)
+    assert rewards[:, 1].mean() == pytest.approx(results["eval_after"]["rewards/rejected"], abs=1e-4)
+    assert (rewards[:, 0] > rewards[:, 1]).mean() == results["eval_after"]["rewards/accuracies"]
+
+
+def test_the_log_probability_of_one_answer_by_hand(dataset: Path) -> None:
+    model, tokenizer = load_policy("tiny")
+    pair = load_preferences(dataset)["test"].select([3])
+    whole = tokenizer.apply_chat_template(pair[0]["prompt"] + pair[0]["rejected"])["input_ids"]
+    prompt = tokenizer.apply_chat_template(pair[0]["prompt"], add_generation_prompt=True)["input_ids"]
+    with torch.no_grad():
+        said = model(torch.tensor([whole])).logits[0].double().log_softmax(-1)
+    expected = sum(said[at - 1, whole[at]].item() for at in range(len(prompt), len(whole)))
+    assert answer_log_probs(model, tokenizer, pair, 512)[0, 1] == pytest.approx(expected, abs=1e-3)
+
+
+def made(values: dict[str, list[list[float]]]) -> pl.DataFrame:
+    """Margins of 4 questions, the first 3 of worker a; a list a seed."""
+    return pl.DataFrame(
+        [
+            {"row": row, "seed": seed, "question_id": at, "worker_id": "aaab"[at], "margin": margin}
+            for row, seeds in values.items()
+            for seed, margins in enumerate(seeds)
+            for at, margin in enumerate(margins)
+        ]
+    )
+
+
+def test_summary_by_hand() -> None:
+    flat = [[0.0] * 4, [0.0] * 4]
+    board = summary(made(dict.fromkeys((SFT, *ROWS), flat) | {"forest": [[1, 1, -1, 2], [1, 0, -1, -3]]}).sample(
+        fraction=1, shuffle=True, seed=0
+    ))  # fmt: skip
+    assert (board["pairs"], board["workers"], board["seeds"]) == (4, 2, 2)
+    rows = {row["row"]: row for row in board["rows"]}
+    forest = rows["forest"]
+    assert forest["seeds"] == [0.75, 0.375]
+    assert forest["accuracy"]["mean"] == 0.5625
+    assert forest["margin"]["mean"] == pytest.approx((3 - 3) / 8)
+    assert forest["over_control"]["mean"] == 0.0625
+    # Only worker b drawn: right once of twice; only worker a: (1 + .75 + 0) / 3.
+    assert forest["accuracy"]["low"] == pytest.approx(0.5)
+    assert forest["accuracy"]["high"] == pytest.approx(1.75 / 3)
+    assert rows["shuffled"]["accuracy"] == {"mean": 0.5, "low": 0.5, "high": 0.5}
+    table = labels_markdown(board)
+    assert "| 0.562 [0.500, 0.583] | 0.750, 0.375 | +0.0000" in table
+    assert len(table.splitlines()) == 2 + 1 + len(ROWS)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    """A recipe of the tiny policy, two steps a stage."""
+    for stage in ("sft", "dpo"):
+        content = yaml.safe_load((TINY / f"{stage}.yaml").read_text()) | {"max_steps": 2, "save_strategy": "no"}
+        (tmp_path / "recipes" / "two" / f"{stage}.yaml").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "recipes" / "two" / f"{stage}.yaml").write_text(yaml.safe_dump(content))
+    return str(tmp_path / "recipes" / "two")
+
+
+@pytest.mark.slow
+def test_all_sources_are_trained_alike_and_a_second_call_trains_nothing(
+    simulated_dataset: Path, recipe: str, tmp_path: Path
+) -> None:
+    comparison = Comparison(str(simulated_dataset), recipe, tmp_path / "out", seeds=1, jobs=2)
+    margins = compare_labels(comparison)
+    page = write_labels_page(comparison, margins)
+    assert "| `nll_only`: likelihood of the preferred answer alone" in page.read_text()
+    results = {row: json.loads((tmp_path / "out/seed-0" / row / "results.json").read_text()) for row in ROWS}
+    assert len({results[row]["train_rows"] for row in ROWS}) == 1
+    assert {results[row]["steps"] for row in ROWS} == {2}
+    assert [results[row]["robust_weight"] for row in ("nll_only", "explicit")] == [0.0, 1.0]
+    explicit = load_preferences(simulated_dataset, "explicit")["test"]
+    assert margins["row"].value_counts(sort=True)["count"].to_list() == [len(explicit)] * (1 + len(ROWS))
+    assert not np.allclose(
+        margins.filter(row="explicit")["margin"].to_numpy(), margins.filter(row="shuffled")["margin"].to_numpy()
+    )
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob(LOG_PROBS)}
+    assert compare_labels(comparison).equals(margins)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_recipe_that_does_not_say_how_to_measure(tmp_path: Path) -> None:
+    (tmp_path / "dpo.yaml").write_text("policy: tiny\nbeta: 0.1\n")
+    with pytest.raises(IfllmError, match=r"dpo\.yaml does not say max_length"):
+        compare_labels(Comparison("nowhere", str(tmp_path), tmp_path / "out"))
