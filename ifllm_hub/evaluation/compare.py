@@ -85,11 +85,12 @@ def compare(
         advance: told the share that is done.
 
     Returns:
-        `judge`, `judge_settings`, `preset`, `ifllm_hub`, `draws`, `seed`; counts as in `Differences`, and `set_aside` by
-        reason; `llms` and `label_sources`, the columns and rows of the table in order; `cells`, one a cell that was
-        judged, with `llm`, `label_source`, what was compared, `set_aside` and the numbers of `statistics.summary` (these
-        only if a pair could be scored); `pooled`, one a label source; `contrasts` of every two label sources; `missing`,
-        the cells without numbers; `position`, see `measures.position_consistency`, None with one order.
+        `judge`, `judge_settings`, `preset`, `ifllm_hub`, `draws`, `seed`; counts as in `Differences`, and `set_aside`
+        by reason; `llms` and `label_sources`, the columns and rows of the table in order; `cells`, one a cell that was
+        judged, with `llm`, `label_source`, what was compared, `set_aside` and the numbers of `statistics.summary`
+        (without a scored pair only `n`, which is 0); `pooled`, one a label source; `contrasts` of every two label
+        sources; `missing`, the cells without numbers; `position`, see `measures.position_consistency`, None with one
+        order.
 
     Raises:
         IfllmError: see `differences`.
@@ -98,15 +99,15 @@ def compare(
     seen = judgements.filter(pl.col("mode") == "pairwise").unique(["llm", "label_source"]).sort("llm", "label_source")
     llms = names.llm_order(seen["llm"])
     sources = names.label_source_order(seen["label_source"], llms)
-    jobs = [*seen.iter_rows(named=True), *sources]
-    cells, pooled = [], []
-    for done, job in enumerate(jobs):
-        advance(done / len(jobs))
-        if isinstance(job, str):
-            pooled.append({"label_source": job, **_numbers(found, {"label_source": job}, draws, seed)})
-        else:
-            cell = {"llm": job["llm"], "label_source": job["label_source"]}
-            cells.append({**cell, **{name: job[name] for name in _MODELS}, **_numbers(found, cell, draws, seed)})
+    cells = []
+    for done, row in enumerate(seen.iter_rows(named=True)):
+        advance(done / (2 * seen.height))
+        cell = {"llm": row["llm"], "label_source": row["label_source"]}
+        cells.append({**cell, **{name: row[name] for name in _MODELS}, **_numbers(found, cell, draws, seed)})
+    pooled = []
+    for done, source in enumerate(sources):
+        advance((1 + done / len(sources)) / 2)
+        pooled.append({"label_source": source, **_numbers(found, {"label_source": source}, draws, seed)})
     numbered = {(cell["llm"], cell["label_source"]) for cell in cells if cell["n"]}
     comparison = {
         "ifllm_hub": __version__,
@@ -149,7 +150,10 @@ def _numbers(found: Differences, where: dict[str, str], draws: int, seed: int) -
 
 def _position(pairs: pl.DataFrame) -> dict[str, float] | None:
     both = pairs.filter(pl.col("orders") == 2)
-    return position_consistency(*(both[f"word_{order}"].to_list() for order in ORDERS)) if both.height else None
+    if not both.height:
+        return None
+    model_first, baseline_first = (both[f"word_{order}"].to_list() for order in ORDERS)
+    return position_consistency(model_first, baseline_first)
 
 
 def _without_nan(value: Any) -> Any:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _DPI = 150
 # Inches.
-_WIDTH, _MARGIN, _ROW, _MARK = 7.4, 1.4, 0.22, 0.1
+_WIDTH, _MARGIN, _ROW, _MARK = 7.4, 1.4, 0.22, 0.085
 _MARKERS = "oDs^vP"
 
 
@@ -50,7 +50,7 @@ def comparison_picture(comparison: dict[str, Any]) -> "Picture":
         alt = f"Differences of scores with intervals, a row an LLM, a mark a label source. Pooled: {', '.join(best)}."
         caption = (
             "Bars: 95 % intervals, over prompts for an LLM, over prompts and LLMs for the pooled row. "
-            f"A dash at the left edge: no numbers. Dashed line: no difference from the LLM's own SFT model."
+            "A dash at the left edge: no numbers. Dashed line: no difference from the LLM's own SFT model."
         )
         return picture(figure, alt, caption)
 
@@ -91,11 +91,11 @@ def _draw(axes: "Axes", comparison: dict[str, Any], rows: list[str], sources: li
                 axes.text(
                     0.008,
                     row + offset,
-                    DASH,
+                    f"{DASH} missing",
                     color=colour,
+                    fontsize=7,
                     transform=axes.get_yaxis_transform(),
                     va="center",
-                    fontweight="bold",
                 )
     axes.set_yticks(range(len(rows)), [name_of(row) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)

@@ -120,14 +120,14 @@ def notes(comparison: dict[str, Any]) -> list[str]:
         said.append("The judge saw one order only: its favour for a position is in every number.")
     else:
         said.append(
-            f"In both orders the judge names the same winner in {100 * position['consistency']:.1f} % of the pairs; the "
-            f"answer shown first wins both times in {100 * position['first_in_both']:.1f} %, the second in "
+            f"In both orders the judge names the same winner in {100 * position['consistency']:.1f} % of the pairs; "
+            f"the answer shown first wins both times in {100 * position['first_in_both']:.1f} %, the second in "
             f"{100 * position['second_in_both']:.1f} %."
         )
     if comparison["resampled_baselines"]:
         said.append(
-            f"{comparison['resampled_baselines']:,} prompts of an LLM have more than one baseline answer: label sources "
-            "were compared with different samples."
+            f"{comparison['resampled_baselines']:,} prompts of an LLM have more than one baseline answer: label "
+            "sources were compared with different samples."
         )
     counts = {row["label_source"]: row["llms"] for row in comparison["pooled"] if row["n"]}
     if len(set(counts.values())) > 1:
@@ -157,8 +157,8 @@ def comparison_latex(comparison: dict[str, Any]) -> str:
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{Difference of the judge's scores (1 to 10), aligned model less its own SFT model, $\pm$ half of "
-            rf"the 95\,\% interval; $n$ pairs. Judge: {_latex(comparison['judge'])}. {missing}}}",
+            rf"\caption{{Difference of the judge's scores (1 to 10), aligned model less its own SFT model, $\pm$ half "
+            rf"of the 95\,\% interval; $n$ pairs. Judge: {_latex(comparison['judge'])}. {missing}}}",
             rf"\begin{{tabular}}{{l{'r' * len(llms)}}}",
             r"\toprule",
             rf"{head} \\",

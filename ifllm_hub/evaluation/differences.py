@@ -132,11 +132,12 @@ def _check(rows: pl.DataFrame) -> None:
             )
     mixed = rows.group_by("llm", "label_source").agg(pl.col(_CELL).n_unique()).sort("llm", "label_source")
     for cell in mixed.iter_rows(named=True):
-        if name := next((name for name in _CELL if cell[name] > 1), None):
-            raise IfllmError(
-                f"{cell['llm']}, {cell['label_source']}: judgements of {cell[name]} values of {name}. Name the files of "
-                "one, or give the models different label sources."
-            )
+        for name in _CELL:
+            if cell[name] > 1:
+                raise IfllmError(
+                    f"{cell['llm']}, {cell['label_source']}: judgements of {cell[name]} values of {name}. Name the "
+                    "files of one, or give the models different label sources."
+                )
     _refuse(rows, ~pl.col("status").is_in(STATUSES), "an unknown status")
     _refuse(rows, ~pl.col("order").is_in(ORDERS).fill_null(False), "no order")
     scores = [pl.col(f"score_{side}").is_between(LOWEST, HIGHEST).fill_null(False) for side in ("model", "baseline")]

@@ -37,9 +37,9 @@ def probability_calibration(
         probabilities, references: as for `preference_accuracy`.
 
     Returns:
-        `ece`, the expected calibration error sum_b (n_b / n) |confidence_b - accuracy_b| over ten bins of the confidence
-        max(p, 1 - p) of equal width from 0.5 to 1; `brier`, the mean of (p - y)^2; `bins` with anything in them, each
-        with `confidence`, `accuracy`, `share`; `n`.
+        `ece`, the expected calibration error sum_b (n_b / n) |confidence_b - accuracy_b| over ten bins of the
+        confidence max(p, 1 - p) of equal width from 0.5 to 1; `brier`, the mean of (p - y)^2; `bins` with anything in
+        them, each with `confidence`, `accuracy`, `share`; `n`.
 
     Raises:
         IfllmError: as for `preference_accuracy`.
@@ -88,8 +88,8 @@ def position_consistency(model_first: Sequence[str], baseline_first: Sequence[st
         model_first, baseline_first: (n,) the verdicts on the same pairs in both orders: `model`, `baseline` or `tie`.
 
     Returns:
-        `consistency`, the share of pairs with the same verdict in both orders; `first_in_both` and `second_in_both`, the
-        shares where the answer shown first (second) won both times, so that the position alone decided; `n`.
+        `consistency`, the share of pairs with the same verdict in both orders; `first_in_both` and `second_in_both`,
+        the shares where the answer shown first (second) won both times, so that the position alone decided; `n`.
 
     Raises:
         IfllmError: the lengths differ or are 0, or a verdict is something else.

@@ -31,7 +31,7 @@ _CONTROLS = {"longer": "longer answer", "shuffled": "shuffled labels"}
 def llm_order(seen: Iterable[str]) -> list[str]:
     """The columns of a table: all eight LLMs of the paper if one of them was judged, then the others by name.
 
-    So a table of the paper's LLMs shows what it lacks, and a table of other LLMs is not padded with eight empty columns.
+    So a table of the paper's LLMs shows what it lacks, and one of other LLMs is not padded with eight empty columns.
     """
     return _order(set(seen), LLMS, {}, is_of_the_paper(seen))
 

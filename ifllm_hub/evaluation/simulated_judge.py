@@ -45,45 +45,61 @@ class SimulatedJudge:
     failing: float = 0.0
 
 
-def simulated_judgements(
-    judge: SimulatedJudge, llms: list[str], prompts: int, seed: int, label_source: str = "forest"
-) -> pl.DataFrame:
-    """Judgements of one label source, both orders, with the columns of `JUDGEMENTS`.
+@dataclass(frozen=True)
+class Scores:
+    """Made-up answers and what the judge gave them.
 
-    Every LLM answers every prompt. Answers are filler words of the right number.
+    Attributes:
+        words: `model` and `baseline`: (llms, prompts) length of each answer; `prompt`: (prompts,).
+        model, baseline: (2, llms, prompts) scores in the orders of `ORDERS`.
     """
-    generator = np.random.default_rng(seed)
-    shape = (len(llms), prompts)
+
+    words: dict[str, np.ndarray]
+    model: np.ndarray
+    baseline: np.ndarray
+
+
+def simulated_scores(judge: SimulatedJudge, llms: int, prompts: int, generator: np.random.Generator) -> Scores:
+    """Every LLM answers every prompt, and is judged in both orders."""
+    shape = (llms, prompts)
     quality = (
         judge.effect
-        + generator.normal(0, judge.llm_sd, (len(llms), 1))
+        + generator.normal(0, judge.llm_sd, (llms, 1))
         + generator.normal(0, judge.prompt_sd, (1, prompts))
         + generator.normal(0, judge.rest_sd, shape)
     )
-    words_baseline = generator.integers(60, 140, shape)
-    words_model = np.maximum(words_baseline + np.round(generator.normal(20 * judge.longer, 20, shape)).astype(int), 1)
-    words_prompt = generator.integers(4, 40, prompts)
-    favour = judge.length_bias * length_term(words_model.ravel(), words_baseline.ravel()).reshape(shape)
+    baseline = generator.integers(60, 140, shape)
+    model = np.maximum(baseline + np.round(generator.normal(20 * judge.longer, 20, shape)).astype(int), 1)
+    # A word of the filler and its space are five code points.
+    favour = judge.length_bias * length_term(5 * model.ravel(), 5 * baseline.ravel()).reshape(shape)
     level = generator.normal(5.5, 0.8, (1, prompts))
-    columns: dict[str, list] = {name: [] for name in ("llm", "question_id", "order", "score_model", "score_baseline")}
-    for order, sign in zip(ORDERS, (1, -1), strict=True):
-        half = (quality + favour + sign * judge.position_bias) / 2
-        columns["llm"] += np.repeat(llms, prompts).tolist()
-        columns["question_id"] += list(range(prompts)) * len(llms)
-        columns["order"] += [order] * quality.size
-        for name, part in (("score_model", half), ("score_baseline", -half)):
-            latent = level + part + generator.normal(0, judge.noise, shape)
-            columns[name] += np.clip(np.round(latent), LOWEST, HIGHEST).ravel().tolist()
-    table = pl.DataFrame(columns)
-    texts = {
-        "answer_model": _texts(words_model.ravel()) * 2,
-        "answer_baseline": _texts(words_baseline.ravel()) * 2,
-        "messages": [[{"role": "user", "content": text}] for text in _texts(words_prompt) * (2 * len(llms))],
-    }
-    failed = generator.random(table.height) < judge.failing
-    return _as_judgements(
-        table.with_columns(**{name: pl.Series(text) for name, text in texts.items()}), failed, label_source
+    half = np.stack([quality + favour + sign * judge.position_bias for sign in (1, -1)]) / 2
+    scores = (level + part + generator.normal(0, judge.noise, half.shape) for part in (half, -half))
+    rounded = [np.clip(np.round(score), LOWEST, HIGHEST) for score in scores]
+    words = {"model": model, "baseline": baseline, "prompt": generator.integers(4, 40, prompts)}
+    return Scores(words, *rounded)
+
+
+def simulated_judgements(
+    judge: SimulatedJudge, llms: list[str], prompts: int, seed: int, label_source: str = "forest"
+) -> pl.DataFrame:
+    """Judgements of one label source, both orders, with the columns of `JUDGEMENTS`; answers are filler words."""
+    generator = np.random.default_rng(seed)
+    scores = simulated_scores(judge, len(llms), prompts, generator)
+    texts = {name: [" ".join(["word"] * int(count)) for count in words.flat] for name, words in scores.words.items()}
+    table = pl.DataFrame(
+        {
+            "llm": np.repeat(llms, prompts).tolist() * 2,
+            "question_id": list(range(prompts)) * (2 * len(llms)),
+            "order": np.repeat(ORDERS, len(llms) * prompts).tolist(),
+            "score_model": scores.model.ravel(),
+            "score_baseline": scores.baseline.ravel(),
+            "answer_model": texts["model"] * 2,
+            "answer_baseline": texts["baseline"] * 2,
+            "messages": [[{"role": "user", "content": text}] for text in texts["prompt"]] * (2 * len(llms)),
+        }
     )
+    return _as_judgements(table, generator.random(table.height) < judge.failing, label_source)
 
 
 def asked_once(judgements: pl.DataFrame, baseline_first: float, seed: int) -> pl.DataFrame:
@@ -133,7 +149,3 @@ def _as_judgements(table: pl.DataFrame, failed: np.ndarray, label_source: str) -
         answer_tokens=pl.lit(None),
         asked_at=pl.lit(_ASKED_AT),
     ).select(pl.col(name).cast(type_) for name, type_ in JUDGEMENTS.items())
-
-
-def _texts(words: np.ndarray) -> list[str]:
-    return [" ".join(["word"] * int(count)) for count in words]

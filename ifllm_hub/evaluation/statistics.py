@@ -17,6 +17,7 @@ BOOTSTRAPS = 1_000
 SEED = 0
 THIRDS = ("short", "medium", "long")
 
+_SHARES = {"wins": "model", "ties": "tie", "losses": "baseline"}
 _POINTS = {"model": 1.0, "tie": 0.5, "baseline": 0.0}
 # The logistic regression stays finite where one side wins everything: a normal prior of this precision, worth far less
 # than one pair.
@@ -29,8 +30,8 @@ class Resampling:
     """The pigeonhole bootstrap: prompts and LLMs drawn with replacement, apart; a pair's weight is their product.
 
     A prompt recurs with every LLM and an LLM with every prompt, so pairs are not independent. The variance over draws
-    covers both kinds of clusters and errs on the large side (Owen 2007, https://doi.org/10.1214/07-AOAS122). Of one LLM,
-    or if LLMs are not to be drawn, this is the bootstrap over prompts.
+    covers both kinds of clusters and errs on the large side (Owen 2007, https://doi.org/10.1214/07-AOAS122). Of one
+    LLM, or if LLMs are not to be drawn, this is the bootstrap over prompts.
 
     Attributes:
         weights: (draws, n) float64, how often each pair counts.
@@ -170,8 +171,8 @@ def summary(pairs: pl.DataFrame, draws: int = BOOTSTRAPS, seed: int = SEED) -> d
         "mean_over_llms": both.mean_over_llms(d),
         "length_controlled_difference": both.interval(controlled, length_controlled_mean(both.weights, d, x)),
         "win_rate": both.share(points),
-        **{name: float((winner == side).mean() or 0) for name, side in _SHARES.items()},
-        **{f"{name}_in_both": _share_in_both(pairs, _SHARES[name]) for name in ("wins", "losses")},
+        **{name: _share(winner, side) for name, side in _SHARES.items()},
+        **{f"{name}_in_both": _share(pairs["winner_in_both"], _SHARES[name]) for name in ("wins", "losses")},
         "length_controlled_win_rate": {key: float(expit(value)) for key, value in rate.items()},
         "one_order": {order: pairs[f"difference_{order}"].mean() for order in ("model_first", "baseline_first")},
         "scores": {side: pairs[f"score_{side}"].mean() for side in ("model", "baseline")},
@@ -179,14 +180,6 @@ def summary(pairs: pl.DataFrame, draws: int = BOOTSTRAPS, seed: int = SEED) -> d
         "thirds_by_prompt": _by_third(pairs, thirds_by_prompt(pairs), draws, seed),
         "thirds_by_answer": _by_third(pairs, thirds_by_answer(pairs), draws, seed),
     }
-
-
-_SHARES = {"wins": "model", "ties": "tie", "losses": "baseline"}
-
-
-def _share_in_both(pairs: pl.DataFrame, side: str) -> float | None:
-    share = (pairs["winner_in_both"] == side).mean()
-    return None if share is None else float(share)  # type: ignore[arg-type]
 
 
 def thirds_by_prompt(pairs: pl.DataFrame) -> np.ndarray:
@@ -245,6 +238,11 @@ def contrast(pairs: pl.DataFrame, first: str, second: str, draws: int = BOOTSTRA
         return named
     resampling = Resampling(shared["question_id"].to_numpy(), shared["llm"].to_numpy(), True, draws, seed)
     return named | resampling.mean((shared["difference"] - shared["difference_other"]).to_numpy())
+
+
+def _share(winners: pl.Series, side: str) -> float | None:
+    known = winners.drop_nulls()
+    return int((known == side).sum()) / len(known) if len(known) else None
 
 
 def _times_drawn(clusters: int, generator: np.random.Generator, draws: int) -> np.ndarray:
