@@ -55,6 +55,65 @@ def comparison_picture(comparison: dict[str, Any]) -> "Picture":
         return picture(figure, alt, caption)
 
 
+def orders_picture(comparison: dict[str, Any]) -> "Picture":
+    """What each order alone would say of every label source, beside both; for a comparison of both orders."""
+    from ifllm_hub.style import INK, LEFT, PANEL, RIGHT, legend_below, picture, styled
+
+    rows = [row for row in comparison["pooled"] if row["n"]]
+    places = np.arange(len(rows))
+    with styled((PANEL[0], 1.6 + _ROW * len(rows) * 1.4)) as (figure, axes):
+        marks = (("model_first", "aligned model first", ">", LEFT), ("baseline_first", "SFT model first", "<", RIGHT))
+        for order, label, marker, colour in marks:
+            values = [row["one_order"][order] for row in rows]
+            axes.plot(values, places, marker, color=colour, markersize=6, label=label)
+        axes.plot([row["difference"]["mean"] for row in rows], places, "o", color=INK, markersize=5, label="both")
+        _name_rows(axes, rows)
+        axes.set(title="One order against both", xlabel="difference of scores (points)")
+        legend_below(figure, axes, 2)
+        caption = "All LLMs. The two orders lie as far apart as the judge favours a position, twice."
+        return picture(figure, "Differences of scores with one order, the other, and both, by label source.", caption)
+
+
+def thirds_picture(comparison: dict[str, Any]) -> "Picture":
+    """The difference of every label source on short, medium and long prompts."""
+    from ifllm_hub.style import PANEL, SERIES, legend_below, picture, styled
+
+    rows = [row for row in comparison["pooled"] if row["n"]]
+    thirds = list(dict.fromkeys(part["third"] for row in rows for part in row["thirds_by_prompt"]))
+    with styled((PANEL[0], 1.6 + _ROW * len(rows) * 1.4)) as (figure, axes):
+        for third, offset, marker, colour in zip(thirds, _offsets(len(thirds)), _MARKERS, SERIES, strict=False):
+            there = [
+                (place, part)
+                for place, row in enumerate(rows)
+                for part in row["thirds_by_prompt"]
+                if part["third"] == third
+            ]
+            axes.errorbar(
+                [part["mean"] for _, part in there],
+                [place + 0.8 * offset for place, _ in there],
+                xerr=[half_width(part) or 0.0 for _, part in there],
+                fmt=marker,
+                color=colour,
+                markersize=4,
+                linewidth=1,
+                label=third,
+            )
+        _name_rows(axes, rows)
+        axes.set(title="By the length of the prompt", xlabel="difference of scores (points)")
+        legend_below(figure, axes, 3)
+        caption = "All LLMs; thirds by words. Bars: 95 % intervals over prompts and LLMs."
+        return picture(figure, "Differences of scores on short, medium and long prompts, by label source.", caption)
+
+
+def _name_rows(axes: "Axes", rows: list[dict[str, Any]]) -> None:
+    from ifllm_hub.style import MUTED
+
+    axes.axvline(0, color=MUTED, linewidth=1, linestyle="--")
+    axes.set_yticks(range(len(rows)), [name_of(row["label_source"]) for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+
+
 @contextmanager
 def _drawn(comparison: dict[str, Any]) -> Iterator["Figure"]:
     from ifllm_hub.style import styled

@@ -295,7 +295,7 @@ def _set_aside(comparison: dict[str, Any]) -> str:
 
 
 def _listed(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count) or "none"
+    return "; ".join(f"{name}: {count:,}" for name, count in counts.items() if count) or "none"
 
 
 def _latex_cell(cell: dict[str, Any]) -> str:
