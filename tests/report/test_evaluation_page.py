@@ -166,9 +166,9 @@ def test_a_real_browser_sorts_runs_nothing_else_and_nothing_overflows(folder: Pa
         pytest.skip("needs chromium")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
+        said: list[str] = []
         for width in (1280, 390):
             page = browser.new_page(viewport={"width": width, "height": 900})
-            said: list[str] = []
             page.on("dialog", lambda dialog: said.append(dialog.message))
             page.on("console", lambda message: said.append(message.text))
             page.on("pageerror", lambda error: said.append(str(error)))

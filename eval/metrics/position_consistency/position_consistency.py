@@ -1,9 +1,9 @@
 """How far a judge's verdict depends on which answer it is shown first."""
 
-import datasets
 import evaluate
 
 from ifllm_hub.evaluation.measures import position_consistency
+from ifllm_hub.evaluation.metric_info import metric_info
 
 _INPUTS = """
 Args:
@@ -18,14 +18,7 @@ class PositionConsistency(evaluate.Metric):
     """`ifllm_hub.evaluation.measures.position_consistency` as an `evaluate` module."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation="https://huggingface.co/papers/2606.20482",
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
-            ),
-        )
+        return metric_info(__doc__, _INPUTS, "string", "string")
 
     def _compute(self, predictions: list[str], references: list[str]) -> dict:
         return position_consistency(predictions, references)

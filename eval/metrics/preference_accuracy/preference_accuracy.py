@@ -1,9 +1,9 @@
 """How often the likelier of two answers is the one that was preferred."""
 
-import datasets
 import evaluate
 
 from ifllm_hub.evaluation.measures import preference_accuracy
+from ifllm_hub.evaluation.metric_info import metric_info
 
 _INPUTS = """
 Args:
@@ -18,14 +18,7 @@ class PreferenceAccuracy(evaluate.Metric):
     """`ifllm_hub.evaluation.measures.preference_accuracy` as an `evaluate` module."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation="https://huggingface.co/papers/2606.20482",
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("float64"), "references": datasets.Value("int64")}
-            ),
-        )
+        return metric_info(__doc__, _INPUTS, "float64", "int64")
 
     def _compute(self, predictions: list[float], references: list[int]) -> dict:
         return preference_accuracy(predictions, references)

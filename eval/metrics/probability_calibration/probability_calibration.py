@@ -1,9 +1,9 @@
 """Whether the probabilities of a preference model mean what they say."""
 
-import datasets
 import evaluate
 
 from ifllm_hub.evaluation.measures import probability_calibration
+from ifllm_hub.evaluation.metric_info import metric_info
 
 _INPUTS = """
 Args:
@@ -18,14 +18,7 @@ class ProbabilityCalibration(evaluate.Metric):
     """`ifllm_hub.evaluation.measures.probability_calibration` as an `evaluate` module."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation="https://huggingface.co/papers/2606.20482",
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("float64"), "references": datasets.Value("int64")}
-            ),
-        )
+        return metric_info(__doc__, _INPUTS, "float64", "int64")
 
     def _compute(self, predictions: list[float], references: list[int]) -> dict:
         return probability_calibration(predictions, references)

@@ -1,9 +1,9 @@
 """The relative quality gain of IFLLM: how many points of a judge a model is above its own baseline."""
 
-import datasets
 import evaluate
 
 from ifllm_hub.evaluation.measures import relative_quality
+from ifllm_hub.evaluation.metric_info import metric_info
 
 _INPUTS = """
 Args:
@@ -19,14 +19,7 @@ class RelativeQuality(evaluate.Metric):
     """`ifllm_hub.evaluation.measures.relative_quality` as an `evaluate` module."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation="https://huggingface.co/papers/2606.20482",
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("float64"), "references": datasets.Value("float64")}
-            ),
-        )
+        return metric_info(__doc__, _INPUTS, "float64", "float64")
 
     def _compute(self, predictions: list[float], references: list[float], llms: list[str] | None = None) -> dict:
         return relative_quality(predictions, references, llms)
