@@ -19,6 +19,7 @@ from ifllm_hub.report.data_figures import (
 )
 from ifllm_hub.report.inputs import Run, load_run
 from ifllm_hub.report.model_figures import calibration_picture, curve_pictures, leaderboard_picture
+from ifllm_hub.report.page import template
 from ifllm_hub.report.reading import LEVELS_MS, readings
 from ifllm_hub.reward.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.labels import agreement
@@ -58,7 +59,7 @@ def build_report(run: Path) -> Path:
         IfllmError: a part of the run is missing, damaged or of another version, or the report cannot be written.
     """
     loaded = load_run(run)
-    html = _template().render(
+    html = template(_TEMPLATE).render(
         words=words,
         cell=CELL,
         **_summary(loaded),
@@ -177,19 +178,3 @@ def _legend() -> list[tuple[int, str]]:
     """Heat level and its range of dwell, ms."""
     bounds = [f"{low:,}–{high - 1:,}" for low, high in itertools.pairwise(LEVELS_MS)]
     return list(enumerate(["0", *bounds, f"{LEVELS_MS[-1]:,} or more"]))
-
-
-def _template() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # The texts on the page were written by LLMs and crowd workers.
-        autoescape=True,
-    )
-    environment.filters["n"] = lambda value: f"{value:,}"
-    environment.filters["signed"] = lambda value: f"{value:.4f}".replace("-", "\u2212")
-    return environment.get_template(_TEMPLATE)

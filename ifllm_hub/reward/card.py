@@ -97,20 +97,30 @@ def evaluation_yaml(config: dict[str, Any]) -> str | None:
     Source: https://huggingface.co/docs/hub/eval-results. Results appear beside the dataset once its `eval.yaml` has
     the tasks that are named here.
     """
+    if "dataset" not in config["training"]:
+        return None
+    return evaluation_entries(_evaluations(config), "worker_folds", _notes(config))
+
+
+def evaluation_entries(results: list["EvalResult"], task: str, notes: str) -> str:
+    """Results on a Hub dataset as the content of `.eval_results/*.yaml`.
+
+    Args:
+        results: `dataset_type` is the dataset's Hub id.
+        task: the dataset's `eval.yaml` has a task `<task>_<metric type>` for each.
+        notes: how they came about, in a few words.
+    """
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
-    training = config["training"]
-    if "dataset" not in training:
-        return None
     entries = [
         EvalResultEntry(
             dataset_id=result.dataset_type,
-            task_id=f"worker_folds_{result.metric_type}",
+            task_id=f"{task}_{result.metric_type}",
             value=result.metric_value,
             dataset_revision=result.dataset_revision,
-            notes=_notes(config),
+            notes=notes,
         )
-        for result in _evaluations(config)
+        for result in results
     ]
     return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False)
 

@@ -1,0 +1,50 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["ifllm_hub[eval]"]
+# ///
+r"""Write what a judge found into the card of an aligned checkpoint.
+
+Into the folder alone:
+
+    python eval/card.py runs/eval/comparison runs/qwen3-1.7b-forest
+
+With the dataset's id, so that the results show beside it, and pushed to the checkpoint's repo:
+
+    python eval/card.py runs/eval/comparison runs/qwen3-1.7b-forest --dataset ORG/ifllm --push ORG/qwen3-1.7b-forest
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ifllm_hub.align.script import exit_status
+from ifllm_hub.evaluation.checkpoint_card import CARD_FILE, add_results, push_results
+from ifllm_hub.evaluation.compare import read_comparison
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("comparison", type=Path, help="folder that eval/compare.py wrote")
+    parser.add_argument("checkpoint", type=Path, help="folder of the aligned model")
+    parser.add_argument("--dataset", help="Hub id of the dataset the prompts are from")
+    parser.add_argument("--revision", help="commit of that dataset")
+    parser.add_argument("--llm", help="which cell, where several models have that name")
+    parser.add_argument("--label_source", help="which cell, where several models have that name")
+    parser.add_argument("--push", metavar="REPO", help="Hub id of the checkpoint")
+    arguments = parser.parse_args()
+
+    def write() -> None:
+        found = read_comparison(arguments.comparison)
+        add_results(
+            arguments.checkpoint, found, arguments.dataset, arguments.revision, arguments.llm, arguments.label_source
+        )
+        sys.stdout.write(f"card: {arguments.checkpoint / CARD_FILE}\n")
+        if arguments.push:
+            commit = push_results(arguments.checkpoint, arguments.push)
+            sys.stdout.write(f"pushed: {arguments.push} at {commit}\n")
+
+    return exit_status(write)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

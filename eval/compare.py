@@ -1,0 +1,42 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["ifllm_hub[eval]"]
+# ///
+r"""Compare aligned models with their own SFT models, from a judge's judgements.
+
+The judgements of one folder, which eval/judge.py wrote:
+
+    python eval/compare.py runs/eval/judgements --out runs/eval/comparison
+
+Of several files, with more draws of the bootstrap, and the page with the table and single judgements:
+
+    python eval/compare.py forest.parquet explicit.parquet --out runs/eval/comparison --draws 5000
+    python eval/report.py runs/eval
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ifllm_hub.align.script import exit_status
+from ifllm_hub.evaluation.compare import PAGE_FILE, run_comparison
+from ifllm_hub.evaluation.statistics import BOOTSTRAPS, SEED
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("judgements", type=Path, nargs="+", help="Parquet files, or folders of them")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the comparison")
+    parser.add_argument("--draws", type=int, default=BOOTSTRAPS, help="of the bootstrap")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the bootstrap")
+    arguments = parser.parse_args()
+
+    def compare() -> None:
+        run_comparison(arguments.judgements, arguments.out, arguments.draws, arguments.seed)
+        sys.stdout.write(f"comparison: {arguments.out / PAGE_FILE}\n")
+
+    return exit_status(compare)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

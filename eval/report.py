@@ -1,0 +1,29 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["ifllm_hub[eval]"]
+# ///
+r"""Write evaluation.html: the comparison, what the judge is worth, and single judgements to read.
+
+The folder holds judgements/ (eval/judge.py) and comparison/ (eval/compare.py):
+
+    python eval/compare.py runs/eval/judgements --out runs/eval/comparison
+    python eval/report.py runs/eval
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ifllm_hub.align.script import exit_status
+from ifllm_hub.report.evaluation import build_evaluation_page
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, help="an evaluation folder")
+    folder = parser.parse_args().folder
+    return exit_status(lambda: sys.stdout.write(f"report: {build_evaluation_page(folder)}\n"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Judgements made by hand, a row at a time."""
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from ifllm_hub.evaluation.tables import JUDGEMENTS
+
+
+def judgement(
+    question: int, order: str, model: float | None, baseline: float | None, /, **changes: Any
+) -> dict[str, Any]:
+    """A row of `JUDGEMENTS`; the word of the winner follows from the scores, and `changes` come last."""
+    ok = model is not None and baseline is not None
+    row: dict[str, Any] = {
+        "mode": "pairwise",
+        "preset": "corrected",
+        "judge": "lab/judge",
+        "judge_settings": '{"temperature": 0}',
+        "llm": "a",
+        "label_source": "forest",
+        "question_id": question,
+        "worker_id": "w1",
+        "messages": [{"role": "user", "content": f"Question {question}?"}],
+        "model": "a-forest",
+        "model_revision": "r1",
+        "answer_model": "An answer of five words.",
+        "baseline": "a-sft",
+        "baseline_revision": "r0",
+        "answer_baseline": "Another.",
+        "order": order,
+        "status": "ok" if ok else "malformed",
+        "score_model": model,
+        "score_baseline": baseline,
+        "winner": None if not ok else "tie" if model == baseline else "model" if model > baseline else "baseline",
+        "explanation": "Because." if ok else None,
+        "raw": "raw",
+        "error": None if ok else "no scores",
+        "attempts": 1,
+        "prompt_tokens": 10,
+        "answer_tokens": 5,
+        "asked_at": datetime(2026, 11, 1, tzinfo=UTC),
+        **changes,
+    }
+    shown = [row[name] for name in ("llm", "label_source", "question_id", "order", "answer_model", "answer_baseline")]
+    return {"judgement_id": hashlib.sha256(json.dumps([*shown, row["judge"]]).encode()).hexdigest()} | row
+
+
+def both(
+    question: int, first: tuple[float, float], second: tuple[float, float], **changes: Any
+) -> list[dict[str, Any]]:
+    """Both orders of a pair: (score of the model, score of the baseline) with the model first, then second."""
+    return [
+        judgement(question, order, *scores, **changes)
+        for order, scores in (("model_first", first), ("baseline_first", second))
+    ]
+
+
+def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=JUDGEMENTS)
