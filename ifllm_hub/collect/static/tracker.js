@@ -20,8 +20,6 @@ const POINTERS = { mouse: 0, pen: 1, touch: 2 };
 const GAZE = 3;
 // Code points without a box of their own (collapsed white space) that are passed over beside a caret.
 const BOXLESS = 64;
-// Which line is nearest to a point between two, browsers tell by boxes that differ a little from those of characters.
-const SLACK = 0.15;
 
 /** Number of code points; a lone surrogate counts as one. */
 export function codePoints(text) {
@@ -35,10 +33,26 @@ export function codePoints(text) {
  * parts of an emoji) the first is meant. -1 when no character of the answer is there.
  */
 export function charAt(answer, x, y) {
-  const caret = caretAt(x, y);
-  if (caret?.node.nodeType !== 3 || caret.node.parentElement?.closest(SELECTOR) !== answer) return -1;
+  const element = caretAt(x, y)?.node.parentElement;
+  if (!element) return -1;
+  // Between two lines the caret is not always on the line whose leading it is; between scripts of two directions its
+  // neighbours in the text are not those on the screen. Then the caret a little further on is beside the character.
+  const reach = leading(element, answer, 0);
+  for (const [dx, dy] of [[0, 0], [0, reach], [0, -reach], [reach / 4, 0], [-reach / 4, 0]]) {
+    const found = characterBeside(caretAt(x + dx, y + dy), answer, x, y);
+    if (!found) continue;
+    const before = document.createRange();
+    before.setStart(answer, 0);
+    before.setEnd(...found);
+    return codePoints(before.toString());
+  }
+  return -1;
+}
+
+/** The character with a point in its box, of the two beside a caret: [text node, start], or null. */
+function characterBeside(caret, answer, x, y) {
+  if (caret?.node.nodeType !== Node.TEXT_NODE || caret.node.parentElement?.closest(SELECTOR) !== answer) return null;
   const range = document.createRange();
-  // The browser says which gap between characters is nearest; the pointer is on one of the two beside it, or on none.
   for (const backwards of [false, true]) {
     let found = null;
     let boxless = 0;
@@ -46,18 +60,14 @@ export function charAt(answer, x, y) {
       range.setStart(node, start);
       range.setEnd(node, end);
       const boxes = [...range.getClientRects()].filter((box) => box.width > 0);
-      if (boxes.some((box) => isInside(box, leading(node, answer, box.height), x, y))) {
+      if (boxes.some((box) => isInside(box, leading(node.parentElement, answer, box.height), x, y))) {
         found = [node, start];
         if (!backwards) break;
       } else if (found || boxes.length || ++boxless > BOXLESS) break;
     }
-    if (found) {
-      range.setStart(answer, 0);
-      range.setEnd(...found);
-      return codePoints(range.toString());
-    }
+    if (found) return found;
   }
-  return -1;
+  return null;
 }
 
 function caretAt(x, y) {
@@ -89,12 +99,12 @@ function isInside(box, leading, x, y) {
   return x >= box.left && x < box.right && y >= box.top - leading && y < box.bottom + leading;
 }
 
-/** By how much the line of a text reaches over the box of a character, above and below, px. */
-function leading(node, answer, height) {
-  let block = node.parentElement;
+/** By how much a line reaches over a box of some height on it, above and below, px. */
+function leading(element, answer, height) {
+  let block = element;
   while (block !== answer && getComputedStyle(block).display === "inline") block = block.parentElement;
-  const line = parseFloat(getComputedStyle(block).lineHeight) * (block.currentCSSZoom ?? 1) || height;
-  return Math.max(0, (line - height) / 2) + SLACK * height;
+  const line = parseFloat(getComputedStyle(block).lineHeight) * (block.currentCSSZoom ?? 1) || 1.25 * height;
+  return Math.max(0, (line - height) / 2);
 }
 
 /**
