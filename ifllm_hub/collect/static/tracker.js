@@ -165,14 +165,14 @@ function createOutbox(url, retryMs, maxTicks, onWithdrawn) {
     isEmpty: () => !queue.length,
     /** Ticks lost since this was last asked. */
     takeDropped: () => [dropped, (dropped = 0)][0],
-    /** `ticks`: how many are lost with the batch; beyond `maxTicks` in all, the oldest batches go. */
+    /** `ticks`: how many are lost with the batch. Beyond `maxTicks` in all, the oldest that is not on its way goes. */
     add(body, ticks) {
       queue.push({ body, ticks });
       let held = queue.reduce((sum, batch) => sum + batch.ticks, 0);
-      while (held > maxTicks && queue.length > 1) {
-        const { ticks: lost } = queue.shift();
-        held -= lost;
-        dropped += lost;
+      while (held > maxTicks && queue.length > 2) {
+        const [lost] = queue.splice(1, 1);
+        held -= lost.ticks;
+        dropped += lost.ticks;
       }
     },
     send: () => (draining ??= drain().finally(() => (draining = null))),
