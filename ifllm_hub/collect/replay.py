@@ -45,9 +45,7 @@ def write_replay(dataset: str | Path, question_id: int, out: Path) -> Path:
     reading = {
         "t": trajectory["t"],
         "answers": _answers(question, trajectory["mode"]),
-        "chars": {
-            modality: [trajectory[f"{modality}_char_{side}"] or [] for side in SIDES] for modality in MODALITIES
-        },
+        "chars": {modality: [trajectory[f"{modality}_char_{side}"] or [] for side in SIDES] for modality in MODALITIES},
         "levels": LEVELS_MS,
         "spread": SPREAD,
         "max_step_ms": MAX_STEP_MS,

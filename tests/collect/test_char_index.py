@@ -68,6 +68,7 @@ answer.insertBefore(new Text(""), answer.childNodes[3]);
 answer.insertBefore(new Comment("not text"), answer.childNodes[5]);
 for (const i of [8, 20]) { const b = document.createElement("span"); answer.childNodes[i].replaceWith(b); b.append("<\U0001f642 &"); }
 </script>"""
+FALLBACK = "delete Document.prototype.caretPositionFromPoint"
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,15 @@ CASES = {
     "scrolled": Case(f'<div id="scroller"><div id="answer">{MARKDOWN}{MARKDOWN}</div></div>', scroller="#scroller"),
     "device zoom": Case(f'<div id="answer">{MARKDOWN}</div>', context={"device_scale_factor": 1.25}),
     "css zoom": Case(f'<div id="answer">{MARKDOWN}{SYMBOLS}</div>', zoom=1.25),
+    "older browsers": Case(f'<div id="answer">{MARKDOWN}</div>', after=f"<script>{FALLBACK}</script>"),
     "two directions": Case(f'<div id="answer" dir="rtl">{SCRIPTS}</div>'),
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+FAST = ("markdown", "emoji", "scrolled", "css zoom")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in CASES])
 def test_the_index_is_that_of_the_character_under_the_cursor(browser: Any, wire: WireServer, name: str) -> None:
     case = CASES[name]
     wire.pages["/"] = f"<!doctype html>{STYLE}<body style='zoom: {case.zoom}'>{case.html}{case.after}{SCRIPT}"
@@ -124,7 +129,8 @@ def test_the_index_is_that_of_the_character_under_the_cursor(browser: Any, wire:
 def _visible(page: Any, scroller: str) -> list[float]:
     """Edges of the part of the answer that is on screen, px: left, top, right, bottom."""
     found = page.evaluate(
-        "(s) => ['#answer', s || 'html'].map((q) => document.querySelector(q).getBoundingClientRect().toJSON())", scroller
+        "(s) => ['#answer', s || 'html'].map((q) => document.querySelector(q).getBoundingClientRect().toJSON())",
+        scroller,
     )
     edges = [max(box[side] for box in found) for side in ("left", "top")]
     edges += [min(box[side] for box in found) for side in ("right", "bottom")]

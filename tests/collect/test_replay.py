@@ -67,7 +67,9 @@ def test_the_page_holds_the_reading_and_loads_nothing(dataset: Path, questions: 
         assert reading["chars"]["gaze"] == [row["gaze_char_left"], row["gaze_char_right"]]
         sides = ("response",) if mode == "pointwise" else ("response_left", "response_right")
         assert [answer["text"] for answer in reading["answers"]] == [question[side] for side in sides]
-        assert not re.search(r"https?://(?!www\.w3\.org)|src=|href=|url\(|@import", re.sub(r'id="reading">.*', "", html))
+        assert not re.search(
+            r"https?://(?!www\.w3\.org)|src=|href=|url\(|@import", re.sub(r'id="reading">.*', "", html)
+        )
         policy = re.findall(r'Content-Security-Policy" content="([^"]+)"', html)[0]
         assert policy.startswith("default-src 'none'; ")
         assert "unsafe" not in policy
@@ -109,9 +111,7 @@ def test_every_moment_shows_what_was_recorded(
                 assert shown == -1
             else:  # the simulated answers have no characters of several code points
                 assert abs(shown - chars[tick]) <= 1
-            dwell = sum(
-                min(t[i + 1] - t[i], 1_000) for i in range(min(tick + 1, len(t) - 1)) if chars[i] >= 0
-            )
+            dwell = sum(min(t[i + 1] - t[i], 1_000) for i in range(min(tick + 1, len(t) - 1)) if chars[i] >= 0)
             facts = page.locator(".facts").nth(side).text_content()
             assert f"{dwell / 1_000:.1f} s under the mouse" in facts
 
@@ -201,9 +201,7 @@ def test_bad_input_is_said_and_nothing_is_written(dataset: Path, questions: dict
 
 
 @pytest.mark.real
-def test_real_readings_can_be_replayed(
-    real_dataset: tuple[Path, float], tmp_path: Path, open_replay: Any
-) -> None:
+def test_real_readings_can_be_replayed(real_dataset: tuple[Path, float], tmp_path: Path, open_replay: Any) -> None:
     rows = load_config(real_dataset[0], "trajectories").filter(pl.col("t").list.len() > 0)
     for question_id in rows.sort("question_id")["question_id"].gather_every(rows.height // 5).to_list():
         page = open_replay(write_replay(real_dataset[0], question_id, tmp_path / f"{question_id}.html"), width=390)

@@ -42,7 +42,9 @@ def test_the_types_name_what_there_is() -> None:
     assert methods == set(re.findall(r"^  (\w+)\(", types[types.index("interface Tracker {") :], re.MULTILINE))
     options = SOURCE[SOURCE.index("createTracker({") : SOURCE.index("}) {", SOURCE.index("createTracker({"))]
     declared = types[types.index("interface TrackerOptions") : types.index("interface Tracker {")]
-    assert set(re.findall(r"^  (\w+)", options, re.MULTILINE)) == set(re.findall(r"^  (\w+)\??:", declared, re.MULTILINE))
+    assert set(re.findall(r"^  (\w+)", options, re.MULTILINE)) == set(
+        re.findall(r"^  (\w+)\??:", declared, re.MULTILINE)
+    )
     assert set(re.findall(r"^export function (\w+)", SOURCE, re.MULTILINE)) == set(
         re.findall(r"^export function (\w+)", types, re.MULTILINE)
     )

@@ -16,10 +16,11 @@ const IDLE_MS = 120_000;
 const GAZE_MS = 500;
 const REQUEST_MS = 30_000;
 const MOST = { responses: 16, ticks: 512, gaze: 512, events: 256 };
-const POINTERS = { mouse: 0, pen: 1, touch: 2 };
-const GAZE = 3;
+const KINDS = { mouse: 0, pen: 1, touch: 2, gaze: 3 };
 // Code points without a box of their own (collapsed white space) that are passed over beside a caret.
 const BOXLESS = 64;
+
+const clock = () => Math.round(performance.now());
 
 /** Number of code points; a lone surrogate counts as one. */
 export function codePoints(text) {
@@ -71,12 +72,10 @@ function characterBeside(caret, answer, x, y) {
 }
 
 function caretAt(x, y) {
-  if (document.caretPositionFromPoint) {
-    const caret = document.caretPositionFromPoint(x, y);
-    return caret?.offsetNode ? { node: caret.offsetNode, offset: caret.offset } : null;
-  }
+  const caret = document.caretPositionFromPoint?.(x, y);
+  if (caret?.offsetNode) return { node: caret.offsetNode, offset: caret.offset };
   const range = document.caretRangeFromPoint?.(x, y);
-  return range ? { node: range.startContainer, offset: range.startOffset } : null;
+  return range && { node: range.startContainer, offset: range.startOffset };
 }
 
 /** Code points after a place in an answer's text, or before it, nearest first: [text node, start, end]. */
@@ -107,11 +106,7 @@ function leading(element, answer, height) {
   return Math.max(0, (line - height) / 2);
 }
 
-/**
- * Ask until the server answers anything but 429 and 5xx; waits between attempts double up to a bound, with jitter.
- *
- * Resolves to the response, or to null once `signal` is aborted.
- */
+/** Ask until the answer is neither 429 nor 5xx, or `signal` is aborted (then null); waits double, with jitter. */
 async function persist(url, init, [first, longest], signal) {
   for (let failures = 0; !signal.aborted; failures++) {
     const asked = fetch(url, { ...init, keepalive: true, credentials: "omit", signal });
@@ -127,48 +122,56 @@ async function persist(url, init, [first, longest], signal) {
 
 function pause(ms, signal) {
   return new Promise((resolve) => {
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done);
-    function done() {
+    const done = () => {
       clearTimeout(timer);
       signal.removeEventListener("abort", done);
       resolve();
-    }
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done);
   });
 }
 
-/** Sealed batches on their way to the server: in order, one at a time, each kept until it is taken or refused. */
+/** Sealed batches on their way to the server: numbered, in order, one at a time, each kept until taken or refused. */
 function createOutbox(url, retryMs, maxTicks, onWithdrawn) {
   const closing = new AbortController();
   let queue = [];
+  let sequence = 0;
   let dropped = 0;
   let draining = null;
 
-  const remove = (batch) => (queue = queue.filter((other) => other !== batch));
+  const number = (batch) => {
+    const ticks = batch.ticks.length + (batch.gaze?.length ?? 0);
+    return { batch: { ...batch, sequence: sequence++ }, ticks };
+  };
 
   async function drain() {
     while (queue.length) {
-      const [batch] = queue;
-      const init = { method: "POST", headers: { "content-type": "text/plain" }, body: batch.body };
+      const [{ batch, ticks }] = queue;
+      const init = { method: "POST", headers: { "content-type": "text/plain" }, body: JSON.stringify(batch) };
       const response = await persist(url, init, retryMs, closing.signal);
       if (!response) return;
-      remove(batch);
-      if (!response.ok) dropped += batch.ticks;
-      if (response.status === 410 && (await response.text()).includes("withdrawn")) {
+      queue.shift();
+      const { status } = response;
+      if (status === 410 && (await response.text()).includes("withdrawn")) {
         queue = [];
         onWithdrawn();
-      }
+      } else if ([401, 410].includes(status) && batch.responses.length > 1) {
+        queue.unshift(...byAnswer(batch).map(number)); // one answer's old token does not take the others with it
+      } else if (!response.ok) dropped += ticks;
     }
   }
 
   return {
     isEmpty: () => !queue.length,
-    /** Ticks lost since this was last asked. */
-    takeDropped: () => [dropped, (dropped = 0)][0],
-    /** `ticks`: how many are lost with the batch. Beyond `maxTicks` in all, the oldest that is not on its way goes. */
-    add(body, ticks) {
-      queue.push({ body, ticks });
-      let held = queue.reduce((sum, batch) => sum + batch.ticks, 0);
+    /** Beyond `maxTicks` in all, the oldest batch that is not on its way goes. */
+    add(batch) {
+      if (dropped) batch.events.push([clock(), "dropped", -1, dropped]);
+      const item = number(batch);
+      item.ticks += dropped; // counted again if this batch is lost, too
+      dropped = 0;
+      queue.push(item);
+      let held = queue.reduce((sum, { ticks }) => sum + ticks, 0);
       while (held > maxTicks && queue.length > 2) {
         const [lost] = queue.splice(1, 1);
         held -= lost.ticks;
@@ -177,7 +180,7 @@ function createOutbox(url, retryMs, maxTicks, onWithdrawn) {
     },
     send: () => (draining ??= drain().finally(() => (draining = null))),
     /** For a page that may be closing. A beacon tells no outcome, so batches stay; the server takes each only once. */
-    beacon: () => queue.every((batch) => (batch.beaconed ||= navigator.sendBeacon(url, batch.body))),
+    beacon: () => queue.every((item) => (item.beaconed ||= navigator.sendBeacon(url, JSON.stringify(item.batch)))),
     async close() {
       queue = [];
       closing.abort();
@@ -186,40 +189,39 @@ function createOutbox(url, retryMs, maxTicks, onWithdrawn) {
   };
 }
 
+/** A batch of several answers as one for each; what is of no answer goes with the last. */
+function byAnswer(batch) {
+  return batch.responses.map((token, r) => {
+    const mine = (rows, place) =>
+      rows
+        .filter((row) => row[place] === r || (row[place] < 0 && r === batch.responses.length - 1))
+        .map((row) => row.with(place, Math.min(row[place], 0)));
+    const gaze = batch.gaze && mine(batch.gaze, 1);
+    return { ...batch, responses: [token], ticks: mine(batch.ticks, 1), events: mine(batch.events, 2), gaze };
+  });
+}
+
 const newBatch = () => ({ responses: [], ticks: [], gaze: [], events: [] });
 
 /** A tracker for this page and tab; see tracker.d.ts. */
-export function createTracker({
-  endpoint,
-  person,
-  consentVersion,
-  gaze = null,
-  flushMs = 5000,
-  retryMs = [1000, 30_000],
-  maxTicks = 60_000,
-}) {
+export function createTracker(options) {
+  const { endpoint, person, consentVersion, gaze = null } = options;
+  const { flushMs = 5000, retryMs = [1000, 30_000], maxTicks = 60_000 } = options;
   for (const [name, value] of Object.entries({ endpoint, person, consentVersion })) {
     if (!value) throw new TypeError(`ifllm-tracker: ${name} is missing`);
   }
   const base = endpoint.replace(/\/+$/, "");
-  const session = [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
+  const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
+  const session = bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
   const outbox = createOutbox(`${base}/v1/batches`, retryMs, maxTicks, end);
   const ending = new AbortController();
   const onScreen = new Set();
   const scrolled = new Set();
-  const clock = () => Math.round(performance.now());
   let state = "off"; // then "on", then "ended"
-  let sequence = 0;
   let batch = newBatch();
-  let lastToken = null;
-  let pointer = null;
-  let look = null;
-  let activeAt = 0;
-  let flushedAt = 0;
-  let pageChanged = true;
-  let resized = false;
-  let awaitsKey = true;
-  let viewing, mutations, timer;
+  let [activeAt, flushedAt] = [0, 0];
+  let [pageChanged, resized, awaitsKey] = [true, false, true];
+  let lastToken, pointer, look, viewing, mutations, timer;
 
   /** Close the open batch. One that names no answer would belong to nobody: it stays open until there has been one. */
   function seal() {
@@ -227,21 +229,17 @@ export function createTracker({
     const token = responses.at(-1) ?? lastToken;
     if (!token || !(ticks.length + batch.gaze.length + events.length)) return;
     lastToken = token;
-    const dropped = outbox.takeDropped();
-    if (dropped) events.push([clock(), "dropped", -1, dropped]);
-    const body = {
+    outbox.add({
       v: 1,
       session,
-      sequence: sequence++,
       consent: consentVersion,
       origin: Math.round(performance.timeOrigin),
-      viewport: [innerWidth, innerHeight, devicePixelRatio],
+      viewport: [Math.max(innerWidth, 1), Math.max(innerHeight, 1), devicePixelRatio],
       responses: responses.length ? responses : [token],
       ticks,
       events,
-      ...(gaze && { gaze: batch.gaze }),
-    };
-    outbox.add(JSON.stringify(body), ticks.length + batch.gaze.length + dropped);
+      gaze: gaze ? batch.gaze : undefined, // left out of the JSON
+    });
     batch = newBatch();
   }
 
@@ -285,13 +283,13 @@ export function createTracker({
 
   function tick() {
     if (document.hidden) return;
-    if (pageChanged) findAnswers();
+    if (pageChanged) for (const answer of document.querySelectorAll(SELECTOR)) viewing.observe(answer);
     if (resized) note("resize", null, innerWidth);
     for (const scroller of scrolled) {
       const box = scroller === document ? document.scrollingElement : scroller;
       for (const answer of onScreen) if (box.contains(answer)) note("scroll", answer, Math.round(box.scrollTop));
     }
-    resized = false;
+    pageChanged = resized = false;
     scrolled.clear();
     const now = clock();
     if (pointer && now - activeAt < IDLE_MS) sample("ticks", pointer);
@@ -299,14 +297,9 @@ export function createTracker({
     if (now - flushedAt >= flushMs) flush();
   }
 
-  function findAnswers() {
-    pageChanged = false;
-    for (const answer of document.querySelectorAll(SELECTOR)) viewing.observe(answer); // again is no harm
-  }
-
   function hold(event) {
     activeAt = clock();
-    pointer = { x: event.clientX, y: event.clientY, kind: POINTERS[event.pointerType] ?? POINTERS.mouse };
+    pointer = { x: event.clientX, y: event.clientY, kind: KINDS[event.pointerType] ?? KINDS.mouse };
   }
 
   function noteCopy() {
@@ -382,7 +375,7 @@ export function createTracker({
       viewing = new IntersectionObserver(noteVisible);
       mutations = new MutationObserver(() => (pageChanged = true));
       mutations.observe(document, { subtree: true, childList: true, attributeFilter: [ATTRIBUTE] });
-      gaze?.start((x, y) => (look = { x, y, kind: GAZE, at: clock() }));
+      gaze?.start((x, y) => (look = { x, y, kind: KINDS.gaze, at: clock() }));
       timer = setInterval(tick, SAMPLE_MS);
       note("consent");
     },
