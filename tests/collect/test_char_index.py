@@ -1,4 +1,4 @@
-"""The character under the cursor, in a real Chromium, against the boxes of all code points as the browser lays them out."""
+"""The character under the cursor, in a real Chromium, against the boxes of all code points on the page."""
 
 import itertools
 import random
@@ -12,8 +12,10 @@ from tests.collect.wire import WireServer
 PITCH = 30  # px from line to line, everywhere on these pages
 STYLE = f"""<meta charset="utf-8"><style>
 body {{ margin: 24px; font: 17px/{PITCH}px sans-serif; }}
-#answer {{ width: 560px; padding: 14px 18px; }} .plain {{ white-space: pre-wrap; }} code {{ font: 14px monospace; line-height: inherit; }}
-pre {{ overflow-x: auto; padding: 8px; line-height: inherit; }} #scroller {{ height: 260px; overflow-y: auto; border: 3px solid; }}
+#answer {{ width: 560px; padding: 14px 18px; }} .plain {{ white-space: pre-wrap; }}
+code {{ font: 14px monospace; line-height: inherit; }}
+pre {{ overflow-x: auto; padding: 8px; line-height: inherit; }}
+#scroller {{ height: 260px; overflow-y: auto; border: 3px solid; }}
 </style>"""
 # One tick a move of the mouse, in place of one in 80 ms.
 SCRIPT = """<script type="module">
@@ -54,7 +56,8 @@ MARKDOWN = f"""
 """
 SYMBOLS = (
     "Emoji \U0001f600 and \U0001f468\u200d\U0001f469\u200d\U0001f467, flags \U0001f1e9\U0001f1ea\U0001f1eb\U0001f1f7, "
-    "skin \U0001f44d\U0001f3fd, astral \U0001d54f\U00020bb7, combining e\u0301 o\u0308\u0304 k\u0328, wide 漢字かな, keycap 1\ufe0f\u20e3. "
+    "skin \U0001f44d\U0001f3fd, astral \U0001d54f\U00020bb7, combining e\u0301 o\u0308\u0304 k\u0328, wide 漢字かな, "
+    "keycap 1\ufe0f\u20e3. "
 ) * 4
 SCRIPTS = "English beside العربية مرحبا بالعالم and עברית שלום עולם with numbers 12 and 345 in between. " * 4
 SPLIT = """<script>
@@ -66,7 +69,11 @@ for (const node of [...answer.childNodes]) if (node.nodeType === 3)
   }
 answer.insertBefore(new Text(""), answer.childNodes[3]);
 answer.insertBefore(new Comment("not text"), answer.childNodes[5]);
-for (const i of [8, 20]) { const b = document.createElement("span"); answer.childNodes[i].replaceWith(b); b.append("<\U0001f642 &"); }
+for (const i of [8, 20]) {
+  const span = document.createElement("span");
+  answer.childNodes[i].replaceWith(span);
+  span.append("<\U0001f642 &");
+}
 </script>"""
 FALLBACK = "delete Document.prototype.caretPositionFromPoint"
 

@@ -17,8 +17,10 @@ from ifllm_hub.dataset.schema import SPLITS, parquet_path
 from ifllm_hub.errors import IfllmError
 
 HOSTILE = (
-    "</script><script>document.title = 'owned'</script><img src=http://127.0.0.1:9/x onerror=\"document.title='owned'\">"
-    " <!-- {{7*7}} {% raw %} </div></style> & &amp; \U0001f468\u200d\U0001f469\u200d\U0001f467 e\u0301 مرحبا \u202eorder\u202c"
+    "</script><script>document.title = 'owned'</script>"
+    "<img src=http://127.0.0.1:9/x onerror=\"document.title='owned'\">"
+    " <!-- {{7*7}} {% raw %} </div></style> & &amp; \U0001f468\u200d\U0001f469\u200d\U0001f467 e\u0301 مرحبا"
+    " \u202eorder\u202c"
     "\r\nnew line\t\u2028end"
 )
 

@@ -1,5 +1,6 @@
 """The tracker in a real Chromium, by what arrives at a server: consent, withdrawal, tabs, outages, touch, cost."""
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -12,13 +13,15 @@ from tests.collect.wire import ME, WireServer
 LEFT, RIGHT = "Left answer: twelve words that somebody reads.", "Right \U0001f642 answer."
 SECRET = "a secret query"
 PAGE = f"""<!doctype html><meta charset="utf-8">
-<style>body {{ margin: 20px; font: 20px/40px monospace; }} #scroller {{ height: 200px; overflow: auto; }} #long {{ height: 900px; }}</style>
+<style>body {{ margin: 20px; font: 20px/40px monospace; }}
+#scroller {{ height: 200px; overflow: auto; }} #long {{ height: 900px; }}</style>
 <input id="query"><div id="scroller"><div id="left" data-ifllm-response="LEFT">{LEFT}</div>
 <p id="outside">{SECRET}, outside</p><div id="long"></div></div><div id="later"></div>
 <script type="module">
 import {{ createTracker }} from "/tracker.js";
 window.make = (options) => window.tracker = createTracker({{
-  endpoint: "/ifllm/", person: "person token", consentVersion: "2026-11-01", flushMs: 300, retryMs: [60, 200], ...options }});
+  endpoint: "/ifllm/", person: "person token", consentVersion: "2026-11-01",
+  flushMs: 300, retryMs: [60, 200], ...options }});
 make({{}});
 </script>"""
 TAG = f"""<!doctype html><div id="left" data-ifllm-response="LEFT">{LEFT}</div>
@@ -99,7 +102,7 @@ def test_what_is_recorded_after_consent(open_page: Any, wire: WireServer) -> Non
     assert max(c for _, token, _, _, c, _ in ticks if token == "RIGHT") <= len(RIGHT)
     times = [tick[0] for tick in ticks]
     assert sorted(times) == times
-    steps = sorted(b - a for a, b in zip(times, times[1:], strict=False))
+    steps = sorted(b - a for a, b in itertools.pairwise(times))
     assert 70 <= steps[len(steps) // 2] <= 110  # sample and hold, every 80 ms
     named = {(name, token, value) for _, name, token, value in events}
     assert {
@@ -169,7 +172,7 @@ def test_withdrawal_in_mid_session_deletes_and_nothing_follows(open_page: Any, w
     last = wire.log[-1]
     assert (last["method"], last["path"]) == ("DELETE", ME)
     assert last["headers"]["authorization"] == "Bearer person token"
-    assert b"" == last["body"]
+    assert last["body"] == b""
 
 
 def test_withdrawal_while_the_server_is_away_is_kept_up(open_page: Any, wire: WireServer) -> None:
@@ -227,7 +230,7 @@ def test_an_outage_of_30_s_loses_nothing_and_keeps_the_order(open_page: Any, wir
     page.evaluate("tracker.stop()")
     times = [tick[0] for tick in wire.ticks()]
     assert times == sorted(times)
-    steps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(times)]
     assert max(steps) <= 600  # no gap as long as a lost batch; the two clocks add up in between
     assert times[-1] - times[0] > 70_000
     assert len(times) > held + 800
@@ -285,7 +288,7 @@ def test_gaze_points_of_an_adapter_travel_beside_the_mouse(open_page: Any, wire:
     page = open_page()
     page.evaluate(
         """window.calls = []; const box = document.querySelector('#left').getBoundingClientRect();
-        make({ gaze: { start: (onPoint) => { calls.push('start'); window.look = () => onPoint(box.x + 30.4, box.y + 20) },
+        make({ gaze: { start: (onPoint) => { calls.push('start'); look = () => onPoint(box.x + 30.4, box.y + 20) },
                        stop: () => calls.push('stop') } }); 0"""
     )
     assert page.evaluate("calls") == []
@@ -299,7 +302,7 @@ def test_gaze_points_of_an_adapter_travel_beside_the_mouse(open_page: Any, wire:
 
 
 def test_the_cost_on_the_main_thread(open_page: Any, wire: WireServer) -> None:
-    """The time in all functions of the tracker while the mouse moves over a long answer, as a share of the time gone by.
+    """The time in all functions of the tracker while the mouse moves over a long answer, as a share of all time.
 
     A function that the machine interrupts looks slow: medians of each function's time, times its calls, are counted.
     """

@@ -22,7 +22,7 @@ class WireServer:
 
     Attributes:
         pages: HTML by path.
-        log: every request but those for pages and scripts, in the order of arrival: method, path, headers, body (bytes).
+        log: requests but those for pages and scripts, in the order of arrival: method, path, headers, body (bytes).
         batches: accepted batches by (session, sequence), in the order of arrival.
         answers: status codes to give in place of the next answers, one a request; "withdrawn" is 410 with that reason.
     """
