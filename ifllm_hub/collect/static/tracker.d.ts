@@ -1,0 +1,61 @@
+/** Points of gaze from elsewhere, such as WebGazer: see docs/collector.md. */
+export interface GazeAdapter {
+  /** Called at consent. `onPoint` takes CSS px in the viewport, as often as there is an estimate. */
+  start(onPoint: (x: number, y: number) => void): void;
+  /** Called once at `stop`, at `withdraw`, or when the server says that the person has withdrawn. */
+  stop(): void;
+}
+
+export interface TrackerOptions {
+  /** Where the server's router is mounted, such as `/ifllm`. */
+  endpoint: string;
+  /** The person's token, from the server. `withdraw` deletes by it. */
+  person: string;
+  /** Version of the consent text that the person is shown. */
+  consentVersion: string;
+  gaze?: GazeAdapter | null;
+  /** Time between batches, ms; 5,000 if not given. */
+  flushMs?: number;
+  /** First and longest wait before a failed request is sent again, ms; [1,000, 30,000] if not given. */
+  retryMs?: [number, number];
+  /** Ticks kept while the server is away; beyond it the oldest are lost and counted. 60,000 (80 minutes) if not given. */
+  maxTicks?: number;
+}
+
+export interface Tracker {
+  /** Start recording. Does nothing after `stop` or `withdraw`: make a new tracker. */
+  grantConsent(): void;
+  /**
+   * Stop recording, forget what was not sent, and have the server delete everything of this person.
+   * Resolves once it has; tried again while the server is away. Rejects with an Error when the server refuses.
+   */
+  withdraw(): Promise<void>;
+  /** The text of an answer begins to appear. `element` is the marked one, or inside it. */
+  streamStart(element: Element): void;
+  /** The text of an answer is complete. */
+  streamEnd(element: Element): void;
+  /** The person has sent a message. The next keystroke in a text field is timed. */
+  submit(): void;
+  /** A thumb on an answer. */
+  thumb(element: Element, value: 1 | -1): void;
+  /** Send what was recorded so far. Resolves when all of it was taken or refused. */
+  flush(): Promise<void>;
+  /** Stop recording and send the rest. Deletes nothing. */
+  stop(): Promise<void>;
+}
+
+/** Throws a TypeError when `endpoint`, `person` or `consentVersion` is missing. */
+export function createTracker(options: TrackerOptions): Tracker;
+
+/** Offset of the character of `answer` under a point (CSS px in the viewport), code points of its `textContent`; or -1. */
+export function charAt(answer: Element, x: number, y: number): number;
+
+/** Length of a text in code points. */
+export function codePoints(text: string): number;
+
+declare global {
+  interface Window {
+    /** The tracker that a `<script data-endpoint>` tag made. */
+    ifllm?: Tracker;
+  }
+}

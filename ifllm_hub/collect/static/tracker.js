@@ -1,0 +1,425 @@
+/**
+ * ifllm-tracker: where in an LLM answer the cursor is, for people who agreed to it.
+ *
+ * Answers are elements marked `data-ifllm-response="TOKEN"`, now or later. Nothing is listened to, kept or sent before
+ * `grantConsent()`. Every 80 ms the place of the pointer is held and, when it is on a marked answer, recorded with the
+ * offset of the character under it, in code points of the answer's `textContent`. Never recorded: text, keys, form
+ * values, anything outside marked answers.
+ */
+
+const ATTRIBUTE = "data-ifllm-response";
+const SELECTOR = `[${ATTRIBUTE}]:not([${ATTRIBUTE}=""])`;
+const SAMPLE_MS = 80;
+// A pointer that nobody has moved, on a page that nobody has scrolled, for this long is not being read along with.
+const IDLE_MS = 120_000;
+// Without a face, a gaze adapter reports nothing; its last point does not stand in for long.
+const GAZE_MS = 500;
+const REQUEST_MS = 30_000;
+const MOST = { responses: 16, ticks: 512, gaze: 512, events: 256 };
+const KINDS = { mouse: 0, pen: 1, touch: 2, gaze: 3 };
+// Code points without a box of their own (collapsed white space) that are passed over beside a caret.
+const BOXLESS = 64;
+
+const clock = () => Math.round(performance.now());
+
+/** Number of code points; a lone surrogate counts as one. */
+export function codePoints(text) {
+  return text.length - (text.match(/[\ud800-\udbff][\udc00-\udfff]/g)?.length ?? 0);
+}
+
+/**
+ * Offset of the character under a point (CSS px in the viewport), in code points of the answer's `textContent`.
+ *
+ * A character's box reaches over the leading of its line. Of characters that share a box (a letter and its accents, the
+ * parts of an emoji) the first is meant. -1 when no character of the answer is there.
+ */
+export function charAt(answer, x, y) {
+  const element = caretAt(x, y)?.node.parentElement;
+  if (!element) return -1;
+  // Between two lines the caret is not always on the line whose leading it is; between scripts of two directions its
+  // neighbours in the text are not those on the screen. Then the caret a little further on is beside the character.
+  const reach = leading(element, answer, 0);
+  for (const [dx, dy] of [[0, 0], [0, reach], [0, -reach], [reach / 4, 0], [-reach / 4, 0]]) {
+    const found = characterBeside(caretAt(x + dx, y + dy), answer, x, y);
+    if (!found) continue;
+    const before = document.createRange();
+    before.setStart(answer, 0);
+    before.setEnd(...found);
+    return codePoints(before.toString());
+  }
+  return -1;
+}
+
+/** The character with a point in its box, of the two beside a caret: [text node, start], or null. */
+function characterBeside(caret, answer, x, y) {
+  if (caret?.node.nodeType !== Node.TEXT_NODE || caret.node.parentElement?.closest(SELECTOR) !== answer) return null;
+  const range = document.createRange();
+  for (const backwards of [false, true]) {
+    let found = null;
+    let boxless = 0;
+    for (const [node, start, end] of charactersFrom(answer, caret.node, caret.offset, backwards)) {
+      range.setStart(node, start);
+      range.setEnd(node, end);
+      const boxes = [...range.getClientRects()].filter((box) => box.width > 0);
+      if (boxes.some((box) => isInside(box, leading(node.parentElement, answer, box.height), x, y))) {
+        found = [node, start];
+        if (!backwards) break;
+      } else if (found || boxes.length || ++boxless > BOXLESS) break;
+    }
+    if (found) return found;
+  }
+  return null;
+}
+
+function caretAt(x, y) {
+  const caret = document.caretPositionFromPoint?.(x, y);
+  if (caret?.offsetNode) return { node: caret.offsetNode, offset: caret.offset };
+  const range = document.caretRangeFromPoint?.(x, y);
+  return range && { node: range.startContainer, offset: range.startOffset };
+}
+
+/** Code points after a place in an answer's text, or before it, nearest first: [text node, start, end]. */
+function* charactersFrom(answer, node, offset, backwards) {
+  const walker = document.createTreeWalker(answer, NodeFilter.SHOW_TEXT);
+  walker.currentNode = node;
+  while (node) {
+    while (backwards ? offset > 0 : offset < node.length) {
+      const size = node.data.codePointAt(backwards ? offset - 2 : offset) > 0xffff ? 2 : 1;
+      const start = backwards ? offset - size : offset;
+      yield [node, start, start + size];
+      offset = backwards ? start : start + size;
+    }
+    node = backwards ? walker.previousNode() : walker.nextNode();
+    offset = backwards && node ? node.length : 0;
+  }
+}
+
+function isInside(box, leading, x, y) {
+  return x >= box.left && x < box.right && y >= box.top - leading && y < box.bottom + leading;
+}
+
+/** By how much a line reaches over a box of some height on it, above and below, px. */
+function leading(element, answer, height) {
+  let block = element;
+  while (block !== answer && getComputedStyle(block).display === "inline") block = block.parentElement;
+  const line = parseFloat(getComputedStyle(block).lineHeight) * (block.currentCSSZoom ?? 1) || 1.25 * height;
+  return Math.max(0, (line - height) / 2);
+}
+
+/** Ask until the answer is neither 429 nor 5xx, or `signal` is aborted (then null); waits double, with jitter. */
+async function persist(url, init, [first, longest], signal) {
+  for (let failures = 0; !signal.aborted; failures++) {
+    const asked = fetch(url, { ...init, keepalive: true, credentials: "omit", signal });
+    const response = await Promise.race([asked, pause(REQUEST_MS, signal)]).catch(() => null);
+    if (signal.aborted) break;
+    if (response && response.status !== 429 && response.status < 500) return response;
+    const wait = Math.min(longest, first * 2 ** failures) * (0.5 + Math.random() / 2);
+    const wished = 1000 * Number(response?.headers.get("retry-after"));
+    await pause(wished > wait ? wished : wait, signal);
+  }
+  return null;
+}
+
+function pause(ms, signal) {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done);
+  });
+}
+
+/** Sealed batches on their way to the server: numbered, in order, one at a time, each kept until taken or refused. */
+function createOutbox(url, retryMs, maxTicks, onWithdrawn) {
+  const closing = new AbortController();
+  let queue = [];
+  let sequence = 0;
+  let dropped = 0;
+  let draining = null;
+
+  const number = (batch) => {
+    const ticks = batch.ticks.length + (batch.gaze?.length ?? 0);
+    return { batch: { ...batch, sequence: sequence++ }, ticks };
+  };
+
+  async function drain() {
+    while (queue.length) {
+      const [{ batch, ticks }] = queue;
+      const init = { method: "POST", headers: { "content-type": "text/plain" }, body: JSON.stringify(batch) };
+      const response = await persist(url, init, retryMs, closing.signal);
+      if (!response) return;
+      queue.shift();
+      const { status } = response;
+      if (status === 410 && (await response.text()).includes("withdrawn")) {
+        queue = [];
+        onWithdrawn();
+      } else if ([401, 410].includes(status) && batch.responses.length > 1) {
+        queue.unshift(...byAnswer(batch).map(number)); // one answer's old token does not take the others with it
+      } else if (!response.ok) dropped += ticks;
+    }
+  }
+
+  return {
+    isEmpty: () => !queue.length,
+    /** Beyond `maxTicks` in all, the oldest batch that is not on its way goes. */
+    add(batch) {
+      if (dropped) batch.events.push([clock(), "dropped", -1, dropped]);
+      const item = number(batch);
+      item.ticks += dropped; // counted again if this batch is lost, too
+      dropped = 0;
+      queue.push(item);
+      let held = queue.reduce((sum, { ticks }) => sum + ticks, 0);
+      while (held > maxTicks && queue.length > 2) {
+        const [lost] = queue.splice(1, 1);
+        held -= lost.ticks;
+        dropped += lost.ticks;
+      }
+    },
+    send: () => (draining ??= drain().finally(() => (draining = null))),
+    /** For a page that may be closing. A beacon tells no outcome, so batches stay; the server takes each only once. */
+    beacon: () => queue.every((item) => (item.beaconed ||= navigator.sendBeacon(url, JSON.stringify(item.batch)))),
+    async close() {
+      queue = [];
+      closing.abort();
+      await draining;
+    },
+  };
+}
+
+/** A batch of several answers as one for each; what is of no answer goes with the last. */
+function byAnswer(batch) {
+  return batch.responses.map((token, r) => {
+    const mine = (rows, place) =>
+      rows
+        .filter((row) => row[place] === r || (row[place] < 0 && r === batch.responses.length - 1))
+        .map((row) => row.with(place, Math.min(row[place], 0)));
+    const gaze = batch.gaze && mine(batch.gaze, 1);
+    return { ...batch, responses: [token], ticks: mine(batch.ticks, 1), events: mine(batch.events, 2), gaze };
+  });
+}
+
+const newBatch = () => ({ responses: [], ticks: [], gaze: [], events: [] });
+
+/** A tracker for this page and tab; see tracker.d.ts. */
+export function createTracker(options) {
+  const { endpoint, person, consentVersion, gaze = null } = options;
+  const { flushMs = 5000, retryMs = [1000, 30_000], maxTicks = 60_000 } = options;
+  for (const [name, value] of Object.entries({ endpoint, person, consentVersion })) {
+    if (!value) throw new TypeError(`ifllm-tracker: ${name} is missing`);
+  }
+  const base = endpoint.replace(/\/+$/, "");
+  const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
+  const session = bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const outbox = createOutbox(`${base}/v1/batches`, retryMs, maxTicks, end);
+  const ending = new AbortController();
+  const onScreen = new Set();
+  const scrolled = new Set();
+  let state = "off"; // then "on", then "ended"
+  let batch = newBatch();
+  let [activeAt, flushedAt] = [0, 0];
+  let [pageChanged, resized, awaitsKey] = [true, false, true];
+  let lastToken, pointer, look, viewing, mutations, timer;
+
+  /** Close the open batch. One that names no answer would belong to nobody: it stays open until there has been one. */
+  function seal() {
+    const { responses, ticks, events } = batch;
+    const token = responses.at(-1) ?? lastToken;
+    if (!token || !(ticks.length + batch.gaze.length + events.length)) return;
+    lastToken = token;
+    outbox.add({
+      v: 1,
+      session,
+      consent: consentVersion,
+      origin: Math.round(performance.timeOrigin),
+      viewport: [Math.max(innerWidth, 1), Math.max(innerHeight, 1), devicePixelRatio],
+      responses: responses.length ? responses : [token],
+      ticks,
+      events,
+      gaze: gaze ? batch.gaze : undefined, // left out of the JSON
+    });
+    batch = newBatch();
+  }
+
+  function flush() {
+    flushedAt = clock();
+    if (outbox.isEmpty()) seal(); // else it goes on growing: few large batches after an outage, not many small ones
+    return outbox.send();
+  }
+
+  /** Index of an answer in the open batch, which is closed first if it is full. */
+  function indexOf(answer) {
+    const token = answer.getAttribute(ATTRIBUTE);
+    if (!batch.responses.includes(token)) {
+      if (batch.responses.length === MOST.responses) seal();
+      batch.responses.push(token);
+    }
+    return batch.responses.indexOf(token);
+  }
+
+  function note(name, answer = null, value = null) {
+    if (state !== "on") return;
+    const r = answer ? indexOf(answer) : -1;
+    batch.events.push([clock(), name, r, value]);
+    if (batch.events.length >= MOST.events - 1) seal(); // one place is left for `dropped`
+    if (batch.events.length >= MOST.events) batch.events.shift();
+  }
+
+  function noteOn(name, element, value = null) {
+    const answer = element?.closest(SELECTOR);
+    if (answer) note(name, answer, value);
+    else console.warn(`ifllm-tracker: ${name} of an element without ${ATTRIBUTE}`);
+  }
+
+  function sample(list, { x, y, kind }) {
+    const answer = document.elementFromPoint(x, y)?.closest(SELECTOR);
+    if (!answer) return;
+    const r = indexOf(answer);
+    batch[list].push([clock(), r, Math.round(x), Math.round(y), charAt(answer, x, y), kind]);
+    if (batch[list].length === MOST[list]) seal();
+  }
+
+  function tick() {
+    if (document.hidden) return;
+    if (pageChanged) for (const answer of document.querySelectorAll(SELECTOR)) viewing.observe(answer);
+    if (resized) note("resize", null, innerWidth);
+    for (const scroller of scrolled) {
+      const box = scroller === document ? document.scrollingElement : scroller;
+      for (const answer of onScreen) if (box.contains(answer)) note("scroll", answer, Math.round(box.scrollTop));
+    }
+    pageChanged = resized = false;
+    scrolled.clear();
+    const now = clock();
+    if (pointer && now - activeAt < IDLE_MS) sample("ticks", pointer);
+    if (look && now - look.at < GAZE_MS) sample("gaze", look);
+    if (now - flushedAt >= flushMs) flush();
+  }
+
+  function hold(event) {
+    activeAt = clock();
+    pointer = { x: event.clientX, y: event.clientY, kind: KINDS[event.pointerType] ?? KINDS.mouse };
+  }
+
+  function noteCopy() {
+    const selection = document.getSelection();
+    if (!selection?.rangeCount) return;
+    for (const answer of document.querySelectorAll(SELECTOR)) {
+      if (!selection.containsNode(answer, true)) continue;
+      const part = selection.getRangeAt(0).cloneRange();
+      if (!answer.contains(part.startContainer)) part.setStart(answer, 0);
+      if (!answer.contains(part.endContainer)) part.setEnd(answer, answer.childNodes.length);
+      note("copy", answer, codePoints(part.toString()));
+    }
+  }
+
+  function noteVisible(entries) {
+    for (const { isIntersecting, target } of entries) {
+      if (isIntersecting === onScreen.has(target)) continue;
+      onScreen[isIntersecting ? "add" : "delete"](target);
+      note(isIntersecting ? "shown" : "hidden", target);
+    }
+  }
+
+  function leave() {
+    seal();
+    if (!outbox.beacon()) outbox.send();
+  }
+
+  const listeners = {
+    pointermove: hold,
+    pointerdown: hold,
+    pointerover: hold,
+    pointerout: (event) => {
+      if (!event.relatedTarget) pointer = null; // it left the window, or the finger was lifted
+    },
+    scroll: (event) => {
+      activeAt = clock();
+      scrolled.add(event.target);
+    },
+    resize: () => (resized = true),
+    beforeinput: () => {
+      if (awaitsKey) note("first_key");
+      awaitsKey = false;
+    },
+    copy: noteCopy,
+    visibilitychange: () => {
+      note("visibility", null, document.hidden ? 0 : 1);
+      if (document.hidden) leave();
+      else flush();
+    },
+    pagehide: leave,
+  };
+
+  function end() {
+    if (state === "on") {
+      ending.abort();
+      clearInterval(timer);
+      mutations.disconnect();
+      viewing.disconnect();
+      gaze?.stop();
+    }
+    state = "ended";
+    batch = newBatch();
+  }
+
+  return {
+    grantConsent() {
+      if (state !== "off") return;
+      state = "on";
+      flushedAt = clock();
+      for (const [type, listener] of Object.entries(listeners)) {
+        addEventListener(type, listener, { capture: true, passive: true, signal: ending.signal });
+      }
+      viewing = new IntersectionObserver(noteVisible);
+      mutations = new MutationObserver(() => (pageChanged = true));
+      mutations.observe(document, { subtree: true, childList: true, attributeFilter: [ATTRIBUTE] });
+      gaze?.start((x, y) => (look = { x, y, kind: KINDS.gaze, at: clock() }));
+      timer = setInterval(tick, SAMPLE_MS);
+      note("consent");
+    },
+    async withdraw() {
+      end();
+      await outbox.close();
+      const init = { method: "DELETE", headers: { authorization: `Bearer ${person}` } };
+      const { status, ok } = await persist(`${base}/v1/people/me`, init, retryMs, new AbortController().signal);
+      if (!ok) throw new Error(`ifllm-tracker: the server refused the withdrawal (${status})`);
+    },
+    streamStart: (element) => noteOn("stream_start", element),
+    streamEnd: (element) => noteOn("stream_end", element),
+    thumb: (element, value) => noteOn("thumb", element, value > 0 ? 1 : -1),
+    submit() {
+      note("submit");
+      awaitsKey = true;
+    },
+    flush() {
+      seal();
+      return outbox.send();
+    },
+    stop() {
+      seal();
+      end();
+      return outbox.send();
+    },
+  };
+}
+
+/**
+ * The tag `<script type="module" src=".../tracker.js" data-endpoint data-person data-consent>` makes a tracker,
+ * `window.ifllm`; elements marked `data-ifllm-consent="grant"` and `"withdraw"` are its buttons.
+ */
+function startFromTag() {
+  const tag = [...document.querySelectorAll("script[data-endpoint]")].find(({ src }) => src === import.meta.url);
+  if (!tag) return;
+  const { endpoint, person, consent } = tag.dataset;
+  const tracker = createTracker({ endpoint, person, consentVersion: consent });
+  document.addEventListener("click", ({ target }) => {
+    const wish = target.closest("[data-ifllm-consent]")?.dataset.ifllmConsent;
+    if (wish === "grant") tracker.grantConsent();
+    if (wish === "withdraw") tracker.withdraw();
+  });
+  window.ifllm = tracker;
+}
+
+if (globalThis.document) startFromTag();

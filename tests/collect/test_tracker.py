@@ -1,0 +1,339 @@
+"""The tracker in a real Chromium, by what arrives at a server: consent, withdrawal, tabs, outages, touch, cost."""
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.collect.wire import ME, WireServer
+
+LEFT, RIGHT = "Left answer: twelve words that somebody reads.", "Right \U0001f642 answer."
+SECRET = "a secret query"
+PAGE = f"""<!doctype html><meta charset="utf-8">
+<style>body {{ margin: 20px; font: 20px/40px monospace; }}
+#scroller {{ height: 200px; overflow: auto; }} #long {{ height: 900px; }}</style>
+<input id="query"><div id="scroller"><div id="left" data-ifllm-response="LEFT">{LEFT}</div>
+<p id="outside">{SECRET}, outside</p><div id="long"></div></div><div id="later"></div>
+<script type="module">
+import {{ createTracker }} from "/tracker.js";
+window.make = (options) => window.tracker = createTracker({{
+  endpoint: "/ifllm/", person: "person token", consentVersion: "2026-11-01",
+  flushMs: 300, retryMs: [60, 200], ...options }});
+make({{}});
+</script>"""
+TAG = f"""<!doctype html><div id="left" data-ifllm-response="LEFT">{LEFT}</div>
+<button data-ifllm-consent="grant">Agree</button><button data-ifllm-consent="withdraw">Withdraw</button>
+<script type="module" src="/tracker.js" data-endpoint="/ifllm" data-person="person token" data-consent="7"></script>"""
+
+
+@pytest.fixture
+def open_page(browser: Any, wire: WireServer) -> Any:
+    """A function that opens the page in a tab of one window, and waits for its tracker."""
+    wire.pages["/"], wire.pages["/tag"] = PAGE, TAG
+    context = browser.new_context(viewport={"width": 900, "height": 600}, has_touch=True)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+
+    def open_page(path: str = "/") -> Any:
+        page = context.new_page()
+        page.goto(wire.url + path)
+        page.wait_for_function("window.tracker || window.ifllm")
+        return page
+
+    yield open_page
+    context.close()
+
+
+def until(page: Any, condition: Callable[[], Any], seconds: float = 10) -> None:
+    """Wait, without blocking the page, until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not happen in time"
+        page.wait_for_timeout(20)
+
+
+def read(page: Any, steps: int = 10, of: str = "#left") -> None:
+    """Move the mouse along the first line of an answer for about a second, at the pace of a reader."""
+    box = page.locator(of).bounding_box()
+    for step in range(steps):
+        page.mouse.move(box["x"] + 4 + step * 24, box["y"] + min(20, box["height"] / 2))
+        page.wait_for_timeout(90)
+
+
+def test_before_consent_nothing_is_sent_kept_or_listened_to(open_page: Any, wire: WireServer) -> None:
+    page = open_page()
+    read(page, 5)
+    page.fill("#query", SECRET)
+    page.evaluate("tracker.submit(); tracker.streamEnd(document.querySelector('#left')); tracker.flush()")
+    page.evaluate("tracker.thumb(document.querySelector('#left'), 1)")
+    page.wait_for_timeout(600)
+    assert page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length") == 0
+    page.goto("about:blank")
+    page.wait_for_timeout(200)
+    assert wire.log == []
+
+
+def test_what_is_recorded_after_consent(open_page: Any, wire: WireServer) -> None:
+    page = open_page()
+    before = time.time() * 1_000
+    page.evaluate("tracker.grantConsent()")
+    read(page)
+    page.fill("#query", SECRET)
+    page.keyboard.type("more")
+    page.mouse.wheel(0, 37)
+    page.wait_for_timeout(200)
+    page.evaluate("document.querySelector('#scroller').scrollTop = 0")
+    page.evaluate("document.querySelector('#later').innerHTML = `<b data-ifllm-response='RIGHT'>" + RIGHT + "</b>`")
+    page.evaluate("for (const f of ['streamStart', 'streamEnd']) tracker[f](document.querySelector('#later b'))")
+    page.evaluate("tracker.submit(); tracker.thumb(document.querySelector('#left').firstChild.parentNode, -1)")
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#later b')); document.execCommand('copy')")
+    read(page, 8, "#later b")
+    page.set_viewport_size({"width": 901, "height": 600})
+    page.wait_for_timeout(200)
+    page.evaluate("tracker.stop()")
+    ticks, events = wire.ticks(), wire.events()
+    assert {tick[1] for tick in ticks} == {"LEFT", "RIGHT"}
+    assert all(tick[5] == 0 for tick in ticks)
+    left = [c for _, token, _, _, c, _ in ticks if token == "LEFT"]
+    assert sorted(left[:10]) == left[:10]
+    assert max(left) > 8
+    assert max(c for _, token, _, _, c, _ in ticks if token == "RIGHT") <= len(RIGHT)
+    times = [tick[0] for tick in ticks]
+    assert sorted(times) == times
+    steps = sorted(b - a for a, b in itertools.pairwise(times))
+    assert 70 <= steps[len(steps) // 2] <= 110  # sample and hold, every 80 ms
+    named = {(name, token, value) for _, name, token, value in events}
+    assert {
+        ("consent", None, None),
+        ("shown", "LEFT", None),
+        ("shown", "RIGHT", None),
+        ("first_key", None, None),
+        ("stream_start", "RIGHT", None),
+        ("stream_end", "RIGHT", None),
+        ("submit", None, None),
+        ("thumb", "LEFT", -1),
+        ("copy", "RIGHT", len(RIGHT)),
+        ("resize", None, 901),
+    } <= named
+    assert any(name == "scroll" and token == "LEFT" and value > 0 for name, token, value in named)
+    assert sum(name == "first_key" for _, name, _, _ in events) == 1  # typing after it is not timed
+    for entry in wire.log:
+        assert not any(word.encode() in entry["body"] for word in ("secret", "twelve", "answer", "more"))
+    batches = list(wire.batches.values())
+    assert [batch["sequence"] for batch in batches] == list(range(len(batches)))
+    assert all(batch["consent"] == "2026-11-01" and batch["viewport"][2] == 1 for batch in batches)
+    assert all(before - 60_000 < batch["origin"] <= before for batch in batches)
+
+
+def test_outside_the_answers_and_under_other_things_there_are_no_ticks(open_page: Any, wire: WireServer) -> None:
+    page = open_page()
+    page.evaluate("tracker.grantConsent()")
+    read(page, 3)
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(200)
+    page.evaluate("tracker.flush()")
+    until(page, lambda: wire.ticks())
+    count = len(wire.ticks())
+    read(page, 6, "#outside")
+    cover = "position: fixed; inset: 0; background: #fff"
+    page.evaluate(f"document.body.insertAdjacentHTML('beforeend', `<div id='cover' style='{cover}'>cover</div>`)")
+    read(page, 6)
+    page.evaluate("tracker.stop()")
+    assert len(wire.ticks()) == count
+
+
+def test_a_still_cursor_follows_what_scrolls_under_it(open_page: Any, wire: WireServer) -> None:
+    page = open_page()
+    page.evaluate("document.querySelector('#left').innerHTML = 'one<br>two<br>six<br>ten'; tracker.grantConsent()")
+    box = page.locator("#left").bounding_box()
+    page.mouse.move(box["x"] + 4, box["y"] + 20)
+    for top in (0, 40, 80, 120):
+        page.evaluate(f"document.querySelector('#scroller').scrollTop = {top}")
+        page.wait_for_timeout(250)
+    page.evaluate("tracker.stop()")
+    assert sorted({tick[4] for tick in wire.ticks()}) == [0, 3, 6, 9]
+    assert {(tick[2], tick[3]) for tick in wire.ticks()} == {(round(box["x"] + 4), round(box["y"] + 20))}
+
+
+def test_withdrawal_in_mid_session_deletes_and_nothing_follows(open_page: Any, wire: WireServer) -> None:
+    page = open_page()
+    page.evaluate("tracker.grantConsent()")
+    read(page)
+    until(page, lambda: wire.ticks())
+    page.evaluate("tracker.withdraw()")
+    read(page)
+    page.evaluate("tracker.grantConsent(); tracker.submit(); tracker.flush()")
+    page.wait_for_timeout(500)
+    page.goto("about:blank")
+    page.wait_for_timeout(200)
+    assert [(entry["method"], entry["path"]) for entry in wire.log].count(("DELETE", ME)) == 1
+    last = wire.log[-1]
+    assert (last["method"], last["path"]) == ("DELETE", ME)
+    assert last["headers"]["authorization"] == "Bearer person token"
+    assert last["body"] == b""
+
+
+def test_withdrawal_while_the_server_is_away_is_kept_up(open_page: Any, wire: WireServer) -> None:
+    page = open_page()
+    page.evaluate("tracker.grantConsent()")
+    wire.stop()
+    read(page, 6)
+    page.evaluate("window.done = false; void tracker.withdraw().then(() => window.done = true)")
+    page.wait_for_timeout(300)
+    wire.start()
+    page.wait_for_function("window.done")
+    assert [entry["method"] for entry in wire.log] == ["DELETE"]
+    wire.answers = [401]
+    refusal = page.evaluate("make({}).withdraw().then(() => 'done', String)")
+    assert "refused" in refusal
+    assert "401" in refusal
+
+
+def test_two_tabs_do_not_mix(open_page: Any, wire: WireServer) -> None:
+    tabs = [open_page(), open_page()]
+    for n, tab in enumerate(tabs):
+        tab.evaluate(f"document.querySelector('#left').setAttribute('data-ifllm-response', 'TAB{n}')")
+        tab.evaluate("tracker.grantConsent()")
+    for tab in (*tabs, *tabs):
+        tab.bring_to_front()
+        read(tab, 6)
+    for tab in tabs:
+        tab.evaluate("tracker.stop()")
+    sessions = {session for session, _ in wire.batches}
+    assert len(sessions) == 2
+    for session in sessions:
+        assert len({tick[1] for tick in wire.ticks(session)}) == 1
+        assert len(wire.ticks(session)) > 5
+        numbers = sorted(sequence for owner, sequence in wire.batches if owner == session)
+        assert numbers == list(range(len(numbers)))
+
+
+def test_an_outage_of_30_s_loses_nothing_and_keeps_the_order(open_page: Any, wire: WireServer) -> None:
+    """The clock of the page runs fast; the port really refuses connections."""
+    page = open_page()
+    page.clock.install()
+    page.evaluate("make({ flushMs: 5000, retryMs: [1000, 30000] }); tracker.grantConsent()")
+    box = page.locator("#left").bounding_box()
+    page.mouse.move(box["x"] + 40, box["y"] + 20)
+    page.clock.run_for(6_000)
+    until(page, lambda: wire.batches)
+    wire.stop()
+    for _ in range(60):
+        page.clock.run_for(500)
+    assert wire.log[-1]["method"] == "POST"
+    held = len(wire.ticks())
+    wire.start()
+    for _ in range(90):
+        page.clock.run_for(500)
+    page.evaluate("tracker.stop()")
+    times = [tick[0] for tick in wire.ticks()]
+    assert times == sorted(times)
+    steps = [b - a for a, b in itertools.pairwise(times)]
+    assert max(steps) <= 600  # no gap as long as a lost batch; the two clocks add up in between
+    assert times[-1] - times[0] > 70_000
+    assert len(times) > held + 800
+    assert not [event for event in wire.events() if event[1] == "dropped"]
+    arrived = [batch["sequence"] for batch in wire.batches.values()]
+    assert arrived == list(range(len(arrived)))
+    assert len(arrived) < 20  # what gathers in an outage goes out in few batches
+
+
+def test_leaving_the_page_sends_the_rest(open_page: Any, wire: WireServer) -> None:
+    page = open_page()
+    page.evaluate("make({ flushMs: 1e6 }); tracker.grantConsent()")
+    read(page)
+    assert wire.log == []
+    page.goto("about:blank")
+    until(page, lambda: wire.ticks())
+    assert len(wire.ticks()) >= 8
+
+
+def test_touch_and_pen_are_flagged(open_page: Any, wire: WireServer) -> None:
+    page = open_page()
+    page.evaluate("tracker.grantConsent()")
+    box = page.locator("#left").bounding_box()
+    devtools = page.context.new_cdp_session(page)
+    for kind, moved in (("touchStart", 0), ("touchMove", 4), ("touchEnd", None)):
+        points = [] if moved is None else [{"x": box["x"] + 40 + moved, "y": box["y"] + 20}]
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        page.wait_for_timeout(200)
+    page.evaluate("tracker.flush()")
+    until(page, lambda: wire.ticks())
+    assert {tick[5] for tick in wire.ticks()} == {2}
+    touched = len(wire.ticks())
+    page.wait_for_timeout(400)
+    page.evaluate("tracker.flush()")
+    assert len(wire.ticks()) == touched  # a lifted finger is nowhere
+    pen = {"type": "mouseMoved", "x": box["x"] + 40, "y": box["y"] + 20, "pointerType": "pen"}
+    devtools.send("Input.dispatchMouseEvent", pen)
+    page.wait_for_timeout(300)
+    page.evaluate("tracker.stop()")
+    assert {tick[5] for tick in wire.ticks()[touched:]} == {1}
+
+
+def test_a_script_tag_is_enough(open_page: Any, wire: WireServer) -> None:
+    page = open_page("/tag")
+    read(page, 4)
+    assert wire.log == []
+    page.click("[data-ifllm-consent=grant]")
+    read(page, 6)
+    page.evaluate("ifllm.flush()")
+    until(page, lambda: wire.ticks())
+    assert {batch["consent"] for batch in wire.batches.values()} == {"7"}
+    page.click("[data-ifllm-consent=withdraw]")
+    until(page, lambda: wire.log[-1]["method"] == "DELETE")
+
+
+def test_gaze_points_of_an_adapter_travel_beside_the_mouse(open_page: Any, wire: WireServer) -> None:
+    page = open_page()
+    page.evaluate(
+        """window.calls = []; const box = document.querySelector('#left').getBoundingClientRect();
+        make({ gaze: { start: (onPoint) => { calls.push('start'); look = () => onPoint(box.x + 30.4, box.y + 20) },
+                       stop: () => calls.push('stop') } }); 0"""
+    )
+    assert page.evaluate("calls") == []
+    page.evaluate("tracker.grantConsent(); look()")
+    page.wait_for_timeout(250)
+    page.evaluate("tracker.stop()")
+    assert page.evaluate("calls") == ["start", "stop"]
+    (batch,) = wire.batches.values()
+    assert batch["ticks"] == []
+    assert {(c, p) for _, _, _, _, c, p in batch["gaze"]} == {(2, 3)}  # 30 px at 12 px a character
+
+
+def test_the_cost_on_the_main_thread(open_page: Any, wire: WireServer) -> None:
+    """The time in all functions of the tracker while the mouse moves over a long answer, as a share of all time.
+
+    A function that the machine interrupts looks slow: medians of each function's time, times its calls, are counted.
+    """
+    page = open_page()
+    markdown = "".join(f"<p>{n}. <b>Words</b> of <i>an answer</i>. {'and so on ' * 12}</p>" for n in range(20))
+    page.evaluate("(html) => document.querySelector('#left').innerHTML = html", markdown)
+    page.evaluate(
+        """window.spent = {};
+        const timed = (name, f) => (...args) => {
+          const start = performance.now(), result = f(...args);
+          (spent[name] ??= []).push(performance.now() - start);
+          return result;
+        };
+        const [every, listen] = [setInterval, addEventListener];
+        window.setInterval = (f, ms) => every(timed("tick", f), ms);
+        window.addEventListener = (type, f, options) => listen(type, timed(type, f), options);
+        make({ flushMs: 1000 });
+        tracker.grantConsent();"""
+    )
+    box = page.locator("#scroller").bounding_box()
+    began = time.monotonic()
+    for step in range(100):
+        page.mouse.move(box["x"] + 5 + step * 13 % 600, box["y"] + 10 + step)
+        page.wait_for_timeout(15)
+    seconds = time.monotonic() - began
+    spent = page.evaluate("spent")
+    page.evaluate("tracker.stop()")
+    share = sum(len(times) * statistics.median(times) for times in spent.values()) / 1_000 / seconds
+    print(f"{100 * share:.2f} % of the main thread;", {n: (len(t), statistics.median(t)) for n, t in spent.items()})  # noqa: T201
+    assert len(spent["tick"]) > 10
+    assert len(wire.ticks()) > 10
+    assert share < 0.03  # 1 % on a machine that does nothing else

@@ -1,0 +1,59 @@
+"""What of the tracker needs no browser: its unit tests under Node, its size, and its types."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.collect.wire import STATIC
+
+SOURCE = (STATIC / "tracker.js").read_text()
+LIMIT = 10 * 1024
+
+
+def test_the_unit_tests_under_node() -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs node 20 or later (Debian: apt install nodejs)")
+    tests = Path(__file__).parent / "tracker.test.mjs"
+    ran = subprocess.run([node, "--test", str(tests)], capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert int(re.findall(r"(?:#|ℹ) pass (\d+)", ran.stdout)[0]) >= 15
+    assert re.findall(r"(?:#|ℹ) (?:skipped|todo) (\d+)", ran.stdout) == ["0", "0"]
+
+
+def test_it_is_at_most_10_kb_minified() -> None:
+    npx = shutil.which("npx")
+    minify = [npx or "", "--offline", "--yes", "esbuild@0.25", "--minify", "--format=esm"]
+    if npx is None or subprocess.run([*minify, "--version"], capture_output=True, timeout=120).returncode:
+        pytest.skip("needs esbuild in npm's cache (npx --yes esbuild@0.25 --version)")
+    done = subprocess.run(minify, input=SOURCE.encode(), capture_output=True, check=True, timeout=120)
+    assert b"createTracker" in done.stdout
+    assert len(done.stdout) <= LIMIT
+
+
+def test_without_a_minifier_it_is_small_too() -> None:
+    """Without the comments that fill lines, and indentation: esbuild makes three fifths of that."""
+    code = re.sub(r"^\s*/\*\*[\s\S]*?\*/\n|^\s*//.*\n|^\s+", "", SOURCE, flags=re.MULTILINE)
+    assert "createTracker" in code
+    assert len(code.encode()) <= 13 * 1024
+
+
+def test_it_depends_on_nothing() -> None:
+    assert not re.search(r"^import |\bimport\(|\brequire\(|https?://", SOURCE, re.MULTILINE)
+
+
+def test_the_types_name_what_there_is() -> None:
+    types = (STATIC / "tracker.d.ts").read_text()
+    made = SOURCE[SOURCE.rindex("  return {\n    grantConsent") :]
+    methods = set(re.findall(r"^    (?:async )?(\w+)(?:\(|: \()", made, re.MULTILINE))
+    assert methods == set(re.findall(r"^  (\w+)\(", types[types.index("interface Tracker {") :], re.MULTILINE))
+    taken = " ".join(re.findall(r"const (\{ .* \}) = options;", SOURCE))
+    options = set(re.findall(r"[{,] (\w+)", re.sub(r"\[.*?\]", "", taken)))
+    declared = types[types.index("interface TrackerOptions") : types.index("interface Tracker {")]
+    assert options == set(re.findall(r"^  (\w+)\??:", declared, re.MULTILINE))
+    assert set(re.findall(r"^export function (\w+)", SOURCE, re.MULTILINE)) == set(
+        re.findall(r"^export function (\w+)", types, re.MULTILINE)
+    )
