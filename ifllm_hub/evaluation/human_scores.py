@@ -128,9 +128,9 @@ def _by_item(rows: pl.DataFrame, column: str) -> np.ndarray:
 def signed_rank(differences: np.ndarray) -> tuple[float | None, float | None]:
     """Statistic and two-sided p of the Wilcoxon signed-rank test; both None where nothing differs.
 
-    Zeros take part in the ranking and are then left out (Pratt 1959): dropping them first, as the reference did, makes
-    much of the few pairs that differ. Differences are rounded to 9 decimals, so that equal ones tie. scipy takes the
-    exact distribution for few items, else the normal approximation.
+    Zeros take part in the ranking and have no sign (Pratt 1959). The reference dropped them first, and then the test
+    can say less of a difference that has grown. Differences are rounded to 9 decimals, so that equal ones tie. scipy
+    takes the exact distribution for few items, else the normal approximation.
     """
     differences = np.round(differences, 9)
     if not differences.any():
