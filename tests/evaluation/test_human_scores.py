@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import wilcoxon
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.human_report import ratings_page
@@ -123,6 +124,8 @@ def test_signed_rank_keeps_zeros_in_the_ranking() -> None:
     assert signed_rank(np.array(few))[1] == pytest.approx(brute_force_p(few))
     assert signed_rank(np.array(few))[1] != pytest.approx(brute_force_p(few[6:]))  # with the zeros dropped first
     assert signed_rank(np.zeros(4)) == (None, None)
+    many = np.random.default_rng(0).normal(0.2, 1, size=200)
+    assert signed_rank(many)[1] == pytest.approx(wilcoxon(many, method="asymptotic").pvalue, rel=0.02)
     # 1/3 as a mean of different sums is not always the same number; equal differences must tie all the same.
     third = [1 / 3, (0.1 + 0.2 + 0.7) / 3, -(1 - 2 / 3), 2.0]
     assert signed_rank(np.array(third))[0] == 2  # ranks 2, 2, 2, 4
