@@ -130,7 +130,8 @@ def signed_rank(differences: np.ndarray) -> tuple[float | None, float | None]:
 
     Zeros take part in the ranking and have no sign (Pratt 1959). The reference dropped them first, and then the test
     can say less of a difference that has grown. The distribution is exact, with ties and zeros, for any number of
-    items: scipy has it for 13 at most, and takes seconds. Differences are rounded to 9 decimals, so that equal ones tie.
+    items; scipy has it for 13 at most, and takes seconds. Differences are rounded to 9 decimals, so that equal ones
+    tie.
     """
     differences = np.round(differences, 9)
     signed = differences != 0
@@ -143,7 +144,7 @@ def signed_rank(differences: np.ndarray) -> tuple[float | None, float | None]:
         chance = (np.pad(chance, (0, rank)) + np.pad(chance, (rank, 0))) / 2
     positive, total = ranks[differences > 0].sum(), ranks[signed].sum()
     as_far = abs(2 * np.arange(len(chance)) - total) >= abs(2 * positive - total)
-    return min(positive, total - positive) / 2, min(1.0, float(chance[as_far].sum()))
+    return float(min(positive, total - positive) / 2), min(1.0, float(chance[as_far].sum()))
 
 
 def holm(p: list[float | None]) -> list[float | None]:

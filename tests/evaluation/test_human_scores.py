@@ -124,8 +124,8 @@ def test_signed_rank_keeps_zeros_in_the_ranking() -> None:
     assert signed_rank(np.array(few))[1] == pytest.approx(brute_force_p(few))
     assert signed_rank(np.array(few))[1] != pytest.approx(brute_force_p(few[6:]))  # with the zeros dropped first
     assert signed_rank(np.zeros(4)) == (None, None)
-    many = np.random.default_rng(0).normal(0.2, 1, size=200)
-    assert signed_rank(many)[1] == pytest.approx(wilcoxon(many, method="asymptotic").pvalue, rel=0.02)
+    many = np.random.default_rng(0).normal(0.2, 1, size=40)
+    assert signed_rank(many) == pytest.approx(tuple(wilcoxon(many, method="exact")))
     # 1/3 as a mean of different sums is not always the same number; equal differences must tie all the same.
     third = [1 / 3, (0.1 + 0.2 + 0.7) / 3, -(1 - 2 / 3), 2.0]
     assert signed_rank(np.array(third))[0] == 2  # ranks 2, 2, 2, 4
@@ -151,10 +151,10 @@ def test_interval_of_whole_clusters() -> None:
 
 
 def test_interval_covers_the_truth() -> None:
-    """Raters of an item agree much. Intervals over items cover the mean in most of 100 studies; naive ones do not."""
+    """Raters of an item agree much. Intervals over items cover the mean in most of 50 studies; naive ones do not."""
     generator = np.random.default_rng(3)
     covered = naive = 0
-    for _ in range(100):
+    for _ in range(50):
         items = np.repeat(generator.normal(0.5, 1, size=30), 4)
         values = items + generator.normal(0, 0.3, size=120)
         over_items = clustered_interval(values, np.repeat(np.arange(30), 4))
@@ -163,8 +163,8 @@ def test_interval_covers_the_truth() -> None:
         assert over_ratings is not None
         covered += over_items["low"] <= 0.5 <= over_items["high"]
         naive += over_ratings["low"] <= 0.5 <= over_ratings["high"]
-    assert covered >= 87
-    assert naive < 80
+    assert covered >= 43
+    assert naive < 40
 
 
 def slow_kappa(one: list[int], other: list[int], values: list[int], power: int) -> float:
