@@ -21,6 +21,7 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.human_questions import COMPARISON, FIELDS, SCALES, SIDES
 from ifllm_hub.evaluation.tables import GENERATIONS, RATINGS, read_table, write_table
 from ifllm_hub.files import replacing_folder
+from ifllm_hub.web_page import page_templates
 
 KEY_FILE, SHEET_FILE, RATERS_FOLDER = "key.parquet", "sheet.csv", "for_raters"
 _PAGE = "human_page.html.jinja"
@@ -112,15 +113,6 @@ def page(key: pl.DataFrame) -> str:
 
     Its content security policy allows this one script and this one style, by their digests, and nothing else.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=True,
-    )
     rows = _blinded(key)
     task = {
         "task_id": rows[0]["task_id"],
@@ -129,13 +121,17 @@ def page(key: pl.DataFrame) -> str:
         "items": [{name: row[name] for name in ("item_id", "messages", "answer_left", "answer_right")} for row in rows],
     }
     parts = {name: (Path(__file__).parent / f"human_page.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
-    return environment.get_template(_PAGE).render(
-        **parts,
-        digests={name: _digest(part) for name, part in parts.items()},
-        task=task,
-        sides=SIDES,
-        scales=SCALES,
-        comparison=COMPARISON,
+    return (
+        page_templates(Path(__file__).parent)
+        .get_template(_PAGE)
+        .render(
+            **parts,
+            digests={name: _digest(part) for name, part in parts.items()},
+            task=task,
+            sides=SIDES,
+            scales=SCALES,
+            comparison=COMPARISON,
+        )
     )
 
 

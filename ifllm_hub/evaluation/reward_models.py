@@ -4,7 +4,6 @@ A finished model is not trained anew in folds, so it is scored on the workers of
 and its row says what it was trained on. A judge says no probability: one slope is fitted out of fold, over workers.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.text_scorer import load_scorer
 from ifllm_hub.files import read_json
 from ifllm_hub.reward.candidates import LONGER_ANSWER
+from ifllm_hub.reward.candidates import longer as choose_longer
 from ifllm_hub.reward.hub import ImplicitFeedbackReward
 from ifllm_hub.reward.leaderboard import data_source
 from ifllm_hub.reward.pairs import Pairs, labelled, load_pairs
@@ -33,6 +33,12 @@ DATASET_LLM = "ifllm"
 _LEAST_PAIRS = 20
 _DIFFERENCE = "judge_difference"
 _MAX_SLOPE = 10.0
+# What rows that are fitted here were trained on.
+_LONGER = "other workers, out of fold"
+_JUDGE = "what we do not know, and its slope on other workers, out of fold"
+
+# Of a row: the model's name, (k, n) P(left preferred), what it was trained on.
+_Row = tuple[str, np.ndarray, str]
 
 
 def evaluate_reward_models(
@@ -67,33 +73,28 @@ def evaluate_reward_models(
     source = data_source(dataset, revision)
     pairs = labelled(load_pairs(dataset, source.get("revision")), all_workers)
     longer = out_of_fold(pairs, LONGER_ANSWER.fit, "worker", seeds)
-    scored = np.ones(len(pairs), dtype=bool) if every_worker else (pairs.rows["split"] == "test").to_numpy()
-    models = [_behaviour(name, pairs, source) for name in behaviour] + [_text(name, pairs) for name in text]
     judges = [] if judgements is None else judge_differences(pairs, judgements)
-    if not models and not judges:
+    if not behaviour and not text and not judges:
         raise IfllmError("Nothing to score: name a behaviour model, a text model or a file of judgements.")
     on = "all workers" if every_worker else "the workers of the test split"
-    parts = [_part(models, scored, longer, pairs, on)] if models else []
-    for name, difference in judges:
+    held_out = np.ones(len(pairs), dtype=bool) if every_worker else (pairs.rows["split"] == "test").to_numpy()
+    parts = []
+    if behaviour or text:
+        some = _chosen(pairs, held_out, on)
+        rows = [*(_behaviour(name, some, source) for name in behaviour), *(_text(name, some) for name in text)]
+        parts.append(_part(some, longer[:, held_out], rows, on))
+    for name, settings, difference in judges:
         asked = difference.is_not_null().to_numpy()
-        row = (f"judge: {name}", _by_judge(pairs, difference, asked, seeds), _JUDGE)
-        parts.append(_part([row], scored & asked, longer, pairs, f"{on}, of the pairs this judge was asked about"))
+        among = f"{on}, of the pairs {name} was asked about"
+        some = _chosen(pairs, held_out & asked, among)
+        probability = _by_judge(pairs, difference, asked, seeds)[:, held_out & asked]
+        row = (f"judge: {name}", probability, f"{_JUDGE}; settings {settings}")
+        parts.append(_part(some, longer[:, held_out & asked], [row], among))
     return {"source": source, "seeds": seeds, "parts": parts}
 
 
-_LONGER = "other workers, out of fold"
-_JUDGE = "not known to us; its slope on other workers, out of fold"
-_Row = tuple[str, np.ndarray, str]
-
-
-def _part(models: list[_Row], scored: np.ndarray, longer: np.ndarray, pairs: Pairs, on: str) -> dict[str, Any]:
-    """Rows of the longer answer and some models, on the pairs of a mask.
-
-    Args:
-        models: name, (k, n) P(left preferred), and what each was trained on.
-        scored: (n,) bool.
-        longer: (seeds, n).
-    """
+def _chosen(pairs: Pairs, scored: np.ndarray, on: str) -> Pairs:
+    """The pairs of a mask, if they are enough to say anything."""
     some = Pairs(pairs.rows.filter(scored))
     workers = some.rows["worker_id"].n_unique()
     if len(some) < _LEAST_PAIRS or workers < 2 or some.rows["preference"].n_unique() < 2:
@@ -101,17 +102,20 @@ def _part(models: list[_Row], scored: np.ndarray, longer: np.ndarray, pairs: Pai
             f"Only {len(some)} rated pairs of {workers} worker(s) among {on}; a score needs {_LEAST_PAIRS} pairs, two "
             "workers and both preferences. Score on every worker, or judge more pairs."
         )
-    reference = longer[:, scored]
+    return some
+
+
+def _part(pairs: Pairs, longer: np.ndarray, models: list[_Row], on: str) -> dict[str, Any]:
+    """Rows of the longer answer, (seeds, n), and of some models, all on the same pairs."""
     rows = [
-        {"model": name, "trained_on": trained_on, "protocol": on, **score(probability[:, scored], reference, some)}
+        {"model": name, "trained_on": trained_on, "protocol": on, **score(probability, longer, pairs)}
         for name, probability, trained_on in ((LONGER_ANSWER.name, longer, _LONGER), *models)
     ]
-    rule = 0.5 + 0.5 * np.sign(some.rows["length_log_ratio"].to_numpy())
     return {
         "on": on,
-        "pairs": len(some),
-        "workers": workers,
-        "longer_rule": float(correct(rule, some.y).mean()),
+        "pairs": len(pairs),
+        "workers": pairs.rows["worker_id"].n_unique(),
+        "longer_rule": float(correct(choose_longer(pairs), pairs.y).mean()),
         "rows": rows,
     }
 
@@ -143,12 +147,12 @@ def _text(name: str, pairs: Pairs) -> _Row:
 def _trained_on(folder: Path) -> str:
     """From what our training scripts leave beside a model."""
     if not (folder / "results.json").is_file():
-        return "not known to us"
+        return "what we do not know"
     results = read_json(folder / "results.json")
     return f"the train split of {Path(results['dataset']).name}, labels {results['label_source']}"
 
 
-def judge_differences(pairs: Pairs, judgements: pl.DataFrame) -> list[tuple[str, pl.Series]]:
+def judge_differences(pairs: Pairs, judgements: pl.DataFrame) -> list[tuple[str, str, pl.Series]]:
     """Each judge and, for each pair, by how much it scores the left answer above the right one.
 
     That is the mean over both orders, so a judge that always takes the first answer says 0, a tie. A pair that was
@@ -158,7 +162,7 @@ def judge_differences(pairs: Pairs, judgements: pl.DataFrame) -> list[tuple[str,
         judgements: JUDGEMENTS with llm `ifllm`: model is the left answer, baseline the right one.
 
     Returns:
-        Names, and (n,) Float64, points; null where the judge was not asked in both orders.
+        Names, settings, and (n,) Float64, points; null where the judge was not asked in both orders.
 
     Raises:
         IfllmError: there is no such judgement, one is of other answers than the dataset's, or a judge was asked about
@@ -189,13 +193,8 @@ def judge_differences(pairs: Pairs, judgements: pl.DataFrame) -> list[tuple[str,
         if asked.is_empty():
             raise IfllmError(f"Judge {judge} ({preset}) was asked in one order only; a verdict needs both.")
         found = answers.join(asked, on="question_id", how="left", maintain_order="left")["difference"]
-        judges.append((_named(str(judge), str(preset), str(settings)), found))
+        judges.append((f"{judge} ({preset})", str(settings), found))
     return judges
-
-
-def _named(judge: str, preset: str, settings: str) -> str:
-    temperature = json.loads(settings).get("temperature")
-    return f"{judge} ({preset}{'' if temperature is None else f', temperature {temperature:g}'})"
 
 
 def _by_judge(pairs: Pairs, difference: pl.Series, asked: np.ndarray, seeds: int) -> np.ndarray:

@@ -22,6 +22,7 @@ from ifllm_hub.report.model_figures import calibration_picture, curve_pictures, 
 from ifllm_hub.report.reading import LEVELS_MS, readings
 from ifllm_hub.reward.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.labels import agreement
+from ifllm_hub.web_page import page_templates
 
 REPORT_FILE = "report.html"
 _TEMPLATE = "report.html.jinja"
@@ -180,16 +181,7 @@ def _legend() -> list[tuple[int, str]]:
 
 
 def _template() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # The texts on the page were written by LLMs and crowd workers.
-        autoescape=True,
-    )
+    environment = page_templates(Path(__file__).parent)
     environment.filters["n"] = lambda value: f"{value:,}"
     environment.filters["signed"] = lambda value: f"{value:.4f}".replace("-", "\u2212")
     return environment.get_template(_TEMPLATE)

@@ -149,11 +149,11 @@ def test_judges_of_known_quality(folder: Path, pairs: Pairs) -> None:
     judgements = pl.concat([judged(pairs, points, judge=name) for name, points in judges.items()])
     board = evaluate_reward_models(folder, judgements=judgements, every_worker=True, seeds=2)
     rows = by_model(board)
-    accuracy = {name: rows[f"judge: {name} (corrected, temperature 0)"]["accuracy"]["mean"] for name in judges}
+    accuracy = {name: rows[f"judge: {name} (corrected)"]["accuracy"]["mean"] for name in judges}
     assert accuracy == {"right": 1, "wrong": 0, "first": 0.5}  # not turned round, and no side for always the first
-    area = {name: rows[f"judge: {name} (corrected, temperature 0)"]["auc"]["mean"] for name in judges}
+    area = {name: rows[f"judge: {name} (corrected)"]["auc"]["mean"] for name in judges}
     assert area == {"right": 1, "wrong": 0, "first": 0.5}
-    assert rows["judge: first (corrected, temperature 0)"]["brier"] == 0.25
+    assert rows["judge: first (corrected)"]["brier"] == 0.25
 
 
 def test_a_judge_that_disagrees_with_itself_or_fails_is_a_tie(pairs: Pairs) -> None:
@@ -167,8 +167,8 @@ def test_a_judge_that_disagrees_with_itself_or_fails_is_a_tie(pairs: Pairs) -> N
     )
     judgements = judgements.with_columns(score_model=pl.when(pl.col("status") == "ok").then("score_model"))
     judgements = judgements.filter((pl.col("question_id") != 3) | (pl.col("order") == "model_first"))
-    ((name, difference),) = judge_differences(pairs, judgements)
-    assert name == "j (corrected, temperature 0)"
+    ((name, settings, difference),) = judge_differences(pairs, judgements)
+    assert (name, settings) == ("j (corrected)", '{"temperature": 0}')
     assert difference.to_list() == [0, 0.5, 0, None, *([1.5] * (PAIRS - 4))]
 
 
@@ -289,7 +289,7 @@ def test_script(
     board = json.loads((tmp_path / "out/reward_models.json").read_text())
     assert [len(part["rows"]) for part in board["parts"]] == [3, 2]
     page = (tmp_path / "out/reward_models.md").read_text()
-    assert "| judge: j (corrected, temperature 0) | 1.000 [1.000, 1.000] |" in page
+    assert "| judge: j (corrected) | 1.000 [1.000, 1.000] |" in page
     rows = [{"id": "1", "prompt": "?", "chosen": ["a"], "rejected": ["b", "c", "d"], "subset": "Math"}]
     pl.DataFrame(rows).write_parquet(tmp_path / "bench.parquet")
     assert run("--reward_bench", tmp_path / "bench.parquet", "--text", student) == 0
