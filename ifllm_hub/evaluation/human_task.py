@@ -59,7 +59,7 @@ def export_task(
     Args:
         model: GENERATIONS of the aligned model.
         baseline: GENERATIONS of what it is compared with; only questions that both answered are items.
-        out: a folder; an earlier task there is replaced.
+        out: a folder to make.
         llm: which base LLM was aligned.
         label_source: whose labels it was aligned on.
         raters: pseudonyms of 1 to 40 letters, digits, `-` or `_`.
@@ -71,8 +71,13 @@ def export_task(
 
     Raises:
         IfllmError: a file cannot be used, the files have no question in common or gave it another conversation, there
-            are fewer questions than `items`, a rater's name is not a pseudonym or comes twice, or `out` is not ours.
+            are fewer questions than `items`, a rater's name is not a pseudonym or comes twice, or `out` holds something.
     """
+    if (out / KEY_FILE).exists():
+        raise IfllmError(
+            f"{out / KEY_FILE}: is the key of an earlier task, whose ratings cannot be read without it. Choose another "
+            "folder."
+        )
     _check_raters(raters)
     seed = secrets.randbits(62) if seed is None else seed
     questions = _compared(model, baseline).with_columns(llm=pl.lit(llm), label_source=pl.lit(label_source))
@@ -102,9 +107,8 @@ def sheet(key: pl.DataFrame) -> str:
         said = "\n\n".join(f"{message['role']}: {message['content']}" for message in row["messages"])
         shown = (said, row["answer_left"], row["answer_right"])
         ids = (row["task_id"], row["item_id"], row["rater_id"])
-        writer.writerow(
-            [*ids, *(f"'{text}" if text.startswith(_FORMULA) else text for text in shown)] + [""] * len(FIELDS)
-        )
+        safe = (f"'{text}" if text.startswith(_FORMULA) else text for text in shown)
+        writer.writerow([*ids, *safe, *[""] * len(FIELDS)])
     return content.getvalue()
 
 
@@ -121,18 +125,9 @@ def page(key: pl.DataFrame) -> str:
         "items": [{name: row[name] for name in ("item_id", "messages", "answer_left", "answer_right")} for row in rows],
     }
     parts = {name: (Path(__file__).parent / f"human_page.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
-    return (
-        page_templates(Path(__file__).parent)
-        .get_template(_PAGE)
-        .render(
-            **parts,
-            digests={name: _digest(part) for name, part in parts.items()},
-            task=task,
-            sides=SIDES,
-            scales=SCALES,
-            comparison=COMPARISON,
-        )
-    )
+    template = page_templates(Path(__file__).parent).get_template(_PAGE)
+    digests = {name: _digest(part) for name, part in parts.items()}
+    return template.render(**parts, digests=digests, task=task, sides=SIDES, scales=SCALES, comparison=COMPARISON)
 
 
 def _digest(part: str) -> str:

@@ -73,7 +73,7 @@ def test_coin_and_order_are_of_each_rater_and_follow_from_the_seed(files: tuple[
 
 
 def test_without_a_seed_nobody_can_guess_the_sides(files: tuple[Path, Path], tmp_path: Path) -> None:
-    seeds = {export(files, tmp_path / "task", seed=None)["seed"][0] for _ in range(3)}
+    seeds = {export(files, tmp_path / f"task{n}", seed=None)["seed"][0] for n in range(3)}
     assert len(seeds) == 3
     assert min(seeds) > 2**32
 
@@ -149,8 +149,15 @@ def test_bad_generations(files: tuple[Path, Path], tmp_path: Path) -> None:
         export((tmp_path / "none.parquet", model), tmp_path / "task")
 
 
-def test_only_a_task_of_ours_is_replaced(files: tuple[Path, Path], tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("mine")
+def test_nothing_is_replaced(files: tuple[Path, Path], tmp_path: Path) -> None:
+    """Least of all a key: without it, nobody can say what the ratings that come back are of."""
+    export(files, tmp_path / "task")
+    before = (tmp_path / "task/key.parquet").read_bytes()
+    with pytest.raises(IfllmError, match="is the key of an earlier task"):
+        export(files, tmp_path / "task", seed=6)
+    assert (tmp_path / "task/key.parquet").read_bytes() == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("mine")
     with pytest.raises(IfllmError, match="was not made by this command"):
-        export(files, tmp_path)
-    assert (tmp_path / "thesis.txt").read_text() == "mine"
+        export(files, tmp_path / "mine")
+    assert (tmp_path / "mine/thesis.txt").read_text() == "mine"
