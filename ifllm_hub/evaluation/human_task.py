@@ -71,7 +71,8 @@ def export_task(
 
     Raises:
         IfllmError: a file cannot be used, the files have no question in common or gave it another conversation, there
-            are fewer questions than `items`, a rater's name is not a pseudonym or comes twice, or `out` holds something.
+            are fewer questions than `items`, a rater's name is not a pseudonym or comes twice, or `out` holds
+            something.
     """
     if (out / KEY_FILE).exists():
         raise IfllmError(
