@@ -1,7 +1,5 @@
 """A recorded reading -> one page that plays it over the answer's text."""
 
-import base64
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.ticks import MAX_STEP_MS, MODALITIES, SIDES
 from ifllm_hub.files import write_atomically
+from ifllm_hub.web_page import csp_source, page_template
 
 # The lower bounds of the heat levels above 0, ms; a reader's usual pace over a line reaches the second.
 LEVELS_MS = (1, 100, 250, 500, 1_000, 2_000)
@@ -83,20 +82,12 @@ def _label(rating: int | None, preferred: bool) -> dict[str, Any]:
 
 
 def _page(question: dict[str, Any], trajectory: dict[str, Any], reading: dict[str, Any]) -> str:
-    import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=True,
-    )
     script, style = ((_HERE / f"replay.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
     # An element cannot be closed from inside JSON that has no "<".
     data = json.dumps(reading, separators=(",", ":")).replace("<", "\\u003c")
-    return environment.get_template("replay.html.jinja").render(
+    return page_template(_HERE / "replay.html.jinja").render(
         question=question,
         mode=trajectory["mode"],
         answers=reading["answers"],
@@ -106,11 +97,6 @@ def _page(question: dict[str, Any], trajectory: dict[str, Any], reading: dict[st
         data=Markup(data),
         script=Markup(script),
         style=Markup(style),
-        script_hash=_hash(script),
-        style_hash=_hash(style),
+        script_hash=csp_source(script),
+        style_hash=csp_source(style),
     )
-
-
-def _hash(content: str) -> str:
-    """A source expression for a Content-Security-Policy (CSP Level 3, 2.3.1) that allows this inline content only."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"

@@ -76,6 +76,12 @@ RATINGS: dict[str, pl.DataType | type[pl.DataType]] = {
     "answer_baseline": pl.String,
     "order": pl.String,
     "comparison": pl.Int8,  # +3 (the model's is much better) to -3
+    "claim_model": pl.String,  # copied from the answer by the rater, to look up; null if nothing can be looked up
+    "claim_baseline": pl.String,
+    "claim_url_model": pl.String,
+    "claim_url_baseline": pl.String,
+    "claim_evidence_model": pl.String,
+    "claim_evidence_baseline": pl.String,
     "claim_supported_model": pl.Boolean,
     "claim_supported_baseline": pl.Boolean,
     "errors_model": pl.Int8,  # 0 none, 1 one, 2 more

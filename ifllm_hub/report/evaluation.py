@@ -1,7 +1,6 @@
 """An evaluation folder -> evaluation.html: the comparison, what the judge is worth, and single judgements to read."""
 
 import base64
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,13 @@ from ifllm_hub.evaluation.names import name_of
 from ifllm_hub.files import read_json, write_atomically
 from ifllm_hub.report import words
 from ifllm_hub.report.judgements import choose_judgements, read_judged
-from ifllm_hub.report.page import template
 from ifllm_hub.style import Picture
+from ifllm_hub.web_page import csp_source, page_template
 
 PAGE_FILE = "evaluation.html"
 JUDGEMENTS, COMPARISON, JUDGE = "judgements", "comparison", "judge"
 
-_TEMPLATE, _SCRIPT = "evaluation.html.jinja", "sort.js"
+_TEMPLATE, _SCRIPT = (Path(__file__).with_name(name) for name in ("evaluation.html.jinja", "sort.js"))
 _IMAGES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
@@ -45,8 +44,8 @@ def build_evaluation_page(folder: Path) -> Path:
             f"eval/compare.py {folder / JUDGEMENTS} --out {folder / COMPARISON}"
         )
     found = differences(judgements)
-    script = (Path(__file__).parent / _SCRIPT).read_text(encoding="utf-8")
-    html = template(_TEMPLATE).render(
+    script = _SCRIPT.read_text(encoding="utf-8")
+    html = page_template(_TEMPLATE).render(
         comparison=comparison,
         table=_table(comparison),
         pooled=[row for row in comparison["pooled"] if row["n"]],
@@ -66,7 +65,7 @@ def build_evaluation_page(folder: Path) -> Path:
         half_width=half_width,
         dash=DASH,
         script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_hash=csp_source(script),
     )
     path = folder / PAGE_FILE
     write_atomically(path, html)

@@ -19,13 +19,13 @@ from ifllm_hub.report.data_figures import (
 )
 from ifllm_hub.report.inputs import Run, load_run
 from ifllm_hub.report.model_figures import calibration_picture, curve_pictures, leaderboard_picture
-from ifllm_hub.report.page import template
 from ifllm_hub.report.reading import LEVELS_MS, readings
 from ifllm_hub.reward.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.labels import agreement
+from ifllm_hub.web_page import page_template
 
 REPORT_FILE = "report.html"
-_TEMPLATE = "report.html.jinja"
+_TEMPLATE = Path(__file__).with_name("report.html.jinja")
 _FATES = ("matched", "repaired", "ambiguous", "elsewhere")
 _SIMULATION = ("workers", "questions")
 _METRICS = {
@@ -59,7 +59,7 @@ def build_report(run: Path) -> Path:
         IfllmError: a part of the run is missing, damaged or of another version, or the report cannot be written.
     """
     loaded = load_run(run)
-    html = template(_TEMPLATE).render(
+    html = page_template(_TEMPLATE).render(
         words=words,
         cell=CELL,
         **_summary(loaded),

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from ifllm_hub.markdown import markdown_table
 from ifllm_hub.reward.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.protocol import LEAVE_ONE_OUT, PROTOCOLS
 from ifllm_hub.reward.text import MINILM_PACKAGE
@@ -22,7 +23,7 @@ _COVERAGE_TENTHS = (1, 2, 3, 5, 7, 10)
 
 def leaderboard_markdown(board: dict[str, Any], protocol: str = "worker") -> str:
     """One protocol's rows as a Markdown table."""
-    return _table(
+    return markdown_table(
         (
             "model",
             "accuracy [95 % CI]",
@@ -147,7 +148,7 @@ def _text_note(board: dict[str, Any]) -> str:
 
 def _differences(board: dict[str, Any]) -> str:
     names = [f"{name}_over_longer_answer" for name in ("gain", "auc", "brier")]
-    return _table(
+    return markdown_table(
         ("model", "accuracy", "AUC", "Brier"),
         [
             (
@@ -161,7 +162,7 @@ def _differences(board: dict[str, Any]) -> str:
 
 
 def _coverage(board: dict[str, Any]) -> str:
-    return _table(
+    return markdown_table(
         ("model", *(f">{10 * tenths} %" for tenths in _COVERAGE_TENTHS)),
         [
             (row["model"], *(f"{row['coverage'][tenths - 1]:.3f}" for tenths in _COVERAGE_TENTHS))
@@ -184,13 +185,13 @@ def _parts(board: dict[str, Any]) -> str:
                 _interval(rows[FOREST.name]["gain_over_longer_answer"], "+.3f"),
             )
         )
-    return _table(("part", ">pairs", *models, "gain of the forest"), cells)
+    return markdown_table(("part", ">pairs", *models, "gain of the forest"), cells)
 
 
 def _modalities(board: dict[str, Any]) -> str:
     protocols = ("worker", LEAVE_ONE_OUT, "conversation", "question")
     rows = {protocol: _rows(board, protocol) for protocol in protocols}
-    return _table(
+    return markdown_table(
         ("model", *(protocol if protocol == LEAVE_ONE_OUT else f"{protocol} folds" for protocol in protocols)),
         [
             (
@@ -207,7 +208,7 @@ def _modalities(board: dict[str, Any]) -> str:
 
 def _nulls(board: dict[str, Any]) -> str:
     names = {"permuted_labels": "permuted", "swapped_labels": "swapped"}
-    return _table(
+    return markdown_table(
         ("labels", *(f"{protocol} folds" for protocol in PROTOCOLS)),
         [
             (
@@ -221,13 +222,6 @@ def _nulls(board: dict[str, Any]) -> str:
 
 def _rows(board: dict[str, Any], protocol: str) -> dict[str, dict[str, Any]]:
     return {row["model"]: row for row in board["rows"] if row["protocol"] == protocol}
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A Markdown table; a column whose head starts with ">" is set flush right."""
-    rule = ["---:" if name.startswith(">") else "---" for name in head]
-    lines = [f"| {' | '.join(name.removeprefix('>') for name in head)} |", f"|{'|'.join(rule)}|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def _number(value: float, form: str = ".3f") -> str:

@@ -1,0 +1,101 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["ifllm_hub[eval]"]
+# ///
+r"""People compare the answers of an aligned model with those of its baseline, not knowing which is which.
+
+Make a page for each rater (the key stays with you), then hand out runs/human/for_raters/*.html:
+
+    python eval/human.py export --model runs/gen/dpo.parquet --baseline runs/gen/sft.parquet --llm qwen3-1.7b \
+        --label_source forest --raters r1 r2 r3 --items 30 --out runs/human
+
+Put together what they hand back, and score it, beside a judge's opinion of the same answers:
+
+    python eval/human.py import --key runs/human/key.parquet --out runs/human/ratings.parquet ratings-*.csv
+    python eval/human.py score --ratings runs/human/ratings.parquet --judgements runs/judgements.parquet \
+        --out runs/human/scores
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from ifllm_hub.align.script import exit_status
+from ifllm_hub.evaluation.human_ratings import import_ratings
+from ifllm_hub.evaluation.human_report import ratings_page
+from ifllm_hub.evaluation.human_scores import score_ratings
+from ifllm_hub.evaluation.human_task import KEY_FILE, RATERS_FOLDER, export_task
+from ifllm_hub.evaluation.results import write_results
+from ifllm_hub.evaluation.tables import JUDGEMENTS, RATINGS, read_table, write_table
+
+RESULTS = "human"
+log = logging.getLogger(__name__)
+
+
+def run_export(args: argparse.Namespace) -> None:
+    key = export_task(
+        args.model, args.baseline, args.out, args.llm, args.label_source, args.raters, args.items, args.seed
+    )
+    log.info("%d items for %d raters: %s", key["item_id"].n_unique(), len(args.raters), args.out / RATERS_FOLDER)
+    log.info("The key says whose answers are whose; keep it from the raters: %s", args.out / KEY_FILE)
+
+
+def run_import(args: argparse.Namespace) -> None:
+    ratings = import_ratings(args.key, args.files)
+    write_table(args.out, ratings)
+    asked = pl.read_parquet(args.key).height
+    log.info("%d of %d ratings, by %d raters: %s", ratings.height, asked, ratings["rater_id"].n_unique(), args.out)
+
+
+def run_score(args: argparse.Namespace) -> None:
+    ratings = pl.concat([read_table(file, RATINGS) for file in args.ratings])
+    judgements = pl.concat([read_table(file, JUDGEMENTS) for file in args.judgements]) if args.judgements else None
+    scores = score_ratings(ratings, judgements)
+    page = ratings_page(scores)
+    write_results(args.out, RESULTS, scores, page)
+    log.info("%s", page)
+
+
+def parse_arguments(argv: list[str] | None = None) -> tuple[Callable[[argparse.Namespace], None], argparse.Namespace]:
+    """The subcommand's function and its arguments."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    commands = parser.add_subparsers(required=True)
+
+    export = commands.add_parser("export", help="make a blinded task: a page for each rater, a sheet, and the key")
+    export.add_argument("--model", type=Path, required=True, help="answers of the aligned model (Parquet)")
+    export.add_argument("--baseline", type=Path, required=True, help="answers of its baseline (Parquet)")
+    export.add_argument("--llm", required=True, help="which base LLM was aligned")
+    export.add_argument("--label_source", required=True, help="whose labels it was aligned on")
+    export.add_argument("--raters", nargs="+", required=True, help="pseudonyms")
+    export.add_argument("--items", type=int, help="how many questions, drawn at random; default: all")
+    export.add_argument("--seed", type=int, help="default: drawn, and kept in the key")
+    export.add_argument("--out", type=Path, required=True, help="folder of the task")
+    export.set_defaults(run=run_export)
+
+    read = commands.add_parser("import", help="check what raters handed back and put it together with the key")
+    read.add_argument("--key", type=Path, required=True, help="key.parquet of the task")
+    read.add_argument("--out", type=Path, required=True, help="file of ratings to write (Parquet)")
+    read.add_argument("files", type=Path, nargs="+", help="CSV files of the raters")
+    read.set_defaults(run=run_import)
+
+    score = commands.add_parser("score", help="tests, intervals and agreement, as JSON and Markdown")
+    score.add_argument("--ratings", type=Path, nargs="+", required=True, help="files of ratings (Parquet)")
+    score.add_argument("--judgements", type=Path, nargs="+", help="judgements of the same answers (Parquet)")
+    score.add_argument("--out", type=Path, required=True, help="folder of the results")
+    score.set_defaults(run=run_score)
+
+    args = parser.parse_args(argv)
+    return args.run, args
+
+
+def main() -> int:
+    run, args = parse_arguments()
+    return exit_status(lambda: run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
