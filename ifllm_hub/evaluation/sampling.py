@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -182,13 +183,13 @@ def _ready(model: str) -> tuple[Any, Any]:
 
 
 def _check_lengths(prompts: Sequence[Prompt], sampling: Sampling, policy: Any, tokenizer: Any) -> None:
-    room = getattr(policy.config, "max_position_embeddings", None)
-    for prompt in prompts if room else ():
+    room = getattr(policy.config, "max_position_embeddings", math.inf)
+    for prompt in prompts:
         length = len(tokenizer.apply_chat_template(prompt.messages, add_generation_prompt=True)["input_ids"])
         if length + sampling.max_new_tokens > room:
             raise IfllmError(
-                f"Question {prompt.question_id} has {length} tokens; with {sampling.max_new_tokens} for the answer that "
-                f"is more than the {room} this model can read. Show less history, or lower max_new_tokens."
+                f"Question {prompt.question_id} has {length} tokens; with {sampling.max_new_tokens} for the answer "
+                f"that is more than the {room} this model can read. Show less history, or lower max_new_tokens."
             )
 
 

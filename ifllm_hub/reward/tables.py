@@ -22,7 +22,7 @@ _COVERAGE_TENTHS = (1, 2, 3, 5, 7, 10)
 
 def leaderboard_markdown(board: dict[str, Any], protocol: str = "worker") -> str:
     """One protocol's rows as a Markdown table."""
-    return _table(
+    return markdown_table(
         (
             "model",
             "accuracy [95 % CI]",
@@ -35,12 +35,12 @@ def leaderboard_markdown(board: dict[str, Any], protocol: str = "worker") -> str
         [
             (
                 row["model"],
-                _interval(row["accuracy"]),
-                _interval(row["auc"]),
+                with_interval(row["accuracy"]),
+                with_interval(row["auc"]),
                 f"{row['brier']:.4f}",
                 f"{row['ece']:.3f}",
                 f"{row['accuracy_at_50']:.3f}",
-                _interval(row["gain_over_longer_answer"], "+.3f"),
+                with_interval(row["gain_over_longer_answer"], "+.3f"),
             )
             for row in board["rows"]
             if row["protocol"] == protocol
@@ -147,12 +147,12 @@ def _text_note(board: dict[str, Any]) -> str:
 
 def _differences(board: dict[str, Any]) -> str:
     names = [f"{name}_over_longer_answer" for name in ("gain", "auc", "brier")]
-    return _table(
+    return markdown_table(
         ("model", "accuracy", "AUC", "Brier"),
         [
             (
                 row["model"],
-                *(_interval(row[name], "+.4f" if name.startswith("brier") else "+.3f") for name in names),
+                *(with_interval(row[name], "+.4f" if name.startswith("brier") else "+.3f") for name in names),
             )
             for row in _rows(board, "worker").values()
             if row["model"] != LONGER_ANSWER.name
@@ -161,7 +161,7 @@ def _differences(board: dict[str, Any]) -> str:
 
 
 def _coverage(board: dict[str, Any]) -> str:
-    return _table(
+    return markdown_table(
         ("model", *(f">{10 * tenths} %" for tenths in _COVERAGE_TENTHS)),
         [
             (row["model"], *(f"{row['coverage'][tenths - 1]:.3f}" for tenths in _COVERAGE_TENTHS))
@@ -175,22 +175,22 @@ def _parts(board: dict[str, Any]) -> str:
     cells = []
     for by, part in dict.fromkeys((row["by"], row["part"]) for row in board["parts"]):
         rows = {row["model"]: row for row in board["parts"] if (row["by"], row["part"]) == (by, part)}
-        numbers = (f"{_interval(rows[name]['accuracy'])} / {_number(rows[name]['auc']['mean'])}" for name in models)
+        numbers = (f"{with_interval(rows[name]['accuracy'])} / {_number(rows[name]['auc']['mean'])}" for name in models)
         cells.append(
             (
                 f"{by}: {part}",
                 str(rows[models[0]]["pairs"]),
                 *numbers,
-                _interval(rows[FOREST.name]["gain_over_longer_answer"], "+.3f"),
+                with_interval(rows[FOREST.name]["gain_over_longer_answer"], "+.3f"),
             )
         )
-    return _table(("part", ">pairs", *models, "gain of the forest"), cells)
+    return markdown_table(("part", ">pairs", *models, "gain of the forest"), cells)
 
 
 def _modalities(board: dict[str, Any]) -> str:
     protocols = ("worker", LEAVE_ONE_OUT, "conversation", "question")
     rows = {protocol: _rows(board, protocol) for protocol in protocols}
-    return _table(
+    return markdown_table(
         ("model", *(protocol if protocol == LEAVE_ONE_OUT else f"{protocol} folds" for protocol in protocols)),
         [
             (
@@ -207,7 +207,7 @@ def _modalities(board: dict[str, Any]) -> str:
 
 def _nulls(board: dict[str, Any]) -> str:
     names = {"permuted_labels": "permuted", "swapped_labels": "swapped"}
-    return _table(
+    return markdown_table(
         ("labels", *(f"{protocol} folds" for protocol in PROTOCOLS)),
         [
             (
@@ -223,7 +223,7 @@ def _rows(board: dict[str, Any], protocol: str) -> dict[str, dict[str, Any]]:
     return {row["model"]: row for row in board["rows"] if row["protocol"] == protocol}
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def markdown_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """A Markdown table; a column whose head starts with ">" is set flush right."""
     rule = ["---:" if name.startswith(">") else "---" for name in head]
     lines = [f"| {' | '.join(name.removeprefix('>') for name in head)} |", f"|{'|'.join(rule)}|"]
@@ -234,5 +234,6 @@ def _number(value: float, form: str = ".3f") -> str:
     return f"{value:{form}}" if math.isfinite(value) else "not defined"
 
 
-def _interval(value: dict[str, float], form: str = ".3f") -> str:
+def with_interval(value: dict[str, float], form: str = ".3f") -> str:
+    """`mean [low, high]`; what is NaN is "not defined"."""
     return f"{_number(value['mean'], form)} [{_number(value['low'], form)}, {_number(value['high'], form)}]"
