@@ -32,7 +32,6 @@ from ifllm_hub.evaluation.judge_prompts import (
     judge_messages,
     response_format,
 )
-from ifllm_hub.evaluation.judge_quality import judge_quality, quality_markdown
 from ifllm_hub.evaluation.tables import JUDGEMENTS, write_table
 
 logger = logging.getLogger(__name__)
@@ -207,6 +206,8 @@ def _show(args: JudgeArguments, questions: dict[str, list[Message]]) -> None:
 def _show_quality(args: JudgeArguments, table: pl.DataFrame) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
+
+    from ifllm_hub.evaluation.judge_quality import judge_quality, quality_markdown  # scikit-learn comes along
 
     preferences = None if args.dataset is None else load_config(args.dataset, "pairwise", args.dataset_revision)
     Console().print(Markdown(quality_markdown(judge_quality(table, preferences))))
