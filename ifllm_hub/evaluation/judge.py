@@ -81,9 +81,9 @@ def run_judge(args: JudgeArguments) -> pl.DataFrame:
     _check(args)
     planned = plan(args, _pairs(args))
     shown = _shown(planned, args.preset)
-    settings = _settings(args)
+    settings, judge = _settings(args), args.judge_name or args.judge
     planned = planned.with_columns(
-        judgement_id=pl.Series([_id(args.judge, settings, messages) for messages in shown], dtype=pl.String)
+        judgement_id=pl.Series([_id(judge, settings, messages) for messages in shown], dtype=pl.String)
     )
     questions = dict(zip(planned["judgement_id"], shown, strict=True))
     if args.dry_run:
@@ -97,12 +97,14 @@ def run_judge(args: JudgeArguments) -> pl.DataFrame:
     table = _table(planned, records).with_columns(
         mode=pl.lit(args.mode),
         preset=pl.lit(args.preset),
-        judge=pl.lit(args.judge),
+        judge=pl.lit(judge),
         judge_settings=pl.lit(settings),
     )
     table = table.select(*JUDGEMENTS)
     write_table(args.output, table)
     logger.info("%s: %s", args.output, summary(list(records.values()), args.prompt_price, args.answer_price))
+    for error in table.filter(pl.col("status") == "failed")["error"].head(1):
+        logger.warning("Run it again for those that failed; the first: %s", error)
     if args.mode == "pairwise":
         _show_quality(args, table)
     return table

@@ -36,6 +36,9 @@ class Endpoint:
     """Which judge, where it answers, and how patient to be."""
 
     judge: str = field(metadata={"help": "Model name that the server knows, or Hub model id."})
+    judge_name: str | None = field(
+        default=None, metadata={"help": "What the table calls the judge, such as a folder's name; judge if unset."}
+    )
     base_url: str | None = field(
         default=None, metadata={"help": "OpenAI-compatible server, such as http://127.0.0.1:8000/v1; Hub if unset."}
     )

@@ -313,6 +313,13 @@ def test_half_a_character_in_the_judges_text_is_written(answers: tuple[Path, Pat
     assert other["raw"].to_list() == ["? no JSON"] * 12
 
 
+def test_a_folder_is_judged_by_under_a_name(answers: tuple[Path, Path]) -> None:
+    with JudgeServer(first_wins) as server:
+        table = run_judge(arguments(answers, server, judge="/a/folder", judge_name="my-judge"))
+        assert {asked.body["model"] for asked in server.log} == {"/a/folder"}
+    assert set(table["judge"]) == {"my-judge"}
+
+
 def test_cost() -> None:
     record = {"status": "ok", "prompt_tokens": 1_000_000, "answer_tokens": 500_000}
     unknown = {"status": "refused", "prompt_tokens": None, "answer_tokens": None}
