@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
-from huggingface_hub import ChatCompletionOutput, InferenceClient
+from huggingface_hub import ChatCompletionOutput, InferenceClient, get_token
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, OfflineModeIsEnabled
 
 from ifllm_hub.errors import IfllmError, first_line
@@ -60,7 +60,9 @@ class Outcome:
     Attributes:
         verdict: None unless `status` is `ok`.
         status: `ok`, `malformed`, `refused`, `truncated`; `failed` where the server gave no answer at all.
-        raw: the last answer as it came, and those before it that were no verdict.
+        raw: the last answer as it came; None if none came.
+        earlier_raw: those before it, which were no verdicts.
+        error: what went wrong on the way, also where there is a verdict in the end.
         prompt_tokens: of all attempts; None where the server does not say. Likewise `answer_tokens`.
     """
 
@@ -81,7 +83,7 @@ class JudgeClient:
     """
 
     def __init__(self, endpoint: Endpoint, preset: Preset, mode: Mode, temperature: float) -> None:
-        """Raises IfllmError: the variable that should hold the key is not set."""
+        """Raises IfllmError: there is no key: the variable that should hold it is not set, nor a login to the Hub."""
         self._endpoint = endpoint
         self._preset, self._mode = preset, mode
         self._temperature = temperature
@@ -117,6 +119,7 @@ class JudgeClient:
                 wait = max(wait, trouble.retry_after)
                 status = "failed"
             else:
+                unreachable = False
                 read = self._read(completion, tries)
                 if isinstance(read, Verdict):
                     return tries.outcome(read, "ok")
@@ -168,7 +171,7 @@ class JudgeClient:
             raise _Trouble(f"no answer within {self._endpoint.timeout:g} s") from error
         except httpx2.ConnectError as error:
             raise _Trouble(f"cannot be reached ({first_line(error)})", unreachable=True) from error
-        except (httpx2.HTTPError, ValueError, TypeError) as error:
+        except (httpx2.HTTPError, ValueError, TypeError, RecursionError) as error:
             raise _Trouble(f"not a chat completion ({type(error).__name__}: {first_line(error)[:200]})") from error
 
     def _read(self, completion: ChatCompletionOutput, tries: "_Tries") -> Verdict | NoVerdict:
@@ -235,9 +238,12 @@ class _Tries:
 
 
 def _key(endpoint: Endpoint) -> str | None:
+    if endpoint.api_key_variable is None and endpoint.base_url:
+        return "none"  # left to itself the client would send the Hub's token to any server
     if endpoint.api_key_variable is None:
-        # Left to itself the client would send the Hub's token to any server.
-        return "none" if endpoint.base_url else None
+        if get_token() is None:
+            raise IfllmError("Judges on the Hub need a login: hf auth login. For a server of your own, set base_url.")
+        return None
     if not os.environ.get(endpoint.api_key_variable):
         raise IfllmError(f"The environment variable {endpoint.api_key_variable} is not set. Put the judge's key in it.")
     return os.environ[endpoint.api_key_variable]

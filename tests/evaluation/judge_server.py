@@ -48,8 +48,9 @@ class JudgeServer:
     """`with JudgeServer(judge) as server: server.url`; `judge` makes a reply of a request's body and of how many
     requests with these messages came before."""
 
-    def __init__(self, judge: Callable[[dict[str, Any], int], Reply]) -> None:
+    def __init__(self, judge: Callable[[dict[str, Any], int], Reply], port: int = 0) -> None:
         self.judge = judge
+        self._port = port
         self.log: list[Asked] = []
         self._lock = threading.Lock()
 
@@ -65,7 +66,7 @@ class JudgeServer:
             def log_message(self, *_: Any) -> None:
                 """Nothing on stderr."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"

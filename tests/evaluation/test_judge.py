@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -136,6 +137,7 @@ def test_what_is_sent(answers: tuple[Path, Path], monkeypatch: pytest.MonkeyPatc
         (Reply(status=500, body="boom"), "failed"),
         (Reply(status=400, body="context length exceeded"), "failed"),
         (Reply(body="<html>not JSON</html>"), "failed"),
+        (Reply(body="[" * 100_000), "failed"),
         (Reply(verdict(), delay=1.0), "failed"),
     ],
 )
@@ -241,6 +243,18 @@ def test_a_server_that_is_not_there(answers: tuple[Path, Path]) -> None:
         pass
     with pytest.raises(IfllmError, match=r"cannot be reached.*Start it"):
         run_judge(arguments(answers, server, attempts=2))
+
+
+def test_a_server_that_is_still_starting_is_waited_for(answers: tuple[Path, Path]) -> None:
+    with JudgeServer(longer_wins) as server:
+        port = int(server.url.rpartition(":")[2].partition("/")[0])
+    starting = threading.Timer(0.5, lambda: later.append(JudgeServer(longer_wins, port).__enter__()))
+    later: list[JudgeServer] = []
+    starting.start()
+    table = run_judge(arguments(answers, server, attempts=8, backoff=0.1))
+    later[0].__exit__(None, None, None)
+    assert table["status"].to_list() == ["ok"] * 12
+    assert table["error"].str.contains("cannot be reached").any()
 
 
 def test_identical_answers_are_one_question(tmp_path: Path) -> None:
@@ -407,6 +421,7 @@ def test_killed_twice_and_nothing_answered_is_asked_again(tmp_path: Path) -> Non
         ({"output": Path("judged.csv")}, r"\.parquet"),
         ({"api_key_variable": "NOT_SET_ANYWHERE"}, "NOT_SET_ANYWHERE is not set"),
         ({"provider": "together"}, "one of them"),
+        ({"base_url": None}, "hf auth login"),
     ],
 )
 def test_settings_that_do_not_go_together(answers: tuple[Path, Path], changes: dict[str, Any], says: str) -> None:
