@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from ifllm_hub.align.policies import BASE_MODELS
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.journal import Journal
 from ifllm_hub.evaluation.model_revision import model_name, model_revision
@@ -35,7 +36,7 @@ class GenerateArguments(PromptArguments, Sampling):
         default=None, metadata={"help": "What the table calls the model; the folder's name or the Hub id if unset."}
     )
     engine: Engine = field(default="auto", metadata={"help": "auto takes vLLM where it is installed."})
-    batch_size: int = field(default=8, metadata={"help": "Prompts answered together; kept together once done."})
+    batch_size: int = field(default=8, metadata={"help": "Prompts answered together; on the disk once done."})
 
 
 def run_generate(args: GenerateArguments) -> pl.DataFrame:
@@ -88,7 +89,9 @@ def _settings(args: GenerateArguments, engine: str) -> str:
     sampling = {name: getattr(args, name) for name in Sampling.__dataclass_fields__}
     if args.greedy:
         sampling = {"greedy": True, "max_new_tokens": args.max_new_tokens}
-    return json.dumps({**sampling, "history": args.history, "engine": engine}, sort_keys=True)
+    # The same weights answer another text under the name of a base policy: that with the paper's chat template.
+    template = "human_assistant" if args.model in BASE_MODELS else "own"
+    return json.dumps({**sampling, "history": args.history, "engine": engine, "template": template}, sort_keys=True)
 
 
 def _key(revision: str, settings: str, prompt: Prompt) -> str:

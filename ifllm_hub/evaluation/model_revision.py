@@ -22,7 +22,7 @@ def model_revision(model: str) -> str:
     """The Hub commit that `load_policy(model)` reads, or the SHA-256 (hexadecimal) over the weights in its folder.
 
     Weights in several files are hashed as the list of their names and hashes. Tokenizer and chat template are not part
-    of it: the prompt tokens are what they made.
+    of it.
 
     Raises:
         IfllmError: the folder holds no weights; the Hub has no such model or cannot be reached.

@@ -131,7 +131,12 @@ def test_a_second_run_and_more_prompts_make_only_what_is_missing(
     run_generate(arguments(dataset, tmp_path / "a.parquet", prompts=5, seed=1))
     assert len(answering) == 17  # other settings, other answers
     settings = {"engine": "transformers", "greedy": False, "history": "none", "max_new_tokens": 12, "seed": 0}
-    assert json.loads(five["settings"][0]) == settings | {"temperature": 1.0, "top_k": 0, "top_p": 0.95}
+    assert json.loads(five["settings"][0]) == settings | {
+        "temperature": 1.0,
+        "template": "own",
+        "top_k": 0,
+        "top_p": 0.95,
+    }
 
 
 def test_an_answer_does_not_depend_on_its_batch(dataset: Path, tmp_path: Path) -> None:
@@ -181,6 +186,7 @@ def test_greedy_is_what_transformers_does(dataset: Path, tmp_path: Path) -> None
         "greedy": True,
         "history": "none",
         "max_new_tokens": 12,
+        "template": "own",
     }
 
 
