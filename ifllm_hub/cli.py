@@ -253,6 +253,23 @@ def align(
 
 
 @app.command()
+def compare_labels(
+    dataset: DatasetArgument,
+    out: Annotated[Path, typer.Option(help="Folder of the runs; a second run resumes there.", show_default=False)],
+    recipe: Annotated[
+        str, typer.Option(help="A recipe with the stages sft and dpo, for all label sources.")
+    ] = "smollm2-135m-labels",
+    seeds: Annotated[int, typer.Option(min=1, help="Training seeds.")] = 3,
+    jobs: Annotated[int, typer.Option(min=1, help="Training processes side by side.")] = 1,
+) -> None:
+    """Tune a policy on each label source, all else equal, and measure whether it prefers what unseen workers prefer."""
+    from ifllm_hub.align.compare_labels import Comparison, compare_labels
+
+    with _bar("compare labels") as advance:
+        compare_labels(Comparison(dataset, recipe, out, seeds, jobs), advance)
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
 ) -> None:

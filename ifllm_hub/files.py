@@ -1,5 +1,6 @@
 """Writing without ever leaving something half-written: beside the target first, then renamed into place."""
 
+import io
 import json
 import os
 import shutil
@@ -7,9 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ifllm_hub.errors import IfllmError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @contextmanager
@@ -68,6 +72,17 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise IfllmError(f"{path}: cannot be written ({error.strerror}).") from error
+
+
+def write_parquet(path: Path, frame: "pl.DataFrame") -> None:
+    """Write a frame as one Parquet file, beside its place first.
+
+    Raises:
+        IfllmError: see `write_atomically`.
+    """
+    content = io.BytesIO()
+    frame.write_parquet(content)
+    write_atomically(path, content.getvalue())
 
 
 def read_json(path: Path) -> Any:

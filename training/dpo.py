@@ -18,12 +18,12 @@ On all GPUs of a machine, one epoch, pushed to the Hub at the end:
 
 import sys
 
-from ifllm_hub.align.dpo import parse_arguments, run_dpo
+from ifllm_hub.align.dpo import parse_dpo, run_dpo
 from ifllm_hub.align.script import exit_status
 
 
 def main() -> int:
-    return exit_status(lambda: run_dpo(*parse_arguments()))
+    return exit_status(lambda: run_dpo(*parse_dpo()))
 
 
 if __name__ == "__main__":

@@ -1,54 +1,57 @@
-"""The aligned policy's card as Markdown, written from the results of its run."""
+"""The model card of what a training script makes: what it was trained on, how far, and how to load it."""
 
 from pathlib import Path
 from typing import Any
 
+WHAT = {
+    "sft": "after supervised fine-tuning on answers that people read side by side",
+    "dpo": "after preference optimisation on labels made from how people read LLM answers",
+    "kto": "after KTO on answers that people rated",
+    "grpo": "after GRPO with a text reward model as the reward of what it writes",
+    "reward": "as a reward model: it scores an answer by its text, and has learned from pairs of answers",
+}
+PAPERS = {"dpo": "arxiv:2403.00409", "kto": "arxiv:2402.01306", "grpo": "arxiv:2402.03300"}
+
+POLICY_LOADING = """from transformers import AutoModelForCausalLM, AutoTokenizer
+
+path = "."  # this folder, or the id of its repo
+model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)"""
+REWARD_LOADING = """from ifllm_hub.align.text_reward import TextReward
+
+reward = TextReward(".")  # this folder, or the id of its repo; a reward function for TRL's GRPO and RLOO trainers
+reward(prompts=["Why is the sky blue?"], completions=["Air scatters short waves more than long ones."])"""
+CROSS_ENCODER = (
+    "This form reads both answers at once and says which is better. It has no score for a single answer, so it is no "
+    "reward function.\n\n"
+)
 NLL = {"token_mean": "mean over its tokens", "token_sum": "sum over its tokens, as in the paper"}
 WEIGHTING = {
     "none": "none, so that a pair pushes harder the less its label is trusted, by 1 / (1 - 2 p)",
     "inverse_variance": "(1 - 2 p)^2, scaled to mean 1, so that a pair pushes in proportion to 1 - 2 p",
 }
+NO_MARGIN_AT_FIRST = (
+    "Before the first step the policy is its own reference: every margin is 0, and TRL then counts no pair as right. "
+)
 
 
 def model_card(name: str, results: dict[str, Any]) -> str:
-    """The model card: YAML for the Hub, then what was done, how far it went and how to load the result."""
+    """YAML for the Hub, then what was done, how far it went and how to load the result.
+
+    Args:
+        name: the heading.
+        results: what `results.json` holds.
+    """
     from huggingface_hub import ModelCardData
 
+    stage = results["stage"]
+    is_reward = stage == "reward"
     data = ModelCardData(
         base_model=results["base_model"],
         datasets=[results["dataset"]] if results["dataset_on_hub"] else None,
         library_name="transformers",
         license=results["license"],
-        pipeline_tag="text-generation",
-        tags=["ifllm_hub", "trl", "dpo", "implicit-feedback", "arxiv:2606.20482"],
-    )
-    steps, epoch_steps, lora = results["steps"], results["steps_in_one_epoch"], results["lora"]
-    extent = f"{steps} steps; one epoch is {epoch_steps}."
-    if steps < epoch_steps:
-        extent = (
-            f"**only {steps} of the {epoch_steps} steps of one epoch ({steps / epoch_steps:.1%}). This shows that the "
-            "pipeline works; do not expect a better model than the one it started from.**"
-        )
-    weights = "all of them."
-    if lora is not None:
-        weights = (
-            f"a LoRA adapter on all linear layers (r {lora['r']}, alpha {lora['alpha']}), merged into these weights; "
-            "the folder `adapter` holds it alone, for `peft.AutoPeftModelForCausalLM`."
-        )
-    source = (
-        f"`{results['dataset']}`" if results["dataset_on_hub"] else f"a local folder, `{Path(results['dataset']).name}`"
-    )
-    revision = f" at revision `{results['dataset_revision']}`" if results["dataset_revision"] else ""
-    nll = ""
-    if results["nll"] != "none":
-        nll = f" + {results['nll_weight']:g} x NLL of the chosen answer ({NLL[results['nll']]})"
-    quirks = ""
-    if results["quirks"]:
-        switches = ", ".join(f"`{name}: {value}`" for name, value in results["quirks"].items())
-        quirks = f"\n- Quirks of the paper's released code, switched on to measure their effect: {switches}."
-    rows = (
-        f"| {key} | {results['eval_before'][key]:.4f} | {results['eval_after'][key]:.4f} |"
-        for key in results["eval_before"]
+        pipeline_tag="text-classification" if is_reward else "text-generation",
+        tags=["ifllm_hub", "trl", stage, "implicit-feedback", "arxiv:2606.20482", *filter(None, [PAPERS.get(stage)])],
     )
     return f"""---
 {data.to_yaml()}
@@ -56,42 +59,134 @@ def model_card(name: str, results: dict[str, Any]) -> str:
 
 # {name}
 
-`{results["policy"]}` after preference optimisation on labels made from how people read LLM answers
-([IFLLM](https://huggingface.co/papers/2606.20482)), with the `FlipProbDPOTrainer` of `ifllm_hub`, on TRL.
+`{_shown(results["model"])}` {WHAT[stage]}. Made with `ifllm_hub`
+([IFLLM](https://huggingface.co/papers/2606.20482)) and TRL.
 
 ## What it was trained on
 
-- Starting point: {results["policy_weights"]}
-- Pairs: {results["pairs_after_length_filter"]} of the {results["train_pairs"]} training pairs of {source}{revision},
-  labelled by `{results["label_source"]}`. At most {results["max_length"]} tokens: a pair whose prompt fills them is
-  left out, and {results["pairs_truncated"]} are cut. SHA-256 of the rows: `{results["dataset_fingerprint"]}`.
-  Earlier turns in the prompts: `{results["history"]}`.{quirks}
-- Extent: {extent}
-- Loss: {results["robust_weight"]:g} x robust DPO{nll}, beta {results["beta"]:g}, learning rate
-  {results["learning_rate"]:g}.
-- Probability that a label is wrong: {results["flip_prob_mean"]:.4f} on average, at most {results["flip_prob_max"]:.4f}
-  ({results["flip_prob_origin"]}). Weights by it: {WEIGHTING[results["flip_weighting"]]}.
-- Trained weights: {weights}
-- Seed {results["seed"]}, {results["processes"]} process(es) on {results["device"]}, float32 weights.
+{_training(results)}
 
 ## Evaluation
 
-{results["test_pairs"]} test pairs of workers who are not in the training split, labelled the same way. Before the first
-step the policy is its own reference: every margin is 0, and TRL then counts no pair as right. TRL averages over
-batches, so a smaller last batch weighs as much as a full one.
+{_against_explicit(results)}{results["test_rows"]} test rows{_held_out(results)}.
+{NO_MARGIN_AT_FIRST if stage == "dpo" else ""}TRL averages over batches, so a smaller last batch weighs as much as a
+full one.
 
-| metric | before | after |
-|---|---|---|
-{chr(10).join(rows)}
+{_evaluation(results)}
 
 All numbers are in `results.json`, the losses of the steps in `trainer_state.json`.
 
 ## How to load it
 
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-path = "."  # this folder, or the id of its repo
-model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
-```
+{_loading(results)}
 {"" if results["license"] else chr(10) + "The licence is that of the model it started from." + chr(10)}"""
+
+
+def _training(results: dict[str, Any]) -> str:
+    source = f"`{results['dataset']}`"
+    if not results["dataset_on_hub"]:
+        source = f"a local folder, `{Path(results['dataset']).name}`"
+    revision = f" at revision `{results['dataset_revision']}`" if results["dataset_revision"] else ""
+    made = f"commit `{results['commit']}`" if results["commit"] else f"version {results['versions']['ifllm_hub']}"
+    settings = ", ".join(f"`{name}: {_shown(value)}`" for name, value in results["recipe"].items())
+    lines = [
+        f"Starting point: {results['weights']}",
+        f"Rows: {results['rows_after_length_filter']} of the {results['train_rows']} training rows of "
+        f"{source}{revision}.",
+        f"Labels: {results['data']}",
+        f"SHA-256 of the rows: `{results['dataset_fingerprint']}`",
+        f"Extent: {_extent(results)}",
+        *(_preference_loss(results) if results["stage"] == "dpo" else []),
+        f"Trained weights: {_trained_weights(results.get('lora'))}.",
+        f"Recipe and flags: {settings}.",
+        f"Code: `ifllm_hub`, {made}. Seed {results['seed']}, {results['processes']} process(es) on "
+        f"{results['device']}, float32 weights.",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _extent(results: dict[str, Any]) -> str:
+    steps, epoch = results["steps"], results["steps_in_one_epoch"]
+    if steps >= epoch:
+        return f"{steps} steps; one epoch is {epoch}."
+    return (
+        f"**only {steps} of the {epoch} steps of one epoch ({steps / epoch:.1%}). This shows that the run works; do "
+        "not expect a better model than the one it started from.**"
+    )
+
+
+def _preference_loss(results: dict[str, Any]) -> list[str]:
+    """What is said of preference optimisation alone."""
+    nll = ""
+    if results["nll"] != "none":
+        nll = f" + {results['nll_weight']:g} x NLL of the chosen answer ({NLL[results['nll']]})"
+    quirks = []
+    if results["quirks"]:
+        switches = ", ".join(f"`{name}: {value}`" for name, value in results["quirks"].items())
+        quirks = [f"Quirks of the paper's released code, switched on to measure their effect: {switches}."]
+    return [
+        f"Loss: {results['robust_weight']:g} x robust DPO{nll}, beta {results['beta']:g}, learning rate "
+        f"{results['learning_rate']:g}. At most {results['max_length']} tokens: a pair whose prompt fills them is left "
+        f"out, and {results['pairs_truncated']} are cut.",
+        f"Probability that a label is wrong: {results['flip_prob_mean']:.4f} on average, at most "
+        f"{results['flip_prob_max']:.4f} ({results['flip_prob_origin']}). Weights by it: "
+        f"{WEIGHTING[results['flip_weighting']]}.",
+        *quirks,
+    ]
+
+
+def _trained_weights(lora: dict[str, Any] | None) -> str:
+    if lora is None:
+        return "all of them"
+    where = f"the linear layers of the last {lora['layers']} blocks" if lora["layers"] else "all linear layers"
+    return (
+        f"a LoRA adapter on {where} (r {lora['r']}, alpha {lora['alpha']}), merged into these weights; the folder "
+        "`adapter` holds it alone"
+    )
+
+
+def _held_out(results: dict[str, Any]) -> str:
+    """What keeps the test rows apart from the training rows."""
+    match results.get("split", "worker"):
+        case "worker":
+            return " of workers who are not in the training split"
+        case "reference":
+            return ", drawn row by row as the paper's released code does: their workers are in the training split too"
+        case unit:
+            return f" of {unit}s that are not in the training split, though their workers are"
+
+
+def _evaluation(results: dict[str, Any]) -> str:
+    before, after = results["eval_before"], results["eval_after"]
+    rows = [f"| {name} | {before[name]:.4f} | {after[name]:.4f} |" for name in before]
+    return "\n".join(["| metric | before | after |", "|---|---|---|", *rows])
+
+
+def _against_explicit(results: dict[str, Any]) -> str:
+    if results["stage"] != "reward":
+        return ""
+    against = results["against_explicit"]
+    rows = (
+        f"| {name} | {entry['correct']} | {entry['accuracy']:.3f} | {entry['low']:.3f} to {entry['high']:.3f} |"
+        for name, entry in against["models"].items()
+    )
+    return f"""How often the answer it prefers is the one the worker preferred: {against["pairs"]} rated test pairs,
+workers who are not in the training split: {against["workers"]}. The 95 % intervals (Wilson) take pairs as independent,
+which pairs of one worker are not.
+
+| by | correct | accuracy | interval |
+|---|---|---|---|
+{chr(10).join(rows)}
+
+"""
+
+
+def _loading(results: dict[str, Any]) -> str:
+    if results["stage"] != "reward":
+        return f"```python\n{POLICY_LOADING}\n```"
+    return CROSS_ENCODER if results["form"] == "cross_encoder" else f"```python\n{REWARD_LOADING}\n```"
+
+
+def _shown(value: Any) -> Any:
+    """A folder's name without the path on this machine."""
+    return Path(value).name if isinstance(value, str) and Path(value).is_dir() else value

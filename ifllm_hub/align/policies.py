@@ -141,11 +141,29 @@ def policy_origin(name: str) -> PolicyOrigin:
     return PolicyOrigin(name, "The weights on the Hub.", None)
 
 
-def lora_config(r: int, alpha: int) -> "LoraConfig":
-    """A LoRA adapter of rank `r` on all linear layers but the output head; the update is alpha / r * BA."""
+def lora_config(policy: "PreTrainedModel", r: int, alpha: int, layers: int | None = None) -> "LoraConfig":
+    """A LoRA adapter of rank `r` on all linear layers but the output head; the update is alpha / r * BA.
+
+    Args:
+        layers: adapt only so many layers, the last ones; None adapts all. The backward pass ends at the first of them.
+
+    Raises:
+        IfllmError: the policy does not have so many layers.
+    """
     from peft import LoraConfig
 
-    return LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    total = policy.config.num_hidden_layers
+    if layers is not None and not 1 <= layers <= total:
+        raise IfllmError(
+            f"lora_layers is {layers}; this policy has {total} layers. Take 1 to {total}, or leave it out."
+        )
+    excluded = None
+    if layers is not None and layers < total:
+        # The blocks are numbered the same way in every architecture: `model.layers.7.`, `transformer.h.7.`, ...
+        excluded = rf".*\.({'|'.join(map(str, range(total - layers)))})\..*"
+    return LoraConfig(
+        r=r, lora_alpha=alpha, target_modules="all-linear", exclude_modules=excluded, task_type="CAUSAL_LM"
+    )
 
 
 def merge_adapter(name: str, seed: int, adapter: Path, target: Path) -> None:

@@ -9,7 +9,7 @@ import polars.selectors as cs
 
 from ifllm_hub.align.history import History
 from ifllm_hub.align.kto import Desirable, load_kto
-from ifllm_hub.align.preferences import limit_test, load_preferences
+from ifllm_hub.align.preferences import limited, load_preferences
 from ifllm_hub.align.run import (
     PolicyArguments,
     Stage,
@@ -70,7 +70,7 @@ def run_sft(args: SFTArguments, config: "SFTConfig", recipe: dict[str, Any]) -> 
     """Fine-tune a policy on the answers of preference pairs; see `run_stage`."""
     commit = dataset_commit(args)
     preferences = load_preferences(args.dataset, args.label_source, commit, history=args.history)
-    data = limit_test(answers(preferences, args.targets), args.test_size, config.seed)
+    data = limited(answers(preferences, args.targets), config.seed, args.train_size, args.test_size)
     policy, tokenizer = chat_policy(args.policy, config.seed)
 
     def build(completed: "SFTConfig") -> Any:
@@ -82,7 +82,7 @@ def run_sft(args: SFTArguments, config: "SFTConfig", recipe: dict[str, Any]) -> 
             train_dataset=data["train"],
             eval_dataset=data["test"],
             processing_class=tokenizer,
-            peft_config=peft_config(args),
+            peft_config=peft_config(args, policy),
         )
 
     which = "Both answers of a pair are targets" if args.targets == "both" else "The chosen answers are the targets"
@@ -116,7 +116,7 @@ def answers(preferences: "DatasetDict", targets: Targets) -> "DatasetDict":
 def run_kto(args: KTOArguments, config: "KTOConfig", recipe: dict[str, Any]) -> dict[str, Any]:
     """Align a policy on single rated answers (https://huggingface.co/papers/2402.01306); see `run_stage`."""
     commit = dataset_commit(args)
-    data = limit_test(load_kto(args.dataset, args.desirable, commit), args.test_size, config.seed)
+    data = limited(load_kto(args.dataset, args.desirable, commit), config.seed, args.train_size, args.test_size)
     policy, tokenizer = chat_policy(args.policy, config.seed)
     # The rows are by worker and time, and the KL estimate needs them in the order they are in.
     data["train"] = data["train"].shuffle(seed=config.seed)
@@ -133,7 +133,7 @@ def run_kto(args: KTOArguments, config: "KTOConfig", recipe: dict[str, Any]) -> 
             train_dataset=data["train"],
             eval_dataset=data["test"],
             processing_class=tokenizer,
-            peft_config=peft_config(args),
+            peft_config=peft_config(args, policy),
         )
 
     labels = data["train"]["label"]
@@ -162,7 +162,7 @@ def run_grpo(args: GRPOArguments, config: "GRPOConfig", recipe: dict[str, Any]) 
     if not args.reward_model:
         raise IfllmError("reward_model is not set. Make one with training/reward_student.py and name its folder.")
     commit = dataset_commit(args)
-    data = limit_test(load_prompts(args.dataset, commit), args.test_size, config.seed)
+    data = limited(load_prompts(args.dataset, commit), config.seed, args.train_size, args.test_size)
     student = TextReward(args.reward_model, args.reward_revision)
     policy, tokenizer = chat_policy(args.policy, config.seed)
 
@@ -177,7 +177,7 @@ def run_grpo(args: GRPOArguments, config: "GRPOConfig", recipe: dict[str, Any]) 
             train_dataset=data["train"],
             eval_dataset=data["test"],
             processing_class=tokenizer,
-            peft_config=peft_config(args),
+            peft_config=peft_config(args, policy),
         )
 
     shown = Path(args.reward_model).name if Path(args.reward_model).is_dir() else args.reward_model

@@ -25,7 +25,7 @@ COLUMNS = ["question_id", "prompt", "chosen", "rejected", "flip_prob"]
 # What a trainer elsewhere gets.
 EXPORTED = ["prompt", "chosen", "rejected", "flip_prob", "label_source", "question_id", "split"]
 
-Split = Literal["worker", "conversation", "question"]
+Split = Literal["worker", "conversation", "question", "reference"]
 
 
 def load_preferences(
@@ -49,7 +49,8 @@ def load_preferences(
         split: what train and test never share. By conversation or question, fold 4 of `pairwise` is the test split,
             and the labels of our own models are made anew (a matter of seconds), because the model behind a stored
             train label may have learned from a pair that is a test pair now. Labels from elsewhere stay as they are;
-            whether their model did, their maker knows.
+            whether their model did, their maker knows. `reference` draws questions one by one as the paper's released
+            code does (`reference_split`), and its explicit pairs are all that the workers rated, also unread ones.
         same_pairs: keep only pairs that all compared label sources have, so that each has the same pairs: the sources
             named, or True for all of the dataset.
         constant_flip_prob: a flip probability in [0, 0.5) for all pairs, instead of their own.
@@ -119,17 +120,28 @@ def export_preferences(dataset: str | Path, label_source: str, file: Path) -> in
     return rows.height
 
 
-def limit_test(preferences: "DatasetDict", size: int | None, seed: int) -> "DatasetDict":
-    """Keep at most `size` test pairs, drawn with `seed`; None keeps all."""
+def limited(
+    preferences: "DatasetDict", seed: int, train_size: int | None = None, test_size: int | None = None
+) -> "DatasetDict":
+    """Keep at most so many rows of each split, drawn with `seed`; None keeps all.
+
+    Two label sources with the same pairs (`same_pairs`) keep the same ones.
+
+    Raises:
+        IfllmError: a size is below 1.
+    """
     from datasets import DatasetDict
 
-    if size is None:
-        return preferences
-    if size < 1:
-        raise IfllmError(f"test_size is {size}; it must be at least 1, or unset for all test pairs.")
-    # Neighbouring rows come from the same worker, so the first ones would not stand for the split.
-    test = preferences["test"].shuffle(seed=seed)
-    return DatasetDict(preferences | {"test": test.select(range(min(size, len(test))))})
+    drawn = DatasetDict(preferences)
+    for split, size in (("train", train_size), ("test", test_size)):
+        if size is None:
+            continue
+        if size < 1:
+            raise IfllmError(f"{split}_size is {size}; it must be at least 1, or unset for all rows of the split.")
+        # Neighbouring rows come from the same worker, so the first ones would not stand for the split.
+        rows = preferences[split].shuffle(seed=seed)
+        drawn[split] = rows.select(range(min(size, len(rows))))
+    return drawn
 
 
 def fingerprint(rows: "Dataset") -> str:
@@ -237,10 +249,13 @@ def _pairs_of_all(stored: pl.DataFrame, sources: set[str]) -> pl.DataFrame:
 
 def _held_out_by(split: Split, rows: pl.DataFrame, dataset: str | Path, revision: str | None) -> pl.DataFrame:
     """The rows of one label source, with other splits."""
-    from ifllm_hub.reward.labels import SOURCES, held_out_by, preference_rows
+    from ifllm_hub.reward.labels import SOURCES, held_out_by, preference_rows, rated_rows, reference_split
     from ifllm_hub.reward.pairs import load_pairs
 
-    pairs = held_out_by(load_pairs(dataset, revision), split)
+    every = load_pairs(dataset, revision)
+    pairs = reference_split(every) if split == "reference" else held_out_by(every, split)
+    if split == "reference" and rows["label_source"][0] == "explicit":
+        return rated_rows(pairs)
     places = rows.drop("split").join(
         pairs.rows.select("question_id", "split", "excluded_worker"), on="question_id", maintain_order="left"
     )

@@ -1,6 +1,5 @@
 """What every training script does around its trainer: read flags, resume, evaluate, save, write the card, push."""
 
-import copy
 import json
 import logging
 import math
@@ -14,26 +13,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ifllm_hub.align.card import model_card
 from ifllm_hub.align.launch import PROGRESS, progress_callback
 from ifllm_hub.align.policies import accelerator_available, load_policy, lora_config, merge_adapter, policy_origin
 from ifllm_hub.align.preferences import fingerprint
-from ifllm_hub.align.stage_card import stage_card
+from ifllm_hub.align.push import create_repo, push
+from ifllm_hub.align.resume import claim, completed, last_checkpoint, planned_steps, train
 from ifllm_hub.dataset.load import commit_on_hub
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.files import write_atomically
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from ifllm_hub.align.dpo import AlignArguments
 
 logger = logging.getLogger(__name__)
 
 RESULTS = "results.json"
-SETUP = "setup.json"
 PACKAGES = ("ifllm_hub", "torch", "transformers", "trl", "accelerate", "peft", "datasets")
-# Settings that may differ between a run and its continuation.
-FREE_ON_RESUME = {"dataset", "dataset_revision", "test_pairs", "test_rows", "commit", "recipe"}
 # Of no meaning on another machine, or not to be shown.
 PRIVATE_SETTINGS = {"config", "dataset", "output_dir", "hub_token", "push_to_hub", "hub_model_id", "disable_tqdm"}
 # What the Trainer measures about itself.
@@ -48,6 +46,9 @@ class DataArguments:
     dataset_revision: str | None = field(
         default=None, metadata={"help": "Branch, tag or commit of a Hub dataset; leave out for a folder."}
     )
+    train_size: int | None = field(
+        default=None, metadata={"help": "Train on at most this many rows, drawn with the seed; all if unset."}
+    )
     test_size: int | None = field(
         default=None, metadata={"help": "Evaluate on at most this many test rows, drawn with the seed; all if unset."}
     )
@@ -61,6 +62,9 @@ class PolicyArguments(DataArguments):
     lora: bool = field(default=False, metadata={"help": "Train a LoRA adapter on all linear layers, then merge it."})
     lora_r: int = field(default=16, metadata={"help": "Rank of the LoRA adapter."})
     lora_alpha: int = field(default=32, metadata={"help": "Scale of the LoRA adapter; the update is alpha / r * BA."})
+    lora_layers: int | None = field(
+        default=None, metadata={"help": "Adapt only this many layers, the last ones; all if unset."}
+    )
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class Stage:
         build: the trainer for a configuration; it must be able to evaluate.
         save: write the weights and the tokenizer into a folder; every process calls it.
         measure: more results, once the trainer is done.
+        metrics: which numbers of the trainer's evaluation to report; None for all.
     """
 
     name: str
@@ -81,6 +86,7 @@ class Stage:
     build: Callable[[Any], Any]
     save: Callable[[Any, Path], None]
     measure: Callable[[Any], dict[str, Any]] = lambda trainer: {}
+    metrics: tuple[str, ...] | None = None
 
 
 def parse_arguments(
@@ -160,32 +166,26 @@ def run_stage(stage: Stage, config: Any, recipe: dict[str, Any]) -> dict[str, An
         raise IfllmError(f"TRL does not accept this configuration: {error} Correct the recipe.") from error
     trainer.add_callback(progress_callback(output_dir / PROGRESS))
     if is_main:
-        logger.info("%s: %d training rows, from %s", stage.name, setup["train_rows"], checkpoint or "the start")
+        start = checkpoint or "the start"
+        logger.info("%s: %d training rows, %s From %s", stage.name, setup["train_rows"], setup["data"], start)
     train(trainer, checkpoint)
     after = trainer.evaluate()
     stage.save(trainer, output_dir)
-    results = {**setup, **_outcome(trainer, after), **stage.measure(trainer), **circumstances(checkpoint, started)}
-    if is_main:
-        document(output_dir, results, stage_card)
-    if repo_id is not None:
-        push(config, output_dir, repo_id)
-    trainer.end()
-    return results
-
-
-def circumstances(checkpoint: str | None, started: float) -> dict[str, Any]:
-    """What a run is resumed from, with which packages, and how long it took since `started` (`time.monotonic()`, s)."""
-    return {
+    results = {
+        **setup,
+        **_outcome(trainer, after, stage.metrics),
+        **stage.measure(trainer),
         "resumed_from": Path(checkpoint).name if checkpoint else None,
         "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
         "wall_seconds": round(time.monotonic() - started, 2),
     }
-
-
-def document(output_dir: Path, results: dict[str, Any], card: Callable[[str, dict[str, Any]], str]) -> None:
-    """Write the results of a run, and the card made from them."""
-    (output_dir / RESULTS).write_text(json.dumps(results, indent=2) + "\n")
-    (output_dir / "README.md").write_text(card(output_dir.name, results))
+    if is_main:
+        write_atomically(output_dir / RESULTS, json.dumps(results, indent=2) + "\n")
+        write_atomically(output_dir / "README.md", model_card(output_dir.name, results))
+    if repo_id is not None:
+        push(config, output_dir, repo_id)
+    trainer.end()
+    return results
 
 
 def describe_data(args: DataArguments, data: "DatasetDict", commit: str | None) -> dict[str, Any]:
@@ -208,8 +208,13 @@ def describe_policy(args: PolicyArguments) -> dict[str, Any]:
         "base_model": origin.base_model,
         "weights": origin.weights,
         "license": origin.license,
-        "lora": {"r": args.lora_r, "alpha": args.lora_alpha} if args.lora else None,
+        "lora": lora_settings(args),
     }
+
+
+def lora_settings(args: PolicyArguments) -> dict[str, int | None] | None:
+    """The adapter, for `results.json` and the card."""
+    return {"r": args.lora_r, "alpha": args.lora_alpha, "layers": args.lora_layers} if args.lora else None
 
 
 def chat_policy(policy: str, seed: int = 0) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
@@ -231,12 +236,12 @@ def chat_policy(policy: str, seed: int = 0) -> "tuple[PreTrainedModel, PreTraine
     return model, tokenizer
 
 
-def peft_config(args: PolicyArguments) -> Any:
+def peft_config(args: PolicyArguments, policy: "PreTrainedModel") -> Any:
     """The LoRA adapter asked for, or None."""
-    return lora_config(args.lora_r, args.lora_alpha) if args.lora else None
+    return lora_config(policy, args.lora_r, args.lora_alpha, args.lora_layers) if args.lora else None
 
 
-def save_policy(trainer: Any, args: "PolicyArguments | AlignArguments", output_dir: Path) -> None:
+def save_policy(trainer: Any, args: PolicyArguments, output_dir: Path) -> None:
     """Save weights and tokenizer; every process calls this, as sharded weights are gathered from all of them.
 
     With LoRA the merged weights are saved, so that a reader needs neither PEFT nor the base model, and the adapter
@@ -274,73 +279,13 @@ def code_commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def completed(given: Any, evaluate_first: bool) -> Any:
-    """The trainer's configuration as a run needs it, without its own resuming and pushing.
-
-    Raises:
-        IfllmError: `resume_from_checkpoint` is set.
-    """
-    if given.resume_from_checkpoint is not None:
-        raise IfllmError(
-            "resume_from_checkpoint cannot be set: a run continues from the last checkpoint in its own output_dir and "
-            "from no other, so that its card stays true. Leave it out."
-        )
-    config = copy.copy(given)
-    config.eval_on_start = evaluate_first
-    # One push at the end, of the finished folder, instead of one a checkpoint.
-    config.push_to_hub = False
-    return config
-
-
-def last_checkpoint(output_dir: Path) -> str | None:
-    """The newest checkpoint that was written to its end: the Trainer writes its state last."""
-    steps = [int(path.parent.name.rpartition("-")[2]) for path in output_dir.glob("checkpoint-*/trainer_state.json")]
-    return str(output_dir / f"checkpoint-{max(steps)}") if steps else None
-
-
-def claim(output_dir: Path, setup: dict[str, Any], checkpoint: str | None, write: bool) -> None:
-    """Refuse to continue a run of another setup, whose card would then claim what is not so; note a new one.
-
-    Raises:
-        IfllmError: the folder holds checkpoints of a run that differs.
-    """
-    file = output_dir / SETUP
-    if checkpoint:
-        stored = json.loads(file.read_text()) if file.is_file() else setup
-        differing = [key for key in setup if key not in FREE_ON_RESUME and stored.get(key) != setup[key]]
-        if differing:
-            changes = ", ".join(f"{key} {stored.get(key)!r} -> {setup[key]!r}" for key in differing)
-            raise IfllmError(
-                f"{output_dir} holds checkpoints of another run ({changes}). Choose another output_dir, or delete it "
-                "to start again."
-            )
-    elif write:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(setup, indent=2) + "\n")
-
-
-def train(trainer: Any, checkpoint: str | None) -> None:
-    """Run the steps that are left."""
-    if checkpoint and int(checkpoint.rpartition("-")[2]) >= planned_steps(trainer)[1]:
-        # All steps are done, only the ending is missing. `Trainer.train` would take one step too many.
-        trainer._load_from_checkpoint(checkpoint)
-        trainer.state = type(trainer.state).load_from_json(f"{checkpoint}/trainer_state.json")
-    else:
-        trainer.train(resume_from_checkpoint=checkpoint)
-
-
-def planned_steps(trainer: Any) -> tuple[int, int]:
-    """Optimizer steps in one epoch, and in the whole run."""
-    args = trainer.args
-    epoch = math.ceil(len(trainer.get_train_dataloader()) / args.gradient_accumulation_steps)
-    return epoch, args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * epoch)
-
-
-def _outcome(trainer: Any, after: dict[str, float]) -> dict[str, Any]:
+def _outcome(trainer: Any, after: dict[str, float], metrics: tuple[str, ...] | None) -> dict[str, Any]:
     args = trainer.args
     # A continued run has this from its checkpoint.
     before = next(entry for entry in trainer.state.log_history if "eval_loss" in entry)
     names = [name for name in after if name in before and name.startswith("eval_") and not name.endswith(TIMINGS)]
+    if metrics is not None:
+        names = [f"eval_{name}" for name in metrics]
     # A reward function that knows nothing of any answer has no mean: NaN, or None in the history of a step.
     known = [name for name in names if all(math.isfinite(_number(entry[name])) for entry in (before, after))]
     return {
@@ -356,44 +301,3 @@ def _outcome(trainer: Any, after: dict[str, float]) -> dict[str, Any]:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def create_repo(config: Any, output_dir: Path) -> str:
-    """Make sure of the right to push before hours go into training.
-
-    Raises:
-        IfllmError: the repo cannot be created.
-    """
-    from huggingface_hub import create_repo
-
-    name = config.hub_model_id or output_dir.name
-    try:
-        repo = create_repo(name, token=config.hub_token, private=config.hub_private_repo, exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise IfllmError(
-            f"The model repo {name!r} cannot be created on the Hub: {error} Use `hf auth login`, or no push_to_hub."
-        ) from error
-    return str(repo.repo_id)
-
-
-def push(config: Any, output_dir: Path, repo_id: str) -> None:
-    """Upload the finished folder in one commit.
-
-    Raises:
-        IfllmError: the Hub refuses; the run is complete then, and a second start pushes it.
-    """
-    from huggingface_hub import upload_folder
-
-    try:
-        upload_folder(
-            repo_id=repo_id,
-            folder_path=output_dir,
-            token=config.hub_token,
-            commit_message="Upload the model",
-            # Checkpoints hold optimizer states; the .bin file is a pickle of the arguments.
-            ignore_patterns=["checkpoint-*/**", "*.bin", "*.log", PROGRESS, SETUP],
-        )
-    except OSError as error:
-        raise IfllmError(
-            f"The run is complete in {output_dir}, but not pushed to {repo_id}: {error} Start it again to push it."
-        ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ifllm_hub.align.policies import tiny_tokenizer
-from ifllm_hub.align.preferences import limit_test, load_preferences
+from ifllm_hub.align.preferences import limited, load_preferences
 from ifllm_hub.align.run import DataArguments, Stage, dataset_commit, describe_data, run_stage
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError, first_line
@@ -71,7 +71,7 @@ def run_reward(args: StudentArguments, config: "RewardConfig", recipe: dict[str,
     form: Form = args.form if isinstance(args, TextRewardArguments) else "bradley_terry"
     commit = dataset_commit(args)
     preferences = load_preferences(args.dataset, args.label_source, commit, constant_flip_prob=args.flip_prob)
-    preferences = limit_test(preferences, args.test_size, config.seed)
+    preferences = limited(preferences, config.seed, args.train_size, args.test_size)
     judged = load_preferences(args.dataset, "explicit", commit)["test"]
     stored = load_config(args.dataset, "preferences", commit).filter(label_source="explicit", split="test")
     model, tokenizer = load_encoder(args.text_model, config.seed)

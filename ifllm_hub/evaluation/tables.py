@@ -4,13 +4,12 @@ A question's `question_id` and `worker_id` are those of the dataset. Texts are a
 escapes them.
 """
 
-import io
 from pathlib import Path
 
 import polars as pl
 
 from ifllm_hub.errors import IfllmError, first_line
-from ifllm_hub.files import write_atomically
+from ifllm_hub.files import write_parquet
 
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
@@ -111,7 +110,5 @@ def read_table(file: Path, columns: dict[str, pl.DataType | type[pl.DataType]]) 
 
 def write_table(file: Path, table: pl.DataFrame) -> None:
     """Write a table as Parquet, whole or not at all; its folder is made."""
-    content = io.BytesIO()
-    table.write_parquet(content)
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, content.getvalue())
+    write_parquet(file, table)

@@ -147,7 +147,7 @@ def margin_sentence(results: dict[str, Any]) -> str:
     before, after = results["eval_before"], results["eval_after"]
     margin = f"{after['rewards/margins']:+.3f}".replace("-", "\u2212")
     return (
-        f"On {results['test_pairs']:,} test pairs the mean reward margin went from {before['rewards/margins']:.3f} to "
+        f"On {results['test_rows']:,} test pairs the mean reward margin went from {before['rewards/margins']:.3f} to "
         f"{margin} nats; afterwards {percent(after['rewards/accuracies'], 0)} of the pairs have a positive margin "
         "(means over batches). Before the first step the policy is its own reference: every margin is 0 and no pair "
         "counts as right, so a rise from 0 is no gain by itself."

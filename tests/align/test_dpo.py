@@ -15,9 +15,10 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ifllm_hub.align.dpo import parse_arguments, run_dpo
+from ifllm_hub.align.dpo import parse_dpo, run_dpo
 from ifllm_hub.align.launch import launch_dpo
 from ifllm_hub.align.policies import load_policy
+from ifllm_hub.align.run import code_commit
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.locate import shipped_folder
 
@@ -33,7 +34,7 @@ def run(dataset: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def run(**flags: Any) -> dict[str, Any]:
         flags = {"dataset": dataset, "output_dir": tmp_path / "out", "disable_tqdm": True} | flags
         words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-        return run_dpo(*parse_arguments(["--config", str(TINY), *words]))
+        return run_dpo(*parse_dpo(["--config", str(TINY), *words]))
 
     return run
 
@@ -109,12 +110,12 @@ def test_launched_checkpoint_loads_and_chats(launched: tuple[Path, list[Any]]) -
 def test_launched_results(launched: tuple[Path, list[Any]], dataset: Path) -> None:
     results = json.loads((launched[0] / "results.json").read_text())
     expected = {
-        "policy": "tiny",
+        "model": "tiny",
         "dataset": str(dataset),
         "dataset_revision": None,
         "label_source": "forest",
-        "train_pairs": 6,
-        "test_pairs": 6,
+        "train_rows": 6,
+        "test_rows": 6,
         "pairs_truncated": 0,
         "flip_prob_mean": pytest.approx(0.2),
         "flip_prob_max": 0.4,
@@ -144,8 +145,10 @@ def test_launched_card(launched: tuple[Path, list[Any]], dataset: Path) -> None:
     assert {"dpo", "trl"} <= set(header["tags"])
     assert "base_model" not in header, "tiny is on no Hub"
     assert "datasets" not in header, "a folder is not a Hub id"
-    assert "6 of the 6 training pairs" in card
-    assert "0.2000 on average, at most 0.4000\n  (each pair its own)" in card
+    assert "Rows: 6 of the 6 training rows of a local folder" in card
+    assert "`learning_rate: 0.001`" in card, "the recipe"
+    assert code_commit() is None or f"commit `{code_commit()}`" in card
+    assert "0.2000 on average, at most 0.4000 (each pair its own)" in card
     assert "1 x robust DPO + 1 x NLL of the chosen answer (mean over its tokens), beta 0.1" in card
     assert "do not expect" not in card, "one epoch is complete"
     assert str(dataset.parent) not in card, "a path of this machine"
@@ -193,7 +196,7 @@ def test_the_card_says_what_the_loss_was(run: Callable[..., dict[str, Any]], tmp
 def test_the_flip_probability_is_said_in_the_log(
     run: Callable[..., dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, logger="ifllm_hub.align.dpo"):
+    with caplog.at_level(logging.INFO, logger="ifllm_hub.align.run"):
         run(max_steps=1)
     assert "flip probability 0.2000 (each pair its own)" in caplog.text
 
@@ -248,43 +251,8 @@ def test_precomputed_reference_gives_the_same(run: Callable[..., dict[str, Any]]
 
 def test_long_pairs_are_counted(run: Callable[..., dict[str, Any]]) -> None:
     results = run(max_steps=1, max_length=48, test_size=2)
-    assert 0 < results["pairs_truncated"] < results["pairs_after_length_filter"] == 6
-    assert results["test_pairs"] == 2
-
-
-def test_push_is_one_upload_without_checkpoints(
-    run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub
-
-    calls: list[dict[str, Any]] = []
-    monkeypatch.setattr(
-        huggingface_hub,
-        "create_repo",
-        lambda name, **kwargs: huggingface_hub.RepoUrl(f"https://huggingface.co/me/{name}"),
-    )
-    monkeypatch.setattr(huggingface_hub, "upload_folder", lambda **kwargs: calls.append(kwargs))
-    run(max_steps=1, push_to_hub=True, hub_model_id="aligned")
-    (call,) = calls
-    assert call["repo_id"] == "me/aligned"
-    published = set(huggingface_hub.utils.filter_repo_objects(
-        [str(path.relative_to(call["folder_path"])) for path in call["folder_path"].rglob("*") if path.is_file()],
-        ignore_patterns=call["ignore_patterns"],
-    ))  # fmt: skip
-    assert {"model.safetensors", "README.md", "results.json", "trainer_state.json", "tokenizer.json"} <= published
-    assert not [name for name in published if name.startswith("checkpoint") or name.endswith((".bin", ".jsonl", ".pt"))]
-
-
-def test_push_that_is_not_allowed_fails_before_training(
-    run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def refuse(*args: Any, **kwargs: Any) -> None:
-        raise OSError("401 Unauthorized")
-
-    monkeypatch.setattr("huggingface_hub.create_repo", refuse)
-    with pytest.raises(IfllmError, match=r"'out' cannot be created on the Hub: 401 Unauthorized.*hf auth login"):
-        run(push_to_hub=True)
-    assert not list(tmp_path.glob("out/checkpoint-*"))
+    assert 0 < results["pairs_truncated"] < results["rows_after_length_filter"] == 6
+    assert results["test_rows"] == 2
 
 
 @pytest.mark.parametrize(
@@ -292,6 +260,10 @@ def test_push_that_is_not_allowed_fails_before_training(
     [
         ({"label_smoothing": 0.5}, r"label_smoothing is 0\.5, .* must lie in \[0, 0\.5\)"),
         ({"label_smoothing": -0.1}, r"label_smoothing is -0\.1"),
+        ({"label_smoothing": 0.1, "flip_prob_rule": "left_side"}, "Leave it out, or flip_prob_rule"),
+        ({"train_size": 0}, "train_size is 0"),
+        ({"lora": True, "lora_layers": 3}, "lora_layers is 3, and this policy has 2 layers"),
+        ({"same_pairs": "gaze"}, "No label source 'gaze'"),
         ({"policy": "./nowhere"}, "Unknown policy './nowhere'"),
         ({"label_source": "gaze"}, "No label source 'gaze'"),
         ({"max_length": 8}, "max_length = 8 tokens or more"),
@@ -322,15 +294,15 @@ def test_a_policy_without_a_chat_template(run: Callable[..., dict[str, Any]], tm
 def test_recipe_with_an_unknown_key(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("polycy: tiny\n")
     with pytest.raises(IfllmError, match=r"not accepted: .*--polycy"):
-        parse_arguments(["--config", str(tmp_path / "recipe.yaml"), "--dataset", str(dataset)])
+        parse_dpo(["--config", str(tmp_path / "recipe.yaml"), "--dataset", str(dataset)])
 
 
 @pytest.mark.parametrize("recipe", sorted(TRAINING.glob("recipes/*/dpo.yaml")), ids=lambda path: path.parent.name)
 def test_shipped_recipes_parse_and_flags_override_them(recipe: Path) -> None:
-    align_args, dpo_args = parse_arguments(["--config", str(recipe), "--dataset", "ORG/ifllm", "--beta", "0.3"])
+    align_args, dpo_args, _ = parse_dpo(["--config", str(recipe), "--dataset", "ORG/ifllm", "--beta", "0.3"])
     # The paper's models start from what their sft.yaml leaves in runs/<recipe>/sft.
     policy = align_args.policy.removeprefix("runs/").removesuffix("/sft")
-    assert recipe.parent.name in (policy, f"{policy}-cpu")
+    assert recipe.parent.name.removesuffix("-cpu").removesuffix("-labels") == policy
     assert dpo_args.beta == 0.3
     assert (dpo_args.loss_type, dpo_args.nll, dpo_args.flip_weighting) == (["robust"], "token_mean", "none")
     assert dpo_args.label_smoothing is None

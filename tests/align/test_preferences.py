@@ -16,7 +16,7 @@ from ifllm_hub.align.preferences import (
     export_preferences,
     fingerprint,
     hub_commit,
-    limit_test,
+    limited,
     load_preferences,
 )
 from ifllm_hub.dataset.builder import build_dataset
@@ -326,17 +326,17 @@ def test_a_file_that_cannot_be_exported(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset"]
 
 
-def test_limit_test_draws_by_seed_and_leaves_train_alone(tmp_path: Path) -> None:
+def test_limited_draws_by_seed_and_leaves_the_other_split_alone(tmp_path: Path) -> None:
     preferences = load_preferences(write(tmp_path, test=[pair(i, f"worker {i // 10}") for i in range(40)]))
-    drawn = limit_test(preferences, 8, seed=0)
+    drawn = limited(preferences, 0, test_size=8)
     assert len(drawn["test"]) == 8
     assert drawn["test"]["question_id"] != list(range(8))
-    assert drawn["test"]["question_id"] == limit_test(preferences, 8, seed=0)["test"]["question_id"]
+    assert drawn["test"]["question_id"] == limited(preferences, 0, test_size=8)["test"]["question_id"]
     assert drawn["train"].to_list() == preferences["train"].to_list()
-    assert len(limit_test(preferences, 99, seed=0)["test"]) == 40
-    assert limit_test(preferences, None, seed=0) is preferences
+    assert len(limited(preferences, 0, test_size=99)["test"]) == 40
+    assert limited(preferences, 0) == preferences
     with pytest.raises(IfllmError, match="test_size is 0"):
-        limit_test(preferences, 0, seed=0)
+        limited(preferences, 0, test_size=0)
 
 
 def test_fingerprint_follows_the_rows_not_the_place(tmp_path: Path) -> None:

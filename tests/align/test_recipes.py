@@ -12,7 +12,7 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
 from ifllm_hub.align import policies
-from ifllm_hub.align.dpo import parse_arguments, run_dpo
+from ifllm_hub.align.dpo import parse_dpo, run_dpo
 from ifllm_hub.align.policies import BASE_MODELS, HUMAN_ASSISTANT, BaseModel
 from ifllm_hub.align.policy_tuning import SFTArguments, run_sft
 from ifllm_hub.align.quirks import ReferenceQuirks
@@ -91,7 +91,7 @@ def test_presets() -> None:
     preset, corrected = values("gpt2-xl", "dpo-reference.yaml"), values("gpt2-xl", "dpo.yaml")
     assert {name: preset[name] for name in reference} == reference
     assert "gradient_accumulation_steps" not in preset
-    parsed = parse_arguments(["--config", str(RECIPES / "gpt2-xl" / "dpo.yaml"), "--dataset", "ORG/ifllm"])
+    parsed = parse_dpo(["--config", str(RECIPES / "gpt2-xl" / "dpo.yaml"), "--dataset", "ORG/ifllm"])
     assert parsed[0].on() == {}
     assert (corrected["history"], corrected["nll"]) == ("shared_user_turns", "token_mean")
 
@@ -155,7 +155,7 @@ def two_steps(llm: str, data: str, folder: Path) -> None:
     tuned = str(folder / "sft.yaml")
     assert transformers.AutoTokenizer.from_pretrained(tuned).chat_template == HUMAN_ASSISTANT
     corrected, reference = (
-        run_dpo(*parse_arguments([*words(file), "--policy", tuned])) for file in ("dpo.yaml", "dpo-reference.yaml")
+        run_dpo(*parse_dpo([*words(file), "--policy", tuned])) for file in ("dpo.yaml", "dpo-reference.yaml")
     )
     assert (corrected["steps"], reference["steps"]) == (2, 2)
     # The forest says left for 1 and 3, by .1 and .3.

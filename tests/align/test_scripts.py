@@ -20,10 +20,10 @@ import yaml
 from datasets import Dataset, DatasetDict
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from ifllm_hub.align.card import model_card
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.policy_tuning import GRPOArguments, KTOArguments, SFTArguments, answers, load_prompts
 from ifllm_hub.align.run import DataArguments, code_commit, dataset_commit, parse_arguments
-from ifllm_hub.align.stage_card import stage_card
 from ifllm_hub.align.text_reward import StudentArguments, TextReward, TextRewardArguments, load_encoder
 from ifllm_hub.align.text_reward import _encode as encode
 from ifllm_hub.align.text_reward import _encoded as encoded
@@ -152,23 +152,6 @@ def test_a_finished_run_is_taken_up_and_another_is_refused(
     assert "holds checkpoints of another run" in capsys.readouterr().err
 
 
-def test_the_finished_folder_is_pushed(run: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    pushed: list[tuple[str, str]] = []
-
-    def upload(repo_id: str, folder_path: Path, **_: Any) -> None:
-        pushed.append((repo_id, (folder_path / "README.md").read_text()))
-
-    repo = huggingface_hub.RepoUrl("https://huggingface.co/me/tuned")
-    monkeypatch.setattr(huggingface_hub, "create_repo", lambda name, **_: repo)
-    monkeypatch.setattr(huggingface_hub, "upload_folder", upload)
-    assert run("sft", max_steps=1, push_to_hub=True) == 0
-    ((repo_id, card),) = pushed
-    assert repo_id == "me/tuned"
-    assert "only 1 of the 6 steps" in card
-
-
 def test_the_card_of_a_run_on_a_hub_dataset_names_its_revision(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     args = DataArguments(dataset="ORG/ifllm", dataset_revision="v1")
     found = SimpleNamespace(sha="c0ffee")
@@ -177,7 +160,7 @@ def test_the_card_of_a_run_on_a_hub_dataset_names_its_revision(tuned: Path, monk
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     assert dataset_commit(args) == "c0ffee"
     results = results_of(tuned) | {"dataset": "ORG/ifllm", "dataset_on_hub": True, "dataset_revision": "c0ffee"}
-    card = stage_card("policy", results)
+    card = model_card("policy", results)
     assert "training rows of `ORG/ifllm` at revision `c0ffee`" in card
     assert yaml.safe_load(card.split("---")[1])["datasets"] == ["ORG/ifllm"]
 

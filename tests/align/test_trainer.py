@@ -14,7 +14,7 @@ from datasets import Dataset
 from safetensors.torch import load_file
 from trl import DPOConfig, DPOTrainer
 
-from ifllm_hub.align.dpo import parse_arguments, run_dpo
+from ifllm_hub.align.dpo import parse_dpo, run_dpo
 from ifllm_hub.align.launch import launch_dpo
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.trainer import FlipProbCollator, FlipProbDPOConfig, FlipProbDPOTrainer
@@ -371,7 +371,7 @@ def test_two_processes_end_where_one_does(dataset: Path, tmp_path: Path) -> None
     recipe = shipped_folder("training") / "recipes" / "tiny" / "dpo.yaml"
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     paths = ["--config", str(recipe), "--dataset", str(dataset), "--output_dir", str(tmp_path / "one")]
-    one = run_dpo(*parse_arguments([*paths, *words, "--disable_tqdm", "True"]))
+    one = run_dpo(*parse_dpo([*paths, *words, "--disable_tqdm", "True"]))
     assert one["processes"] == 1
     assert '"processes": 2' in (tmp_path / "two" / "results.json").read_text()
     start = load_policy("tiny")[0].state_dict()

@@ -99,11 +99,11 @@ def reward_config(digest: str) -> dict[str, Any]:
 
 def results(**changes: Any) -> dict[str, Any]:
     return {
-        "policy": "tiny",
-        "policy_weights": "A random Qwen2.",
+        "model": "tiny",
+        "weights": "A random Qwen2.",
         "label_source": "forest",
-        "train_pairs": 40,
-        "test_pairs": 8,
+        "train_rows": 40,
+        "test_rows": 8,
         "flip_prob_mean": 0.3,
         "flip_prob_max": 0.45,
         "flip_prob_origin": "each pair its own",
@@ -116,7 +116,7 @@ def results(**changes: Any) -> dict[str, Any]:
         "max_length": 512,
         "lora": None,
         "seed": 0,
-        "pairs_after_length_filter": 40,
+        "rows_after_length_filter": 40,
         "pairs_truncated": 3,
         "steps": 3,
         "steps_in_one_epoch": 20,

@@ -1,0 +1,162 @@
+"""A checkpoint goes to the Hub in one commit, whatever fails on the way, and chats where it is pulled."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import HfApi
+from transformers import AutoModelForCausalLM
+
+from ifllm_hub.align.dpo import parse_dpo, run_dpo
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.locate import shipped_folder
+from ifllm_hub.reward.labels import write_preferences
+from tests.hub import client
+from tests.hub.faults import What
+from tests.hub.publishing import content, send
+from tests.hub.server import READ_TOKEN, Hub
+
+REPO = "lab/aligned"
+TINY = shipped_folder("training") / "recipes" / "tiny" / "dpo.yaml"
+PULL = """
+import json, sys
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], revision=sys.argv[2])
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1], revision=sys.argv[2])
+prompt = tokenizer.apply_chat_template(
+    [{"role": "user", "content": "Hello"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+)
+answer = model.generate(**prompt, max_new_tokens=4, do_sample=False)
+with torch.no_grad():
+    logits = model(torch.arange(20)[None]).logits
+print(json.dumps({"new": answer.shape[1] - prompt["input_ids"].shape[1], "sum": logits.double().sum().item()}))
+"""
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def labelled(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The simulated dataset with its preferences. Read only."""
+    import shutil
+
+    folder = tmp_path_factory.mktemp("labelled") / "ifllm"
+    shutil.copytree(dataset, folder)
+    write_preferences(folder)
+    return folder
+
+
+def flags(dataset: str | Path, out: Path, **more: Any) -> list[str]:
+    given = {"config": TINY, "dataset": dataset, "output_dir": out, "max_steps": 1, "train_size": 8, "test_size": 4}
+    given |= {"disable_tqdm": True, "push_to_hub": True, "hub_model_id": REPO} | more
+    return [word for name, value in given.items() for word in (f"--{name}", str(value))]
+
+
+@pytest.fixture
+def run(labelled: Path, tmp_path: Path) -> Run:
+    """One step of the tiny recipe in this process, then a push."""
+    return lambda **more: run_dpo(*parse_dpo(flags(labelled, tmp_path / "out", **more)))
+
+
+def files(hub: Hub) -> dict[str, bytes]:
+    repo = hub.repos.get(("model", REPO))
+    return {} if repo is None else {name: content.content for name, content in repo.main.files.items()}
+
+
+def test_a_pushed_checkpoint_is_whole_and_chats_where_it_is_pulled(run: Run, hub: Hub, tmp_path: Path) -> None:
+    run()
+    info = HfApi().model_info(REPO)
+    names = {file.rfilename for file in info.siblings or ()}
+    assert {"model.safetensors", "README.md", "results.json", "trainer_state.json", "tokenizer.json"} <= names
+    assert "chat_template.jinja" in names
+    assert not [name for name in names if name.startswith("checkpoint") or name.endswith((".bin", ".jsonl", ".pt"))]
+    assert HfApi().list_repo_commits(REPO)[0].title.startswith("Push with ifllm_hub")
+    done = client.run(hub, tmp_path / "home", sys.executable, "-c", PULL, REPO, info.sha)
+    assert done.returncode == 0, done.stderr
+    pulled = json.loads(done.stdout)
+    with torch.no_grad():
+        here = AutoModelForCausalLM.from_pretrained(tmp_path / "out")(torch.arange(20)[None]).logits.double().sum()
+    assert pulled == {"new": 4, "sum": here.item()}
+
+
+def test_the_card_names_the_data_by_their_commit(old: Path, labelled: Path, hub: Hub, tmp_path: Path) -> None:
+    """Trained on a Hub dataset in a process of its own, as `datasets` reads where its Hub is when it is imported."""
+    commit, _ = send(labelled)
+    script = shipped_folder("training") / "dpo.py"
+    words = flags("lab/ifllm", tmp_path / "out", dataset_revision="main")
+    done = client.run(hub, tmp_path / "home", sys.executable, script, *words)
+    assert done.returncode == 0, done.stderr
+    card = HfApi().hf_hub_download(REPO, "README.md")
+    text = Path(card).read_text()
+    header = yaml.safe_load(text.split("---")[1])
+    assert header["datasets"] == ["lab/ifllm"]
+    assert {"dpo", "trl", "implicit-feedback"} <= set(header["tags"])
+    assert f"training rows of `lab/ifllm` at revision `{commit}`" in text
+    assert "`max_steps: 1`" in text
+    assert "labelled by `forest`" in text
+
+
+def test_unchanged_content_makes_no_commit_and_a_file_that_is_gone_is_deleted(run: Run, hub: Hub) -> None:
+    run(lora=True)
+    assert "adapter/adapter_model.safetensors" in files(hub)
+    api = HfApi()
+    api.upload_file(path_or_fileobj=b"old", path_in_repo="old.txt", repo_id=REPO)
+    run(lora=True)
+    assert "old.txt" not in files(hub)
+    assert "adapter/adapter_model.safetensors" in files(hub)
+
+
+def test_who_may_not_push_is_told_before_training(
+    run: Run, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", READ_TOKEN)
+    with pytest.raises(IfllmError, match=r"lab/aligned: .*token may not write"):
+        run()
+    assert not list(tmp_path.glob("out/checkpoint-*"))
+
+
+@pytest.mark.parametrize("what", [What.DROP_BEFORE, What.ERROR_AFTER])
+def test_a_push_that_fails_leaves_all_or_nothing_and_is_done_by_the_next_start(
+    what: What, run: Run, hub: Hub, tmp_path: Path, no_waiting: None
+) -> None:
+    run()
+    whole = set(files(hub))
+    requests = [call for call in hub.faults.calls if call.method in ("POST", "PUT")]
+    commit = next(call.number for call in requests if "/commit/" in call.path)
+    hub.repos.clear()
+    hub.faults.clear()
+    hub.faults.since(commit - 1, what)
+    with pytest.raises(IfllmError, match=r"The run is complete in .*, but not pushed: .* Start it again to push it"):
+        run()
+    assert set(files(hub)) in (set(), {".gitattributes"}, whole)
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    hub.faults.clear()
+    again = run()
+    assert again["resumed_from"] == "checkpoint-1", "no step is taken twice"
+    assert set(files(hub)) == whole
+
+
+@pytest.mark.slow
+def test_a_process_killed_while_it_pushes_pushes_when_it_is_started_again(
+    labelled: Path, hub: Hub, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(shipped_folder("training") / "dpo.py"), *flags(labelled, tmp_path / "out")]
+    environment = client.environment(hub, tmp_path / "home")
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    hub.faults.add(What.DROP_BEFORE, lambda call: "/commit/" in call.path, on_hit=process.kill)
+    process.wait(timeout=300)
+    assert process.returncode == -9
+    assert "model.safetensors" not in files(hub)
+    hub.faults.clear()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["resumed_from"] == "checkpoint-1"
+    pushed = files(hub)
+    assert pushed["model.safetensors"] == content(tmp_path / "out")["model.safetensors"]
