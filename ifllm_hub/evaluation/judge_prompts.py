@@ -137,7 +137,7 @@ def judge_messages(preset: Preset, conversation: Sequence[Message], answers: Seq
     blocks = {"conversation": turns} | dict(zip(names, answers, strict=True))
     shown = "\n\n".join(f"<<{name} {code}>>\n{text}\n<<end of {name} {code}>>" for name, text in blocks.items())
     system = _SINGLE if len(answers) == 1 else _PAIRWISE
-    return _messages(system.format(code=code), f"{shown}\n\nGive your verdict as the JSON object described.")
+    return _messages(system.format(code=code), f"{shown}\n\nReply with the JSON object alone, from {{ to }}.")
 
 
 def response_format(mode: Mode) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def test_what_is_sent(answers: tuple[Path, Path], monkeypatch: pytest.MonkeyPatc
         (Reply(status=400, body="context length exceeded"), "failed"),
         (Reply(body="<html>not JSON</html>"), "failed"),
         (Reply(body="[" * 100_000), "failed"),
-        (Reply(verdict(), delay=1.0), "failed"),
+        (Reply(verdict(), delay=9.0), "failed"),
     ],
 )
 def test_what_is_no_verdict_is_never_scored(answers: tuple[Path, Path], reply: Reply, status: str) -> None:
@@ -148,7 +148,7 @@ def test_what_is_no_verdict_is_never_scored(answers: tuple[Path, Path], reply: R
         return reply if "Question 3?" in shown(body) else longer_wins(body, before)
 
     with JudgeServer(judge) as server:
-        table = run_judge(arguments(answers, server, attempts=2, timeout=0.4))
+        table = run_judge(arguments(answers, server, attempts=2, timeout=4))
     wrong, right = table.filter(pl.col("question_id") == 3), table.filter(pl.col("question_id") != 3)
     assert wrong["status"].to_list() == [status] * 2
     assert wrong.select("score_model", "score_baseline", "winner", "explanation").null_count().row(0) == (2, 2, 2, 2)
@@ -178,9 +178,8 @@ def test_what_passes_is_asked_again(answers: tuple[Path, Path], first: Reply) ->
 
 
 def test_a_server_that_says_when_to_come_back_is_obeyed(answers: tuple[Path, Path]) -> None:
-    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
-
     def judge(body: dict[str, Any], before: int) -> Reply:
+        soon = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
         after = {"Question 1?": "1", "Question 2?": soon}
         header = next((value for question, value in after.items() if question in shown(body)), None)
         if header is None or before:
@@ -195,7 +194,7 @@ def test_a_server_that_says_when_to_come_back_is_obeyed(answers: tuple[Path, Pat
                 times = [one.at for one in server.log if json.dumps(one.body["messages"]) == messages]
                 waits.setdefault(question, []).append(times[1] - times[0])
     assert min(waits["Question 1?"]) >= 1
-    assert min(waits["Question 2?"]) >= 1.5  # the date has whole seconds, and some time had passed
+    assert min(waits["Question 2?"]) >= 1.9  # the date has whole seconds
 
 
 def test_a_server_without_structured_output_is_asked_in_words(answers: tuple[Path, Path]) -> None:
@@ -248,10 +247,10 @@ def test_a_server_that_is_not_there(answers: tuple[Path, Path]) -> None:
 def test_a_server_that_is_still_starting_is_waited_for(answers: tuple[Path, Path]) -> None:
     with JudgeServer(longer_wins) as server:
         port = int(server.url.rpartition(":")[2].partition("/")[0])
-    starting = threading.Timer(0.5, lambda: later.append(JudgeServer(longer_wins, port).__enter__()))
+    starting = threading.Timer(2, lambda: later.append(JudgeServer(longer_wins, port).__enter__()))
     later: list[JudgeServer] = []
     starting.start()
-    table = run_judge(arguments(answers, server, attempts=8, backoff=0.1))
+    table = run_judge(arguments(answers, server, attempts=10, backoff=0.1))
     later[0].__exit__(None, None, None)
     assert table["status"].to_list() == ["ok"] * 12
     assert table["error"].str.contains("cannot be reached").any()
