@@ -130,7 +130,7 @@ def build_trainer(args: DPOArguments, config: "FlipProbDPOConfig", preferences: 
     """
     from ifllm_hub.align.trainer import FlipProbDPOTrainer
 
-    model, tokenizer = chat_policy(args, config.seed)
+    model, tokenizer = chat_policy(args.policy, config.seed)
     # Left to itself TRL reloads the reference by name, and a policy made here has none. With LoRA the reference is the
     # policy without its adapter; precomputed, it is the policy before the first step.
     reference = None

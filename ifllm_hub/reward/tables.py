@@ -36,12 +36,12 @@ def leaderboard_markdown(board: dict[str, Any], protocol: str = "worker") -> str
         [
             (
                 row["model"],
-                _interval(row["accuracy"]),
-                _interval(row["auc"]),
+                with_interval(row["accuracy"]),
+                with_interval(row["auc"]),
                 f"{row['brier']:.4f}",
                 f"{row['ece']:.3f}",
                 f"{row['accuracy_at_50']:.3f}",
-                _interval(row["gain_over_longer_answer"], "+.3f"),
+                with_interval(row["gain_over_longer_answer"], "+.3f"),
             )
             for row in board["rows"]
             if row["protocol"] == protocol
@@ -153,7 +153,7 @@ def _differences(board: dict[str, Any]) -> str:
         [
             (
                 row["model"],
-                *(_interval(row[name], "+.4f" if name.startswith("brier") else "+.3f") for name in names),
+                *(with_interval(row[name], "+.4f" if name.startswith("brier") else "+.3f") for name in names),
             )
             for row in _rows(board, "worker").values()
             if row["model"] != LONGER_ANSWER.name
@@ -176,13 +176,13 @@ def _parts(board: dict[str, Any]) -> str:
     cells = []
     for by, part in dict.fromkeys((row["by"], row["part"]) for row in board["parts"]):
         rows = {row["model"]: row for row in board["parts"] if (row["by"], row["part"]) == (by, part)}
-        numbers = (f"{_interval(rows[name]['accuracy'])} / {_number(rows[name]['auc']['mean'])}" for name in models)
+        numbers = (f"{with_interval(rows[name]['accuracy'])} / {_number(rows[name]['auc']['mean'])}" for name in models)
         cells.append(
             (
                 f"{by}: {part}",
                 str(rows[models[0]]["pairs"]),
                 *numbers,
-                _interval(rows[FOREST.name]["gain_over_longer_answer"], "+.3f"),
+                with_interval(rows[FOREST.name]["gain_over_longer_answer"], "+.3f"),
             )
         )
     return markdown_table(("part", ">pairs", *models, "gain of the forest"), cells)
@@ -228,5 +228,6 @@ def _number(value: float, form: str = ".3f") -> str:
     return f"{value:{form}}" if math.isfinite(value) else "not defined"
 
 
-def _interval(value: dict[str, float], form: str = ".3f") -> str:
+def with_interval(value: dict[str, float], form: str = ".3f") -> str:
+    """`mean [low, high]`; what is NaN is "not defined"."""
     return f"{_number(value['mean'], form)} [{_number(value['low'], form)}, {_number(value['high'], form)}]"

@@ -1,0 +1,122 @@
+"""How good a judge is: does it hold to its verdict, is it drawn to a place or to its own, does it agree with people.
+
+Shares are over judgements with a verdict, with 95 % percentile bootstraps over workers (1,000 draws), because one
+worker's questions are not independent. A tie counts half where a verdict is compared with a side.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from ifllm_hub.evaluation.judge_inputs import PEOPLE
+from ifllm_hub.markdown import markdown_table
+from ifllm_hub.reward.scores import mean_interval
+from ifllm_hub.reward.tables import with_interval
+
+STATUSES = ("malformed", "refused", "truncated", "failed")
+SHARES = {
+    "position_consistency": "same winner in both orders",
+    "first_position": "first answer wins, of verdicts without ties",
+    "tie": "ties",
+    "agreement": "agreement with people",
+    "self_preference": "own kind preferred, more than by people",
+}
+_PAIR = ["llm", "label_source", "question_id", "model", "model_revision", "baseline", "baseline_revision"]
+_MAKERS = {"meta"}  # names that stand before that of the family
+
+
+def judge_quality(judgements: pl.DataFrame, preferences: pl.DataFrame | None = None) -> list[dict[str, Any]]:
+    """One entry a judge with one set of settings, in the order of the table.
+
+    Args:
+        judgements: `JUDGEMENTS`; those of mode `single` are counted by status, and tell nothing else.
+        preferences: `question_id` and `preference` (`left`, `right`) of the pairs that people rated; judgements of them
+            are those of `pairs_of_people`.
+
+    Returns:
+        `judge`, `judge_settings`, `judgements` (how many), the share of each of `STATUSES`, and of each of `SHARES`
+        `mean`, `low`, `high` and `n`; NaN where there is nothing to measure. `position_consistency` is over pairs that
+        have a verdict in both orders; `agreement` over all judgements of rated pairs; `self_preference` over those of
+        them where one answer of the two is by a model of the judge's family: how often the judge prefers it, minus how
+        often people do.
+    """
+    return [
+        _measured(str(judge), str(settings), rows, preferences)
+        for (judge, settings), rows in judgements.group_by("judge", "judge_settings", maintain_order=True)
+    ]
+
+
+def family(name: str) -> str:
+    """The kind of model a name means: `gpt` for `openai/gpt-4o-mini`, `llama` for `meta-llama/Meta-Llama-3.1-8B`."""
+    words = re.findall(r"[a-z]+", name.rpartition("/")[2].lower())
+    return next((word for word in words if word not in _MAKERS), name.lower())
+
+
+def quality_markdown(qualities: Sequence[dict[str, Any]]) -> str:
+    """All judges side by side as a Markdown table, one row a measure."""
+    rows = [("judgements", *(str(one["judgements"]) for one in qualities))]
+    rows += [(status, *(f"{one[status]:.3f}" for one in qualities)) for status in STATUSES]
+    rows += [
+        (what, *(f"{with_interval(one[name])}, n {one[name]['n']}" if one[name]["n"] else "-" for one in qualities))
+        for name, what in SHARES.items()
+    ]
+    names = (f"{one['judge']}, {json.loads(one['judge_settings'])['prompt']}" for one in qualities)
+    return markdown_table(("share [95 % CI over workers]", *names), rows)
+
+
+def clustered_mean(values: pl.Series, workers: pl.Series) -> dict[str, float]:
+    """`mean`, its interval over workers (`low`, `high`) and `n`; NaN without values."""
+    if values.is_empty():
+        return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "n": 0}
+    numbers = values.cast(pl.Float64).to_numpy()
+    return {"mean": float(numbers.mean()), **mean_interval(numbers, workers.to_numpy()), "n": len(numbers)}
+
+
+def _measured(judge: str, settings: str, rows: pl.DataFrame, preferences: pl.DataFrame | None) -> dict[str, Any]:
+    verdicts = rows.filter(pl.col("status") == "ok", pl.col("mode") == "pairwise")
+    both = verdicts.group_by(_PAIR, maintain_order=True).agg(
+        pl.col("worker_id").first(), orders=pl.col("order").n_unique(), value=pl.col("winner").n_unique() == 1
+    )
+    decided = verdicts.filter(pl.col("winner") != "tie")
+    rated = _rated(verdicts, preferences)
+    own = rated.filter(_is_own("model", judge) != _is_own("baseline", judge))
+    side = pl.when(_is_own("model", judge)).then(pl.lit("model")).otherwise(pl.lit("baseline"))
+    shares = {
+        "position_consistency": both.filter(pl.col("orders") == 2),
+        "first_position": decided.with_columns(
+            value=(pl.col("winner") == "model") == (pl.col("order") == "model_first")
+        ),
+        "tie": verdicts.with_columns(value=pl.col("winner") == "tie"),
+        "agreement": rated.with_columns(value=_for_side(pl.col("liked"))),
+        "self_preference": own.with_columns(value=_for_side(side) - (pl.col("liked") == side).cast(pl.Float64)),
+    }
+    return {
+        "judge": judge,
+        "judge_settings": settings,
+        "judgements": rows.height,
+        **{status: float((rows["status"] == status).sum()) / rows.height for status in STATUSES},
+        **{name: clustered_mean(frame["value"], frame["worker_id"]) for name, frame in shares.items()},
+    }
+
+
+def _rated(verdicts: pl.DataFrame, preferences: pl.DataFrame | None) -> pl.DataFrame:
+    """Verdicts on pairs that people rated, with the side they `liked`."""
+    if preferences is None:
+        return verdicts.clear().with_columns(liked=pl.lit(None, pl.String))
+    liked = preferences.select(
+        "question_id", liked=pl.col("preference").replace_strict({"left": "model", "right": "baseline"}, default=None)
+    ).drop_nulls()
+    people = verdicts.filter(*(pl.col(name) == value for name, value in PEOPLE.items()))
+    return people.join(liked, on="question_id", how="inner", maintain_order="left")
+
+
+def _is_own(side: str, judge: str) -> pl.Expr:
+    return pl.col(side).map_elements(lambda name: family(name) == family(judge), return_dtype=pl.Boolean)
+
+
+def _for_side(side: pl.Expr) -> pl.Expr:
+    """1 where the winner is that side, 0.5 for a tie, else 0."""
+    return pl.when(pl.col("winner") == "tie").then(0.5).otherwise((pl.col("winner") == side).cast(pl.Float64))
