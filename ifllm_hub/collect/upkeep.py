@@ -1,0 +1,124 @@
+"""What must be done after the fact: people taken out of what was exported, old content deleted, both daily."""
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Collection
+from itertools import groupby
+from pathlib import Path
+
+import polars as pl
+from sqlalchemy.exc import SQLAlchemyError
+
+from ifllm_hub.collect.export import MODES, count_questions, locked, write_manifest, write_trl_rows
+from ifllm_hub.collect.pseudonyms import Pseudonyms
+from ifllm_hub.collect.store import Store, now_ms
+from ifllm_hub.dataset.builder import write_config
+from ifllm_hub.dataset.card import write_card
+from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.schema import CONFIGS
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.files import read_json, replacing_folder
+
+_log = logging.getLogger(__name__)
+_DAY_SECONDS = 24 * 3600
+
+
+def delete_person(store: Store, pseudonyms: Pseudonyms, person: str) -> list[str]:
+    """Delete everything about a person, by the integrator's id of them, in the store and in exported folders.
+
+    Returns:
+        What was done, a sentence each.
+    """
+    pseudonym = pseudonyms.person(person)
+    worker_id = pseudonyms.worker(pseudonym)
+    batches = store.withdraw(pseudonym, worker_id, now_ms()).result()
+    return [f"store: {batches} batches deleted; {worker_id} is on the list of the withdrawn", *erase_exports(store)]
+
+
+def erase_exports(store: Store) -> list[str]:
+    """Take people out of the folders that were exported with them; what fails stays noted and is tried again daily.
+
+    Returns:
+        What was done to each folder, a sentence each.
+    """
+    store.forget_deleted_pages()
+    done = []
+    for folder, entries in groupby(store.erasures(), key=lambda erasure: erasure[0]):
+        workers = [worker_id for _, worker_id in entries]
+        try:
+            questions = erase_from_folder(folder, workers)
+        except IfllmError as error:
+            _log.error("people could not be taken out of an exported folder: %s", error)
+            done.append(f"{folder}: failed, will be tried again ({error})")
+            continue
+        store.erased(folder, workers)
+        done.append(
+            f"{folder}: no export is there any more; if it was moved or copied, delete them there"
+            if questions is None
+            else f"{folder}: {questions} questions taken out"
+        )
+    return done
+
+
+def erase_from_folder(folder: Path, workers: Collection[str]) -> int | None:
+    """Write an exported folder anew without some people; it vanishes if nobody else is in it.
+
+    Returns:
+        How many questions were taken out; None where there is no export.
+
+    Raises:
+        IfllmError: it cannot be read or written. It is as it was, then.
+    """
+    if not folder.parent.is_dir():
+        return None
+    with locked(folder):
+        return _erase(folder, workers)
+
+
+def _erase(folder: Path, workers: Collection[str]) -> int | None:
+    if not (folder / "manifest.json").is_file():
+        return None
+    theirs = pl.col("worker_id").is_in(list(workers))
+    configs = {config: load_config(folder, config) for config in CONFIGS if (folder / "data" / config).is_dir()}
+    kept = {config: rows.filter(~theirs) for config, rows in configs.items()}
+    gone = sum(configs[mode].height - kept[mode].height for mode in MODES)
+    if not any(kept[mode].height for mode in MODES):
+        shutil.rmtree(folder)
+        return gone
+    if not gone:
+        return 0
+    with replacing_folder(folder, "manifest.json") as partial:
+        shutil.copytree(folder, partial, dirs_exist_ok=True)
+        for config, rows in kept.items():
+            write_config(partial, config, rows)
+        manifest = read_json(folder / "manifest.json")
+        questions = pl.concat([kept[mode].select("worker_id", "conversation_id", mode=pl.lit(mode)) for mode in MODES])
+        erased = {"erased_later": manifest["erased_later"] + gone}
+        write_manifest(partial, manifest | count_questions(questions) | erased)
+        write_card(partial)
+        write_trl_rows(partial)
+    return gone
+
+
+def apply_retention(store: Store, days: int) -> dict[str, int]:
+    """Delete from the store what is older than so many days; exported folders are datasets of their own and stay.
+
+    Returns:
+        How many rows of each table went.
+    """
+    gone = store.expire(days, now_ms()).result()
+    store.forget_deleted_pages()
+    return gone
+
+
+async def keep_up(store: Store, retention_days: int | None) -> None:
+    """Now and daily, until cancelled: erasures that were cut off, and retention."""
+    while True:
+        try:
+            await asyncio.to_thread(erase_exports, store)
+            if retention_days is not None:
+                await asyncio.to_thread(apply_retention, store, retention_days)
+        except SQLAlchemyError:
+            _log.exception("upkeep failed; it is tried again in a day")
+        await asyncio.sleep(_DAY_SECONDS)
