@@ -3,9 +3,10 @@
 import asyncio
 import hashlib
 import json
+from functools import cached_property
 from hmac import compare_digest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
@@ -16,11 +17,13 @@ from ifllm_hub.collect.limits import Buckets, read_body
 from ifllm_hub.collect.metrics import Metrics
 from ifllm_hub.collect.problems import Problem
 from ifllm_hub.collect.pseudonyms import Pseudonyms
-from ifllm_hub.collect.score import Scorer
 from ifllm_hub.collect.settings import Secrets, Settings
 from ifllm_hub.collect.store import Answer, Received, Said, Store, now_ms
 from ifllm_hub.collect.tokens import PersonToken, ResponseToken, Signer
 from ifllm_hub.collect.upkeep import erase_exports
+
+if TYPE_CHECKING:
+    from ifllm_hub.collect.score import Scorer
 
 _TRACKER = Path(__file__).parent / "static" / "tracker.js"
 
@@ -39,7 +42,6 @@ class Collector:
         self.addresses = Buckets(settings.address_rate)
         self._api_key = secrets.api.encode()
         self._sessions, self._people = Buckets(settings.session_rate), Buckets(settings.person_rate)
-        self._scorer = Scorer(self.store, self.pseudonyms)
 
     def has_key(self, request: Request) -> bool:
         """Whether an integrator's server asks."""
@@ -138,7 +140,7 @@ class Collector:
         asked = wire.parse(wire.Asked, await read_body(request, self.settings.max_body))
         token = self.signer.response(asked.token, now_ms())
         self._people.take(token.person)
-        return JSONResponse(await asyncio.to_thread(self._scorer.score, token))
+        return JSONResponse(await asyncio.to_thread(lambda: self._scorer.score(token)))
 
     async def forget(self, request: Request) -> Response:
         """Delete everything about the person whose token is the bearer's, in the store and in exported folders."""
@@ -164,6 +166,13 @@ class Collector:
         if not _TRACKER.is_file():
             return Response(status_code=404)
         return FileResponse(_TRACKER, media_type="text/javascript", headers={"Cache-Control": "max-age=3600"})
+
+    @cached_property
+    def _scorer(self) -> "Scorer":
+        """Loaded by the first who asks: a server that only collects needs no model."""
+        from ifllm_hub.collect.score import Scorer
+
+        return Scorer(self.store, self.pseudonyms)
 
     async def _withdraw(self, person: str, issued_at: int) -> None:
         worker_id = self.pseudonyms.worker(person)

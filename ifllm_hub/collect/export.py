@@ -1,7 +1,8 @@
 """The store -> a dataset folder as the Hub has it, and rows for TRL: what was collected, like the study's."""
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from ifllm_hub.collect.tables import CONSENTS
 from ifllm_hub.dataset.builder import with_has_behaviour, with_messages, write_config
 from ifllm_hub.dataset.card import write_card
 from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.schema import CONFIGS
 from ifllm_hub.dataset.splits import assign_folds
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import replacing_folder, write_atomically
+from ifllm_hub.files import read_json, replacing_folder, write_atomically
 from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.hub import ImplicitFeedbackReward
 from ifllm_hub.reward.labels import external_rows, preference_rows
@@ -53,8 +55,6 @@ def export_dataset(store: Store, out: Path, pseudonyms: Pseudonyms, least_people
         IfllmError: there is nothing to export, or of too few people; two ids got the same pseudonym; or `out` cannot be
             written.
     """
-    from ifllm_hub.collect.upkeep import erase_from_folder
-
     out = out.resolve()
     with locked(out), replacing_folder(out, "manifest.json") as folder:
         store.note_export(out, now_ms())  # before the store is read: a withdrawal from now on knows of the folder
@@ -74,9 +74,41 @@ def export_dataset(store: Store, out: Path, pseudonyms: Pseudonyms, least_people
     store.erased(out, [worker for path, worker in store.erasures() if path == out])  # of what was there before
     gone = {pseudonyms.worker(person) for person in store.withdrawn()}
     if late := gone.intersection(questions["worker_id"]):  # who withdrew while this was written
-        erase_from_folder(out, late)
+        with locked(out):
+            leave_out(out, late)
         store.erased(out, sorted(late))
     return manifest
+
+
+def leave_out(folder: Path, workers: Collection[str]) -> int:
+    """Write an exported folder anew without some people; it vanishes if nobody else is in it. For who holds its lock.
+
+    Returns:
+        How many questions were taken out.
+
+    Raises:
+        IfllmError: it cannot be read or written. It is as it was, then.
+    """
+    theirs = pl.col("worker_id").is_in(list(workers))
+    configs = {config: load_config(folder, config) for config in CONFIGS if (folder / "data" / config).is_dir()}
+    kept = {config: rows.filter(~theirs) for config, rows in configs.items()}
+    gone = sum(configs[mode].height - kept[mode].height for mode in MODES)
+    if not any(kept[mode].height for mode in MODES):
+        shutil.rmtree(folder)
+        return gone
+    if not gone:
+        return 0
+    with replacing_folder(folder, "manifest.json") as partial:
+        shutil.copytree(folder, partial, dirs_exist_ok=True)
+        for config, rows in kept.items():
+            write_config(partial, config, rows)
+        manifest = read_json(folder / "manifest.json")
+        questions = pl.concat([kept[mode].select("worker_id", "conversation_id", mode=pl.lit(mode)) for mode in MODES])
+        erased = {"erased_later": manifest["erased_later"] + gone}
+        write_manifest(partial, manifest | count_questions(questions) | erased)
+        write_card(partial)
+        write_trl_rows(partial)
+    return gone
 
 
 @contextmanager

@@ -2,23 +2,15 @@
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Collection
 from itertools import groupby
 from pathlib import Path
 
-import polars as pl
 from sqlalchemy.exc import SQLAlchemyError
 
-from ifllm_hub.collect.export import MODES, count_questions, locked, write_manifest, write_trl_rows
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store import Store, now_ms
-from ifllm_hub.dataset.builder import write_config
-from ifllm_hub.dataset.card import write_card
-from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.schema import CONFIGS
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import read_json, replacing_folder
 
 _log = logging.getLogger(__name__)
 _DAY_SECONDS = 24 * 3600
@@ -70,35 +62,12 @@ def erase_from_folder(folder: Path, workers: Collection[str]) -> int | None:
     Raises:
         IfllmError: it cannot be read or written. It is as it was, then.
     """
+    from ifllm_hub.collect.export import leave_out, locked
+
     if not folder.parent.is_dir():
         return None
     with locked(folder):
-        return _erase(folder, workers)
-
-
-def _erase(folder: Path, workers: Collection[str]) -> int | None:
-    if not (folder / "manifest.json").is_file():
-        return None
-    theirs = pl.col("worker_id").is_in(list(workers))
-    configs = {config: load_config(folder, config) for config in CONFIGS if (folder / "data" / config).is_dir()}
-    kept = {config: rows.filter(~theirs) for config, rows in configs.items()}
-    gone = sum(configs[mode].height - kept[mode].height for mode in MODES)
-    if not any(kept[mode].height for mode in MODES):
-        shutil.rmtree(folder)
-        return gone
-    if not gone:
-        return 0
-    with replacing_folder(folder, "manifest.json") as partial:
-        shutil.copytree(folder, partial, dirs_exist_ok=True)
-        for config, rows in kept.items():
-            write_config(partial, config, rows)
-        manifest = read_json(folder / "manifest.json")
-        questions = pl.concat([kept[mode].select("worker_id", "conversation_id", mode=pl.lit(mode)) for mode in MODES])
-        erased = {"erased_later": manifest["erased_later"] + gone}
-        write_manifest(partial, manifest | count_questions(questions) | erased)
-        write_card(partial)
-        write_trl_rows(partial)
-    return gone
+        return leave_out(folder, workers) if (folder / "manifest.json").is_file() else None
 
 
 def apply_retention(store: Store, days: int) -> dict[str, int]:
