@@ -16,8 +16,10 @@ from ifllm_hub.features.habits import less_habit
 from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.hub import ImplicitFeedbackReward
 
-# The least time that the mouse must have been on the text of the two answers, ms. See docs/live_score.md.
-LEAST_DWELL_MS = 5_000
+# The least time that the mouse must have been on the text of the two answers, ms: below, reading added nothing to the
+# lengths of the answers in the study. And how likely the likelier answer must be: below, it was preferred in 56 % of
+# the study's pairs, above in 68 %. Both from docs/live_score.md, where the intervals are.
+LEAST_DWELL_MS, LEAST_SURE = 3_000, 0.56
 
 
 class Scorer:
@@ -42,8 +44,8 @@ class Scorer:
 
         Returns:
             `{"probability_left": p}`, or `{"abstain": True, "reason": ...}`: "one_answer" (nothing to compare),
-            "not_read" (no mouse on the text), "touch" (there is no cursor to follow) or "too_little" (the mouse was on
-            the two texts for less than `LEAST_DWELL_MS`).
+            "not_read" (no mouse on the text), "touch" (there is no cursor to follow), "too_little" (the mouse was on
+            the two texts for less than `LEAST_DWELL_MS`) or "undecided" (neither answer has `LEAST_SURE`).
 
         Raises:
             Unknown: the answer is not registered any more.
@@ -67,7 +69,10 @@ class Scorer:
             return _abstain("not_read")
         if dwell < LEAST_DWELL_MS:
             return _abstain("too_little")
-        return {"probability_left": float(self._model.score(rows)[0])}
+        probability = float(self._model.score(rows)[0])
+        if max(probability, 1 - probability) < LEAST_SURE:
+            return _abstain("undecided")
+        return {"probability_left": probability}
 
 
 def features_of(readings: Readings) -> pl.DataFrame:

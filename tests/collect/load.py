@@ -102,6 +102,12 @@ async def main(folder: Path, port: int, sessions: int, seconds: float, key: str)
         session(n, c, token, seconds, results) for n, (c, token) in enumerate(zip(connections, tokens, strict=True))
     )
     await asyncio.gather(*reading)
+    took = sorted(results["milliseconds"])
+    sys.stdout.write(
+        f"{len(took)} batches accepted, {sessions * seconds:.0f} planned, {results['duplicates']} sent twice, "
+        f"{len(results['refused'])} refused; accepted after p50 {took[len(took) // 2]:.1f} ms, "
+        f"p99 {took[len(took) * 99 // 100]:.1f} ms\n"
+    )
     (folder / "load.json").write_text(json.dumps(results))
 
 
