@@ -1,6 +1,7 @@
 """From batches to trajectories: expected values by hand, and the same whatever way the ticks were cut into batches."""
 
 import random
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -110,7 +111,7 @@ def test_any_cut_into_batches_gives_the_same_trajectory(site: Site, cuts: list[i
         site.send(site.pair("whole", "q1"), session=1, ticks=ticks)
     tokens = site.pair(cut, "q1")
     places = [0, *sorted(cuts), len(ticks)]
-    parts = [(number, ticks[a:b]) for number, (a, b) in enumerate(zip(places, places[1:], strict=False))]
+    parts = [(number, ticks[a:b]) for number, (a, b) in enumerate(pairwise(places))]
     random.Random(seed).shuffle(parts)  # as retries and beacons may overtake each other
     session = site.store.counts()["sessions"] + 1
     for number, part in parts:

@@ -16,12 +16,12 @@ def test_the_shipped_model_by_hand(site: Site) -> None:
     site.send(tokens, ticks=reading(8, 0) + reading(4, 1, start=20_000, length=300))
     got = site.post("score", {"token": tokens[1]}).json()["probability_left"]
     # 100 and 50 ticks of 80 ms, each answer from its first to nearly its last cell of 50 code points; a person read
-    # once keeps three quarters of each contrast, and the dwell ratio has a floor of 100 ms.
+    # once keeps three quarters of each contrast, and the dwell ratio has 500 ms added to both sides.
     kept = PRIOR_READINGS / (1 + PRIOR_READINGS)
     model = ImplicitFeedbackReward.from_pretrained(default_model())
     row = {
         "length_log_ratio": np.log(400 / 300),
-        "mouse_dwell_log_ratio_less_habit": kept * np.log((8_000 + 100) / (4_000 + 100)),
+        "mouse_dwell_log_ratio_less_habit": kept * np.log((8_000 + 500) / (4_000 + 500)),
         "mouse_coverage_diff_less_habit": kept * 0.0,
         "gaze_dwell_log_ratio_less_habit": np.nan,
         "gaze_coverage_diff_less_habit": np.nan,
@@ -32,10 +32,11 @@ def test_the_shipped_model_by_hand(site: Site) -> None:
 def test_it_abstains(site: Site) -> None:
     single = site.register("ada", "q1")["token"]
     site.send([single], ticks=reading(10, 0))
-    unread, touched, short, even = (site.pair("ada", f"q{n}", "l" * 400, "r" * 400) for n in (2, 3, 4, 5))
+    unread, touched, short = (site.pair("ada", f"q{n}") for n in (2, 3, 4))
+    even = site.pair("bob", "q1", "l" * 400, "r" * 400)
     site.send(touched, sequence=1, ticks=[[*tick[:5], 2] for tick in reading(10, 0)])
     site.send(short, sequence=2, ticks=reading(LEAST_DWELL_MS / 1_000 - 0.5, 1))
-    site.send(even, sequence=3, ticks=reading(6, 0) + reading(6, 1, start=20_000))
+    site.send(even, session=1, ticks=reading(6, 0) + reading(6, 1, start=20_000))
     for tokens, reason in (
         ([single], "one_answer"),
         (unread, "not_read"),
