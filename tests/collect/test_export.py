@@ -22,21 +22,22 @@ def collect(site: Site, people: int, questions: int = 1) -> None:
     """People who read the left answer longer and say that it is better, and one answer each that they rate."""
     for person in range(people):
         for number in range(questions):
-            tokens = site.pair(f"p{person}", f"q{number}", left=f"left {person} {number} " * 30)
+            tokens = site.pair(f"p{person}", f"q{number}", left=f"left {person} {number} " * 60)
             sent = site.send(tokens, person, number, ticks=reading(8, 0) + reading(4, 1, start=20_000))
             assert sent.status_code == 202
             assert site.post("ratings", {"token": tokens[0], "preference": "left", "rating": 4}).status_code == 202
-        single = site.register(f"p{person}", "single")["token"]
-        assert site.send([single], 1_000 + person, ticks=reading(2, 0)).status_code == 202
-        assert site.post("ratings", {"token": single, "rating": 1 + person % 5}).status_code == 202
+        for rating in (2, 5):
+            single = site.register(f"p{person}", f"single{rating}")["token"]
+            assert site.send([single], 1_000 + person, rating, ticks=reading(2, 0)).status_code == 202
+            assert site.post("ratings", {"token": single, "rating": rating}).status_code == 202
 
 
 def test_from_the_browser_to_a_preference_row(site: Site, tmp_path: Path) -> None:
     collect(site, people=1)
     out = tmp_path / "out"
     manifest = export_dataset(site.store, out, site.pseudonyms)
-    assert (manifest["people"], manifest["questions"]) == (1, {"pairwise": 1, "pointwise": 1})
-    assert manifest["ticks"] == {"received": 175, "kept": 175}
+    assert (manifest["people"], manifest["questions"]) == (1, {"pairwise": 1, "pointwise": 2})
+    assert manifest["ticks"] == {"received": 200, "kept": 200}
     # In an interpreter that knows nothing of the collector.
     loaded = subprocess.run(
         [
@@ -79,7 +80,7 @@ def test_the_whole_way_for_many(site: Site, tmp_path: Path) -> None:
     pairs, features = load_config(out, "pairwise"), load_config(out, "features")
     assert set(pairs["split"]) == {"train", "test"}
     assert pairs["worker_id"].n_unique() == 12
-    assert features.height == pairs.height + load_config(out, "pointwise").height == 24
+    assert features.height == pairs.height + load_config(out, "pointwise").height == 36
     rows = [json.loads(line) for line in (out / "trl" / "kto.jsonl").read_text().splitlines()]
     assert {row["split"] for row in rows} == {"train", "test"}
     content = b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())
@@ -122,14 +123,14 @@ def test_a_deletion_reaches_what_was_exported(site: Site, tmp_path: Path) -> Non
     kept = load_config(out, "features")
     assert kept.drop("split").equals(before.filter(pl.col("worker_id") != worker).drop("split"))
     manifest = json.loads((out / "manifest.json").read_text())
-    assert (manifest["people"], manifest["erased_later"]) == (2, 2)
-    assert "2 questions of people who withdrew later" in (out / "README.md").read_text()
+    assert (manifest["people"], manifest["erased_later"]) == (2, 3)
+    assert "3 questions of people who withdrew later" in (out / "README.md").read_text()
     assert (out / "trl" / "preferences_explicit.jsonl").read_text().count("\n") == 2
     # By the command, with what it says.
     told = delete_person(site.store, site.pseudonyms, "p0")
-    assert told[0].startswith("store: 2 batches deleted")
+    assert told[0].startswith("store: 3 batches deleted")
     assert told[1] == f"{gone}: no export is there any more; if it was moved or copied, delete them there"
-    assert told[2] == f"{out}: 2 questions taken out"
+    assert told[2] == f"{out}: 3 questions taken out"
     delete_person(site.store, site.pseudonyms, "p2")
     assert not out.exists()  # nobody is left
     assert site.store.erasures() == []
@@ -144,7 +145,7 @@ def test_a_deletion_that_fails_is_made_up_for(site: Site, tmp_path: Path, monkey
         told = delete_person(site.store, site.pseudonyms, "p1")
     assert told[1] == f"{out}: failed, will be tried again (disk full)"
     assert load_config(out, "features")["worker_id"].n_unique() == 2  # as it was
-    assert erase_exports(site.store) == [f"{out}: 2 questions taken out"]
+    assert erase_exports(site.store) == [f"{out}: 3 questions taken out"]
     assert load_config(out, "features")["worker_id"].n_unique() == 1
 
 
