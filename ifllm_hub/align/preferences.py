@@ -91,7 +91,7 @@ def load_preferences(
     return _as_dataset_dict(parts, origin)
 
 
-def export_preferences(dataset: str | Path, label_source: str, file: Path) -> int:
+def export_preferences(dataset: str | Path, label_source: str, file: Path, both_splits: bool = True) -> int:
     """Write the pairs of one label source to a file that other trainers read without this package.
 
     Rows are those of TRL's preference format: conversational `prompt`, `chosen`, `rejected`; beside them `flip_prob`,
@@ -99,6 +99,7 @@ def export_preferences(dataset: str | Path, label_source: str, file: Path) -> in
 
     Args:
         file: JSON lines (`.jsonl`) or Parquet (`.parquet`), by its suffix.
+        both_splits: refuse a dataset that has no pair in one of the splits; without, of a folder of few people.
 
     Returns:
         How many pairs.
@@ -108,8 +109,14 @@ def export_preferences(dataset: str | Path, label_source: str, file: Path) -> in
     """
     if file.suffix not in (".jsonl", ".parquet"):
         raise IfllmError(f"{file}: pairs are written as .jsonl or .parquet. Choose one of these suffixes.")
-    preferences = load_preferences(dataset, label_source)
-    rows = pl.concat([_frame(preferences[name]).with_columns(split=pl.lit(name)) for name in SPLITS])
+    if both_splits:
+        parts = {name: _frame(rows) for name, rows in load_preferences(dataset, label_source).items()}
+    else:
+        frames, _ = _load_config(dataset, None)
+        parts = {name: rows.filter(pl.col("label_source") == label_source) for name, rows in frames.items()}
+        for name, part in parts.items():
+            _check_pairs(part, f"the {name} split of {dataset}, label source {label_source!r}")
+    rows = pl.concat([parts[name].select(COLUMNS).with_columns(split=pl.lit(name)) for name in SPLITS if name in parts])
     rows = rows.with_columns(label_source=pl.lit(label_source)).select(EXPORTED)
     content = io.BytesIO()
     if file.suffix == ".jsonl":

@@ -1,1 +1,1 @@
-"""The collector: a tracker for chat pages, and the replay of a recorded reading."""
+"""The collector: a browser tracker, the server it reports to, and the way from there to the dataset's configs."""

@@ -68,10 +68,9 @@ def build_dataset(
                 advance(share)
         extracted = pl.concat(features)
         writers["features"].write(less_habit(extracted))
-        has_behaviour = extracted.select("question_id", *_has_behaviour())
-        questions = questions.join(has_behaviour, on="question_id", maintain_order="left")
+        questions = with_has_behaviour(questions, extracted)
         for mode in ("pairwise", "pointwise"):
-            writers[mode].write(_with_messages(questions.filter(pl.col("mode") == mode), mode))
+            writers[mode].write(with_messages(questions.filter(pl.col("mode") == mode), mode))
         for writer in writers.values():
             writer.close()
         manifest = {"tier": tier, **admitted.left_out, **_manifest(release, admitted.counts, questions, accounts)}
@@ -94,10 +93,23 @@ def replace_config(folder: Path, config: str, rows: pl.DataFrame) -> None:
     """
     read_json(folder / "manifest.json")  # another folder is refused before anything is written into it
     with replacing_folder(folder / "data" / config, file_name(SPLITS[0])) as partial:
-        writers = _Writers(partial, config)
-        writers.write(rows)
-        writers.close()
+        _write(partial, config, rows)
     write_card(folder)
+
+
+def write_config(folder: Path, config: str, rows: pl.DataFrame) -> None:
+    """Write one config into a folder that is laid out as the Hub repo and nobody reads yet.
+
+    Args:
+        rows: the config's columns and `split`.
+    """
+    _write(folder / "data" / config, config, rows)
+
+
+def _write(folder: Path, config: str, rows: pl.DataFrame) -> None:
+    writers = _Writers(folder, config)
+    writers.write(rows)
+    writers.close()
 
 
 def _chunks(release: Release, questions: pl.DataFrame, size: int) -> Iterator[tuple[pl.DataFrame, float]]:
@@ -137,12 +149,23 @@ def _trajectories(release: Release, questions: pl.DataFrame, keys: pl.DataFrame,
     )
 
 
-def _has_behaviour() -> list[pl.Expr]:
-    return [pl.col(f"{modality}_dwell_left").is_not_null().alias(f"has_{modality}") for modality in ("mouse", "gaze")]
+def with_has_behaviour(questions: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
+    """Add `has_mouse` and `has_gaze`: whether a modality was ever on an answer's text.
+
+    Args:
+        questions: with `question_id`.
+        features: `extract_features` of the same questions.
+    """
+    flags = {f"has_{modality}": pl.col(f"{modality}_dwell_left").is_not_null() for modality in ("mouse", "gaze")}
+    return questions.join(features.select("question_id", **flags), on="question_id", maintain_order="left")
 
 
-def _with_messages(questions: pl.DataFrame, mode: str) -> pl.DataFrame:
-    """The chat each LLM had seen: each side has its own history."""
+def with_messages(questions: pl.DataFrame, mode: str) -> pl.DataFrame:
+    """Rows of `pairwise` or `pointwise`: with the chat each LLM had seen, which is each side's own history.
+
+    Args:
+        questions: of that mode, both sides' columns, the turns of a conversation in their order.
+    """
     sides = ("left", "right") if mode == "pairwise" else ("left",)
     messages: dict[str, list[list[dict[str, str]]]] = {side: [] for side in sides}
     for _, turns in questions.group_by("conversation_id", maintain_order=True):

@@ -45,6 +45,13 @@ _HEAD = {
         "arxiv:2606.20482",
     ],
 }
+# A collector's data is not the study's: neither its licence nor its annotators are known here.
+_COLLECTED_HEAD = {
+    "pretty_name": "Collected implicit feedback on LLM answers",
+    "license": "other",
+    "annotations_creators": ["found"],
+    "language_creators": ["found", "machine-generated"],
+}
 
 
 def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
@@ -59,6 +66,9 @@ def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
         IfllmError: the manifest is missing, or the folder cannot be written.
     """
     manifest = read_json(folder / "manifest.json")
+    if "collected" in manifest:
+        _write_collected_card(folder, manifest, repo_id)
+        return
     infos = [info for config in CONFIGS if (info := _dataset_info(folder, config))]
     present = [info["config_name"] for info in infos]
     questions = _questions(folder)
@@ -68,9 +78,7 @@ def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
         "withdrawn": manifest["withdrawn"]["workers"],
         "privacy": read_json(folder / "privacy_report.json"),
         "data": _observed(questions),
-        "sizes": {
-            info["config_name"]: {split["name"]: split["num_examples"] for split in info["splits"]} for info in infos
-        },
+        "sizes": _sizes(infos),
         "row_is": ROWS,
         "repo_id": repo_id,
         "placeholder": PLACEHOLDER,
@@ -87,6 +95,27 @@ def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
     citation = (shipped_folder("dataset_card") / "citation.bib").read_text(encoding="utf-8")
     url = None if repo_id == PLACEHOLDER else f"https://huggingface.co/datasets/{repo_id}"
     write_atomically(folder / "croissant.json", croissant(folder, present, manifest, facts, citation, url))
+
+
+def _write_collected_card(folder: Path, manifest: dict[str, Any], repo_id: str) -> None:
+    """README.md of a folder that a collector exported: the study's facts are none of this data's."""
+    infos = [info for config in CONFIGS if (info := _dataset_info(folder, config))]
+    present = [info["config_name"] for info in infos]
+    head = {**_head(infos, manifest["tier"]), **_COLLECTED_HEAD}
+    body = _template("collected.md.jinja").render(
+        manifest=manifest,
+        sizes=_sizes(infos),
+        row_is=ROWS,
+        repo_id=repo_id,
+        columns={config: CONFIGS[config] for config in present},
+    )
+    written = yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120)
+    write_atomically(folder / "README.md", f"---\n{written}---\n\n{body}")
+
+
+def _sizes(infos: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Rows of each config's splits."""
+    return {info["config_name"]: {split["name"]: split["num_examples"] for split in info["splits"]} for info in infos}
 
 
 def _head(infos: list[dict[str, Any]], tier: str) -> dict[str, Any]:

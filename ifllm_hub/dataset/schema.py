@@ -148,7 +148,13 @@ POINTWISE = (
 TRAJECTORIES = (
     *_IDS,
     _MODE,
-    Column("schema_version", pa.string(), "", "the study site's recording format", values=("v1", "v2", "v3")),
+    Column(
+        "schema_version",
+        pa.string(),
+        "",
+        "the study site's recording format; c1: the collector's, with the mouse only",
+        values=("v1", "v2", "v3", "c1"),
+    ),
     _length("length_left", "length of the left answer"),
     _length("length_right", "length of the right answer; null in pointwise"),
     _length("length_query", "length of the query"),

@@ -1,33 +1,78 @@
-"""A real Chromium, and the server its pages talk to."""
+"""A collector behind a test client, and what an integrator and a browser do with it."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
-from tests.collect.wire import WireServer
+from ifllm_hub.collect.app import create_app
+from ifllm_hub.collect.pseudonyms import Pseudonyms
+from ifllm_hub.collect.settings import SECRETS_FILE, Secrets, Settings
+from ifllm_hub.collect.store import Store
+from tests.collect.browser import browser, wire
+from tests.collect.client import ORIGIN, batch, encoded, registration
 
-CHROMIUM = Path("/usr/bin/chromium")
-_ARGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
+__all__ = ["browser", "wire"]
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"needs Chromium at {CHROMIUM} (Debian: apt install chromium)")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=_ARGS.split())
-        yield browser
-        browser.close()
+@dataclass
+class Site:
+    """A chat site with the collector: `client` sends as its pages do."""
+
+    client: TestClient
+    settings: Settings
+    store: Store
+    pseudonyms: Pseudonyms
+    key: str
+
+    def register(self, person: str, question: str, side: str = "left", text: str = "word " * 80, **more: Any) -> Any:
+        body = registration(person, question, side, text, **more)
+        response = self.client.post("/ifllm/v1/responses", json=body, headers={"X-Ifllm-Key": self.key})
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def pair(self, person: str, question: str, left: str = "left " * 80, right: str = "right " * 80) -> list[str]:
+        """The tokens of a question's two answers."""
+        return [
+            self.register(person, question, side, text)["token"] for side, text in (("left", left), ("right", right))
+        ]
+
+    def send(self, tokens: list[str], session: int = 0, sequence: int = 0, **changes: Any) -> Any:
+        body = encoded(batch(tokens, session, sequence, **changes))
+        return self.client.post("/ifllm/v1/batches", content=body, headers={"Content-Type": "text/plain"})
+
+    def post(self, path: str, body: Any) -> Any:
+        return self.client.post(f"/ifllm/v1/{path}", json=body)
+
+    def forget(self, token: str) -> Any:
+        return self.client.delete("/ifllm/v1/people/me", headers={"Authorization": f"Bearer {token}"})
 
 
 @pytest.fixture
-def wire() -> Iterator[WireServer]:
-    server = WireServer()
-    yield server
-    server.stop()
+def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """Sites with other settings than the default ones; they are closed after the test."""
+    opened: list[tuple[TestClient, Store]] = []
+
+    def make(**changes: Any) -> Site:
+        folder = tmp_path / f"collector-{len(opened)}"
+        settings = Settings(folder, origins=(ORIGIN,), **changes)
+        client = TestClient(create_app(settings), headers={"Origin": ORIGIN}, raise_server_exceptions=False)
+        client.__enter__()
+        store = Store(settings.url)
+        opened.append((client, store))
+        key = json.loads((folder / SECRETS_FILE).read_text())["IFLLM_COLLECT_API_KEY"]
+        return Site(client, settings, store, Pseudonyms(Secrets.load(folder).pseudonym), key)
+
+    yield make
+    for client, store in opened:
+        client.__exit__(None, None, None)
+        store.close()
+
+
+@pytest.fixture
+def site(make_site: Callable[..., Site]) -> Site:
+    return make_site()

@@ -1,0 +1,51 @@
+"""The collector as an app of its own: `ifllm collect serve`."""
+
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from ifllm_hub import __version__
+from ifllm_hub.collect.router import create_router
+from ifllm_hub.collect.settings import SECRETS_FILE, Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """An app with the collector's router alone.
+
+    Raises:
+        IfllmError: see `create_router`.
+    """
+    app = FastAPI(title="ifllm collector", version=__version__)
+    app.include_router(create_router(settings))
+    return app
+
+
+def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8765, behind_proxy: bool = False) -> None:
+    """Run the collector until it is told to stop. One process: SQLite has one writer, and group commit uses it well.
+
+    Args:
+        behind_proxy: believe `X-Forwarded-For` of a proxy on this machine, for the rate limits; addresses are never
+            logged or stored.
+
+    Raises:
+        IfllmError: see `create_router`.
+    """
+    import uvicorn
+
+    uvicorn.run(
+        create_app(settings),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=behind_proxy,
+        timeout_graceful_shutdown=10,
+    )
+
+
+def told_at_start(settings: Settings, host: str, port: int) -> str:
+    """What the command says before it serves."""
+    pages = ", ".join(settings.origins) or "no page yet (--origin)"
+    key: str | Path = settings.folder / SECRETS_FILE
+    return f"collector: http://{host}:{port}{settings.prefix}\npages that may report: {pages}\nsecrets: {key}"

@@ -1,0 +1,181 @@
+"""What the collector does at each of its addresses."""
+
+import asyncio
+import hashlib
+import json
+from functools import cached_property
+from hmac import compare_digest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+
+from ifllm_hub import __version__
+from ifllm_hub.collect import wire
+from ifllm_hub.collect.limits import Buckets, read_body
+from ifllm_hub.collect.metrics import Metrics
+from ifllm_hub.collect.problems import Problem
+from ifllm_hub.collect.pseudonyms import Pseudonyms
+from ifllm_hub.collect.settings import Secrets, Settings
+from ifllm_hub.collect.store import Answer, Received, Said, Store, now_ms
+from ifllm_hub.collect.tokens import PersonToken, ResponseToken, Signer
+from ifllm_hub.collect.upkeep import erase_exports
+
+if TYPE_CHECKING:
+    from ifllm_hub.collect.score import Scorer
+
+_TRACKER = Path(__file__).parent / "static" / "tracker.js"
+
+
+class Collector:
+    """A store, its keys and limits, and the endpoints that work on them.
+
+    Raises:
+        IfllmError: the secrets or the store cannot be read or made.
+    """
+
+    def __init__(self, settings: Settings):
+        secrets = Secrets.load(settings.folder)
+        self.settings, self.store, self.metrics = settings, Store(settings.url), Metrics()
+        self.signer, self.pseudonyms = Signer(secrets.signing), Pseudonyms(secrets.pseudonym)
+        self.addresses = Buckets(settings.address_rate)
+        self._api_key = secrets.api.encode()
+        self._sessions, self._people = Buckets(settings.session_rate), Buckets(settings.person_rate)
+
+    def has_key(self, request: Request) -> bool:
+        """Whether an integrator's server asks."""
+        return compare_digest(request.headers.get("x-ifllm-key", "").encode(), self._api_key)
+
+    async def batches(self, request: Request) -> Response:
+        """Take in what a page recorded."""
+        body = await read_body(request, self.settings.max_body)
+        batch = wire.parse(wire.Batch, body)
+        now = now_ms()
+        tokens = [self.signer.response(token, now) for token in batch.responses]
+        if len({token.person for token in tokens}) > 1:
+            raise Problem("mixed_people")
+        person = tokens[0].person
+        self._people.take(person)
+        self._sessions.take(batch.session)
+        issued_at = min(token.issued_at for token in tokens)
+        if any(event[1] == "withdraw" for event in batch.events):
+            await self._withdraw(person, issued_at)
+            return JSONResponse({"accepted": True, "duplicate": False}, 202)
+        stored = {
+            "origin": batch.origin,
+            "viewport": batch.viewport,
+            "responses": [(token.response_id, token.text_sha256, token.text_length) for token in tokens],
+            "ticks": batch.ticks,
+            "events": batch.events,
+        }
+        received = Received(
+            session=batch.session,
+            sequence=batch.sequence,
+            person=person,
+            consent=batch.consent,
+            body=json.dumps(stored, separators=(",", ":")).encode(),
+            sha256=hashlib.sha256(body).hexdigest(),
+            issued_at=issued_at,
+        )
+        duplicate = await asyncio.wrap_future(self.store.accept(received, now))
+        self.metrics.count("duplicate_batches" if duplicate else "accepted_batches")
+        self.metrics.count("accepted_ticks", 0 if duplicate else len(batch.ticks))
+        return JSONResponse({"accepted": True, "duplicate": duplicate}, 202)
+
+    async def responses(self, request: Request) -> Response:
+        """Register an answer, or its new text, for a server that has the key; gives the tokens for the page."""
+        if not self.has_key(request):
+            raise Problem("bad_key")
+        asked = wire.parse(wire.Registration, await read_body(request, self.settings.max_body))
+        return JSONResponse(await self.register(asked))
+
+    async def register(self, asked: wire.Registration) -> dict[str, Any]:
+        """Register an answer from within the same process.
+
+        Returns:
+            `token` of the answer, `person_token`, `response_id`, and `expires_at` of the token (UTC ms).
+
+        Raises:
+            Withdrawn: the person has withdrawn, and `asked.consent` is None.
+        """
+        person = self.pseudonyms.person(asked.person)
+        answer = Answer(
+            response_id=self.pseudonyms.response(person, asked.question_id, asked.side),
+            person=person,
+            **asked.model_dump(exclude={"person", "consent"}),
+        )
+        now = now_ms()
+        await asyncio.wrap_future(self.store.register(answer, asked.consent, now))
+        token = ResponseToken(
+            response_id=answer.response_id,
+            question_id=answer.question_id,
+            side=asked.side,
+            text_sha256=hashlib.sha256(answer.text.encode()).hexdigest(),
+            text_length=len(answer.text),
+            person=person,
+            issued_at=now,
+            expires_at=now + 1_000 * self.settings.token_seconds,
+        )
+        of_person = PersonToken(person, now, now + 1_000 * self.settings.person_token_seconds)
+        return {
+            "token": self.signer.sign(token),
+            "person_token": self.signer.sign(of_person),
+            "response_id": answer.response_id,
+            "expires_at": token.expires_at,
+        }
+
+    async def ratings(self, request: Request) -> Response:
+        """Take in what a person says of an answer."""
+        said = wire.parse(wire.Rating, await read_body(request, self.settings.max_body))
+        now = now_ms()
+        token = self.signer.response(said.token, now)
+        self._people.take(token.person)
+        words = Said(said.rating, said.preference, said.better_than_previous)
+        await asyncio.wrap_future(self.store.rate(token.response_id, token.person, words, token.issued_at, now))
+        return JSONResponse({"accepted": True}, 202)
+
+    async def score(self, request: Request) -> Response:
+        """What the reading of a question's two answers says: `probability_left`, or why nothing is said."""
+        asked = wire.parse(wire.Asked, await read_body(request, self.settings.max_body))
+        token = self.signer.response(asked.token, now_ms())
+        self._people.take(token.person)
+        return JSONResponse(await asyncio.to_thread(lambda: self._scorer.score(token)))
+
+    async def forget(self, request: Request) -> Response:
+        """Delete everything about the person whose token is the bearer's, in the store and in exported folders."""
+        scheme, _, text = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise Problem("bad_token")
+        token = self.signer.person(text.strip(), now_ms())
+        await self._withdraw(token.person, token.issued_at)
+        return Response(status_code=204)
+
+    async def health(self) -> Response:
+        """Whether the store can be reached."""
+        await asyncio.to_thread(self.store.counts)
+        return JSONResponse({"status": "ok", "version": __version__})
+
+    async def metrics_page(self) -> Response:
+        """Prometheus' text format; no personal data."""
+        counts = await asyncio.to_thread(self.store.counts)
+        return PlainTextResponse(self.metrics.text(counts), media_type="text/plain; version=0.0.4")
+
+    async def tracker(self) -> Response:
+        """The browser's part."""
+        if not _TRACKER.is_file():
+            return Response(status_code=404)
+        return FileResponse(_TRACKER, media_type="text/javascript", headers={"Cache-Control": "max-age=3600"})
+
+    @cached_property
+    def _scorer(self) -> "Scorer":
+        """Loaded by the first who asks: a server that only collects needs no model."""
+        from ifllm_hub.collect.score import Scorer
+
+        return Scorer(self.store, self.pseudonyms)
+
+    async def _withdraw(self, person: str, issued_at: int) -> None:
+        worker_id = self.pseudonyms.worker(person)
+        await asyncio.wrap_future(self.store.withdraw(person, worker_id, now_ms(), issued_at))
+        self.metrics.count("withdrawals")
+        await asyncio.to_thread(erase_exports, self.store)

@@ -1,0 +1,66 @@
+"""What the server answers when it does not do what was asked: a status, a code for machines, a sentence for people.
+
+None of it repeats input, and none of it tells about the inside of the server.
+"""
+
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+# code -> status, sentence. The statuses are those that the tracker acts on.
+_PROBLEMS = {
+    "malformed": (400, "The body is not what this address takes."),
+    "mixed_people": (400, "The tokens of one batch are of several people."),
+    "bad_token": (401, "There is no token, or it is none of this server's."),
+    "bad_key": (401, "The header X-Ifllm-Key is missing or wrong."),
+    "origin_not_allowed": (403, "Pages of this origin may not report here."),
+    "unknown_answer": (404, "There is no such answer here."),
+    "conflict": (409, "This sequence number of this session was taken by another body or person."),
+    "expired_token": (410, "The token has expired."),
+    "withdrawn": (410, "The person has withdrawn."),
+    "too_large": (413, "The body is too large."),
+    "wrong_type": (415, "Send application/json, or JSON as text/plain."),
+    "too_many_requests": (429, "Too many requests. Come back later."),
+    "failed": (500, "The server failed. Try again later."),
+    "unavailable": (503, "The store cannot be reached. Try again later."),
+}
+SCHEMA = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "properties": {"code": {"enum": list(_PROBLEMS)}, "message": {"type": "string"}},
+        }
+    },
+}
+
+
+class Problem(Exception):
+    """Ends a request with one of the problems above.
+
+    Args:
+        code: which.
+        detail: what else can be said: a place in the body and a rule, never content.
+        retry_after: seconds.
+    """
+
+    def __init__(self, code: str, detail: str = "", retry_after: int | None = None):
+        super().__init__(code)
+        self.code, self.detail, self.retry_after = code, detail, retry_after
+
+    def response(self) -> JSONResponse:
+        status, message = _PROBLEMS[self.code]
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        said = f"{message} ({self.detail})" if self.detail else message
+        return JSONResponse({"error": {"code": self.code, "message": said}}, status, headers)
+
+
+def declared(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of OpenAPI for some problems, and for those that any request can meet."""
+    everywhere = ("origin_not_allowed", "too_many_requests", "failed", "unavailable")
+    return {
+        status: {"description": message, "content": {"application/json": {"schema": SCHEMA}}}
+        for status, message in (_PROBLEMS[code] for code in (*codes, *everywhere))
+    }

@@ -1,0 +1,281 @@
+"""Batches of a person -> rows of the dataset: questions, and their trajectories with times since the answer appeared.
+
+The server's store and the dataset's schema meet here; export and live score read the same rows.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection, select
+
+from ifllm_hub.collect.pseudonyms import Pseudonyms
+from ifllm_hub.collect.tables import BATCHES, RATINGS, RESPONSES
+
+SCHEMA_VERSION = "c1"
+# The tracker's sampling interval, ms. After this long without a tick the cursor is taken to have left the answers:
+# ticks exist only on them, and 1.6 % of the release's ticks, taken everywhere, are further apart.
+TICK_MS, LEFT_AFTER_MS = 80, 250
+# Who comes back to an answer after a day reads it anew; clocks that are wrong end here too.
+LONGEST_MS = 24 * 3600 * 1000
+_MOUSE = 0
+
+_TICKS = {
+    "response_id": pl.String,
+    "text_sha256": pl.String,
+    "text_length": pl.Int32,
+    "at": pl.Int64,
+    "session": pl.String,
+    "sequence": pl.Int64,
+    "place": pl.Int64,
+    "x": pl.Float32,
+    "y": pl.Float32,
+    "char": pl.Int64,
+    "pointer": pl.Int8,
+}
+_EVENTS = {"response_id": pl.String, "at": pl.Int64, "name": pl.String}
+_PAGES = {"response_id": pl.String, "width": pl.Int32, "height": pl.Int32}
+_ANSWERS = {
+    "response_id": pl.String,
+    "question": pl.String,
+    "side": pl.String,
+    "text": pl.String,
+    "query": pl.String,
+    "conversation": pl.String,
+    "model": pl.String,
+    "bullet_points": pl.Boolean,
+    "registered_at": pl.Int64,
+    "rating": pl.Int8,
+    "preference": pl.String,
+    "better_than_previous": pl.Boolean,
+    "rated_at": pl.Int64,
+}
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What is known of one person.
+
+    Attributes:
+        questions: a row a question of which something was recorded or said: the columns of the configs `pairwise` and
+            `pointwise` that come from the collector, and `mode`.
+        trajectories: rows of the config `trajectories`, a row a question, in the same order, with empty lists where no
+            mouse was recorded.
+        fates: how many ticks came in, by what became of them.
+        touched: `question_id` of the questions that were read by touch or pen only.
+    """
+
+    questions: pl.DataFrame
+    trajectories: pl.DataFrame
+    fates: dict[str, int]
+    touched: frozenset[int]
+
+
+def readings_of(connection: Connection, person: str, pseudonyms: Pseudonyms) -> Readings | None:
+    """The readings of a person; None where nothing was recorded or said of any complete question.
+
+    Args:
+        person: pseudonym in the store.
+    """
+    answers = _answers(connection, person)
+    ticks, events, pages = _recorded(connection, person)
+    placed = _placed(ticks, events, answers)
+    rated = answers.filter(pl.any_horizontal(pl.col("rating", "preference", "better_than_previous").is_not_null()))
+    seen = {*answers.join(pages, on="response_id", how="semi")["question"], *rated["question"]}
+    questions = _questions(answers.filter(pl.col("question").is_in(seen)), person, pseudonyms)
+    if questions.is_empty():
+        return None
+    viewports = pages.join(answers.select("response_id", "question"), on="response_id")
+    kept = placed.filter(pl.col("fate") == "kept")
+    by_hand = set(placed.filter(pl.col("fate") == "touch_or_pen")["question"]) - set(kept["question"])
+    return Readings(
+        questions.drop("question"),
+        _trajectories(questions, kept, viewports),
+        dict(placed["fate"].value_counts().sort("fate").iter_rows()),
+        frozenset(questions.filter(pl.col("question").is_in(by_hand))["question_id"]),
+    )
+
+
+def _answers(connection: Connection, person: str) -> pl.DataFrame:
+    registered = [RESPONSES.c[name] for name in _ANSWERS if name in RESPONSES.c]
+    said = [RATINGS.c[name] for name in ("rating", "preference", "better_than_previous", "rated_at")]
+    query = (
+        select(*registered, RESPONSES.c.question_id.label("question"), *said)
+        .outerjoin(RATINGS, RATINGS.c.response_id == RESPONSES.c.response_id)
+        .where(RESPONSES.c.person == person)
+        .order_by(RESPONSES.c.registered_at, RESPONSES.c.question_id, RESPONSES.c.side)
+    )
+    rows = [dict(row._mapping) for row in connection.execute(query)]
+    return pl.DataFrame(rows, schema=_ANSWERS)
+
+
+def _recorded(connection: Connection, person: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Ticks, events about an answer, and viewport sizes, a row each; `at` is UTC ms by the browser's clock."""
+    ticks: list[tuple[Any, ...]] = []
+    events: list[tuple[Any, ...]] = []
+    pages: list[tuple[Any, ...]] = []
+    stored = select(BATCHES).where(BATCHES.c.person == person).order_by(BATCHES.c.session, BATCHES.c.sequence)
+    for row in connection.execute(stored):
+        body = json.loads(row.body)
+        origin, responses = body["origin"], body["responses"]
+        pages += [(response[0], *map(int, body["viewport"][:2])) for response in responses]
+        ticks += [
+            (*responses[r], origin + t, row.session, row.sequence, place, x, y, char, pointer)
+            for place, (t, r, x, y, char, pointer) in enumerate(body["ticks"])
+        ]
+        events += [(responses[r][0], origin + t, name) for t, name, r, _ in body["events"] if r >= 0]
+    made = ((ticks, _TICKS), (events, _EVENTS), (pages, _PAGES))
+    frames = [pl.DataFrame(rows, schema=schema, orient="row") for rows, schema in made]
+    return frames[0], frames[1], frames[2]
+
+
+def _placed(ticks: pl.DataFrame, events: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
+    """The ticks with `question`, `side`, `t` (ms since the question's answer appeared) and their `fate`."""
+    named = answers.select("response_id", "question", "side", "text", length=pl.col("text").str.len_chars())
+    placed = ticks.join(named, on="response_id", how="left", maintain_order="left")
+    began = (
+        events.join(named, on="response_id")
+        .group_by("question")
+        .agg(
+            streamed=pl.col("at").filter(pl.col("name") == "stream_start").min(),
+            shown=pl.col("at").filter(pl.col("name") == "shown").min(),
+        )
+    )
+    first = placed.group_by("question").agg(ticked=pl.col("at").min())
+    appeared = first.join(began, on="question", how="left", nulls_equal=True).select(
+        "question", appeared=pl.coalesce("streamed", pl.min_horizontal("shown", "ticked"))
+    )
+    t = pl.col("at") - pl.col("appeared")
+    fate = (
+        pl.when(pl.col("question").is_null())
+        .then(pl.lit("answer_gone"))
+        .when(pl.col("pointer") != _MOUSE)
+        .then(pl.lit("touch_or_pen"))
+        .when(~pl.col("same_text"))
+        .then(pl.lit("replaced_text"))
+        .when(t < 0)
+        .then(pl.lit("before_the_answer"))
+        .when(t > LONGEST_MS)
+        .then(pl.lit("days_later"))
+        .otherwise(pl.lit("kept"))
+    )
+    # The caret behind the last character still is on the text.
+    char = pl.when(pl.col("char") <= pl.col("length")).then(pl.col("char")).otherwise(-1)
+    return (
+        placed.join(appeared, on="question", how="left", maintain_order="left", nulls_equal=True)
+        .join(_same_text(placed), on=["response_id", "text_sha256", "text_length"], how="left", maintain_order="left")
+        .with_columns(t=t, fate=fate, char=char)
+        .sort("question", "at", "session", "sequence", "place", maintain_order=True)
+    )
+
+
+def _same_text(placed: pl.DataFrame) -> pl.DataFrame:
+    """Whether a tick's token was signed for the stored text, or for a beginning of it: then its char index holds."""
+    keys = ["response_id", "text_sha256", "text_length"]
+    signed = placed.select(*keys, "text").unique(maintain_order=True)
+    return signed.select(
+        *keys,
+        same_text=pl.Series(
+            [
+                text is not None and hashlib.sha256(text[:length].encode()).hexdigest() == sha256
+                for _, sha256, length, text in signed.iter_rows()
+            ],
+            dtype=pl.Boolean,
+        ),
+    )
+
+
+def _questions(answers: pl.DataFrame, person: str, pseudonyms: Pseudonyms) -> pl.DataFrame:
+    """A row a question; those without a left answer are not complete and left out."""
+    per_side = ("response_id", "text", "model", "rating")
+
+    def of(name: str, side: str) -> pl.Expr:
+        return pl.col(name).filter(pl.col("side") == side).first().alias(f"{name}_{side}")
+
+    latest = pl.col("rated_at")
+    wide = (
+        answers.group_by("question", maintain_order=True)
+        .agg(
+            *(of(name, side) for name in per_side for side in ("left", "right")),
+            pl.col("query", "conversation", "bullet_points").first(),
+            pl.col("registered_at").min(),
+            pl.col("preference").sort_by(latest, nulls_last=False).drop_nulls().last(),
+            pl.col("better_than_previous").drop_nulls().last(),
+        )
+        .filter(pl.col("response_id_left").is_not_null())
+    )
+
+    def numbered(kind: str, column: str) -> pl.Series:
+        return pl.Series([pseudonyms.number(kind, person, id_) for id_ in wide[column]], dtype=pl.Int64)
+
+    worker = pseudonyms.worker(person)
+    pairwise = pl.col("response_id_right").is_not_null()
+    return (
+        wide.with_columns(
+            question_id=numbered("question", "question"), task_id=numbered("conversation", "conversation")
+        )
+        .with_columns(
+            worker_id=pl.lit(worker),
+            conversation_id=pl.format("{}/{}", pl.lit(worker), "task_id"),
+            turn=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("conversation"),
+            mode=pl.when(pairwise).then(pl.lit("pairwise")).otherwise(pl.lit("pointwise")),
+            preference=pl.when(pairwise).then("preference"),
+            better_than_previous=pl.when(~pairwise).then("better_than_previous"),
+            # As the study's, to 1 s.
+            asked_at=pl.from_epoch(pl.col("registered_at") // 1_000, "s"),
+            ai_error=pl.lit(False),
+            excluded_worker=pl.lit(False),
+        )
+        .rename({f"text_{side}": f"response_{side}" for side in ("left", "right")})
+        .drop("response_id_left", "response_id_right", "registered_at", "conversation")
+    )
+
+
+def _trajectories(questions: pl.DataFrame, ticks: pl.DataFrame, viewports: pl.DataFrame) -> pl.DataFrame:
+    lists = {"t": pl.Int32, "mouse_x": pl.Float32, "mouse_y": pl.Float32}
+    lists |= {f"mouse_char_{side}": pl.Int16 for side in ("left", "right")}
+    not_recorded = {"gaze_x": pl.Float32, "gaze_y": pl.Float32, "face_ok": pl.Boolean}
+    not_recorded |= {f"gaze_char_{side}": pl.Int16 for side in ("left", "right")}
+    long = _with_leaving(ticks).with_columns(
+        pl.when(pl.col("side") == side).then("char").otherwise(-1).alias(f"mouse_char_{side}")
+        for side in ("left", "right")
+    )
+    renamed = long.rename({"x": "mouse_x", "y": "mouse_y"}).with_columns(
+        *(pl.lit(None, type_).alias(name) for name, type_ in not_recorded.items())
+    )
+    recorded = renamed.group_by("question", maintain_order=True).agg(
+        pl.col(name).cast(type_) for name, type_ in {**lists, **not_recorded}.items()
+    )
+    sizes = viewports.group_by("question").agg(
+        viewport_width=pl.col("width").max(), viewport_height=pl.col("height").max()
+    )
+    lengths = {
+        f"length_{name}": pl.col(column).str.len_chars().cast(pl.Int32)
+        for name, column in (("left", "response_left"), ("right", "response_right"), ("query", "query"))
+    }
+    return (
+        questions.select(
+            "question", "question_id", "worker_id", "mode", schema_version=pl.lit(SCHEMA_VERSION), **lengths
+        )
+        .join(recorded, on="question", how="left", maintain_order="left")
+        .join(sizes, on="question", how="left", maintain_order="left")
+        .with_columns(pl.col(*lists, *not_recorded).fill_null([]))
+        .drop("question")
+    )
+
+
+def _with_leaving(ticks: pl.DataFrame) -> pl.DataFrame:
+    """A tick off the text where the cursor left the answers, so that its last place there lasts one tick, as in the
+    study's data, and not until it comes back."""
+    columns = ["question", "side", "t", "x", "y", "char"]
+    gap = pl.col("t").shift(-1).over("question") - pl.col("t")
+    leaving = ticks.filter((gap > LEFT_AFTER_MS).fill_null(True)).select(
+        "question",
+        "side",
+        pl.col("t") + TICK_MS,
+        *(pl.lit(None, pl.Float32).alias(axis) for axis in "xy"),
+        pl.lit(-1, pl.Int64).alias("char"),
+    )
+    return pl.concat([ticks.select(columns), leaving]).sort("question", "t", maintain_order=True)

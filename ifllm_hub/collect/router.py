@@ -1,0 +1,153 @@
+"""The collector as a FastAPI router: mount it in any app with `app.include_router(create_router(settings))`."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from ifllm_hub.collect import wire
+from ifllm_hub.collect.collector import Collector
+from ifllm_hub.collect.problems import Problem, declared
+from ifllm_hub.collect.settings import Settings
+from ifllm_hub.collect.store import Conflict, Unknown, Withdrawn
+from ifllm_hub.collect.tokens import BadToken, ExpiredToken
+from ifllm_hub.collect.upkeep import keep_up
+
+_log = logging.getLogger(__name__)
+_Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+_REFUSALS = {Withdrawn: "withdrawn", Conflict: "conflict", Unknown: "unknown_answer"}
+_BODY = ("malformed", "too_large", "wrong_type")
+_TOKEN = ("bad_token", "expired_token")
+
+
+def create_router(settings: Settings, collector: Collector | None = None) -> APIRouter:
+    """The collector's addresses under `settings.prefix`; its store is closed when the app stops.
+
+    Upkeep (retention, exports that people must be taken out of) runs at the start of the app and daily.
+
+    Args:
+        collector: of the same settings, for an app that registers answers itself (`Collector.register`).
+
+    Raises:
+        IfllmError: the secrets or the store cannot be read or made.
+    """
+    ours = collector or Collector(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        upkeep = asyncio.create_task(keep_up(ours.store, settings.retention_days))
+        try:
+            yield
+        finally:
+            upkeep.cancel()
+            await asyncio.to_thread(ours.store.close)
+
+    router = APIRouter(prefix=settings.prefix, route_class=_guarded(ours), lifespan=lifespan, tags=["collector"])
+
+    def add(
+        method: str,
+        path: str,
+        endpoint: Callable[..., Any],
+        problems: tuple[str, ...] = (),
+        takes: type[BaseModel] | None = None,
+        header: str | None = None,
+        done: int = 200,
+    ) -> None:
+        """Endpoints read their bodies themselves, within limits, so what they take is declared here."""
+        extra: dict[str, Any] = {"requestBody": wire.body_schema(takes)} if takes else {}
+        if header:
+            extra["parameters"] = [{"name": header, "in": "header", "schema": {"type": "string"}}]
+        router.add_api_route(
+            path,
+            endpoint,
+            methods=[method],
+            status_code=done,
+            responses=declared(*problems),
+            openapi_extra=extra,
+            response_model=None,
+        )
+
+    add("POST", "/v1/batches", ours.batches, (*_BODY, *_TOKEN, "conflict", "mixed_people"), wire.Batch, done=202)
+    add("POST", "/v1/ratings", ours.ratings, (*_BODY, *_TOKEN, "unknown_answer"), wire.Rating, done=202)
+    add("POST", "/v1/score", ours.score, (*_BODY, *_TOKEN, "unknown_answer"), wire.Asked)
+    add("POST", "/v1/responses", ours.responses, (*_BODY, "bad_key", "withdrawn"), wire.Registration, "X-Ifllm-Key")
+    add("DELETE", "/v1/people/me", ours.forget, _TOKEN, header="Authorization", done=204)
+    add("GET", "/v1/health", ours.health)
+    add("GET", "/metrics", ours.metrics_page)
+    router.add_api_route("/tracker.js", ours.tracker, response_model=None, include_in_schema=False)
+    router.add_api_route("/{path:path}", _preflight, methods=["OPTIONS"], include_in_schema=False)
+    return router
+
+
+async def _preflight() -> Response:
+    return Response(
+        status_code=204,
+        headers={
+            "Access-Control-Allow-Methods": "GET, POST, DELETE",
+            "Access-Control-Allow-Headers": "Content-Type, Authorization",
+            "Access-Control-Max-Age": "600",
+        },
+    )
+
+
+def _guarded(collector: Collector) -> type[APIRoute]:
+    """What is true of every address: allowed origins only, limited rates, and errors that tell nothing."""
+
+    class Guarded(APIRoute):
+        def get_route_handler(self) -> _Handler:
+            handler = super().get_route_handler()
+            route = self.path_format
+
+            async def guarded(request: Request) -> Response:
+                started = time.perf_counter()
+                response = await _answer(collector, handler, request)
+                origin = request.headers.get("origin")
+                if origin in collector.settings.origins:
+                    # With credentials, because browsers send a beacon with them and then want to hear this.
+                    response.headers["Access-Control-Allow-Origin"] = origin
+                    response.headers["Access-Control-Allow-Credentials"] = "true"
+                response.headers["Vary"] = "Origin"
+                response.headers["X-Content-Type-Options"] = "nosniff"
+                collector.metrics.request(route, response.status_code, time.perf_counter() - started)
+                return response
+
+            return guarded
+
+    return Guarded
+
+
+async def _answer(collector: Collector, handler: _Handler, request: Request) -> Response:
+    try:
+        origin = request.headers.get("origin")
+        if origin is not None and origin not in collector.settings.origins:
+            raise Problem("origin_not_allowed")
+        if not collector.has_key(request):
+            collector.addresses.take(request.client.host if request.client else "")
+        return await handler(request)
+    except Problem as problem:
+        return problem.response()
+    except wire.Malformed as error:
+        return Problem("malformed", str(error)).response()
+    except BadToken:
+        return Problem("bad_token").response()
+    except ExpiredToken:
+        return Problem("expired_token").response()
+    except tuple(_REFUSALS) as refusal:
+        return Problem(_REFUSALS[type(refusal)]).response()
+    except ClientDisconnect:
+        return Response(status_code=400)
+    except SQLAlchemyError:
+        _log.exception("the store failed")
+        return Problem("unavailable", retry_after=5).response()
+    except Exception:
+        _log.exception("a request failed")
+        return Problem("failed").response()

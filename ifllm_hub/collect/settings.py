@@ -1,0 +1,128 @@
+"""What a collector is run with: where it stores, whom it lets in, and its secrets."""
+
+import json
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.files import read_json
+
+# Environment variables; what is not set there is in the folder's secrets file, made at the first start.
+SIGNING_KEYS, PSEUDONYM_KEY, API_KEY = (
+    "IFLLM_COLLECT_SIGNING_KEYS",
+    "IFLLM_COLLECT_PSEUDONYM_KEY",
+    "IFLLM_COLLECT_API_KEY",
+)
+SECRETS_FILE, STORE_FILE = "secrets.json", "collected.sqlite"
+_MIN_SECRET = 16
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Keys of a collector.
+
+    Attributes:
+        signing: of tokens, newest first; all are accepted, the first signs.
+        pseudonym: of the keyed hashes that stand for people and ids. With another one, the same person gets another
+            pseudonym, so it never rotates.
+        api: what a server that registers answers sends as `X-Ifllm-Key`.
+    """
+
+    signing: tuple[bytes, ...]
+    pseudonym: bytes
+    api: str
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """From the environment (signing keys separated by commas), else from `folder/secrets.json`, made if missing.
+
+        Raises:
+            IfllmError: a secret is too short, or the file is damaged or cannot be written.
+        """
+        stored: dict[str, str] = {}
+        names = (SIGNING_KEYS, PSEUDONYM_KEY, API_KEY)
+        if not all(os.environ.get(name) for name in names):
+            stored = _stored_secrets(folder / SECRETS_FILE, names)
+        signing, pseudonym, api = (os.environ.get(name) or stored.get(name, "") for name in names)
+        keys = [key.strip() for key in signing.split(",") if key.strip()]
+        for name, secret in (
+            (SIGNING_KEYS, min(keys, key=len, default="")),
+            (PSEUDONYM_KEY, pseudonym),
+            (API_KEY, api),
+        ):
+            if len(secret) < _MIN_SECRET:
+                raise IfllmError(f"{name}: has fewer than {_MIN_SECRET} characters. Set it to a random secret.")
+        return cls(tuple(key.encode() for key in keys), pseudonym.encode(), api)
+
+
+def _stored_secrets(path: Path, names: tuple[str, ...]) -> dict[str, str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Made with its mode, so that nobody else can read it at any moment; of two that start at once, one makes it.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return dict(read_json(path))
+    except OSError as error:
+        raise IfllmError(f"{path}: cannot be written ({error.strerror}). Choose a folder you may write to.") from error
+    with os.fdopen(descriptor, "w") as file:
+        json.dump({name: secrets.token_urlsafe(32) for name in names}, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    return dict(read_json(path))
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A token bucket.
+
+    Attributes:
+        per_second: how fast it fills.
+        burst: how much it holds.
+    """
+
+    per_second: float
+    burst: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a collector; every default suits one machine with SQLite.
+
+    Attributes:
+        folder: of the secrets and, without `database`, of the store.
+        database: SQLAlchemy URL; None: SQLite in `folder`.
+        origins: scheme, host and port of the pages that may report, such as "https://chat.example.org".
+        prefix: where the router is mounted.
+        token_seconds: how long the token of an answer is valid.
+        person_token_seconds: how long the token by which a person deletes is valid.
+        retention_days: how long what was collected stays in the store; None: until somebody deletes it.
+        max_body: largest request body, bytes.
+        session_rate, person_rate, address_rate: requests of one page load, person and network address.
+    """
+
+    folder: Path
+    database: str | None = None
+    origins: tuple[str, ...] = ()
+    prefix: str = "/ifllm"
+    token_seconds: int = 12 * 3600
+    person_token_seconds: int = 30 * 24 * 3600
+    retention_days: int | None = 365
+    max_body: int = 256 * 1024
+    session_rate: Rate = field(default=Rate(5, 60))
+    person_rate: Rate = field(default=Rate(20, 240))
+    address_rate: Rate = field(default=Rate(200, 2_000))
+
+    def __post_init__(self) -> None:
+        for origin in self.origins:
+            scheme, found, host = origin.partition("://")
+            if scheme not in ("http", "https") or not found or not host or "/" in host or "*" in host:
+                raise IfllmError(f"{origin}: not an origin. Write scheme://host[:port], as https://chat.example.org.")
+        if self.retention_days is not None and self.retention_days < 1:
+            raise IfllmError(f"Retention is {self.retention_days} days; it must be at least 1, or unset for no limit.")
+
+    @property
+    def url(self) -> str:
+        return self.database or f"sqlite:///{(self.folder / STORE_FILE).resolve()}"

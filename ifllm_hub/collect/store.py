@@ -1,0 +1,322 @@
+"""What was collected: people, consents, answers, batches, ratings. Every change is durable before it is reported."""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, or_, select, update
+from sqlalchemy.engine import Row
+
+from ifllm_hub.collect.tables import (
+    BATCHES,
+    CONSENTS,
+    ERASURES,
+    EXPORTS,
+    PEOPLE,
+    RATINGS,
+    RESPONSES,
+    SESSIONS,
+    connect,
+)
+from ifllm_hub.collect.writer import Refused, Writer
+
+_DAY_MS = 24 * 3600 * 1000
+
+
+class Withdrawn(Refused):
+    """The person has withdrawn since the token was issued."""
+
+
+class Conflict(Refused):
+    """This (session, sequence) is stored with another body, or the session is another person's."""
+
+
+class Unknown(Refused):
+    """There is no such answer: it was never registered, or its time is over."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as it is registered; see `wire.Registration`. `person` is a pseudonym."""
+
+    response_id: str
+    person: str
+    question_id: str
+    side: str
+    text: str
+    query: str
+    conversation: str
+    model: str
+    bullet_points: bool
+
+
+@dataclass(frozen=True)
+class Received:
+    """A batch as it is stored.
+
+    Attributes:
+        body: JSON: `origin`, `viewport`, `ticks`, `events`, and `responses`: response_id, text_sha256, text_length of
+            each.
+        sha256: of the body as it came.
+        issued_at: when the oldest of its tokens was issued, UTC ms.
+    """
+
+    session: str
+    sequence: int
+    person: str
+    consent: str
+    body: bytes
+    sha256: str
+    issued_at: int
+
+
+@dataclass(frozen=True)
+class Said:
+    """A rating: what is None is not said."""
+
+    rating: int | None
+    preference: Literal["left", "right"] | None
+    better_than_previous: bool | None
+
+
+class Store:
+    """The store of a collector.
+
+    Args:
+        url: SQLAlchemy URL of SQLite or PostgreSQL.
+
+    Raises:
+        IfllmError: see `tables.connect`.
+    """
+
+    def __init__(self, url: str):
+        self._engine = connect(url)
+        self._writer = Writer(self._engine)
+
+    def close(self) -> None:
+        self._writer.close()
+        self._engine.dispose()
+
+    def register(self, answer: Answer, consent: str | None, now: int) -> "Future[None]":
+        """Store an answer, or its new text.
+
+        Args:
+            consent: version of the text that the person has agreed to, by the integrator's word; who had withdrawn is
+                let in again by it.
+
+        Raises:
+            Withdrawn: (in the future) the person has withdrawn and not agreed again.
+        """
+
+        def work(connection: Connection) -> None:
+            person = _person(connection, answer.person, now)
+            if _is_withdrawn(person):
+                if consent is None:
+                    raise Withdrawn
+                renewed = update(PEOPLE).where(PEOPLE.c.person == answer.person).values(renewed_at=now)
+                connection.execute(renewed)
+            if consent is not None:
+                _consent(connection, answer.person, consent, now)
+            values = {**vars(answer), "registered_at": now}
+            known = RESPONSES.c.response_id == answer.response_id
+            if connection.scalar(select(RESPONSES.c.response_id).where(known)):
+                del values["registered_at"]  # when it was first registered is when it was asked
+                connection.execute(update(RESPONSES).where(known).values(values))
+            else:
+                connection.execute(insert(RESPONSES).values(values))
+
+        return self._writer.submit(work)
+
+    def accept(self, batch: Received, now: int) -> "Future[bool]":
+        """Store a batch; the result says whether it was there already, with the same body.
+
+        Raises:
+            Withdrawn, Conflict: (in the future).
+        """
+
+        def work(connection: Connection) -> bool:
+            person = _person(connection, batch.person, now)
+            if person.withdrawn_at is not None and batch.issued_at <= person.withdrawn_at:
+                raise Withdrawn
+            there = connection.execute(
+                select(SESSIONS.c.person, BATCHES.c.sha256)
+                .outerjoin(BATCHES, (BATCHES.c.session == SESSIONS.c.session) & (BATCHES.c.sequence == batch.sequence))
+                .where(SESSIONS.c.session == batch.session)
+            ).first()
+            if there and (there.person != batch.person or there.sha256 not in (None, batch.sha256)):
+                raise Conflict
+            if there and there.sha256:
+                return True
+            _consent(connection, batch.person, batch.consent, now)
+            if not there:
+                connection.execute(insert(SESSIONS).values(session=batch.session, person=batch.person))
+            connection.execute(
+                insert(BATCHES).values(
+                    session=batch.session,
+                    sequence=batch.sequence,
+                    person=batch.person,
+                    sha256=batch.sha256,
+                    received_at=now,
+                    body=batch.body,
+                )
+            )
+            return False
+
+        return self._writer.submit(work)
+
+    def rate(self, response_id: str, person: str, said: Said, issued_at: int, now: int) -> "Future[None]":
+        """Store what a person says of an answer; later words replace earlier ones.
+
+        Raises:
+            Withdrawn, Unknown: (in the future).
+        """
+
+        def work(connection: Connection) -> None:
+            known = _person(connection, person, now)
+            if known.withdrawn_at is not None and issued_at <= known.withdrawn_at:
+                raise Withdrawn
+            if not connection.scalar(select(RESPONSES.c.response_id).where(RESPONSES.c.response_id == response_id)):
+                raise Unknown
+            values: dict[str, Any] = {name: value for name, value in vars(said).items() if value is not None}
+            rated = RATINGS.c.response_id == response_id
+            if connection.scalar(select(RATINGS.c.response_id).where(rated)):
+                connection.execute(update(RATINGS).where(rated).values(**values, rated_at=now))
+            else:
+                connection.execute(
+                    insert(RATINGS).values(response_id=response_id, person=person, rated_at=now, **values)
+                )
+
+        return self._writer.submit(work)
+
+    def withdraw(self, person: str, worker_id: str, now: int, issued_at: int | None = None) -> "Future[int]":
+        """Delete what is stored about a person, and note that exported files must lose it too; then see `erase`.
+
+        A person who is not known becomes known as withdrawn, so that nothing about them is accepted later.
+
+        Args:
+            worker_id: the person's pseudonym in exports.
+            issued_at: of the token that asks; nothing is done if the person has agreed again since.
+
+        Returns:
+            How many batches were deleted.
+        """
+
+        def work(connection: Connection) -> int:
+            known = _person(connection, person, now)
+            if issued_at is not None and known.withdrawn_at is not None and issued_at <= known.withdrawn_at:
+                return 0
+            batches = connection.execute(delete(BATCHES).where(BATCHES.c.person == person)).rowcount
+            for table in (SESSIONS, RATINGS, RESPONSES):
+                connection.execute(delete(table).where(table.c.person == person))
+            connection.execute(update(PEOPLE).where(PEOPLE.c.person == person).values(withdrawn_at=now))
+            agreed = (CONSENTS.c.person == person) & CONSENTS.c.withdrawn_at.is_(None)
+            connection.execute(update(CONSENTS).where(agreed).values(withdrawn_at=now))
+            for folder in connection.scalars(select(EXPORTS.c.folder)).all():
+                _note_erasure(connection, folder, worker_id, now)
+            return batches
+
+        return self._writer.submit(work)
+
+    def expire(self, days: int, now: int) -> "Future[dict[str, int]]":
+        """Delete what is older than so many days; how many rows of each table went."""
+        before = now - days * _DAY_MS
+        old_answers = select(RESPONSES.c.response_id).where(RESPONSES.c.registered_at < before)
+
+        def work(connection: Connection) -> dict[str, int]:
+            def gone(table: Table, where: ColumnElement[bool]) -> int:
+                return connection.execute(delete(table).where(where)).rowcount
+
+            return {
+                "batches": gone(BATCHES, BATCHES.c.received_at < before),
+                "sessions": gone(SESSIONS, SESSIONS.c.session.not_in(select(BATCHES.c.session))),
+                "ratings": gone(RATINGS, RATINGS.c.response_id.in_(old_answers)),
+                "responses": gone(RESPONSES, RESPONSES.c.registered_at < before),
+            }
+
+        return self._writer.submit(work)
+
+    def forget_deleted_pages(self) -> None:
+        """Take deleted content out of SQLite's write-ahead log too; PostgreSQL's vacuum does its own."""
+        if self._engine.dialect.name == "sqlite":
+            with closing(self._engine.raw_connection()) as connection:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def note_export(self, folder: Path, now: int) -> None:
+        """Remember a folder that is about to be written, so that deletions reach it."""
+
+        def work(connection: Connection) -> None:
+            connection.execute(delete(EXPORTS).where(EXPORTS.c.folder == str(folder)))
+            connection.execute(insert(EXPORTS).values(folder=str(folder), written_at=now))
+
+        self._writer.submit(work).result()
+
+    def erasures(self) -> list[tuple[Path, str]]:
+        """Exported folders, and the `worker_id` that must still be taken out of each."""
+        with self.reading() as connection:
+            rows = connection.execute(select(ERASURES.c.folder, ERASURES.c.worker_id).order_by(*ERASURES.primary_key))
+            return [(Path(row.folder), row.worker_id) for row in rows]
+
+    def erased(self, folder: Path, workers: Sequence[str]) -> None:
+        """Note that people were taken out of a folder."""
+
+        def work(connection: Connection) -> None:
+            done = (ERASURES.c.folder == str(folder)) & ERASURES.c.worker_id.in_(workers)
+            connection.execute(delete(ERASURES).where(done))
+
+        self._writer.submit(work).result()
+
+    def withdrawn(self) -> list[str]:
+        """Pseudonyms of who has withdrawn and not agreed again: nothing may be written about them."""
+        gone = PEOPLE.c.withdrawn_at.is_not(None)
+        stays = or_(PEOPLE.c.renewed_at.is_(None), PEOPLE.c.renewed_at < PEOPLE.c.withdrawn_at)
+        with self.reading() as connection:
+            return list(connection.scalars(select(PEOPLE.c.person).where(gone & stays).order_by(PEOPLE.c.person)))
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each table."""
+        tables = (PEOPLE, RESPONSES, SESSIONS, BATCHES, RATINGS, ERASURES)
+        with self.reading() as connection:
+            return {table.name: connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables}
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A snapshot: nothing that is written meanwhile is seen by its statements."""
+        level = {"isolation_level": "REPEATABLE READ"} if self._engine.dialect.name == "postgresql" else {}
+        with self._engine.connect().execution_options(reads=True, **level) as connection, connection.begin():
+            yield connection
+
+
+def now_ms() -> int:
+    """UTC ms."""
+    return time.time_ns() // 1_000_000
+
+
+def _person(connection: Connection, person: str, now: int) -> Row[Any]:
+    """The person's row, made where there is none, and held: a withdrawal waits for who writes, and the reverse."""
+    ours = select(PEOPLE).where(PEOPLE.c.person == person).with_for_update()
+    known = connection.execute(ours).first()
+    if known is None:
+        connection.execute(insert(PEOPLE).values(person=person, first_seen=now))
+        known = connection.execute(ours).one()
+    return known
+
+
+def _is_withdrawn(person: Row[Any]) -> bool:
+    return person.withdrawn_at is not None and (person.renewed_at or 0) < person.withdrawn_at
+
+
+def _consent(connection: Connection, person: str, version: str, now: int) -> None:
+    """Note when a person agreed to a version of the consent text, once."""
+    valid = (CONSENTS.c.person == person) & (CONSENTS.c.version == version) & CONSENTS.c.withdrawn_at.is_(None)
+    if not connection.scalar(select(CONSENTS.c.version).where(valid)):
+        connection.execute(insert(CONSENTS).values(person=person, version=version, agreed_at=now))
+
+
+def _note_erasure(connection: Connection, folder: str, worker_id: str, now: int) -> None:
+    asked = (ERASURES.c.folder == folder) & (ERASURES.c.worker_id == worker_id)
+    connection.execute(delete(ERASURES).where(asked))
+    connection.execute(insert(ERASURES).values(folder=folder, worker_id=worker_id, asked_at=now))

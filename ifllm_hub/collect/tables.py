@@ -1,0 +1,134 @@
+"""The store's tables, and the engine they are reached by: SQLite in a file, or PostgreSQL by URL."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Engine,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+)
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from ifllm_hub.errors import IfllmError, first_line
+
+# How long a statement waits for another process, such as `ifllm collect delete` beside a server.
+_BUSY_SECONDS = 30
+
+_METADATA = MetaData()
+
+# Times are UTC ms; persons are pseudonyms. A withdrawal leaves the row here and in `consents`, and nothing elsewhere.
+PEOPLE = Table(
+    "people",
+    _METADATA,
+    Column("person", String(32), primary_key=True),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("withdrawn_at", BigInteger),
+    Column("renewed_at", BigInteger),
+)
+CONSENTS = Table(
+    "consents",
+    _METADATA,
+    Column("person", ForeignKey("people.person"), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("agreed_at", BigInteger, primary_key=True),
+    Column("withdrawn_at", BigInteger),
+)
+RESPONSES = Table(
+    "responses",
+    _METADATA,
+    Column("response_id", String(32), primary_key=True),
+    Column("person", ForeignKey("people.person"), nullable=False, index=True),
+    Column("question_id", String(128), nullable=False),
+    Column("side", String(5), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("query", Text, nullable=False),
+    Column("conversation", String(128), nullable=False),
+    Column("model", String(200), nullable=False),
+    Column("bullet_points", Boolean, nullable=False),
+    Column("registered_at", BigInteger, nullable=False, index=True),
+    Index("responses_of_question", "person", "question_id"),
+)
+SESSIONS = Table(
+    "sessions",
+    _METADATA,
+    Column("session", String(32), primary_key=True),
+    Column("person", ForeignKey("people.person"), nullable=False, index=True),
+)
+# `sha256` is of the body as it came; `body` is that without its tokens.
+BATCHES = Table(
+    "batches",
+    _METADATA,
+    Column("session", ForeignKey("sessions.session"), primary_key=True),
+    Column("sequence", Integer, primary_key=True),
+    Column("person", ForeignKey("people.person"), nullable=False, index=True),
+    Column("sha256", String(64), nullable=False),
+    Column("received_at", BigInteger, nullable=False, index=True),
+    Column("body", LargeBinary, nullable=False),
+)
+RATINGS = Table(
+    "ratings",
+    _METADATA,
+    Column("response_id", ForeignKey("responses.response_id"), primary_key=True),
+    Column("person", ForeignKey("people.person"), nullable=False, index=True),
+    Column("rating", Integer),
+    Column("preference", String(5)),
+    Column("better_than_previous", Boolean),
+    Column("rated_at", BigInteger, nullable=False),
+)
+# Folders that were written from the store; and who must still be taken out of them.
+EXPORTS = Table("exports", _METADATA, Column("folder", Text, primary_key=True), Column("written_at", BigInteger))
+ERASURES = Table(
+    "erasures",
+    _METADATA,
+    Column("folder", Text, primary_key=True),
+    Column("worker_id", String(64), primary_key=True),
+    Column("asked_at", BigInteger, nullable=False),
+)
+
+
+def connect(url: str) -> Engine:
+    """The engine of a store, whose tables are made where there are none.
+
+    On SQLite, a commit returns once it is on the disk (WAL, synchronous=FULL), and deleted content is overwritten.
+
+    Raises:
+        IfllmError: the URL is not one of a database, or the database cannot be reached or written.
+    """
+    try:
+        engine = create_engine(url)
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+        _METADATA.create_all(engine)
+    except (ArgumentError, SQLAlchemyError, ImportError) as error:
+        raise IfllmError(f"The store cannot be opened ({first_line(error)}). Check the database's URL.") from error
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # the driver would begin transactions at moments of its own choice
+    for pragma in (
+        f"busy_timeout={1_000 * _BUSY_SECONDS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "secure_delete=ON",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Any) -> None:
+    # A writer that had begun as a reader could not wait for its turn: SQLite would fail it at once.
+    reads = connection.get_execution_options().get("reads")
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -1,0 +1,130 @@
+"""Signed, short-lived tokens: what a browser may report about, and whose data it may delete.
+
+A token is `base64url(canonical JSON) . base64url(HMAC-SHA256)`. The signature covers the encoded text as it is sent, so
+no second spelling of a token is valid. Whoever holds a token can read it: nothing in it is secret, persons are
+pseudonyms.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+MAX_LENGTH = 1_024
+
+
+class BadToken(Exception):
+    """Not a token of ours: malformed, forged, of another kind, or signed with a key that is no longer accepted."""
+
+
+class ExpiredToken(Exception):
+    """Was a token of ours; its time is over."""
+
+
+@dataclass(frozen=True)
+class ResponseToken:
+    """Lets a browser report how one answer is read.
+
+    Attributes:
+        response_id: the answer.
+        question_id: the integrator's id of the question.
+        side: where the answer stands.
+        text_sha256: of the answer's text in UTF-8, hexadecimal. While an answer streams, of what there was of it.
+        text_length: code points of that text.
+        person: pseudonym of who reads.
+        issued_at: UTC ms.
+        expires_at: UTC ms; not valid from then on.
+    """
+
+    response_id: str
+    question_id: str
+    side: Literal["left", "right"]
+    text_sha256: str
+    text_length: int
+    person: str
+    issued_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True)
+class PersonToken:
+    """Lets a browser delete everything that is stored about a person; times in UTC ms."""
+
+    person: str
+    issued_at: int
+    expires_at: int
+
+
+_KINDS: dict[str, type[ResponseToken] | type[PersonToken]] = {"response": ResponseToken, "person": PersonToken}
+
+
+class Signer:
+    """Signs with the first key and accepts all: a new key goes to the front, the old one stays until its tokens ended.
+
+    Args:
+        keys: secrets, newest first.
+    """
+
+    def __init__(self, keys: Sequence[bytes]):
+        self._keys = tuple(keys)
+
+    def sign(self, token: ResponseToken | PersonToken) -> str:
+        kind = next(name for name, type_ in _KINDS.items() if isinstance(token, type_))
+        payload = json.dumps({"kind": kind, **asdict(token)}, sort_keys=True, separators=(",", ":"))
+        encoded = _encode(payload.encode())
+        return f"{encoded}.{_signature(self._keys[0], encoded)}"
+
+    def response(self, text: str, now: int) -> ResponseToken:
+        """The token of an answer.
+
+        Args:
+            now: UTC ms.
+
+        Raises:
+            BadToken: it is none of ours.
+            ExpiredToken: it was.
+        """
+        token = self._verified("response", text, now)
+        assert isinstance(token, ResponseToken)
+        return token
+
+    def person(self, text: str, now: int) -> PersonToken:
+        """The token of a person; see `response`."""
+        token = self._verified("person", text, now)
+        assert isinstance(token, PersonToken)
+        return token
+
+    def _verified(self, kind: str, text: str, now: int) -> ResponseToken | PersonToken:
+        encoded, _, signature = text.partition(".")
+        if len(text) > MAX_LENGTH or not text.isascii():
+            raise BadToken
+        # All keys are tried, whichever fits, and each comparison takes the same time wherever the first difference is.
+        if True not in [hmac.compare_digest(_signature(key, encoded), signature) for key in self._keys]:
+            raise BadToken
+        payload = _decode(encoded)
+        if payload.pop("kind") != kind:
+            raise BadToken
+        token = _KINDS[kind](**payload)
+        if token.expires_at <= now:
+            raise ExpiredToken
+        return token
+
+
+def _signature(key: bytes, encoded: str) -> str:
+    return _encode(hmac.new(key, encoded.encode(), hashlib.sha256).digest())
+
+
+def _encode(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def _decode(encoded: str) -> dict[str, Any]:
+    """The payload of a token whose signature was found to be ours."""
+    try:
+        return dict(json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))))
+    except (binascii.Error, ValueError) as error:
+        raise BadToken from error

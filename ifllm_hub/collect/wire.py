@@ -1,0 +1,139 @@
+"""What comes in over the wire, as strict models: nothing unknown, nothing coerced, every number within limits.
+
+All that a browser sends is made of these types: no field takes free text. Texts come from the integrator's server.
+"""
+
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from ifllm_hub.collect.tokens import MAX_LENGTH
+
+MAX_RESPONSES, MAX_TICKS, MAX_EVENTS = 16, 512, 256
+# Char indices of the dataset are int16.
+MAX_TEXT = 32_767
+_MAX_INT = 2**31 - 1
+# 2020-01-01 and 2100-01-01.
+_FIRST_MS, _LAST_MS = 1_577_836_800_000, 4_102_444_800_000
+
+Millis = Annotated[int, Field(ge=0, le=_MAX_INT)]
+Pixels = Annotated[int, Field(ge=-32_768, le=32_767)]
+Index = Annotated[int, Field(ge=0, lt=MAX_RESPONSES)]
+Tick = tuple[
+    Millis, Index, Pixels, Pixels, Annotated[int, Field(ge=-1, le=MAX_TEXT)], Annotated[int, Field(ge=0, le=2)]
+]
+EventName = Literal[
+    "stream_start",
+    "stream_end",
+    "shown",
+    "hidden",
+    "submit",
+    "first_key",
+    "scroll",
+    "resize",
+    "visibility",
+    "copy",
+    "thumb",
+    "consent",
+    "withdraw",
+    "dropped",
+]
+Event = tuple[
+    Millis,
+    EventName,
+    Annotated[int, Field(ge=-1, lt=MAX_RESPONSES)],
+    Annotated[int, Field(ge=-_MAX_INT, le=_MAX_INT)] | None,
+]
+Side = Literal["left", "right"]
+Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,980}\.[A-Za-z0-9_-]{43}$", max_length=MAX_LENGTH)]
+Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$")]
+Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$")]
+# Hashed before it is stored, so any printable text will do.
+Person = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
+# PostgreSQL holds no NUL in a text.
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=MAX_TEXT)]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Batch(_Strict):
+    """What a page recorded since the last batch; times are ms since `origin`, its `performance.timeOrigin`."""
+
+    v: Literal[1]
+    session: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    sequence: Annotated[int, Field(ge=0, le=_MAX_INT)]
+    consent: Version
+    origin: Annotated[int, Field(ge=_FIRST_MS, le=_LAST_MS)]
+    viewport: tuple[
+        Annotated[int, Field(ge=1, le=32_767)],
+        Annotated[int, Field(ge=1, le=32_767)],
+        Annotated[float, Field(gt=0, le=32, allow_inf_nan=False)],
+    ]
+    responses: Annotated[list[Token], Field(max_length=MAX_RESPONSES)]
+    ticks: Annotated[list[Tick], Field(max_length=MAX_TICKS)]
+    events: Annotated[list[Event], Field(max_length=MAX_EVENTS)]
+
+    @model_validator(mode="after")
+    def _names_what_it_is_about(self) -> Self:
+        known = len(self.responses)
+        if not known:
+            raise ValueError("no answer is named")
+        if any(tick[1] >= known for tick in self.ticks) or any(event[2] >= known for event in self.events):
+            raise ValueError("an index points at no answer")
+        return self
+
+
+class Registration(_Strict):
+    """An answer, by the server that shows it; again with the final text when it has streamed."""
+
+    person: Person
+    question_id: Id
+    side: Side
+    text: Text
+    query: Text
+    conversation: Id
+    model: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
+    bullet_points: bool = False
+    consent: Version | None = None
+
+
+class Rating(_Strict):
+    """What a person says of an answer, or of a question's two."""
+
+    token: Token
+    rating: Annotated[int, Field(ge=1, le=5)] | None = None
+    preference: Side | None = None
+    better_than_previous: bool | None = None
+
+
+class Asked(_Strict):
+    """Which question to score: that of an answer's token."""
+
+    token: Token
+
+
+class Malformed(Exception):
+    """A body that is not what the model says; the message names the place and the rule, never the content."""
+
+
+def parse(model: type[Model], body: bytes) -> Model:
+    """Read a body.
+
+    Raises:
+        Malformed: it is not JSON in UTF-8, nested too deep, or breaks a rule of the model.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        # Names of unknown fields come from outside, so only declared ones are repeated.
+        place = [str(part) for part in first["loc"] if isinstance(part, int) or part in model.model_fields]
+        raise Malformed(f"{'.'.join(place) or 'body'}: {first['type']}") from None
+
+
+def body_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The `requestBody` of OpenAPI."""
+    return {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}

@@ -1,0 +1,53 @@
+"""A collector in a process of its own, to be killed, and the load client in another."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_server(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """A server that answers; end it with `kill()` and `wait()`."""
+    log = (folder / "server.log").open("ab")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.collect.served", str(folder), str(port)], cwd=ROOT, stdout=log, stderr=log
+    )
+    log.close()
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ifllm/v1/health", timeout=5):
+                return process
+        except OSError:
+            assert process.poll() is None, (folder / "server.log").read_text()
+            time.sleep(0.1)
+    process.kill()
+    process.wait()
+    raise AssertionError("the server did not start")
+
+
+def start_load(folder: Path, port: int, sessions: int, seconds: float, key: str) -> subprocess.Popen[bytes]:
+    """The load client, which has begun to send; it writes `load.json` into the folder."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.collect.load", str(folder), str(port), str(sessions), str(seconds), key],
+        cwd=ROOT,
+    )
+    while not (folder / "registered").exists():
+        assert process.poll() is None, "the load client ended"
+        time.sleep(0.05)
+    return process
+
+
+def api_key(folder: Path) -> str:
+    return str(json.loads((folder / "secrets.json").read_text())["IFLLM_COLLECT_API_KEY"])

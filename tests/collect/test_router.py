@@ -1,0 +1,230 @@
+"""The addresses of the collector, as a page and an integrator's server use them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ifllm_hub.collect.settings import Rate, Secrets
+from ifllm_hub.collect.store import now_ms
+from ifllm_hub.collect.tokens import ResponseToken, Signer
+from tests.collect.client import ORIGIN, batch, encoded, reading, registration
+from tests.collect.conftest import Site
+
+NOTHING = {"people": 0, "responses": 0, "sessions": 0, "batches": 0, "ratings": 0, "erasures": 0}
+
+
+def test_a_batch_is_taken_once(site: Site) -> None:
+    tokens = site.pair("ada", "q1")
+    first, again = (site.send(tokens, ticks=reading(1, 0)) for _ in range(2))
+    assert (first.status_code, first.json()) == (202, {"accepted": True, "duplicate": False})
+    assert (again.status_code, again.json()) == (202, {"accepted": True, "duplicate": True})
+    assert site.store.counts()["batches"] == 1
+
+
+def test_another_body_under_the_same_number_is_refused(site: Site) -> None:
+    tokens = site.pair("ada", "q1")
+    site.send(tokens, ticks=reading(1, 0))
+    assert site.send(tokens, ticks=reading(2, 0)).status_code == 409
+    assert site.store.counts()["batches"] == 1
+
+
+def test_a_session_belongs_to_one_person(site: Site) -> None:
+    site.send(site.pair("ada", "q1"))
+    assert site.send(site.pair("eve", "q1"), sequence=1).status_code == 409
+
+
+def test_one_batch_is_of_one_person(site: Site) -> None:
+    tokens = [site.pair("ada", "q1")[0], site.pair("eve", "q1")[0]]
+    response = site.send(tokens)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "mixed_people")
+
+
+BROKEN: tuple[dict[str, Any], ...] = (
+    {"v": 2},
+    {"session": "x" * 32},
+    {"session": "../../etc/passwd"},
+    {"sequence": -1},
+    {"sequence": 2**31},
+    {"sequence": 0.0},
+    {"sequence": "0"},
+    {"consent": "<script>alert(1)</script>"},
+    {"origin": 1},
+    {"viewport": [1280, 720]},
+    {"viewport": [1280, 720, -1]},
+    {"responses": []},
+    {"ticks": [[0, 2, 0, 0, 0, 0]]},
+    {"ticks": [[-1, 0, 0, 0, 0, 0]]},
+    {"ticks": [[0, 0, 0, 0, -2, 0]]},
+    {"ticks": [[0, 0, 0, 0, 32_768, 0]]},
+    {"ticks": [[0, 0, 0, 0, 0, 3]]},
+    {"ticks": [[0, 0, 10**9, 0, 0, 0]]},
+    {"ticks": [[0, 0, 0, 0, 0, 0]] * 513},
+    {"ticks": [[0, 0, 0, 0, 0]]},
+    {"events": [[0, "keydown", 0, None]]},
+    {"events": [[0, "copy", 0, "the text"]]},
+    {"events": [[0, "copy", 0, None]] * 257},
+    {"text": "what was read"},
+)
+
+
+def test_what_breaks_a_rule_is_refused_and_not_stored(site: Site) -> None:
+    sound = batch(site.pair("ada", "q1"))
+    for changes in BROKEN:
+        response = site.post("batches", {**sound, **changes})
+        assert (response.status_code, response.json()["error"]["code"]) == (400, "malformed"), changes
+        assert "script" not in response.text
+    assert site.store.counts()["batches"] == 0
+
+
+def test_too_much_is_refused_before_it_is_read(make_site: Callable[..., Site]) -> None:
+    site = make_site(max_body=1_000)
+    body = b'{"v": ' + b"1" * 2_000
+    for content in (body, iter([body[:900], body[900:]])):  # with its length said, and without
+        response = site.client.post("/ifllm/v1/batches", content=content, headers={"Content-Type": "application/json"})
+        assert response.status_code == 413
+    assert site.store.counts() == NOTHING
+
+
+def test_forms_are_not_json(site: Site) -> None:
+    response = site.client.post("/ifllm/v1/batches", data={"v": 1})
+    assert response.status_code == 415
+
+
+def token_of(site: Site, **changes: Any) -> str:
+    """A token that the collector could have signed, with its own key."""
+    now = now_ms()
+    fields = {
+        "response_id": "0" * 32,
+        "question_id": "q1",
+        "side": "left",
+        "text_sha256": "0" * 64,
+        "text_length": 10,
+        "person": "1" * 32,
+        "issued_at": now,
+        "expires_at": now + 60_000,
+    }
+    return Signer(Secrets.load(site.settings.folder).signing).sign(ResponseToken(**{**fields, **changes}))
+
+
+def test_expired_and_forged_tokens(site: Site) -> None:
+    assert site.send([token_of(site, expires_at=now_ms() - 1)]).status_code == 410
+    forged = Signer([b"not the key of the collector"]).sign(
+        ResponseToken("0" * 32, "q", "left", "0" * 64, 1, "1" * 32, now_ms(), now_ms() + 60_000)
+    )
+    assert site.send([forged]).status_code == 401
+    assert site.send([token_of(site), forged]).status_code == 401
+    for path in ("ratings", "score"):
+        assert site.post(path, {"token": forged}).status_code == 401
+    assert site.forget(forged).status_code == 401
+    assert site.forget(token_of(site)).status_code == 401  # of another kind
+    assert site.store.counts() == NOTHING
+
+
+def test_registration_needs_the_key(site: Site) -> None:
+    for key in ("", "wrong", "é"):
+        response = site.client.post("/ifllm/v1/responses", json={}, headers={"X-Ifllm-Key": key.encode()})
+        assert response.status_code == 401
+    assert site.store.counts() == NOTHING
+
+
+def test_pages_of_other_origins_are_refused(site: Site) -> None:
+    body = encoded(batch(site.pair("ada", "q1")))
+    for origin in ("https://evil.example.org", "null", f"{ORIGIN}.evil.example.org", ORIGIN.replace("https", "http")):
+        response = site.client.post(
+            "/ifllm/v1/batches", content=body, headers={"Content-Type": "text/plain", "Origin": origin}
+        )
+        assert response.status_code == 403
+        assert "access-control-allow-origin" not in response.headers
+        assert site.client.options("/ifllm/v1/batches", headers={"Origin": origin}).status_code == 403
+    assert site.store.counts()["batches"] == 0
+
+
+def test_allowed_pages_are_told_so(site: Site) -> None:
+    preflight = site.client.options(
+        "/ifllm/v1/people/me",
+        headers={"Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "authorization"},
+    )
+    assert preflight.status_code == 204
+    assert "DELETE" in preflight.headers["access-control-allow-methods"]
+    assert "Authorization" in preflight.headers["access-control-allow-headers"]
+    refused = site.send(["x"])  # a page must be able to read that it was refused
+    for response in (preflight, refused):
+        assert response.headers["access-control-allow-origin"] == ORIGIN
+        assert response.headers["vary"] == "Origin"
+
+
+def test_rates_are_limited(make_site: Callable[..., Site]) -> None:
+    site = make_site(session_rate=Rate(0.5, 3))
+    tokens = site.pair("ada", "q1")
+    statuses = [site.send(tokens, sequence=sequence) for sequence in range(4)]
+    assert [response.status_code for response in statuses] == [202, 202, 202, 429]
+    assert 1 <= int(statuses[3].headers["retry-after"]) <= 2
+    assert site.send(tokens, session=1).status_code == 202
+
+
+def test_the_body_of_a_withdrawn_person_is_refused(site: Site) -> None:
+    tokens = site.pair("ada", "q1")
+    person = site.register("ada", "q1")["person_token"]
+    other = site.pair("bob", "q1")
+    site.send(tokens, ticks=reading(1, 0))
+    site.send(other, session=1, ticks=reading(1, 0))
+    site.post("ratings", {"token": tokens[0], "rating": 5})
+    assert site.forget(person).status_code == 204
+    assert site.forget(person).status_code == 204  # again is no harm
+    for response in (site.send(tokens, sequence=1), site.post("ratings", {"token": tokens[0], "rating": 1})):
+        assert (response.status_code, response.json()["error"]["code"]) == (410, "withdrawn")
+    counts = site.store.counts()
+    assert (counts["batches"], counts["responses"], counts["ratings"], counts["sessions"]) == (1, 2, 0, 1)
+    key = {"X-Ifllm-Key": site.key}
+    again = registration("ada", "q2", "left", "text")
+    assert site.client.post("/ifllm/v1/responses", json=again, headers=key).status_code == 410
+    # Who agrees again is let in again, and the old tokens stay refused.
+    renewed = site.register("ada", "q2", consent="2026-12-01")["token"]
+    assert site.send([renewed], session=2).status_code == 202
+    assert site.send(tokens, sequence=1).status_code == 410
+
+
+def test_a_withdraw_event_deletes_too(site: Site) -> None:
+    tokens = site.pair("ada", "q1")
+    site.send(tokens, ticks=reading(1, 0))
+    assert site.send(tokens, sequence=1, events=[[9, "withdraw", -1, None]]).status_code == 202
+    assert site.send(tokens, sequence=2).status_code == 410
+    assert site.store.counts() == {**NOTHING, "people": 1}
+
+
+def test_deleted_text_is_gone_from_the_files(site: Site) -> None:
+    secret = "a sentence nobody else wrote"
+    token = site.register("ada", "q1", text=secret)
+    site.send([token["token"]])
+    files = [path for path in site.settings.folder.glob("collected.sqlite*") if "-shm" not in path.name]
+    assert any(secret.encode() in path.read_bytes() for path in files)
+    site.forget(token["person_token"])
+    assert not any(secret.encode() in path.read_bytes() for path in files if path.exists())
+
+
+def test_nothing_of_a_person_is_in_the_store_by_name(site: Site) -> None:
+    site.send(site.pair("ada.lovelace", "q1"))
+    content = b"".join(path.read_bytes() for path in site.settings.folder.glob("collected.sqlite*"))
+    assert b"lovelace" not in content.replace(b"conversation-of-ada.lovelace", b"")  # an id that the integrator chose
+
+
+def test_health_and_metrics(site: Site) -> None:
+    site.send(site.pair("ada", "q1"), ticks=reading(1, 0))
+    assert site.client.get("/ifllm/v1/health").json()["status"] == "ok"
+    page = site.client.get("/ifllm/metrics").text
+    assert "ifllm_accepted_ticks_total 12\n" in page
+    assert 'ifllm_requests_total{route="/ifllm/v1/batches",status="202"} 1\n' in page
+    assert "ifllm_accept_seconds_count 1\n" in page
+    assert "ada" not in page
+
+
+def test_errors_tell_nothing_of_the_inside(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ifllm_hub.collect.wire.parse", lambda *_: 1 / 0)
+    response = site.send(["x"])
+    assert response.status_code == 500
+    assert response.json() == {"error": {"code": "failed", "message": "The server failed. Try again later."}}
+
+
+def test_the_secrets_are_for_the_owner_alone(site: Site) -> None:
+    assert (site.settings.folder / "secrets.json").stat().st_mode & 0o077 == 0

@@ -1,0 +1,164 @@
+"""The store by itself, on SQLite and, where `IFLLM_POSTGRES` names a database, on PostgreSQL."""
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from ifllm_hub.collect.store import Answer, Conflict, Received, Said, Store, Unknown, Withdrawn
+from ifllm_hub.collect.writer import Refused, Writer
+from ifllm_hub.errors import IfllmError
+
+DAY = 24 * 3600 * 1000
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+    if request.param == "postgresql":
+        url = os.environ.get("IFLLM_POSTGRES", "")
+        if not url:
+            pytest.skip("needs a PostgreSQL database that may be emptied: set IFLLM_POSTGRES to its SQLAlchemy URL")
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+        engine.dispose()
+    opened = Store(url)
+    yield opened
+    opened.close()
+
+
+def answer(person: str, number: int = 1) -> Answer:
+    return Answer(f"{person}{number}", person, f"q{number}", "left", "an answer 😀", "a query", "c1", "llm", False)
+
+
+def batch(person: str, session: str, sequence: int, sha256: str = "0" * 64, issued_at: int = 100) -> Received:
+    return Received(session, sequence, person, "2026-11-01", b"{}", sha256, issued_at)
+
+
+def test_a_batch_once(store: Store) -> None:
+    assert [store.accept(batch("ada", "s", 0), 100).result() for _ in range(3)] == [False, True, True]
+    with pytest.raises(Conflict):
+        store.accept(batch("ada", "s", 0, "1" * 64), 100).result()
+    with pytest.raises(Conflict):
+        store.accept(batch("eve", "s", 1), 100).result()
+    assert store.counts()["batches"] == 1
+
+
+def test_many_at_once_are_each_taken_once(store: Store) -> None:
+    """Twenty threads send the same fifty batches: each is new to exactly one of them."""
+    answers: list[bool] = []
+
+    def send(number: int) -> None:
+        futures = [store.accept(batch("ada", "s", (number + k) % 50), 100) for k in range(50)]
+        answers.extend(future.result() for future in futures)
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (answers.count(False), answers.count(True)) == (50, 950)
+    assert store.counts()["batches"] == 50
+
+
+def test_two_stores_on_one_database(store: Store) -> None:
+    """As `ifllm collect delete` beside a server."""
+    other = Store(store._engine.url.render_as_string(hide_password=False))
+    futures = [each.accept(batch("ada", "s", k), 100) for k in range(40) for each in (store, other)]
+    assert sorted(future.result() for future in futures) == [False] * 40 + [True] * 40
+    other.close()
+
+
+def test_withdrawal(store: Store, tmp_path: Path) -> None:
+    for person in ("ada", "bob"):
+        store.register(answer(person), "2026-11-01", 100).result()
+        store.accept(batch(person, f"session of {person}", 0), 150).result()
+        store.rate(f"{person}1", person, Said(4, None, None), 100, 160).result()
+    store.note_export(tmp_path / "out", 170)
+    assert store.withdraw("ada", "reader_ada", 200).result() == 1
+    counts = store.counts()
+    assert {name: counts[name] for name in ("responses", "sessions", "batches", "ratings")} == dict.fromkeys(
+        ("responses", "sessions", "batches", "ratings"), 1
+    )
+    assert store.withdrawn() == ["ada"]
+    assert store.erasures() == [(tmp_path / "out", "reader_ada")]
+    store.erased(tmp_path / "out", ["reader_ada"])
+    assert store.erasures() == []
+    with pytest.raises(Withdrawn):
+        store.accept(batch("ada", "t", 0), 210).result()
+    with pytest.raises(Withdrawn):
+        store.register(answer("ada"), None, 210).result()
+    store.register(answer("ada"), "2026-12-01", 220).result()
+    assert store.withdrawn() == []
+    assert store.accept(batch("ada", "t", 0, issued_at=220), 230).result() is False
+
+
+def test_who_was_never_seen_can_withdraw(store: Store) -> None:
+    assert store.withdraw("ada", "reader_ada", 200).result() == 0
+    with pytest.raises(Withdrawn):
+        store.accept(batch("ada", "s", 0), 210).result()
+
+
+def test_ratings_need_their_answer(store: Store) -> None:
+    with pytest.raises(Unknown):
+        store.rate("none", "ada", Said(4, None, None), 100, 100).result()
+
+
+def test_retention(store: Store) -> None:
+    for day, person in ((0, "old"), (10, "new")):
+        store.register(answer(person), None, day * DAY).result()
+        store.accept(batch(person, person, 0), day * DAY).result()
+        store.rate(f"{person}1", person, Said(4, None, None), 100, day * DAY).result()
+    gone = {"batches": 1, "sessions": 1, "ratings": 1, "responses": 1}
+    assert store.expire(5, 12 * DAY).result() == gone
+    assert store.expire(5, 12 * DAY).result() == dict.fromkeys(gone, 0)
+    assert store.counts()["batches"] == 1
+
+
+def test_sqlite_commits_to_the_disk(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'store.sqlite'}")
+    with store.reading() as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
+        }
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2}  # 2 is FULL
+    store.close()
+
+
+def test_one_job_that_fails_takes_no_other_along(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'any.sqlite'}")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE t (n INTEGER PRIMARY KEY)"))
+    hold = threading.Event()
+    writer = Writer(engine)
+    writer.submit(lambda _: hold.wait(10))  # so that the others wait together
+
+    def put(n: int) -> object:
+        return lambda connection: connection.execute(text(f"INSERT INTO t VALUES ({n})")).rowcount
+
+    def refuse(_: object) -> None:
+        raise Refused
+
+    good = [writer.submit(put(n)) for n in range(3)]  # type: ignore[arg-type]
+    twice, refused = writer.submit(put(1)), writer.submit(refuse)  # type: ignore[arg-type]
+    hold.set()
+    assert [future.result() for future in good] == [1, 1, 1]
+    assert "UNIQUE" in str(twice.exception())
+    assert isinstance(refused.exception(), Refused)
+    writer.close()
+    with pytest.raises(RuntimeError):
+        writer.submit(refuse)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM t")).scalar() == 3
+    engine.dispose()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/store.sqlite", "nobody://localhost/x"])
+def test_a_store_that_cannot_be_opened(url: str) -> None:
+    with pytest.raises(IfllmError, match="store cannot be opened"):
+        Store(url)
