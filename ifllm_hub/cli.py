@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ifllm_hub.collect.cli import app as collect_app
 from ifllm_hub.errors import IfllmError
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(collect_app)
 
 ReleaseArgument = Annotated[
     str, typer.Argument(help="The release: a folder, an archive, or a URL.", show_default=False)
@@ -270,6 +273,18 @@ def compare_labels(
     with _bar("compare labels") as advance:
         margins = compare_labels(comparison, advance)
     _say(f"labels: {write_labels_page(comparison, margins)}")
+
+
+@app.command()
+def replay(
+    question_id: Annotated[int, typer.Argument(help="Of the config trajectories.", show_default=False)],
+    dataset: Annotated[str, typer.Option(help="A dataset folder or Hub repo id.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="HTML page to write.", show_default=False)],
+) -> None:
+    """Write a page that plays a recorded reading over the text of the answers."""
+    from ifllm_hub.collect.replay import write_replay
+
+    _say(f"replay: {write_replay(dataset, question_id, out)}")
 
 
 @app.command()

@@ -66,7 +66,7 @@ class Collector:
             "origin": batch.origin,
             "viewport": batch.viewport,
             "responses": [(token.response_id, token.text_sha256, token.text_length) for token in tokens],
-            "ticks": batch.ticks,
+            "ticks": [*batch.ticks, *batch.gaze],
             "events": batch.events,
         }
         received = Received(
@@ -80,7 +80,7 @@ class Collector:
         )
         duplicate = await asyncio.wrap_future(self.store.accept(received, now))
         self.metrics.count("duplicate_batches" if duplicate else "accepted_batches")
-        self.metrics.count("accepted_ticks", 0 if duplicate else len(batch.ticks))
+        self.metrics.count("accepted_ticks", 0 if duplicate else len(batch.ticks) + len(batch.gaze))
         return JSONResponse({"accepted": True, "duplicate": duplicate}, 202)
 
     async def responses(self, request: Request) -> Response:

@@ -20,7 +20,7 @@ SCHEMA_VERSION = "c1"
 TICK_MS, LEFT_AFTER_MS = 80, 250
 # Who comes back to an answer after a day reads it anew; clocks that are wrong end here too.
 LONGEST_MS = 24 * 3600 * 1000
-_MOUSE = 0
+_POINTERS = {"mouse": 0, "gaze": 3}
 
 _TICKS = {
     "response_id": pl.String,
@@ -61,8 +61,8 @@ class Readings:
     Attributes:
         questions: a row a question of which something was recorded or said: the columns of the configs `pairwise` and
             `pointwise` that come from the collector, and `mode`.
-        trajectories: rows of the config `trajectories`, a row a question, in the same order, with empty lists where no
-            mouse was recorded.
+        trajectories: rows of the config `trajectories`, a row a question, in the same order, with empty lists where
+            neither mouse nor gaze was recorded.
         fates: how many ticks came in, by what became of them.
         touched: `question_id` of the questions that were read by touch or pen only.
     """
@@ -151,7 +151,7 @@ def _placed(ticks: pl.DataFrame, events: pl.DataFrame, answers: pl.DataFrame) ->
     fate = (
         pl.when(pl.col("question").is_null())
         .then(pl.lit("answer_gone"))
-        .when(pl.col("pointer") != _MOUSE)
+        .when(~pl.col("pointer").is_in(_POINTERS.values()))
         .then(pl.lit("touch_or_pen"))
         .when(~pl.col("same_text"))
         .then(pl.lit("replaced_text"))
@@ -234,19 +234,19 @@ def _questions(answers: pl.DataFrame, person: str, pseudonyms: Pseudonyms) -> pl
 
 
 def _trajectories(questions: pl.DataFrame, ticks: pl.DataFrame, viewports: pl.DataFrame) -> pl.DataFrame:
-    lists = {"t": pl.Int32, "mouse_x": pl.Float32, "mouse_y": pl.Float32}
-    lists |= {f"mouse_char_{side}": pl.Int16 for side in ("left", "right")}
-    not_recorded = {"gaze_x": pl.Float32, "gaze_y": pl.Float32, "face_ok": pl.Boolean}
-    not_recorded |= {f"gaze_char_{side}": pl.Int16 for side in ("left", "right")}
-    long = _with_leaving(ticks).with_columns(
-        pl.when(pl.col("side") == side).then("char").otherwise(-1).alias(f"mouse_char_{side}")
-        for side in ("left", "right")
-    )
-    renamed = long.rename({"x": "mouse_x", "y": "mouse_y"}).with_columns(
-        *(pl.lit(None, type_).alias(name) for name, type_ in not_recorded.items())
-    )
-    recorded = renamed.group_by("question", maintain_order=True).agg(
-        pl.col(name).cast(type_) for name, type_ in {**lists, **not_recorded}.items()
+    lists: dict[str, Any] = {"t": pl.Int32}
+    for modality in _POINTERS:
+        lists |= {f"{modality}_{axis}": pl.Float32 for axis in "xy"}
+        lists |= {f"{modality}_char_{side}": pl.Int16 for side in ("left", "right")}
+    mouse, gaze = (_of_modality(ticks, modality) for modality in _POINTERS)
+    # The tracker samples both at the same moments.
+    both = mouse.join(gaze.unique(["question", "t"], keep="last"), on=["question", "t"], how="full", coalesce=True)
+    chars = [name for name in lists if "_char_" in name]
+    recorded = (
+        both.with_columns(pl.col(chars).fill_null(-1), face_ok=pl.lit(None, pl.Boolean))
+        .sort("question", "t", maintain_order=True)
+        .group_by("question", maintain_order=True)
+        .agg(pl.col(name).cast(type_) for name, type_ in (lists | {"face_ok": pl.Boolean}).items())
     )
     sizes = viewports.group_by("question").agg(
         viewport_width=pl.col("width").max(), viewport_height=pl.col("height").max()
@@ -261,8 +261,22 @@ def _trajectories(questions: pl.DataFrame, ticks: pl.DataFrame, viewports: pl.Da
         )
         .join(recorded, on="question", how="left", maintain_order="left")
         .join(sizes, on="question", how="left", maintain_order="left")
-        .with_columns(pl.col(*lists, *not_recorded).fill_null([]))
+        .with_columns(pl.col(*lists, "face_ok").fill_null([]))
         .drop("question")
+    )
+
+
+def _of_modality(ticks: pl.DataFrame, modality: str) -> pl.DataFrame:
+    """`question`, `t`, and the places of one modality under their names in the dataset; -1 where not on that answer."""
+    own = _with_leaving(ticks.filter(pl.col("pointer") == _POINTERS[modality]))
+    return own.select(
+        "question",
+        "t",
+        *(pl.col(axis).alias(f"{modality}_{axis}") for axis in "xy"),
+        *(
+            pl.when(pl.col("side") == side).then("char").otherwise(-1).alias(f"{modality}_char_{side}")
+            for side in ("left", "right")
+        ),
     )
 
 

@@ -19,9 +19,10 @@ _FIRST_MS, _LAST_MS = 1_577_836_800_000, 4_102_444_800_000
 Millis = Annotated[int, Field(ge=0, le=_MAX_INT)]
 Pixels = Annotated[int, Field(ge=-32_768, le=32_767)]
 Index = Annotated[int, Field(ge=0, lt=MAX_RESPONSES)]
-Tick = tuple[
-    Millis, Index, Pixels, Pixels, Annotated[int, Field(ge=-1, le=MAX_TEXT)], Annotated[int, Field(ge=0, le=2)]
-]
+CharIndex = Annotated[int, Field(ge=-1, le=MAX_TEXT)]
+# Milliseconds, answer, x, y, code point under it, and what points: 0 mouse, 1 pen, 2 touch; 3 gaze.
+Tick = tuple[Millis, Index, Pixels, Pixels, CharIndex, Annotated[int, Field(ge=0, le=2)]]
+GazePoint = tuple[Millis, Index, Pixels, Pixels, CharIndex, Literal[3]]
 EventName = Literal[
     "stream_start",
     "stream_end",
@@ -74,6 +75,7 @@ class Batch(_Strict):
     ]
     responses: Annotated[list[Token], Field(max_length=MAX_RESPONSES)]
     ticks: Annotated[list[Tick], Field(max_length=MAX_TICKS)]
+    gaze: Annotated[list[GazePoint], Field(max_length=MAX_TICKS)] = []
     events: Annotated[list[Event], Field(max_length=MAX_EVENTS)]
 
     @model_validator(mode="after")
@@ -81,7 +83,9 @@ class Batch(_Strict):
         known = len(self.responses)
         if not known:
             raise ValueError("no answer is named")
-        if any(tick[1] >= known for tick in self.ticks) or any(event[2] >= known for event in self.events):
+        if any(tick[1] >= known for tick in (*self.ticks, *self.gaze)) or any(
+            event[2] >= known for event in self.events
+        ):
             raise ValueError("an index points at no answer")
         return self
 

@@ -12,7 +12,7 @@ from ifllm_hub.collect.readings import Readings, readings_of
 from tests.collect.client import reading
 from tests.collect.conftest import Site
 
-MOUSE, PEN, TOUCH = 0, 1, 2
+MOUSE, PEN, TOUCH, GAZE = 0, 1, 2, 3
 
 
 def read(site: Site, person: str) -> Readings:
@@ -47,10 +47,29 @@ def test_a_trajectory_by_hand(site: Site) -> None:
     assert got["mouse_x"] == [10, 11, 12, 13, None, 14, None]  # None: off the answers, 80 ms after the last tick there
     assert got["mouse_char_left"] == [2, -1, -1, -1, -1, 4, -1]
     assert got["mouse_char_right"] == [-1, -1, 5, -1, -1, -1, -1]
-    assert got["gaze_x"] == got["face_ok"] == got["gaze_char_left"] == [None] * 7
+    assert got["gaze_x"] == got["face_ok"] == [None] * 7
+    assert got["gaze_char_left"] == [-1] * 7
     assert (got["length_left"], got["length_right"], got["length_query"]) == (5, 5, len("What about q1?"))
     assert (got["viewport_width"], got["viewport_height"], got["schema_version"]) == (1280, 720, "c1")
     assert read(site, "ada").fates == {"before_the_answer": 1, "kept": 5, "touch_or_pen": 1}
+
+
+def test_gaze_and_mouse_of_one_moment_are_one_tick(site: Site) -> None:
+    token = site.register("ada", "q1", text="abcde")["token"]
+    site.send(
+        [token],
+        events=[[1_000, "stream_start", 0, None]],
+        ticks=[[1_080, 0, 10, 20, 2, MOUSE], [1_160, 0, 11, 20, 3, MOUSE]],
+        gaze=[[1_160, 0, 50, 60, 4, GAZE], [1_240, 0, 51, 60, -1, GAZE]],
+    )
+    got = row(read(site, "ada").trajectories)
+    assert got["t"] == [80, 160, 240, 320]
+    assert got["mouse_x"] == [10, 11, None, None]
+    assert got["mouse_char_left"] == [2, 3, -1, -1]
+    assert got["gaze_x"] == [None, 50, 51, None]
+    assert got["gaze_char_left"] == [-1, 4, -1, -1]
+    assert got["face_ok"] == [None] * 4
+    assert site.send([token], sequence=1, gaze=[[1_160, 0, 50, 60, 4, MOUSE]]).status_code == 400
 
 
 def test_questions_by_hand(site: Site) -> None:

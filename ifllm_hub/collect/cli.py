@@ -1,0 +1,107 @@
+"""`ifllm collect`: run the collector, write what it recorded as a dataset, delete people."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ifllm_hub.errors import IfllmError
+
+if TYPE_CHECKING:
+    from ifllm_hub.collect.pseudonyms import Pseudonyms
+    from ifllm_hub.collect.store import Store
+
+app = typer.Typer(name="collect", help="Consented mouse trajectories from a chat page.", no_args_is_help=True)
+
+FolderOption = Annotated[Path, typer.Option(help="Of the secrets and, without --database, of the store.")]
+DatabaseOption = Annotated[str | None, typer.Option(help="SQLAlchemy URL; default: SQLite in the folder.")]
+COLLECTED = Path("collected")
+
+
+@app.command()
+def serve(
+    origin: Annotated[
+        list[str] | None, typer.Option(help="Page that may report, as https://chat.example.org; may be repeated.")
+    ] = None,
+    folder: FolderOption = COLLECTED,
+    database: DatabaseOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8765,
+    retention_days: Annotated[int, typer.Option(help="How long what was collected is kept; 0: no limit.")] = 365,
+    behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="Believe X-Forwarded-For of a proxy.")] = False,
+) -> None:
+    """Run the collector's server until it is told to stop."""
+    _check_installed()
+    from ifllm_hub.collect.app import serve, told_at_start
+    from ifllm_hub.collect.settings import Settings
+
+    settings = Settings(folder, database=database, origins=tuple(origin or ()), retention_days=retention_days or None)
+    typer.echo(told_at_start(settings, host, port))
+    serve(settings, host, port, behind_proxy)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="Dataset folder to write.", show_default=False)],
+    folder: FolderOption = COLLECTED,
+    database: DatabaseOption = None,
+    least_people: Annotated[int, typer.Option(min=1, help="Write nothing of fewer people than this.")] = 1,
+) -> None:
+    """Write what was collected as a dataset folder, of everybody whose consent stands."""
+    _check_installed()
+    from ifllm_hub.collect.export import export_dataset
+
+    store, pseudonyms = _opened(folder, database)
+    manifest = export_dataset(store, out, pseudonyms, least_people)
+    counted = manifest["questions"]["all"]
+    typer.echo(f"{counted['questions']} questions of {counted['workers']} people\ndataset: {out}")
+
+
+@app.command()
+def delete(
+    person: Annotated[str, typer.Argument(help="Your own id of the person.", show_default=False)],
+    folder: FolderOption = COLLECTED,
+    database: DatabaseOption = None,
+) -> None:
+    """Delete everything about a person, in the store and in exported folders."""
+    _check_installed()
+    from ifllm_hub.collect.upkeep import delete_person
+
+    for line in delete_person(*_opened(folder, database), person):
+        typer.echo(line)
+
+
+@app.command()
+def retention(
+    days: Annotated[int, typer.Option(min=1, help="Delete what is older.", show_default=False)],
+    folder: FolderOption = COLLECTED,
+    database: DatabaseOption = None,
+) -> None:
+    """Delete from the store what is older than so many days, and finish deletions that were cut off."""
+    _check_installed()
+    from ifllm_hub.collect.upkeep import apply_retention, erase_exports
+
+    store, _ = _opened(folder, database)
+    typer.echo(", ".join(f"{count} {table}" for table, count in apply_retention(store, days).items()) + " deleted")
+    for line in erase_exports(store):
+        typer.echo(line)
+
+
+def _opened(folder: Path, database: str | None) -> "tuple[Store, Pseudonyms]":
+    """The store of a collector that was run before."""
+    from ifllm_hub.collect.pseudonyms import Pseudonyms
+    from ifllm_hub.collect.settings import SECRETS_FILE, Secrets, Settings
+    from ifllm_hub.collect.store import Store
+
+    if database is None and not (folder / SECRETS_FILE).is_file():
+        raise IfllmError(f"{folder}: no collector was run here. Name its --folder, or its --database.")
+    return Store(Settings(folder, database=database).url), Pseudonyms(Secrets.load(folder).pseudonym)
+
+
+def _check_installed() -> None:
+    import importlib.util
+
+    if any(importlib.util.find_spec(name) is None for name in ("fastapi", "sqlalchemy", "uvicorn")):
+        raise IfllmError(
+            f"The collector needs FastAPI and SQLAlchemy: {sys.executable} -m pip install 'ifllm_hub[collect]'"
+        )
