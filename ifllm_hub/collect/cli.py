@@ -102,6 +102,4 @@ def _check_installed() -> None:
     import importlib.util
 
     if any(importlib.util.find_spec(name) is None for name in ("fastapi", "sqlalchemy", "uvicorn")):
-        raise IfllmError(
-            f"The collector needs FastAPI and SQLAlchemy: {sys.executable} -m pip install 'ifllm_hub[collect]'"
-        )
+        raise IfllmError("The collector needs FastAPI and SQLAlchemy. Install them: pip install 'ifllm_hub[collect]'")
