@@ -7,12 +7,13 @@ from typing import Any
 from ifllm_hub import __version__
 from ifllm_hub.align.launch import PROGRESS
 from ifllm_hub.align.resume import SETUP
+from ifllm_hub.align.saving import SAVING
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.hub import clear_hub_errors
 
 # Checkpoints hold optimizer states; the .bin file is a pickle of the arguments; `.NAME.NUMBER` is half a file that a
 # killed run left.
-STAYS_HERE = ["checkpoint-*/*", ".*.[0-9]*", "*.bin", "*.log", PROGRESS, SETUP]
+STAYS_HERE = ["checkpoint-*/*", f"{SAVING}/*", ".*.[0-9]*", "*.bin", "*.log", PROGRESS, SETUP]
 
 
 def create_repo(config: Any, output_dir: Path) -> str:

@@ -19,6 +19,7 @@ from ifllm_hub.align.policies import accelerator_available, load_policy, lora_co
 from ifllm_hub.align.preferences import fingerprint
 from ifllm_hub.align.push import create_repo, push
 from ifllm_hub.align.resume import claim, completed, last_checkpoint, planned_steps, train
+from ifllm_hub.align.saving import clear_write_errors, save_beside
 from ifllm_hub.dataset.load import commit_on_hub
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import write_atomically
@@ -164,13 +165,16 @@ def run_stage(stage: Stage, config: Any, recipe: dict[str, Any]) -> dict[str, An
         trainer = stage.build(completed(config, evaluate_first=checkpoint is None))
     except (TypeError, ValueError) as error:
         raise IfllmError(f"TRL does not accept this configuration: {error} Correct the recipe.") from error
+    # TRL writes a card of its own with each checkpoint, over that of an earlier run of ours.
+    trainer.create_model_card = lambda *args, **kwargs: None
     trainer.add_callback(progress_callback(output_dir / PROGRESS))
     if is_main:
         start = checkpoint or "the start"
         logger.info("%s: %d training rows, %s From %s", stage.name, setup["train_rows"], setup["data"], start)
-    train(trainer, checkpoint)
-    after = trainer.evaluate()
-    stage.save(trainer, output_dir)
+    with clear_write_errors(output_dir):
+        train(trainer, checkpoint)
+        after = trainer.evaluate()
+        save_beside(lambda folder: stage.save(trainer, folder), trainer, output_dir)
     results = {
         **setup,
         **_outcome(trainer, after, stage.metrics),

@@ -4,9 +4,12 @@ import importlib.util
 import json
 import logging
 import math
+import resource
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +265,7 @@ def test_long_pairs_are_counted(run: Callable[..., dict[str, Any]]) -> None:
         ({"label_smoothing": -0.1}, r"label_smoothing is -0\.1"),
         ({"label_smoothing": 0.1, "flip_prob_rule": "left_side"}, "Leave it out, or flip_prob_rule"),
         ({"train_size": 0}, "train_size is 0"),
-        ({"lora": True, "lora_layers": 3}, "lora_layers is 3, and this policy has 2 layers"),
+        ({"lora": True, "lora_layers": 3}, "lora_layers is 3; this policy has 2 layers"),
         ({"same_pairs": "gaze"}, "No label source 'gaze'"),
         ({"policy": "./nowhere"}, "Unknown policy './nowhere'"),
         ({"label_source": "gaze"}, "No label source 'gaze'"),
@@ -335,3 +338,31 @@ def test_smollm2_takes_two_steps_offline(dataset: Path, tmp_path: Path) -> None:
     assert AutoModelForCausalLM.from_pretrained(tmp_path).num_parameters() > 134_000_000
     adapter = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+def test_a_full_disk_is_one_error_and_nothing_that_was_saved_is_lost(dataset: Path, tmp_path: Path) -> None:
+    """No file can grow beyond 200 kB: writes fail as on a full disk, in a process of its own."""
+    script = TRAINING / "dpo.py"
+
+    def start(steps: int, limit: int | None = None) -> subprocess.CompletedProcess[str]:
+        flags = {"config": TINY, "dataset": dataset, "output_dir": tmp_path / "out", "max_steps": steps}
+        words = [word for name, value in (flags | {"disable_tqdm": True}).items() for word in (f"--{name}", str(value))]
+        limited = None if limit is None else partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+        command = [sys.executable, str(script), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, preexec_fn=limited)
+
+    assert start(1).returncode == 0
+    saved = {path: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()}
+    full = start(2, limit=200_000)
+    assert full.returncode == 2, full.stderr[-2000:]
+    (said,) = [line for line in full.stderr.splitlines() if line.startswith("error: ")]
+    assert "out: cannot be written (" in said
+    assert "Make room there, then start again" in said
+    assert "Traceback" not in full.stderr
+    kept = ("model.safetensors", "README.md", "results.json", "config.json")
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in kept} == {
+        path.name: content for path, content in saved.items() if path.name in kept
+    }
+    assert start(2).returncode == 0
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert (results["resumed_from"], results["steps"]) == ("checkpoint-1", 2)
