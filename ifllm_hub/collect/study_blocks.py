@@ -78,8 +78,8 @@ class StudyBlocks:
             self._answers = gr.HTML(elem_id="answers")
             with gr.Column(visible=False, elem_id="ratings") as self._ratings:
                 with gr.Row():
-                    self._left = gr.Radio(_SCALE, label="Satisfied with the answer?", elem_id="left")
-                    self._right = gr.Radio(_SCALE, label="Satisfied with answer B?", elem_id="right")
+                    self._left = gr.Radio(_SCALE, label="Satisfied with the answer?", min_width=300, elem_id="left")
+                    self._right = gr.Radio(_SCALE, label="Satisfied with answer B?", min_width=300, elem_id="right")
                 better = [("Answer A", "left"), ("Answer B", "right")]
                 self._preference = gr.Radio(better, label="Which one is better?", elem_id="preference")
                 compared = [("better", True), ("worse", False)]
@@ -149,7 +149,7 @@ class StudyBlocks:
             await self._study.describe(participant, dict(zip(_QUESTIONS, bins, strict=True)))
             await self._study.start(participant, topic, knowledge)
             told = pages.instructions(self._study.protocol, topic)
-            return {**self._step(2), self._instructions: told, **self._asked_for(participant)}
+            return {**self._step(2), self._instructions: told, **self._asked_for(participant, query="")}
 
         return await self._guarded(participant, work)
 
@@ -175,10 +175,10 @@ class StudyBlocks:
             # What had begun to be shown is no turn, unless its answers had all begun.
             shown = pages.answers(before[-1]) if before else ""
             ready = {self._answers: shown, self._history: pages.history(before[:-1])}
-            yield {**ready, **self._asked_for(participant), **self._refusal(participant, error)}
+            yield {**ready, **self._asked_for(participant, query), **self._refusal(participant, error)}
             return
         empty = dict.fromkeys((self._left, self._right, self._preference, self._compared))
-        yield {**empty, self._query: "", **self._asked_for(participant)}
+        yield {**empty, **self._asked_for(participant, query="")}
 
     async def _on_done(self, participant: Participant, query: str, *ratings: Any) -> Updates:
         async def work() -> Updates:
@@ -236,7 +236,7 @@ class StudyBlocks:
         state = participant.state if participant.state in ("finished", "withdrawn") else "recording"
         return pages.mark(state, self._settings.collector.prefix, participant.token, self._study.consent)
 
-    def _asked_for(self, participant: Participant) -> Updates:
+    def _asked_for(self, participant: Participant, query: str) -> Updates:
         """The ratings that the participant's turn asks for, and the field for the next question."""
         pairwise, turns = participant.mode == "pairwise", len(participant.turns)
         name = "Satisfied with answer A?" if pairwise else "Satisfied with the answer?"
@@ -246,5 +246,7 @@ class StudyBlocks:
             self._right: gr.update(visible=pairwise, label="Satisfied with answer B? (1 not at all, 5 very)"),
             self._preference: gr.update(visible=pairwise),
             self._compared: gr.update(visible=not pairwise and turns > 1),
-            self._query: gr.update(interactive=True, label="Your next question" if turns else "Your question"),
+            self._query: gr.update(
+                interactive=True, value=query, label="Your next question" if turns else "Your question"
+            ),
         }

@@ -62,7 +62,7 @@ def mark(state: str, endpoint: str, person: str, consent: str) -> str:
 def instructions(protocol: Protocol, topic: str) -> str:
     parts = [f"at least {protocol.least_queries} question{'s' * (protocol.least_queries != 1)}"]
     if protocol.least_seconds:
-        parts.append(f"at least {protocol.least_seconds / 60:g} minutes")
+        parts.append(f"at least {protocol.least_seconds / 60:.2g} minutes")
     return (
         f'<p class="ifllm-topic">{escape(topic)}</p>'
         "<p>Ask what you would like to learn about it, read the answers, and rate them. "
