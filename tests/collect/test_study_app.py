@@ -1,4 +1,4 @@
-"""The study app in a real Chromium: from consent to a preference row, withdrawal, and text that wants to be a script."""
+"""The study app in a real Chromium: from consent to a preference row, withdrawal, and text that would be a script."""
 
 import json
 import subprocess
@@ -26,7 +26,8 @@ READ = """
 import json, sys
 from datasets import load_dataset
 from ifllm_hub.reward.functions import BehaviourReward
-rows = {name: load_dataset(sys.argv[1], name, split="train").to_list() for name in ("pairwise", "features", "preferences")}
+configs = ("pairwise", "features", "preferences")
+rows = {name: load_dataset(sys.argv[1], name, split="train").to_list() for name in configs}
 trl = load_dataset("json", data_files=sys.argv[1] + "/trl/preferences_explicit.jsonl", split="train").to_list()
 columns = {name: [row[name] for row in rows["features"]] for name in rows["features"][0]}
 columns |= {name: [row[name] for row in rows["pairwise"]] for name in rows["pairwise"][0]}
