@@ -30,7 +30,6 @@ window.ifllm ??= import(ENDPOINT + "/tracker.js").then(({ createTracker }) => {
 await window.ifllm;
 return true;
 """
-_WITHDRAW = "const tracker = await window.ifllm; await tracker?.withdraw(); return true;"
 
 
 class Filter:
@@ -45,12 +44,14 @@ class Filter:
         record_my_reading: bool = Field(
             False,
             description="Record where my mouse pointer is over the answers, with my questions, to improve the models. "
-            "Switching it off stops recording and deletes what was recorded, at the next answer.",
+            "Switching it off stops recording and deletes what was recorded, at the next answer; if the server was "
+            "restarted since, ask its administrator to delete it.",
         )
 
     def __init__(self) -> None:
         self.valves = self.Valves()
-        self._recorded: set[str] = set()
+        # By user: the token that deletes. Lost at a restart; then `ifllm collect delete USER_ID` is the way.
+        self._deleting: dict[str, str] = {}
 
     async def outlet(
         self, body: dict[str, Any], __user__: dict[str, Any] | None = None, __event_call__: Call | None = None
@@ -67,9 +68,7 @@ class Filter:
     async def _record(self, body: dict[str, Any], user: dict[str, Any], call: Call) -> None:
         agreed = getattr(user.get("valves"), "record_my_reading", False)
         if not agreed:
-            if user["id"] in self._recorded:
-                await call({"type": "execute", "data": {"code": _WITHDRAW}})
-                self._recorded.discard(user["id"])
+            await self._delete(user["id"])
             return
         query, answer = body["messages"][-2], body["messages"][-1]
         selector = self.valves.selector.format(id=answer["id"])
@@ -87,10 +86,11 @@ class Filter:
             "consent": self.valves.consent,
         }
         async with httpx.AsyncClient(timeout=10) as client:
-            url = f"{self.valves.server or self.valves.endpoint}/v1/responses"
+            url = f"{self._server}/v1/responses"
             response = await client.post(url, json=registration, headers={"X-Ifllm-Key": self.valves.key})
             response.raise_for_status()
         registered = response.json()
+        self._deleting[user["id"]] = registered["person_token"]
         code = _filled(
             _MARK,
             SELECTOR=selector,
@@ -101,7 +101,19 @@ class Filter:
             CONSENT=self.valves.consent,
         )
         await call({"type": "execute", "data": {"code": code}})
-        self._recorded.add(user["id"])
+
+    @property
+    def _server(self) -> str:
+        return self.valves.server or self.valves.endpoint
+
+    async def _delete(self, user_id: str) -> None:
+        """Delete what this process has registered of a user; their page's tracker is refused then, and ends."""
+        if token := self._deleting.get(user_id):
+            async with httpx.AsyncClient(timeout=10) as client:
+                url = f"{self._server}/v1/people/me"
+                response = await client.delete(url, headers={"Authorization": f"Bearer {token}"})
+                response.raise_for_status()
+            del self._deleting[user_id]
 
 
 def _filled(code: str, **values: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import json
+import urllib.error
 import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,8 +75,11 @@ def test_the_filter_registers_for_who_agreed_only(tmp_path: Path) -> None:
         )
         with urllib.request.urlopen(request) as response:
             assert response.status == 202
+        # Switched off: what was stored is deleted, and what the page still sends is refused.
         asyncio.run(recorder.outlet(BODY, user(False), page))
-        assert "withdraw()" in page.scripts[2]
+        with pytest.raises(urllib.error.HTTPError, match="410"):
+            urllib.request.urlopen(request)
+        assert len(page.scripts) == 2
     finally:
         server.kill()
         server.wait()

@@ -78,5 +78,5 @@ def test_a_space_is_pushed_in_one_commit(hub: Hub, tmp_path: Path, monkeypatch: 
     with pytest.raises(IfllmError, match="not made by this command"):
         space.push_space(folder, "lab/other")
     monkeypatch.setenv("HF_TOKEN", OTHER_TOKEN)
-    with pytest.raises(IfllmError, match="lab/third: .*may not write"):
+    with pytest.raises(IfllmError, match=r"lab/third: .*may not write"):
         space.push_space(folder, "lab/third")

@@ -3,8 +3,6 @@
 import json
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.settings import STORE_FILE, Secrets
 from ifllm_hub.collect.store import Store
 from ifllm_hub.dataset.load import load_config
-from tests.collect.processes import ROOT, free_port
+from tests.collect.processes import free_port, start_server
 
 pytestmark = pytest.mark.slow
 HOSTILE = '<img src=x onerror="window.hit=1"><script>window.hit=2</script>${window.hit=3}{{window.hit=4}}\'"&amp;'
@@ -44,28 +42,10 @@ print(json.dumps({**rows, "trl": trl}, default=str))
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """The address of a study with two scripted models, and its folder."""
     folder, port = tmp_path_factory.mktemp("study"), free_port()
-    with (folder / "log").open("wb") as log:
-        command = [sys.executable, "-m", "tests.collect.studied", str(folder), str(port)]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 300
-        while not answers(f"{url}/ifllm/v1/health"):
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, "the study did not start"
-            time.sleep(0.2)
-        yield url, folder
-    finally:
-        process.kill()
-        process.wait()
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
-    except OSError:
-        return False
+    process = start_server(folder, port, "tests.collect.studied", patience=300)
+    yield f"http://127.0.0.1:{port}", folder
+    process.kill()
+    process.wait()
 
 
 @pytest.fixture

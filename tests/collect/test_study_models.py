@@ -28,8 +28,11 @@ async def text_of(stream: AsyncIterator[str]) -> str:
 
 
 @pytest.fixture
-def endpoint() -> Iterator[dict[str, Any]]:
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """An OpenAI-compatible server: `asked` has what came in, `status` what it answers with."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     state: dict[str, Any] = {"asked": [], "status": 200}
 
     class Handler(BaseHTTPRequestHandler):
@@ -73,9 +76,9 @@ def test_an_endpoint(endpoint: dict[str, Any], monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_endpoint_that_fails(endpoint: dict[str, Any]) -> None:
     endpoint["status"] = 500
-    with pytest.raises(AnswerFailed, match="^m: no answer"):
+    with pytest.raises(AnswerFailed, match=r"^m: no answer"):
         asyncio.run(text_of(EndpointModel("m", endpoint["url"]).stream(MESSAGES, 5)))
-    with pytest.raises(AnswerFailed, match="^m: no answer"):
+    with pytest.raises(AnswerFailed, match=r"^m: no answer"):
         asyncio.run(text_of(EndpointModel("m", "http://127.0.0.1:9/v1").stream(MESSAGES, 5)))
 
 
