@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ifllm_hub.collect import wire
 from ifllm_hub.collect.collector import Collector
@@ -61,6 +61,7 @@ def create_router(settings: Settings, collector: Collector | None = None) -> API
         takes: type[BaseModel] | None = None,
         header: str | None = None,
         done: int = 200,
+        page: type[Response] = JSONResponse,
     ) -> None:
         """Endpoints read their bodies themselves, within limits, so what they take is declared here."""
         extra: dict[str, Any] = {"requestBody": wire.body_schema(takes)} if takes else {}
@@ -74,6 +75,7 @@ def create_router(settings: Settings, collector: Collector | None = None) -> API
             responses=declared(*problems),
             openapi_extra=extra,
             response_model=None,
+            response_class=page,
         )
 
     add("POST", "/v1/batches", ours.batches, (*_BODY, *_TOKEN, "conflict", "mixed_people"), wire.Batch, done=202)
@@ -82,7 +84,7 @@ def create_router(settings: Settings, collector: Collector | None = None) -> API
     add("POST", "/v1/responses", ours.responses, (*_BODY, "bad_key", "withdrawn"), wire.Registration, "X-Ifllm-Key")
     add("DELETE", "/v1/people/me", ours.forget, _TOKEN, header="Authorization", done=204)
     add("GET", "/v1/health", ours.health)
-    add("GET", "/metrics", ours.metrics_page)
+    add("GET", "/metrics", ours.metrics_page, page=PlainTextResponse)
     router.add_api_route("/tracker.js", ours.tracker, response_model=None, include_in_schema=False)
     router.add_api_route("/{path:path}", _preflight, methods=["OPTIONS"], include_in_schema=False)
     return router

@@ -33,7 +33,7 @@ HOSTILE = (
     "",
 )
 # The same examples in every run, and no more than a few seconds of them.
-FEW = settings(max_examples=12, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)
+FEW = settings(max_examples=5, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
