@@ -117,13 +117,20 @@ class Collector:
             issued_at=now,
             expires_at=now + 1_000 * self.settings.token_seconds,
         )
-        of_person = PersonToken(person, now, now + 1_000 * self.settings.person_token_seconds)
         return {
             "token": self.signer.sign(token),
-            "person_token": self.signer.sign(of_person),
+            "person_token": self.person_token(person, now),
             "response_id": answer.response_id,
             "expires_at": token.expires_at,
         }
+
+    def person_token(self, person: str, now: int) -> str:
+        """What lets the pseudonym's page delete, for a page that must have it before there is an answer.
+
+        Args:
+            now: UTC ms.
+        """
+        return self.signer.sign(PersonToken(person, now, now + 1_000 * self.settings.person_token_seconds))
 
     async def ratings(self, request: Request) -> Response:
         """Take in what a person says of an answer."""

@@ -1,7 +1,7 @@
 """What was collected: people, consents, answers, batches, ratings. Every change is durable before it is reported."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from ifllm_hub.collect.tables import (
     CONSENTS,
     ERASURES,
     EXPORTS,
+    NOTES,
     PEOPLE,
     RATINGS,
     RESPONSES,
@@ -192,6 +193,39 @@ class Store:
 
         return self._writer.submit(work)
 
+    def agree(self, person: str, version: str, now: int) -> "Future[None]":
+        """Store that a person agreed to a version of the consent text, before there is any answer.
+
+        Raises:
+            Withdrawn: (in the future) the person has withdrawn.
+        """
+
+        def work(connection: Connection) -> None:
+            if _is_withdrawn(_person(connection, person, now)):
+                raise Withdrawn
+            _consent(connection, person, version, now)
+
+        return self._writer.submit(work)
+
+    def note(self, person: str, conversation: str, values: Mapping[str, str], now: int) -> "Future[None]":
+        """Store what a study asks about a person or a conversation; later words replace earlier ones.
+
+        Raises:
+            Withdrawn: (in the future) the person has withdrawn.
+        """
+
+        def work(connection: Connection) -> None:
+            if _is_withdrawn(_person(connection, person, now)):
+                raise Withdrawn
+            here = (NOTES.c.person == person) & (NOTES.c.conversation == conversation)
+            connection.execute(delete(NOTES).where(here & NOTES.c.name.in_(list(values))))
+            for name, value in values.items():
+                connection.execute(
+                    insert(NOTES).values(person=person, conversation=conversation, name=name, value=value, noted_at=now)
+                )
+
+        return self._writer.submit(work)
+
     def withdraw(self, person: str, worker_id: str, now: int, issued_at: int | None = None) -> "Future[int]":
         """Delete what is stored about a person, and note that exported files must lose it too; then see `erase`.
 
@@ -210,7 +244,7 @@ class Store:
             if issued_at is not None and known.withdrawn_at is not None and issued_at <= known.withdrawn_at:
                 return 0
             batches = connection.execute(delete(BATCHES).where(BATCHES.c.person == person)).rowcount
-            for table in (SESSIONS, RATINGS, RESPONSES):
+            for table in (SESSIONS, RATINGS, RESPONSES, NOTES):
                 connection.execute(delete(table).where(table.c.person == person))
             connection.execute(update(PEOPLE).where(PEOPLE.c.person == person).values(withdrawn_at=now))
             agreed = (CONSENTS.c.person == person) & CONSENTS.c.withdrawn_at.is_(None)
@@ -235,6 +269,7 @@ class Store:
                 "sessions": gone(SESSIONS, SESSIONS.c.session.not_in(select(BATCHES.c.session))),
                 "ratings": gone(RATINGS, RATINGS.c.response_id.in_(old_answers)),
                 "responses": gone(RESPONSES, RESPONSES.c.registered_at < before),
+                "notes": gone(NOTES, NOTES.c.noted_at < before),
             }
 
         return self._writer.submit(work)

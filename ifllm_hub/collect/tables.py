@@ -86,6 +86,16 @@ RATINGS = Table(
     Column("better_than_previous", Boolean),
     Column("rated_at", BigInteger, nullable=False),
 )
+# What the study app asks beside the answers; it is in no export. `conversation` is empty for what is about the person.
+NOTES = Table(
+    "notes",
+    _METADATA,
+    Column("person", ForeignKey("people.person"), primary_key=True),
+    Column("conversation", String(128), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("noted_at", BigInteger, nullable=False, index=True),
+)
 # Folders that were written from the store; and who must still be taken out of them.
 EXPORTS = Table("exports", _METADATA, Column("folder", Text, primary_key=True), Column("written_at", BigInteger))
 ERASURES = Table(

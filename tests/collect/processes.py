@@ -17,14 +17,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_server(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    """A server that answers; end it with `kill()` and `wait()`."""
+def start_server(
+    folder: Path, port: int, module: str = "tests.collect.served", patience: float = 120
+) -> subprocess.Popen[bytes]:
+    """A server that answers; end it with `kill()` and `wait()`.
+
+    Args:
+        module: run with the folder and the port.
+        patience: seconds until it must answer.
+    """
     log = (folder / "server.log").open("ab")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.collect.served", str(folder), str(port)], cwd=ROOT, stdout=log, stderr=log
-    )
+    process = subprocess.Popen([sys.executable, "-m", module, str(folder), str(port)], cwd=ROOT, stdout=log, stderr=log)
     log.close()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/ifllm/v1/health", timeout=5):

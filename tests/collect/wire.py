@@ -125,8 +125,8 @@ class _Server(ThreadingHTTPServer):
 def _handler(wire: WireServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path in ("/tracker.js", "/favicon.ico"):
-                content = (STATIC / "tracker.js").read_bytes() if self.path == "/tracker.js" else b""
+            if self.path.endswith("/tracker.js") or self.path == "/favicon.ico":
+                content = b"" if self.path == "/favicon.ico" else (STATIC / "tracker.js").read_bytes()
                 self._answer(200, "text/javascript", content)
             elif self.path in wire.pages:
                 self._answer(200, "text/html; charset=utf-8", wire.pages[self.path].encode())

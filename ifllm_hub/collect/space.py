@@ -1,0 +1,147 @@
+"""The study as a Hugging Face Space: a folder of three files, pushed in one commit."""
+
+import json
+import os
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import RepositoryNotFoundError
+
+from ifllm_hub import __version__
+from ifllm_hub.collect.settings import Settings
+from ifllm_hub.collect.study_app import StudySettings, run_study
+from ifllm_hub.collect.study_models import model_of
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.files import read_json, replacing_folder
+from ifllm_hub.hub import clear_hub_errors
+
+SETTINGS_FILE = "study.json"
+# SQLAlchemy URL; a secret of the Space. Without it the store is a file on the Space's disk.
+DATABASE = "IFLLM_COLLECT_DATABASE"
+# Where a Space's persistent storage is mounted.
+_DISK = Path("/data")
+_APP = '''"""The study; its settings are in study.json. Made by `ifllm collect space`."""
+
+from pathlib import Path
+
+from ifllm_hub.collect.space import run_space
+
+run_space(Path(__file__).parent)
+'''
+_ABOUT = """
+People chat with language models here and rate the answers; of those who agree, it is recorded where the mouse pointer
+is over an answer. Responsible: {contact}.
+
+What the owner of this Space must set before it is opened to people:
+
+- A place that outlasts a restart: persistent storage (mounted at `/data`), or the secret `IFLLM_COLLECT_DATABASE`, the
+  URL of a PostgreSQL database. Without either, everything collected is lost when the Space restarts.
+- Without persistent storage also the secrets `IFLLM_COLLECT_SIGNING_KEYS`, `IFLLM_COLLECT_PSEUDONYM_KEY` and
+  `IFLLM_COLLECT_API_KEY`, each at least 16 random characters.
+- For models of Inference Providers the secret `HF_TOKEN`; for other endpoints `IFLLM_STUDY_ENDPOINT_KEY`.
+
+Models: {models}. Protocol: {protocol}.
+"""
+
+
+def write_space(settings: StudySettings, folder: Path) -> None:
+    """Write a Space's folder: `app.py`, `requirements.txt`, `README.md` with its header, and `study.json`.
+
+    Nothing of `settings.collector` but the retention goes along: where a Space stores is the Space's own affair.
+
+    Args:
+        folder: replaced as a whole when it is an earlier one.
+
+    Raises:
+        IfllmError: a model is none, or the folder cannot be written or is something else.
+    """
+    for spec in settings.models:
+        model_of(spec)
+    chosen: dict[str, Any] = {name: value for name, value in asdict(settings).items() if name != "collector"}
+    chosen["retention_days"] = settings.collector.retention_days
+    local = any(spec.startswith("local:") for spec in settings.models)
+    header = {
+        "title": settings.title,
+        "sdk": "gradio",
+        "sdk_version": version("gradio"),
+        "app_file": "app.py",
+        "pinned": False,
+        "header": "mini",
+    }
+    about = _ABOUT.format(contact=settings.contact, models=", ".join(settings.models), protocol=settings.protocol)
+    written = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
+    contents = {
+        "app.py": _APP,
+        "requirements.txt": f"ifllm_hub[collect{',train' if local else ''}]=={__version__}\n",
+        "README.md": f"---\n{written}---\n\n# {settings.title}\n{about}",
+        SETTINGS_FILE: json.dumps(chosen, indent=2) + "\n",
+    }
+    with replacing_folder(folder, SETTINGS_FILE) as partial:
+        for name, content in contents.items():
+            (partial / name).write_text(content)
+
+
+def push_space(folder: Path, repo_id: str, private: bool = True) -> str:
+    """Push a Space's folder in one commit; the Space is made if there is none.
+
+    Args:
+        private: make a new Space private. An existing one stays as it is.
+
+    Returns:
+        The Space's address.
+
+    Raises:
+        IfllmError: the folder is none of `write_space`; the Space is somebody else's work; no permission; or the Hub
+            failed.
+    """
+    if not (folder / SETTINGS_FILE).is_file():
+        raise IfllmError(f"{folder}: no Space of a study (no {SETTINGS_FILE}). Write it first.")
+    api = HfApi()
+    with clear_hub_errors(repo_id):
+        try:
+            there = set(api.list_repo_files(repo_id, repo_type="space"))
+        except RepositoryNotFoundError:
+            there = set()
+        if there - {"README.md", ".gitattributes"} and SETTINGS_FILE not in there:
+            raise IfllmError(f"{repo_id}: a Space that was not made by this command. Choose another name.")
+        api.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
+        names = sorted(path.name for path in folder.iterdir() if path.is_file())
+        added = [CommitOperationAdd(name, folder / name) for name in names]
+        api.create_commit(repo_id, added, commit_message=f"The study, by ifllm_hub {__version__}", repo_type="space")
+    return f"{api.endpoint}/spaces/{repo_id}"
+
+
+def run_space(folder: Path) -> None:
+    """Run the study of a Space's folder, inside the Space.
+
+    Raises:
+        IfllmError: this is no Space, or its settings are damaged; see `run_study`.
+    """
+    run_study(space_settings(folder), host="0.0.0.0", port=7860, behind_proxy=True)
+
+
+def space_settings(folder: Path) -> StudySettings:
+    """The settings in a Space's folder, with where this Space is and stores.
+
+    Raises:
+        IfllmError: this is no Space, or its settings are damaged.
+    """
+    host = os.environ.get("SPACE_HOST")
+    if not host:
+        raise IfllmError("SPACE_HOST is not set: this is no Space. Run the study itself with `ifllm collect study`.")
+    stored = dict(read_json(folder / SETTINGS_FILE))
+    collecting = Settings(
+        (_DISK if _DISK.is_dir() else folder) / "collected",
+        database=os.environ.get(DATABASE),
+        origins=(f"https://{host}",),
+        retention_days=stored.pop("retention_days", None),
+    )
+    try:
+        settings = StudySettings(collecting, **stored)
+    except TypeError as error:
+        raise IfllmError(f"{folder / SETTINGS_FILE}: {error}. Write the Space again.") from error
+    return replace(settings, models=tuple(settings.models), topics=tuple(settings.topics))

@@ -1,0 +1,122 @@
+"""The study as a web app: Gradio pages and the collector's router in one FastAPI app."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+
+from fastapi import FastAPI
+
+from ifllm_hub import __version__
+from ifllm_hub.collect.collector import Collector
+from ifllm_hub.collect.router import create_router
+from ifllm_hub.collect.settings import Settings
+from ifllm_hub.collect.study import Study
+from ifllm_hub.collect.study_models import DEFAULT_MODELS, model_of
+from ifllm_hub.collect.study_pages import Consent
+from ifllm_hub.collect.study_state import PROTOCOLS
+from ifllm_hub.errors import IfllmError
+
+TOPICS = ("Volcanoes", "Sleep", "The history of bread", "Honey bees", "Glaciers", "The printing press", "Jazz", "Tides")
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """Settings of a study.
+
+    Attributes:
+        collector: where it stores; `origins` must have the address under which people open the study.
+        models: see `study_models.model_of`.
+        protocol: one of `study_state.PROTOCOLS`.
+        topics: to choose from.
+        questionnaire: whether to ask for `study_state.QUESTIONNAIRE`; every question of it can be left out.
+        title: of the page.
+        consent_version, purpose, shared_with, contact: see `study_pages.Consent`.
+    """
+
+    collector: Settings
+    models: tuple[str, ...] = DEFAULT_MODELS
+    protocol: str = "paper"
+    topics: tuple[str, ...] = TOPICS
+    questionnaire: bool = True
+    title: str = "How do you read answers?"
+    consent_version: str = "2026-11-01"
+    purpose: str = "to learn how people read, and to improve language models by it"
+    shared_with: str = "nobody"
+    contact: str = ""
+
+    @property
+    def consent(self) -> Consent:
+        days = self.collector.retention_days
+        return Consent(self.consent_version, self.purpose, self.shared_with, self.contact, days)
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise IfllmError(f"{self.protocol!r}: no such protocol. Choose one of {', '.join(PROTOCOLS)}.")
+        if not self.topics:
+            raise IfllmError("A study needs at least one topic.")
+        if not self.contact.strip():
+            raise IfllmError("The consent text must say who is responsible, and how to reach them (--contact).")
+
+
+def create_study_app(settings: StudySettings, study: Study | None = None) -> FastAPI:
+    """The study's pages at `/`, the collector's addresses under its prefix.
+
+    Args:
+        study: over the collector's store; None: made from the settings.
+
+    Raises:
+        IfllmError: a model is none, or the store or its secrets cannot be opened.
+    """
+    import gradio as gr
+
+    from ifllm_hub.collect.study_blocks import StudyBlocks
+
+    ours = study or create_study(settings)
+    app = FastAPI(title=settings.title, version=__version__)
+    app.include_router(create_router(settings.collector, ours.collector))
+    static = files("ifllm_hub.collect") / "static"
+    # System fonts: the theme's own would be fetched from another host, which then learns who takes part.
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    return gr.mount_gradio_app(
+        app,
+        StudyBlocks(settings, ours).blocks,
+        path="/",
+        head=f'<script type="module">{(static / "study.js").read_text()}</script>',
+        css=(static / "study.css").read_text(),
+        theme=theme,
+        footer_links=[],
+        ssr_mode=False,
+        show_error=False,
+    )
+
+
+def create_study(settings: StudySettings) -> Study:
+    """The study's flow over a collector's store.
+
+    Raises:
+        IfllmError: see `create_study_app`.
+    """
+    models = [model_of(spec) for spec in settings.models]
+    return Study(Collector(settings.collector), models, PROTOCOLS[settings.protocol], settings.consent_version)
+
+
+def run_study(settings: StudySettings, host: str = "127.0.0.1", port: int = 7860, behind_proxy: bool = False) -> None:
+    """Run the study until it is told to stop.
+
+    Args:
+        behind_proxy: see `ifllm_hub.collect.app.serve`.
+
+    Raises:
+        IfllmError: see `create_study_app`.
+    """
+    import uvicorn
+
+    uvicorn.run(
+        create_study_app(settings),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=behind_proxy,
+        timeout_graceful_shutdown=10,
+    )

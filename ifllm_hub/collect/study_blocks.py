@@ -1,0 +1,252 @@
+"""The study's pages in Gradio: what is shown at each step, and what the buttons do."""
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ifllm_hub.collect import study_pages as pages
+from ifllm_hub.collect.store import Withdrawn
+from ifllm_hub.collect.study import Study
+from ifllm_hub.collect.study_state import MAX_QUERY, MAX_SUMMARY, QUESTIONNAIRE, SCALE, Participant
+from ifllm_hub.errors import IfllmError
+
+if TYPE_CHECKING:
+    from ifllm_hub.collect.study_app import StudySettings
+
+Updates = dict[Any, Any]
+# Seconds between two updates of a growing answer: each is a message, and a new layout of the page.
+_UPDATE_SECONDS = 0.15
+_SCALE = [(str(value), value) for value in SCALE]
+_QUESTIONS = {
+    "age": "Age",
+    "education": "Highest education",
+    "chatbot_use": "How often do you use chatbots?",
+}
+
+
+class StudyBlocks:
+    """The pages of a study, `blocks`, to be mounted in an app that has the collector's router.
+
+    A page is a column, of which one is visible. What a handler returns is what changes, by component.
+    """
+
+    def __init__(self, settings: "StudySettings", study: Study):
+        self._settings, self._study = settings, study
+        with gr.Blocks(title=settings.title, analytics_enabled=False) as self.blocks:
+            # A function of its own: Gradio makes a deep copy, which of a method would be one of the study.
+            self._person = gr.State(lambda: study.begin())
+            self._recorder = gr.HTML(elem_id="recorder")
+            self._steps = [self._welcome(), self._about(), self._chat(), self._ending()]
+            self._notice = gr.HTML(elem_id="notice")
+            self._closing = gr.HTML(visible=False, elem_id="closing")
+            with gr.Accordion("Stop and delete", open=False, visible=False, elem_id="stop") as self._stop:
+                gr.HTML("<p>This stops recording and deletes all that was recorded of you. It cannot be undone.</p>")
+                self._withdraw = gr.Button("Delete everything", variant="stop", elem_id="withdraw")
+            self._connect()
+
+    def _welcome(self) -> Any:
+        with gr.Column(elem_id="welcome") as column:
+            gr.HTML(self._settings.consent.html())
+            self._adult = gr.Checkbox(label="I am at least 18, have read this, and agree to be recorded")
+            self._agree = gr.Button("Take part", variant="primary", elem_id="agree")
+            with gr.Accordion("Delete what was recorded earlier", open=False):
+                self._code = gr.Textbox(label="Your code", max_length=100, elem_id="code")
+                self._forget = gr.Button("Delete", variant="stop", elem_id="forget")
+        return column
+
+    def _about(self) -> Any:
+        topics = list(self._settings.topics)
+        with gr.Column(visible=False, elem_id="about") as column:
+            gr.HTML("<h2>Before we begin</h2>")
+            asked = self._settings.questionnaire
+            self._bins = [
+                gr.Radio(list(QUESTIONNAIRE[name]), label=f"{label} (optional)", visible=asked)
+                for name, label in _QUESTIONS.items()
+            ]
+            self._topic = gr.Dropdown(topics, value=topics[0], label="A topic to learn about", elem_id="topic")
+            self._before = gr.Radio(_SCALE, label="How much do you know about it? (1 nothing, 5 a lot)")
+            self._start = gr.Button("Begin", variant="primary", elem_id="start")
+        return column
+
+    def _chat(self) -> Any:
+        with gr.Column(visible=False, elem_id="chat") as column:
+            self._instructions = gr.HTML()
+            self._history = gr.HTML()
+            self._answers = gr.HTML(elem_id="answers")
+            with gr.Column(visible=False, elem_id="ratings") as self._ratings:
+                with gr.Row():
+                    self._left = gr.Radio(_SCALE, label="Satisfied with the answer?", min_width=300, elem_id="left")
+                    self._right = gr.Radio(_SCALE, label="Satisfied with answer B?", min_width=300, elem_id="right")
+                better = [("Answer A", "left"), ("Answer B", "right")]
+                self._preference = gr.Radio(better, label="Which one is better?", elem_id="preference")
+                compared = [("better", True), ("worse", False)]
+                self._compared = gr.Radio(compared, label="Compared with the answer before, it is", elem_id="compared")
+            self._query = gr.Textbox(label="Your question", max_lines=4, max_length=MAX_QUERY, elem_id="query")
+            with gr.Row():
+                self._ask = gr.Button("Ask", variant="primary", elem_id="ask")
+                self._done = gr.Button("Finished", elem_id="done")
+        return column
+
+    def _ending(self) -> Any:
+        with gr.Column(visible=False, elem_id="ending") as column:
+            gr.HTML("<h2>What did you learn?</h2>")
+            asked = self._study.protocol.summary
+            self._summary = gr.Textbox(
+                label="In one or two sentences", lines=3, max_length=MAX_SUMMARY, visible=asked, elem_id="summary"
+            )
+            self._after = gr.Radio(_SCALE, label="How much do you know about it now? (1 nothing, 5 a lot)")
+            self._send = gr.Button("Send", variant="primary", elem_id="send")
+        return column
+
+    def _connect(self) -> None:
+        rated = [self._left, self._right, self._preference, self._compared]
+        said = [self._person, self._query, *rated]
+        outputs = [
+            *(self._recorder, *self._steps, self._notice, self._closing, self._stop, self._instructions),
+            *(self._history, self._answers, self._ratings, *rated, self._query, self._code),
+        ]
+
+        def on(trigger: Any, handler: Callable[..., Any], inputs: list[Any]) -> None:
+            # Participants do not wait for each other; nothing of this is an API.
+            gr.on(trigger, handler, inputs, outputs, concurrency_limit=None, api_visibility="private")
+
+        on(self._agree.click, self._on_agree, [self._person, self._adult])
+        on(self._forget.click, self._on_forget, [self._person, self._code])
+        on(self._start.click, self._on_start, [self._person, self._topic, self._before, *self._bins])
+        asked = [self._ask.click, self._query.submit]
+        gr.on(asked, None, js="() => { globalThis.ifllmStudy.submit(); }", api_visibility="private")
+        on(asked, self._on_ask, said)
+        on(self._done.click, self._on_done, said)
+        on(self._send.click, self._on_send, [self._person, self._summary, self._after])
+        on(self._withdraw.click, self._on_withdraw, [self._person])
+
+    async def _on_agree(self, participant: Participant, adult: bool) -> Updates:
+        if not adult:
+            return {self._notice: pages.notice("Please tick the box, if you agree. If you do not, close this page.")}
+
+        async def work() -> Updates:
+            await self._study.agree(participant)
+            stop = gr.update(visible=True)
+            return {**self._step(1), self._recorder: self._mark(participant), self._stop: stop}
+
+        return await self._guarded(participant, work)
+
+    async def _on_forget(self, participant: Participant, code: str) -> Updates:
+        async def work() -> Updates:
+            await self._study.delete(code)
+            told = "If anything was recorded under this code, it is deleted now."
+            return {self._notice: pages.notice(told), self._code: ""}
+
+        return await self._guarded(participant, work)
+
+    async def _on_start(
+        self, participant: Participant, topic: str, knowledge: int | None, *bins: str | None
+    ) -> Updates:
+        async def work() -> Updates:
+            await self._study.describe(participant, dict(zip(_QUESTIONS, bins, strict=True)))
+            await self._study.start(participant, topic, knowledge)
+            told = pages.instructions(self._study.protocol, topic)
+            return {**self._step(2), self._instructions: told, **self._asked_for(participant, query="")}
+
+        return await self._guarded(participant, work)
+
+    async def _on_ask(self, participant: Participant, query: str, *ratings: Any) -> AsyncGenerator[Updates]:
+        async def rate() -> Updates:
+            if participant.turns:
+                await self._rate(participant, *ratings)
+            return {}
+
+        if refused := await self._guarded(participant, rate):
+            yield refused
+            return
+        before = list(participant.turns)
+        waiting = {self._notice: "", self._ratings: gr.update(visible=False), self._query: gr.update(interactive=False)}
+        shown_at = 0.0
+        try:
+            async with aclosing(self._study.ask(participant, query)) as growing:
+                async for turn in growing:
+                    if turn.done or time.monotonic() - shown_at >= _UPDATE_SECONDS:
+                        yield {**waiting, self._answers: pages.answers(turn), self._history: pages.history(before)}
+                        shown_at, waiting = time.monotonic(), {}
+        except (IfllmError, Withdrawn) as error:
+            # What had begun to be shown is no turn, unless its answers had all begun.
+            shown = pages.answers(before[-1]) if before else ""
+            ready = {self._answers: shown, self._history: pages.history(before[:-1])}
+            yield {**ready, **self._asked_for(participant, query), **self._refusal(participant, error)}
+            return
+        empty = dict.fromkeys((self._left, self._right, self._preference, self._compared))
+        yield {**empty, **self._asked_for(participant, query="")}
+
+    async def _on_done(self, participant: Participant, query: str, *ratings: Any) -> Updates:
+        async def work() -> Updates:
+            if participant.turns:
+                await self._rate(participant, *ratings)
+            self._study.may_finish(participant)
+            return self._step(3)
+
+        return await self._guarded(participant, work)
+
+    async def _on_send(self, participant: Participant, summary: str, knowledge: int | None) -> Updates:
+        async def work() -> Updates:
+            await self._study.finish(participant, summary, knowledge)
+            return self._over(participant)
+
+        return await self._guarded(participant, work)
+
+    async def _on_withdraw(self, participant: Participant) -> Updates:
+        async def work() -> Updates:
+            await self._study.withdraw(participant)
+            return self._over(participant)
+
+        return await self._guarded(participant, work)
+
+    async def _rate(
+        self, participant: Participant, left: int | None, right: int | None, preference: Any, compared: bool | None
+    ) -> None:
+        await self._study.rate(participant, {"left": left, "right": right}, preference, compared)
+
+    async def _guarded(self, participant: Participant, work: Callable[[], Awaitable[Updates]]) -> Updates:
+        """What a step changes, or what is said where it cannot be taken."""
+        try:
+            return await work()
+        except (IfllmError, Withdrawn) as error:
+            return self._refusal(participant, error)
+
+    def _refusal(self, participant: Participant, error: Exception) -> Updates:
+        if isinstance(error, Withdrawn):
+            participant.state = "withdrawn"
+            return self._over(participant)
+        return {self._notice: pages.notice(str(error))}
+
+    def _step(self, number: int | None) -> Updates:
+        shown = {column: gr.update(visible=at == number) for at, column in enumerate(self._steps)}
+        return {**shown, self._notice: ""}
+
+    def _over(self, participant: Participant) -> Updates:
+        """The end, by whichever way: thanks, or a confirmation that all is deleted."""
+        finished = participant.state == "finished"
+        text = pages.thanks(participant.code) if finished else pages.withdrawn()
+        ended = {self._closing: gr.update(value=text, visible=True), self._stop: gr.update(visible=finished)}
+        return {**self._step(None), **ended, self._recorder: self._mark(participant)}
+
+    def _mark(self, participant: Participant) -> str:
+        state = participant.state if participant.state in ("finished", "withdrawn") else "recording"
+        return pages.mark(state, self._settings.collector.prefix, participant.token, self._study.consent)
+
+    def _asked_for(self, participant: Participant, query: str) -> Updates:
+        """The ratings that the participant's turn asks for, and the field for the next question."""
+        pairwise, turns = participant.mode == "pairwise", len(participant.turns)
+        name = "Satisfied with answer A?" if pairwise else "Satisfied with the answer?"
+        return {
+            self._ratings: gr.update(visible=turns > 0),
+            self._left: gr.update(label=f"{name} (1 not at all, 5 very)"),
+            self._right: gr.update(visible=pairwise, label="Satisfied with answer B? (1 not at all, 5 very)"),
+            self._preference: gr.update(visible=pairwise),
+            self._compared: gr.update(visible=not pairwise and turns > 1),
+            self._query: gr.update(
+                interactive=True, value=query, label="Your next question" if turns else "Your question"
+            ),
+        }

@@ -1,0 +1,26 @@
+"""A study with scripted models in a process of its own: `python -m tests.collect.studied FOLDER PORT [PROTOCOL]`."""
+
+import random
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from ifllm_hub.collect.collector import Collector
+from ifllm_hub.collect.settings import Rate, Settings
+from ifllm_hub.collect.study import Study
+from ifllm_hub.collect.study_app import StudySettings, create_study_app
+from ifllm_hub.collect.study_models import EchoModel
+from ifllm_hub.collect.study_state import PROTOCOLS, Protocol
+
+# The flow of the paper in less time.
+SHORT = Protocol("pairwise", 2, 2, 0.5, 500, True)
+
+if __name__ == "__main__":
+    folder, port, *more = sys.argv[1:]
+    collecting = Settings(Path(folder), origins=(f"http://127.0.0.1:{port}",), address_rate=Rate(5_000, 5_000))
+    settings = StudySettings(collecting, models=("echo",), contact="Ada Example, ada@example.org")
+    models = [EchoModel("heron", words=120), EchoModel("otter", words=90)]
+    protocol = PROTOCOLS[more[0]] if more else SHORT
+    study = Study(Collector(collecting), models, protocol, settings.consent_version, random.Random(3))
+    uvicorn.run(create_study_app(settings, study), host="127.0.0.1", port=int(port), log_level="warning")
