@@ -87,6 +87,63 @@ def retention(
         typer.echo(line)
 
 
+ModelOption = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME@https://host/v1, hub:OWNER/NAME, local:smollm2-135m (default) or echo; may be repeated."),
+]
+ProtocolOption = Annotated[str, typer.Option(help="paper, pairwise or pointwise.")]
+ContactOption = Annotated[str, typer.Option(help="Who is responsible, for the consent text.", show_default=False)]
+
+
+@app.command()
+def study(
+    contact: ContactOption,
+    model: ModelOption = None,
+    protocol: ProtocolOption = "paper",
+    folder: FolderOption = COLLECTED,
+    database: DatabaseOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 7860,
+    origin: Annotated[
+        str | None, typer.Option(help="Address under which people open the page; default: http://HOST:PORT.")
+    ] = None,
+    behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="Believe X-Forwarded-For of a proxy.")] = False,
+) -> None:
+    """Run a study in which people chat, rate and are recorded, with their consent, until it is told to stop."""
+    _check_installed()
+    from ifllm_hub.collect.settings import Settings
+    from ifllm_hub.collect.study_app import StudySettings, run_study
+    from ifllm_hub.collect.study_models import DEFAULT_MODELS
+
+    address = origin or f"http://{host}:{port}"
+    collector = Settings(folder, database=database, origins=(address,))
+    settings = StudySettings(collector, tuple(model or DEFAULT_MODELS), protocol, contact=contact)
+    typer.echo(f"study: {address}")
+    run_study(settings, host, port, behind_proxy)
+
+
+@app.command()
+def space(
+    contact: ContactOption,
+    out: Annotated[Path, typer.Option(help="Folder of the Space.", show_default=False)],
+    model: ModelOption = None,
+    protocol: ProtocolOption = "paper",
+    push: Annotated[str | None, typer.Option(help="Push it to this Space, owner/name; a new one is private.")] = None,
+) -> None:
+    """Write the study as a Hugging Face Space, and push it in one commit."""
+    _check_installed()
+    from ifllm_hub.collect.settings import Settings
+    from ifllm_hub.collect.space import push_space, write_space
+    from ifllm_hub.collect.study_app import StudySettings
+    from ifllm_hub.collect.study_models import DEFAULT_MODELS
+
+    settings = StudySettings(Settings(COLLECTED), tuple(model or DEFAULT_MODELS), protocol, contact=contact)
+    write_space(settings, out)
+    typer.echo(f"space: {out}")
+    if push is not None:
+        typer.echo(f"pushed: {push_space(out, push)}")
+
+
 def _opened(folder: Path, database: str | None) -> "tuple[Store, Pseudonyms]":
     """The store of a collector that was run before."""
     from ifllm_hub.collect.pseudonyms import Pseudonyms
@@ -101,5 +158,5 @@ def _opened(folder: Path, database: str | None) -> "tuple[Store, Pseudonyms]":
 def _check_installed() -> None:
     import importlib.util
 
-    if any(importlib.util.find_spec(name) is None for name in ("fastapi", "sqlalchemy", "uvicorn")):
+    if any(importlib.util.find_spec(name) is None for name in ("fastapi", "gradio", "sqlalchemy", "uvicorn")):
         raise IfllmError("The collector needs FastAPI and SQLAlchemy. Install them: pip install 'ifllm_hub[collect]'")
