@@ -95,7 +95,18 @@ pairs that {board["workers"]} other workers rated: it prefers the answer whose i
 {board["seeds"]} seeds; intervals are 95 % bootstraps over workers.
 
 {labels_markdown(board)}
+
+Told from a coin, by its interval: {_names(board, "accuracy", 0.5)}. Told from shuffled labels: \
+{_names(board, "over_control", 0.0)}. A bootstrap over {board["workers"]} workers is rough, {len(board["rows"])} rows
+are looked at together, and the runs of a row share their test pairs: a single row beyond its interval is no
+finding.
 """
+
+
+def _names(board: dict[str, Any], number: str, chance: float) -> str:
+    """The rows whose interval leaves chance out."""
+    told = [row["row"] for row in board["rows"] if not row[number]["low"] <= chance <= row[number]["high"]]
+    return ", ".join(f"`{name}`" for name in told) or "none"
 
 
 def labels_markdown(board: dict[str, Any]) -> str:
