@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from ifllm_hub.collect import wire
 from ifllm_hub.collect.collector import Collector
 from ifllm_hub.collect.router import create_router
+from ifllm_hub.collect.study_blocks import system_theme
 from ifllm_hub.collect.study_pages import mark
 from ifllm_hub.collect.study_state import tidy
 
@@ -92,7 +93,7 @@ def create_chat_app(chat: Any, collector: Collector) -> FastAPI:
     app = FastAPI()
     app.include_router(create_router(collector.settings, collector))
     css = (_STATIC / "study.css").read_text()
-    return gr.mount_gradio_app(app, chat, path="/", head=HEAD, css=css, ssr_mode=False)
+    return gr.mount_gradio_app(app, chat, path="/", head=HEAD, css=css, theme=system_theme(), ssr_mode=False)
 
 
 def serve_chat(chat: Any, collector: Collector, host: str = "127.0.0.1", port: int = 7860) -> None:

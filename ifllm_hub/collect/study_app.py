@@ -68,21 +68,19 @@ def create_study_app(settings: StudySettings, study: Study | None = None) -> Fas
     """
     import gradio as gr
 
-    from ifllm_hub.collect.study_blocks import StudyBlocks
+    from ifllm_hub.collect.study_blocks import StudyBlocks, system_theme
 
     ours = study or create_study(settings)
     app = FastAPI(title=settings.title, version=__version__)
     app.include_router(create_router(settings.collector, ours.collector))
     static = files("ifllm_hub.collect") / "static"
-    # System fonts: the theme's own would be fetched from another host, which then learns who takes part.
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     return gr.mount_gradio_app(
         app,
         StudyBlocks(settings, ours).blocks,
         path="/",
         head=f'<script type="module">{(static / "study.js").read_text()}</script>',
         css=(static / "study.css").read_text(),
-        theme=theme,
+        theme=system_theme(),
         footer_links=[],
         ssr_mode=False,
         show_error=False,

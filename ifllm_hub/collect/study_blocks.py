@@ -27,6 +27,11 @@ _QUESTIONS = {
 }
 
 
+def system_theme() -> Any:
+    """Gradio's theme in system fonts: its own are fetched from another host, which then learns who takes part."""
+    return gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+
+
 class StudyBlocks:
     """The pages of a study, `blocks`, to be mounted in an app that has the collector's router.
 

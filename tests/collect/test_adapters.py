@@ -24,16 +24,17 @@ def test_a_chat_interface(browser: Any, tmp_path: Path) -> None:
     page.on("request", lambda request: asked.append(request.url))
 
     def say(message: str) -> None:
-        page.get_by_placeholder("Type a message...").fill(message)
-        page.keyboard.press("Enter")
-        page.get_by_text(f"You said {message}").wait_for()
+        page.locator("textarea:visible").fill(message)
+        page.locator("textarea:visible").press("Enter")
+        page.get_by_text(f"You said {message}; before").wait_for()
 
     try:
         page.goto(f"http://127.0.0.1:{port}")
-        say("<b>one</b>")
+        say("one")  # as ChatInterface shows it, Markdown and all
         page.wait_for_timeout(1_000)
         assert store.counts()["people"] == 0
         assert not [url for url in asked if "/ifllm/" in url]
+        assert all(url.startswith((f"http://127.0.0.1:{port}/", "data:", "blob:")) for url in asked)
         page.get_by_text("Additional Inputs").click()
         page.get_by_role("checkbox").check()
         say("<img src=x onerror=window.hit=1>")
