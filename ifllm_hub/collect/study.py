@@ -21,6 +21,7 @@ from ifllm_hub.collect.study_state import (
     MAX_SUMMARY,
     QUESTIONNAIRE,
     SCALE,
+    Mode,
     NotYet,
     Participant,
     Protocol,
@@ -32,6 +33,8 @@ from ifllm_hub.collect.study_state import (
 from ifllm_hub.collect.upkeep import delete_person
 from ifllm_hub.errors import IfllmError
 
+# What a conversation can be, where the protocol does not say.
+MODES: tuple[Mode, ...] = ("pairwise", "pointwise")
 # A participant's code: what `uuid4().hex` gives.
 _CODE = re.compile(r"[0-9a-f]{32}")
 
@@ -105,7 +108,8 @@ class Study:
         self._must_be(participant, "agreed")
         _check_scale(knowledge)
         participant.conversation, participant.topic = uuid.uuid4().hex, topic
-        participant.mode = self.protocol.mode or self._rng.choice(("pairwise", "pointwise"))
+        fixed = self.protocol.mode
+        participant.mode = self._rng.choice(MODES) if fixed is None else fixed
         sides: tuple[Side, ...] = ("left", "right") if participant.mode == "pairwise" else ("left",)
         # Drawn in random order, so that the side is random too.
         two = len(self._models) > 1
