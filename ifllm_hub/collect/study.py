@@ -21,6 +21,7 @@ from ifllm_hub.collect.study_state import (
     MAX_SUMMARY,
     QUESTIONNAIRE,
     SCALE,
+    Mode,
     NotYet,
     Participant,
     Protocol,
@@ -105,7 +106,8 @@ class Study:
         self._must_be(participant, "agreed")
         _check_scale(knowledge)
         participant.conversation, participant.topic = uuid.uuid4().hex, topic
-        participant.mode = self.protocol.mode or self._rng.choice(("pairwise", "pointwise"))
+        modes: tuple[Mode, ...] = ("pairwise", "pointwise")
+        participant.mode = self.protocol.mode or self._rng.choice(modes)
         sides: tuple[Side, ...] = ("left", "right") if participant.mode == "pairwise" else ("left",)
         # Drawn in random order, so that the side is random too.
         two = len(self._models) > 1
