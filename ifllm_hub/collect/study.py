@@ -107,7 +107,7 @@ class Study:
         _check_scale(knowledge)
         participant.conversation, participant.topic = uuid.uuid4().hex, topic
         modes: tuple[Mode, ...] = ("pairwise", "pointwise")
-        participant.mode = self.protocol.mode or self._rng.choice(modes)
+        participant.mode = self._rng.choice(modes) if self.protocol.mode is None else self.protocol.mode
         sides: tuple[Side, ...] = ("left", "right") if participant.mode == "pairwise" else ("left",)
         # Drawn in random order, so that the side is random too.
         two = len(self._models) > 1
