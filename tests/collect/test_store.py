@@ -114,7 +114,7 @@ def test_retention(store: Store) -> None:
         store.register(answer(person), None, day * DAY).result()
         store.accept(batch(person, person, 0), day * DAY).result()
         store.rate(f"{person}1", person, Said(4, None, None), 100, day * DAY).result()
-    gone = {"batches": 1, "sessions": 1, "ratings": 1, "responses": 1}
+    gone = {"batches": 1, "sessions": 1, "notes": 0, "ratings": 1, "responses": 1}
     assert store.expire(5, 12 * DAY).result() == gone
     assert store.expire(5, 12 * DAY).result() == dict.fromkeys(gone, 0)
     assert store.counts()["batches"] == 1
