@@ -308,7 +308,10 @@ def test_shipped_recipes_parse_and_flags_override_them(recipe: Path) -> None:
     assert recipe.parent.name.removesuffix("-cpu").removesuffix("-labels") == policy
     assert dpo_args.beta == 0.3
     assert (dpo_args.loss_type, dpo_args.nll, dpo_args.flip_weighting) == (["robust"], "token_mean", "none")
-    assert dpo_args.label_smoothing is None
+    same_for_all = recipe.parent.name.endswith("-labels")
+    assert dpo_args.label_smoothing == (0.0 if same_for_all else None), (
+        "each pair has its own, but where labels compete"
+    )
     assert (dpo_args.use_cpu, dpo_args.bf16) == (True, False) or torch.accelerator.is_available()
 
 
