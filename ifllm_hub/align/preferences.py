@@ -74,7 +74,8 @@ def load_preferences(
     rows = stored.filter(pl.col("label_source") == label_source)
     if split != "worker":
         rows = _held_out_by(split, rows, dataset, revision)
-    rows = rows.join(_pairs_of_all(stored, compared), on="question_id", how="semi", maintain_order="left")
+    if len(compared) > 1:
+        rows = rows.join(_pairs_of_all(stored, compared), on="question_id", how="semi", maintain_order="left")
     rows = with_history(rows, dataset, revision, history)
     if constant_flip_prob is not None:
         rows = rows.with_columns(flip_prob=pl.lit(constant_flip_prob, dtype=pl.Float64))

@@ -46,7 +46,11 @@ class Journal:
             ) from error
         except OSError as error:
             raise IfllmError(f"{self._file}: cannot be written ({error.strerror}). Choose another place.") from error
-        self._read()
+        try:
+            self._read()
+        except IfllmError:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(

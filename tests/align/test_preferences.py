@@ -1,11 +1,13 @@
 """Preference pairs: what is read, what is refused, and that chosen stays chosen."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import polars as pl
 import pytest
 from datasets import Dataset, DatasetDict, Features, List, Value, load_dataset
@@ -20,6 +22,7 @@ from ifllm_hub.align.preferences import (
     load_preferences,
 )
 from ifllm_hub.dataset.builder import build_dataset
+from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.release.source import Release
 from ifllm_hub.reward.labels import held_out_by, preference_rows, write_preferences
@@ -368,3 +371,18 @@ def test_importing_the_package_side_needs_no_heavy_library() -> None:
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'trl', 'datasets', 'peft')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_reference_split_draws_rows_and_takes_every_rated_pair(simulated_dataset: Path) -> None:
+    pairwise = load_config(simulated_dataset, "pairwise").filter(~pl.col("excluded_worker")).sort("question_id")
+    rated = set(pairwise.filter(pl.col("preference").is_not_null())["question_id"])
+    drawn = load_preferences(simulated_dataset, "explicit", split="reference")
+    train, test = (set(drawn[name]["question_id"]) for name in ("train", "test"))
+    assert train | test == rated
+    assert not train & test
+    order = np.random.RandomState(42).permutation(pairwise.height)  # as scikit-learn draws
+    expected = {pairwise["question_id"][int(at)] for at in order[: math.ceil(0.2 * pairwise.height)]}
+    assert test == expected & rated
+    forest = load_preferences(simulated_dataset, "forest", split="reference")
+    assert set(forest["test"]["question_id"]) <= expected
+    assert not set(forest["train"]["question_id"]) & expected

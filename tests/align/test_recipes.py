@@ -140,7 +140,7 @@ def tiny_base(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 
 def two_steps(llm: str, data: str, folder: Path) -> None:
-    """All three recipes, each as it is but for the folders and the number of steps."""
+    """All three recipes, each as it is but for the folders and the number of steps; the four pairs have a split."""
     from trl.trainer.sft_config import SFTConfig
 
     def words(file: str) -> list[str]:
@@ -155,7 +155,8 @@ def two_steps(llm: str, data: str, folder: Path) -> None:
     tuned = str(folder / "sft.yaml")
     assert transformers.AutoTokenizer.from_pretrained(tuned).chat_template == HUMAN_ASSISTANT
     corrected, reference = (
-        run_dpo(*parse_dpo([*words(file), "--policy", tuned])) for file in ("dpo.yaml", "dpo-reference.yaml")
+        run_dpo(*parse_dpo([*words(file), "--policy", tuned, "--split", "worker"]))
+        for file in ("dpo.yaml", "dpo-reference.yaml")
     )
     assert (corrected["steps"], reference["steps"]) == (2, 2)
     # The forest says left for 1 and 3, by .1 and .3.
