@@ -48,8 +48,9 @@ def test_it_is_the_release_of_the_pinned_commit(real_release: Release, built: Bu
     assert len(list(real_release.paths())) == 2362 + 3
 
 
-def test_dataset_and_features_take_half_a_minute_at_most(built: Built) -> None:
-    assert built.seconds <= 30
+def test_dataset_and_features_take_minutes_at_most(built: Built) -> None:
+    """14 s on one machine and 48 s on another of two cores, alone; here other tests run beside it."""
+    assert built.seconds <= 150
 
 
 def test_features_of_all_questions_are_quick_and_the_stored_ones(built: Built) -> None:
