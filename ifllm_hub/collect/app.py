@@ -30,10 +30,15 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8765, behind_
     Raises:
         IfllmError: see `create_router`.
     """
+    run_app(create_app(settings), host, port, behind_proxy)
+
+
+def run_app(app: FastAPI, host: str, port: int, behind_proxy: bool) -> None:
+    """Run an app of ours until it is told to stop; see `serve`. Requests are not logged."""
     import uvicorn
 
     uvicorn.run(
-        create_app(settings),
+        app,
         host=host,
         port=port,
         log_level="warning",

@@ -6,6 +6,7 @@ from importlib.resources import files
 from fastapi import FastAPI
 
 from ifllm_hub import __version__
+from ifllm_hub.collect.app import run_app
 from ifllm_hub.collect.collector import Collector
 from ifllm_hub.collect.router import create_router
 from ifllm_hub.collect.settings import Settings
@@ -106,15 +107,4 @@ def run_study(settings: StudySettings, host: str = "127.0.0.1", port: int = 7860
     Raises:
         IfllmError: see `create_study_app`.
     """
-    import uvicorn
-
-    uvicorn.run(
-        create_study_app(settings),
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=behind_proxy,
-        timeout_graceful_shutdown=10,
-    )
+    run_app(create_study_app(settings), host, port, behind_proxy)
