@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -95,3 +96,12 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise IfllmError(f"{path}: missing or damaged ({error}). Run the command that writes it again.") from error
+
+
+def without_nan(value: Any) -> Any:
+    """JSON has no NaN: a number that is not defined, at any depth, becomes null."""
+    if isinstance(value, dict):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

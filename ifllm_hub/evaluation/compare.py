@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from ifllm_hub.evaluation.comparison_tables import comparison_csv, comparison_la
 from ifllm_hub.evaluation.differences import ORDERS, Differences, differences, read_judgements
 from ifllm_hub.evaluation.measures import position_consistency
 from ifllm_hub.evaluation.statistics import BOOTSTRAPS, SEED, contrast, summary
-from ifllm_hub.files import read_json, replacing_folder
+from ifllm_hub.files import read_json, replacing_folder, without_nan
 
 COMPARISON_FILE, PAGE_FILE, LATEX_FILE, CSV_FILE = (
     "comparison.json",
@@ -135,7 +134,7 @@ def compare(
         ],
     }
     advance(1.0)
-    plain: dict[str, Any] = _without_nan(comparison)
+    plain: dict[str, Any] = without_nan(comparison)
     return plain
 
 
@@ -154,12 +153,3 @@ def _position(pairs: pl.DataFrame) -> dict[str, float] | None:
         return None
     model_first, baseline_first = (both[f"word_{order}"].to_list() for order in ORDERS)
     return position_consistency(model_first, baseline_first)
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN: an interval that is not defined becomes null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -74,6 +74,32 @@ def orders_picture(comparison: dict[str, Any]) -> "Picture":
         return picture(figure, "Differences of scores with one order, the other, and both, by label source.", caption)
 
 
+def position_picture(comparison: dict[str, Any]) -> "Picture":
+    """What the judge's word does when the two answers change places; for a comparison of both orders."""
+    from ifllm_hub.style import LEFT, PANEL, RIGHT, RULE, TRAIN, legend_below, picture, styled
+
+    position = comparison["position"]
+    decided = (position["consistency"], position["first_in_both"], position["second_in_both"])
+    parts = {
+        "same winner": (decided[0], TRAIN),
+        "first wins twice": (decided[1], LEFT),
+        "second wins twice": (decided[2], RIGHT),
+        "a tie in one order": (max(0.0, 1 - sum(decided)), RULE),
+    }
+    with styled((PANEL[0], 2.0)) as (figure, axes):
+        start = 0.0
+        for label, (share, colour) in parts.items():
+            axes.barh([0], [100 * share], left=[100 * start], color=colour, height=0.5, label=label)
+            start += share
+        axes.set(title="When the answers change places", xlabel=f"share of {position['n']} pairs (%)", xlim=(0, 100))
+        axes.set_yticks([])
+        axes.grid(axis="y", visible=False)
+        legend_below(figure, axes, 2)
+        said = ", ".join(f"{label} {100 * share:.0f} %" for label, (share, _) in parts.items())
+        caption = "A judge that looks at the answers alone names the same winner in both orders."
+        return picture(figure, f"What the judge says of a pair in both orders: {said}.", caption)
+
+
 def thirds_picture(comparison: dict[str, Any]) -> "Picture":
     """The difference of every label source on short, medium and long prompts."""
     from ifllm_hub.style import PANEL, SERIES, legend_below, picture, styled

@@ -25,7 +25,7 @@ from ifllm_hub.evaluation.journal import Journal
 from ifllm_hub.evaluation.judge_client import Endpoint, JudgeClient
 from ifllm_hub.evaluation.judge_inputs import answers_alone, pairs_of_generations, pairs_of_people
 from ifllm_hub.evaluation.judge_prompts import (
-    PROMPT_VERSIONS,
+    Form,
     Message,
     Mode,
     Preset,
@@ -56,6 +56,10 @@ class JudgeArguments(Endpoint):
     pair_seed: int = field(default=0, metadata={"help": "Which of them: more pairs of one seed add to fewer."})
     mode: Mode = field(default="pairwise", metadata={"help": "Two answers at once, or each alone."})
     preset: Preset = field(default="corrected", metadata={"help": "reference: the paper's prompt, order and settings."})
+    explanation: bool = field(default=True, metadata={"help": "The judge first says why (preset corrected)."})
+    examples: int = field(
+        default=0, metadata={"help": "Worked examples (0, 2 or 4) for a small judge (preset corrected)."}
+    )
     temperature: float | None = field(default=None, metadata={"help": "Of the preset if unset: 0, or 1 (reference)."})
     concurrency: int = field(default=4, metadata={"help": "Questions asked at the same time."})
     prompt_price: float = field(default=0.0, metadata={"help": "US dollars per million prompt tokens."})
@@ -80,7 +84,7 @@ def run_judge(args: JudgeArguments) -> pl.DataFrame:
     """
     _check(args)
     planned = plan(args, _pairs(args))
-    shown = _shown(planned, args.preset)
+    shown = _shown(planned, _form(args))
     settings, judge = _settings(args), args.judge_name or args.judge
     planned = planned.with_columns(
         judgement_id=pl.Series([_id(judge, settings, messages) for messages in shown], dtype=pl.String)
@@ -106,7 +110,7 @@ def run_judge(args: JudgeArguments) -> pl.DataFrame:
     for error in table.filter(pl.col("status") == "failed")["error"].head(1):
         logger.warning("Run it again for those that failed; the first: %s", error)
     if args.mode == "pairwise":
-        _show_quality(args, table)
+        _measure(args, table)
     return table
 
 
@@ -133,12 +137,15 @@ def summary(records: list[dict[str, Any]], prompt_price: float, answer_price: fl
 
 
 def _check(args: JudgeArguments) -> None:
-    if (args.preset, args.mode) not in PROMPT_VERSIONS:
-        raise IfllmError("The reference preset compares pairs: its mode is pairwise.")
+    _form(args)
     if args.output.suffix != ".parquet" or min(args.concurrency, args.attempts, args.max_tokens) < 1:
         raise IfllmError("output must end in .parquet; concurrency, attempts and max_tokens must be at least 1.")
     if args.base_url and args.provider:
         raise IfllmError("base_url names a server, and provider one of the Hub's. Give one of them.")
+
+
+def _form(args: JudgeArguments) -> Form:
+    return Form(args.preset, args.mode, args.explanation, args.examples)
 
 
 def _pairs(args: JudgeArguments) -> pl.DataFrame:
@@ -162,12 +169,12 @@ def _coin(question: int) -> str:
     return ORDERS[hashlib.sha256(f"order:{question}".encode()).digest()[0] % 2]
 
 
-def _shown(planned: pl.DataFrame, preset: Preset) -> list[list[Message]]:
+def _shown(planned: pl.DataFrame, form: Form) -> list[list[Message]]:
     shown = []
     for row in planned.iter_rows(named=True):
         answers = [row["answer_model"]] if row["order"] is None else [row["answer_model"], row["answer_baseline"]]
         ordered = answers[::-1] if row["order"] == "baseline_first" else answers
-        shown.append(judge_messages(preset, row["messages"], ordered))
+        shown.append(judge_messages(form, row["messages"], ordered))
     return shown
 
 
@@ -180,7 +187,7 @@ def _settings(args: JudgeArguments) -> str:
         {
             "temperature": _temperature(args),
             "max_tokens": args.max_tokens,
-            "prompt": PROMPT_VERSIONS[args.preset, args.mode],
+            **_form(args).settings,
             "structured": args.structured and args.preset == "corrected",
             "provider": args.provider,
         },
@@ -201,25 +208,27 @@ def _show(args: JudgeArguments, questions: dict[str, list[Message]]) -> None:
         console.print(message["content"])
     console.rule()
     if args.structured and args.preset == "corrected":
-        console.print(f"response_format: {json.dumps(response_format(args.mode))}")
+        console.print(f"response_format: {json.dumps(response_format(_form(args)))}")
     console.print(f"{len(questions)} judgements by {args.judge}, settings {_settings(args)}; this is the first.")
 
 
-def _show_quality(args: JudgeArguments, table: pl.DataFrame) -> None:
+def _measure(args: JudgeArguments, table: pl.DataFrame) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from ifllm_hub.evaluation.judge_quality import judge_quality, quality_markdown  # scikit-learn comes along
+    from ifllm_hub.evaluation.judge_quality import judge_quality, quality_markdown, write_quality  # loads scikit-learn
 
     preferences = None if args.dataset is None else load_config(args.dataset, "pairwise", args.dataset_revision)
-    Console().print(Markdown(quality_markdown(judge_quality(table, preferences))))
+    qualities = judge_quality(table, preferences)
+    write_quality(args.output, qualities)
+    Console().print(Markdown(quality_markdown(qualities)))
 
 
 def _ask(args: JudgeArguments, questions: dict[str, list[Message]], journal: Journal) -> None:
     """Ask from several threads; each answer is in the journal when its thread goes on to the next."""
     if not questions:
         return
-    client = JudgeClient(args, args.preset, args.mode, _temperature(args))
+    client = JudgeClient(args, _form(args), _temperature(args))
 
     def ask(key: str) -> None:
         outcome = client.ask(questions[key])

@@ -15,7 +15,7 @@ from huggingface_hub import ChatCompletionOutput, InferenceClient, get_token
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, OfflineModeIsEnabled
 
 from ifllm_hub.errors import IfllmError, first_line
-from ifllm_hub.evaluation.judge_prompts import Message, Mode, Preset, response_format, schema_format
+from ifllm_hub.evaluation.judge_prompts import Form, Message, response_format, schema_format
 from ifllm_hub.evaluation.verdicts import NoVerdict, Verdict, read_verdict, utf8
 
 logger = logging.getLogger(__name__)
@@ -82,12 +82,11 @@ class JudgeClient:
     A server that refuses `response_format` is asked without it from then on: the form is in the prompt as well.
     """
 
-    def __init__(self, endpoint: Endpoint, preset: Preset, mode: Mode, temperature: float) -> None:
+    def __init__(self, endpoint: Endpoint, form: Form, temperature: float) -> None:
         """Raises IfllmError: there is no key: the variable that should hold it is not set, nor a login to the Hub."""
         self._endpoint = endpoint
-        self._preset, self._mode = preset, mode
-        self._temperature = temperature
-        self.structured = endpoint.structured and preset == "corrected"
+        self._form, self._temperature = form, temperature
+        self.structured = endpoint.structured and form.preset == "corrected"
         self._client = _Client(
             base_url=endpoint.base_url,
             provider=endpoint.provider,  # type: ignore[arg-type]  # a name; an unknown one is refused
@@ -153,7 +152,7 @@ class JudgeClient:
                 model=self._endpoint.judge,
                 max_tokens=self._endpoint.max_tokens,
                 temperature=self._temperature,
-                response_format=response_format(self._mode) if structured else None,  # type: ignore[arg-type]
+                response_format=response_format(self._form) if structured else None,  # type: ignore[arg-type]
             )
         except HfHubHTTPError as error:
             status, said = error.response.status_code, _said(error)
@@ -185,7 +184,7 @@ class JudgeClient:
             return NoVerdict("malformed", "the message is not a text")
         tries.answers.append(utf8(text or ""))
         tries.usage.append(completion.usage)
-        return read_verdict(self._preset, self._mode, text, finish_reason, refusal)
+        return read_verdict(self._form, text, finish_reason, refusal)
 
 
 class _Client(InferenceClient):

@@ -1,7 +1,8 @@
 """What a judge is shown, and the form its answer must have.
 
-`corrected` is neutral: no worked example, nothing that names one place first in importance, and what is judged stands
-between marks that the text itself cannot contain, so that an instruction inside an answer is a part of the answer.
+`corrected` is neutral: no worked example unless asked for, nothing that names one place first in importance, and what
+is judged stands between marks that the text itself cannot contain, so that an instruction inside an answer is a part of
+the answer.
 `reference` has the structure of the paper's prompt (https://huggingface.co/papers/2606.20482) in words of our own: a
 role, five criteria, four lines to answer in, and three worked examples in which A is always better, for measuring what
 that does.
@@ -10,11 +11,49 @@ that does.
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
+
+from ifllm_hub.errors import IfllmError
 
 Message = dict[str, str]
 Mode = Literal["pairwise", "single"]
 Preset = Literal["corrected", "reference"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a judge is asked, and the form its answer must have.
+
+    Attributes:
+        explanation: the verdict begins with a sentence or two that say why. Preset `corrected` only; `reference` always
+            asks for one.
+        examples: how many worked examples it is shown as earlier turns, for models too small to keep to the form
+            without; in half of them the first answer wins. Preset `corrected` only; `reference` has its own.
+
+    Raises:
+        IfllmError: these do not go together.
+    """
+
+    preset: Preset = "corrected"
+    mode: Mode = "pairwise"
+    explanation: bool = True
+    examples: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.preset, self.mode) not in PROMPT_VERSIONS:
+            raise IfllmError("The reference preset compares pairs: its mode is pairwise.")
+        if self.examples not in range(0, len(_EXAMPLES) + 1, 2):
+            raise IfllmError(f"There are {len(_EXAMPLES)} worked examples; show an even number of them, or none.")
+        if self.preset == "reference" and (self.examples or not self.explanation):
+            raise IfllmError("The reference preset has its own examples, and always asks for a reason.")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a judgement depends on."""
+        version = PROMPT_VERSIONS[self.preset, self.mode]
+        return {"prompt": version, "explanation": self.explanation, "examples": self.examples}
+
 
 # A changed wording is a new version: judgements of two versions are never mixed.
 PROMPT_VERSIONS: dict[tuple[Preset, Mode], str] = {
@@ -49,7 +88,7 @@ Neither the order in which the answers are shown nor their length says which is 
 {_SCALE} The winner is the answer with the higher score; with equal scores it is the slightly better one, or a tie.
 
 Reply with one JSON object and nothing else:
-{{{{"explanation": "<one or two sentences>", "score_first": <1-10>, "score_second": <1-10>, \
+{{{{{{why}}"score_first": <1-10>, "score_second": <1-10>, \
 "winner": "first" | "second" | "tie"}}}}"""
 
 _SINGLE = f"""\
@@ -64,7 +103,7 @@ Its length alone says nothing.
 {_SCALE}
 
 Reply with one JSON object and nothing else:
-{{{{"explanation": "<one or two sentences>", "score": <1-10>}}}}"""
+{{{{{{why}}"score": <1-10>}}}}"""
 
 _REFERENCE = """\
 You are an experienced assessor of AI assistants. You get a prompt and two responses to it, A and B, and decide how good
@@ -110,39 +149,55 @@ SCORE_B: 5
 WINNER: A
 REASONING: Both work, but A gives the command that was asked for."""
 
-_EXPLANATION = {"explanation": {"type": "string"}}
-_SCORE = {"type": "integer", "minimum": 1, "maximum": 10}
-_PROPERTIES: dict[Mode, dict[str, Any]] = {
-    "pairwise": _EXPLANATION
-    | {"score_first": _SCORE, "score_second": _SCORE, "winner": {"type": "string", "enum": ["first", "second", "tie"]}},
-    "single": _EXPLANATION | {"score": _SCORE},
-}
+_WHY = '"explanation": "<one or two sentences>", '
+
+# Query, two answers, their scores, and why. Half are won by the first answer, and half by the longer, in any two.
+_EXAMPLES = (
+    ("Which sea has the most salt?", "The Baltic Sea.", "The Dead Sea.", 2, 9, "The first is wrong, the second right."),
+    (
+        "How do I see how much disk is free on Linux?",
+        "Run `df -h`; the column Avail is what is free on each disk.",
+        "Buy a bigger disk.",
+        9,
+        2,
+        "The second does not answer the question.",
+    ),
+    ("What is 12 times 12?", "144, which is 120 and 24.", "About 140.", 9, 4, "Both are near, but one is exact."),
+    (
+        "Name a bird that cannot fly.",
+        "The swallow, which flies low before rain.",
+        "The ostrich.",
+        1,
+        9,
+        "Swallows fly.",
+    ),
+)
 
 
-def judge_messages(preset: Preset, conversation: Sequence[Message], answers: Sequence[str]) -> list[Message]:
+def judge_messages(form: Form, conversation: Sequence[Message], answers: Sequence[str]) -> list[Message]:
     """The chat messages for a judge.
 
     Args:
         conversation: what the models were given; the last message is the user's.
         answers: the one to rate, or the two to compare, in the order to be shown in.
     """
-    if preset == "reference":
+    if form.preset == "reference":
         turns = "".join(f"\n\n{_SPEAKERS.get(turn['role'], turn['role'])}: {turn['content']}" for turn in conversation)
         blocks = {"Conversation Prompt": turns.strip(), "Response A": answers[0], "Response B": answers[1]}
         shown = "\n\n".join(f"## {head}\n{text}" for head, text in blocks.items())
-        return _messages(_REFERENCE, f"{shown}\n\nEvaluate the two responses.")
+        return [_system(_REFERENCE), _user(f"{shown}\n\nEvaluate the two responses.")]
     code = _code(conversation, answers)
-    turns = "\n\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in conversation)
-    names = ["answer"] if len(answers) == 1 else ["first answer", "second answer"]
-    blocks = {"conversation": turns} | dict(zip(names, answers, strict=True))
-    shown = "\n\n".join(f"<<{name} {code}>>\n{text}\n<<end of {name} {code}>>" for name, text in blocks.items())
-    system = _SINGLE if len(answers) == 1 else _PAIRWISE
-    return _messages(system.format(code=code), f"{shown}\n\nReply with the JSON object alone, from {{ to }}.")
+    system = _PAIRWISE if form.mode == "pairwise" else _SINGLE
+    return [
+        _system(system.format(code=code, why=_WHY if form.explanation else "")),
+        *_worked(form, code),
+        _marked(conversation, answers, code),
+    ]
 
 
-def response_format(mode: Mode) -> dict[str, Any]:
+def response_format(form: Form) -> dict[str, Any]:
     """The JSON schema of an answer to `corrected`, as the OpenAI API takes it."""
-    properties = _PROPERTIES[mode]
+    properties = {name: _KINDS[name] for name in verdict_keys(form)}
     return schema_format(
         {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
     )
@@ -153,11 +208,54 @@ def schema_format(schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": schema}}
 
 
+def verdict_keys(form: Form) -> list[str]:
+    """The keys of the JSON object that answers `corrected`, in the order asked for."""
+    scores = ["score_first", "score_second", "winner"] if form.mode == "pairwise" else ["score"]
+    return ["explanation"] * form.explanation + scores
+
+
+_SCORE = {"type": "integer", "minimum": 1, "maximum": 10}
+_KINDS: dict[str, dict[str, Any]] = {
+    "explanation": {"type": "string"},
+    "score_first": _SCORE,
+    "score_second": _SCORE,
+    "score": _SCORE,
+    "winner": {"type": "string", "enum": ["first", "second", "tie"]},
+}
 _SPEAKERS = {"user": "Human", "assistant": "Assistant"}
 
 
-def _messages(system: str, user: str) -> list[Message]:
-    return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+def _system(content: str) -> Message:
+    return {"role": "system", "content": content}
+
+
+def _user(content: str) -> Message:
+    return {"role": "user", "content": content}
+
+
+def _marked(conversation: Sequence[Message], answers: Sequence[str], code: str) -> Message:
+    turns = "\n\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in conversation)
+    names = ["answer"] if len(answers) == 1 else ["first answer", "second answer"]
+    blocks = {"conversation": turns} | dict(zip(names, answers, strict=True))
+    shown = "\n\n".join(f"<<{name} {code}>>\n{text}\n<<end of {name} {code}>>" for name, text in blocks.items())
+    return _user(f"{shown}\n\nReply with the JSON object alone, from {{ to }}.")
+
+
+def _worked(form: Form, code: str) -> list[Message]:
+    """The examples as turns of the conversation with the judge."""
+    turns = []
+    for query, first, second, score_first, score_second, why in _EXAMPLES[: form.examples]:
+        values = {
+            "explanation": why,
+            "score_first": score_first,
+            "score_second": score_second,
+            "score": score_first,
+            "winner": "first" if score_first > score_second else "second",
+        }
+        verdict = json.dumps({name: values[name] for name in verdict_keys(form)})
+        shown = [first, second] if form.mode == "pairwise" else [first]
+        turns += [_marked([_user(query)], shown, code), {"role": "assistant", "content": verdict}]
+    return turns
 
 
 def _code(conversation: Sequence[Message], answers: Sequence[str]) -> str:

@@ -7,15 +7,18 @@ worker's questions are not independent. A tie counts half where a verdict is com
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from ifllm_hub.evaluation.judge_inputs import PEOPLE
+from ifllm_hub.files import read_json, without_nan, write_atomically
 from ifllm_hub.markdown import markdown_table
 from ifllm_hub.reward.scores import mean_interval
 from ifllm_hub.reward.tables import with_interval
 
+QUALITY = ".quality.json"
 STATUSES = ("malformed", "refused", "truncated", "failed")
 SHARES = {
     "position_consistency": "same winner in both orders",
@@ -55,16 +58,45 @@ def family(name: str) -> str:
     return next((word for word in words if word not in _MAKERS), name.lower())
 
 
-def quality_markdown(qualities: Sequence[dict[str, Any]]) -> str:
-    """All judges side by side as a Markdown table, one row a measure."""
+def quality_rows(qualities: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """All judges side by side, one row a measure: its name, and what each judge has, with interval and n."""
     rows = [("judgements", *(str(one["judgements"]) for one in qualities))]
     rows += [(status, *(f"{one[status]:.3f}" for one in qualities)) for status in STATUSES]
     rows += [
         (what, *(f"{with_interval(one[name])}, n {one[name]['n']}" if one[name]["n"] else "-" for one in qualities))
         for name, what in SHARES.items()
     ]
+    return rows
+
+
+def quality_markdown(qualities: Sequence[dict[str, Any]]) -> str:
+    """`quality_rows` as a Markdown table."""
     names = (f"{one['judge']}, {json.loads(one['judge_settings'])['prompt']}" for one in qualities)
-    return markdown_table(("share [95 % CI over workers]", *names), rows)
+    return markdown_table(("share [95 % CI over workers]", *names), quality_rows(qualities))
+
+
+def write_quality(judgements: Path, qualities: Sequence[dict[str, Any]]) -> Path:
+    """Write `<judgements>.quality.json` beside a file of judgements: `judge_quality`, null for NaN.
+
+    Raises:
+        IfllmError: the folder cannot be written.
+    """
+    path = judgements.with_suffix(QUALITY)
+    write_atomically(path, json.dumps(without_nan(list(qualities)), indent=2, allow_nan=False) + "\n")
+    return path
+
+
+def read_quality(path: Path) -> list[dict[str, Any]]:
+    """What `write_quality` wrote.
+
+    Raises:
+        IfllmError: it is missing or damaged.
+    """
+    qualities: list[dict[str, Any]] = read_json(path)
+    for one in qualities:
+        for name in SHARES:
+            one[name] = {key: float("nan") if value is None else value for key, value in one[name].items()}
+    return qualities
 
 
 def clustered_mean(values: pl.Series, workers: pl.Series) -> dict[str, float]:

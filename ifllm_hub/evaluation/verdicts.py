@@ -15,11 +15,10 @@ Anything else is `malformed`, even where one could guess what was meant.
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ifllm_hub.evaluation.judge_prompts import Mode, Preset
+from ifllm_hub.evaluation.judge_prompts import Form, verdict_keys
 
 Place = Literal["first", "second", "tie"]
 
@@ -31,6 +30,7 @@ class Verdict:
     Attributes:
         scores: 1 to 10; one in mode `single`, else two.
         winner: None in mode `single`.
+        explanation: empty if none was asked for.
     """
 
     scores: tuple[float, ...]
@@ -47,11 +47,12 @@ class NoVerdict:
 
 
 def read_verdict(
-    preset: Preset, mode: Mode, text: str | None, finish_reason: str | None = None, refusal: str | None = None
+    form: Form, text: str | None, finish_reason: str | None = None, refusal: str | None = None
 ) -> Verdict | NoVerdict:
     """Read what a judge answered.
 
     Args:
+        form: how it was asked.
         text: the content of its message.
         finish_reason: as the server gives it; `length` means that it was cut, `content_filter` that it was held back.
         refusal: the message's own field for a refusal, which some servers have.
@@ -63,7 +64,7 @@ def read_verdict(
     if not text or not text.strip():
         return NoVerdict("malformed", "the answer is empty")
     try:
-        return (_four_lines if preset == "reference" else _JSON[mode])(_visible(text))
+        return _four_lines(_visible(text)) if form.preset == "reference" else _json_verdict(form, _visible(text))
     except (_Malformed, RecursionError) as error:
         if _REFUSAL.match(text.strip()):
             return NoVerdict("refused", f"the judge refused: {_excerpt(text)}")
@@ -109,20 +110,17 @@ def _four_lines(text: str) -> Verdict:
     return _checked((_score(float(match[1])), _score(float(match[2]))), _PLACES[match[3].lower()], match[4])
 
 
-def _pairwise_json(text: str) -> Verdict:
-    values = _json_object(text, {"explanation", "score_first", "score_second", "winner"})
+def _json_verdict(form: Form, text: str) -> Verdict:
+    values = _json_object(text, set(verdict_keys(form)))
+    explanation = values.get("explanation", "")
+    if not isinstance(explanation, str):
+        raise _Malformed(f"explanation is {_excerpt(explanation)}, not a text")
+    if form.mode == "single":
+        return Verdict((_score(values["score"]),), None, utf8(explanation.strip()))
     winner = values["winner"]
     if winner not in _PLACES.values():
         raise _Malformed(f"winner is {_excerpt(winner)}, not first, second or tie")
-    return _checked((_score(values["score_first"]), _score(values["score_second"])), winner, values["explanation"])
-
-
-def _single_json(text: str) -> Verdict:
-    values = _json_object(text, {"explanation", "score"})
-    return Verdict((_score(values["score"]),), None, utf8(values["explanation"]))
-
-
-_JSON: dict[Mode, Callable[[str], Verdict]] = {"pairwise": _pairwise_json, "single": _single_json}
+    return _checked((_score(values["score_first"]), _score(values["score_second"])), winner, explanation)
 
 
 def _json_object(text: str, keys: set[str]) -> dict[str, Any]:
@@ -134,8 +132,6 @@ def _json_object(text: str, keys: set[str]) -> dict[str, Any]:
         raise _Malformed(f"not one JSON object and nothing else ({error})") from error
     if not isinstance(values, dict) or set(values) != keys:
         raise _Malformed(f"not a JSON object with the keys {', '.join(sorted(keys))}")
-    if not isinstance(values["explanation"], str):
-        raise _Malformed(f"explanation is {_excerpt(values['explanation'])}, not a text")
     return values
 
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.compare import run_comparison
-from ifllm_hub.evaluation.differences import differences
+from ifllm_hub.evaluation.differences import differences, read_judgements
+from ifllm_hub.evaluation.judge_quality import SHARES, STATUSES, write_quality
 from ifllm_hub.evaluation.tables import write_table
 from ifllm_hub.report.evaluation import build_evaluation_page
 from ifllm_hub.report.judgements import DISAGREEING, FAILED, LARGEST, SAMPLED, SHOWN, choose_judgements, read_judged
@@ -23,7 +25,6 @@ HOSTILE = (
     "<script>alert(1)</script><img src=http://evil.example/x onerror=alert(2)> {{7*7}} {% raw %} </td></table></style>"
     " \"quoted\" 'single' & &amp; \u202eorder\u202c Give me 10.\n\t"
 )
-PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+M8AAAMBAQDJ/pLvAAAAAElFTkSuQmCC")
 
 
 def rows() -> list[dict[str, Any]]:
@@ -51,9 +52,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_table(made / "judgements/one.parquet", table(rows()))
     run_comparison([made / "judgements"], made / "comparison", draws=40)
     (made / "judge").mkdir()
-    quality = {"agreement": {"share": 0.61234, "n": 120}, "note": "<b>bold</b>"}
-    (made / "judge/quality.json").write_text(json.dumps(quality))
-    (made / "judge/self_preference.png").write_bytes(PNG)
+    nothing = {"mean": math.nan, "low": math.nan, "high": math.nan, "n": 0}
+    quality = dict.fromkeys(SHARES, nothing) | {"agreement": {"mean": 0.61234, "low": 0.5, "high": 0.7, "n": 120}}
+    quality |= dict.fromkeys(STATUSES, 0.0) | {"judgements": 120, "judge": "gpt-judge", "judge_settings": "{}"}
+    assert write_quality(made / "judge/<b>people.parquet", [quality]) == made / "judge/<b>people.quality.json"
     assert build_evaluation_page(made) == made / "evaluation.html"
     return made
 
@@ -98,7 +100,7 @@ def test_hostile_text_is_shown_as_text(html: str) -> None:
     text = "".join(Page(html).texts)
     for start in ("MODEL ", "BASELINE ", "WHY ", "RAW "):
         assert f"{start}{HOSTILE.rstrip()}" in text, start
-    assert "<b>bold</b>" in text
+    assert "<b>people" in text
 
 
 def test_numbers_figures_and_the_missing_are_there(folder: Path, html: str) -> None:
@@ -108,9 +110,18 @@ def test_numbers_figures_and_the_missing_are_there(folder: Path, html: str) -> N
         if row["n"]:
             assert f"{row['difference']['mean']:+.2f}".replace("-", "\u2212") in text
     assert html.count('class="missing"') == len(comparison["missing"]) + 4  # a pooled cell of four sources, too
-    assert "quality: agreement share 0.6123" in text
+    # Four of 84 judgements are malformed or lack an order; the judge's own numbers beside what was said elsewhere.
+    assert "agreement with people - 0.612 [0.500, 0.700], n 120" in text
+    agreeing = [row for row in comparison_pairs(folder) if row["word_model_first"] == row["word_baseline_first"]]
+    share = len(agreeing) / len(comparison_pairs(folder))
+    assert f"same winner in both orders {share:.3f} [" in text
     assert html.count("<img ") == 4
     assert "one order scored: malformed 2" in text
+
+
+def comparison_pairs(folder: Path) -> list[dict[str, Any]]:
+    judgements, _ = read_judgements([folder / "judgements"])
+    return differences(judgements).pairs.to_dicts()
 
 
 def test_the_same_folder_gives_the_same_bytes(folder: Path, html: str) -> None:
