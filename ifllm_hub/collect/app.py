@@ -5,18 +5,22 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from ifllm_hub import __version__
+from ifllm_hub.collect.collector import Collector
 from ifllm_hub.collect.router import create_router
 from ifllm_hub.collect.settings import SECRETS_FILE, Settings
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, collector: Collector | None = None) -> FastAPI:
     """An app with the collector's router alone.
+
+    Args:
+        collector: of the same settings; None: made from them.
 
     Raises:
         IfllmError: see `create_router`.
     """
     app = FastAPI(title="ifllm collector", version=__version__)
-    app.include_router(create_router(settings))
+    app.include_router(create_router(settings, collector))
     return app
 
 

@@ -15,6 +15,11 @@ app = typer.Typer(name="collect", help="Consented mouse trajectories from a chat
 
 FolderOption = Annotated[Path, typer.Option(help="Of the secrets and, without --database, of the store.")]
 DatabaseOption = Annotated[str | None, typer.Option(help="SQLAlchemy URL; default: SQLite in the folder.")]
+RepoOption = Annotated[
+    str | None, typer.Option(help="Keep this dataset repo of the Hub, owner/name, up to date with what is collected.")
+]
+MinutesOption = Annotated[float, typer.Option(help="How often the dataset repo is brought up to date, in minutes.")]
+LeastOption = Annotated[int, typer.Option(min=1, help="Publish nothing of fewer people than this.")]
 COLLECTED = Path("collected")
 
 
@@ -29,13 +34,24 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8765,
     retention_days: Annotated[int, typer.Option(help="How long what was collected is kept; 0: no limit.")] = 365,
     behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="Believe X-Forwarded-For of a proxy.")] = False,
+    dataset_repo: RepoOption = None,
+    publish_minutes: MinutesOption = 60,
+    least_people: LeastOption = 5,
 ) -> None:
     """Run the collector's server until it is told to stop."""
     _check_installed()
     from ifllm_hub.collect.app import serve, told_at_start
     from ifllm_hub.collect.settings import Settings
 
-    settings = Settings(folder, database=database, origins=tuple(origin or ()), retention_days=retention_days or None)
+    settings = Settings(
+        folder,
+        database=database,
+        origins=tuple(origin or ()),
+        retention_days=retention_days or None,
+        dataset_repo=dataset_repo,
+        publish_minutes=publish_minutes,
+        least_people=least_people,
+    )
     typer.echo(told_at_start(settings, host, port))
     serve(settings, host, port, behind_proxy)
 
@@ -53,8 +69,8 @@ def export(
 
     store, pseudonyms = _opened(folder, database)
     manifest = export_dataset(store, out, pseudonyms, least_people)
-    counted = manifest["questions"]["all"]
-    typer.echo(f"{counted['questions']} questions of {counted['workers']} people\ndataset: {out}")
+    questions = sum(manifest["questions"].values())
+    typer.echo(f"{questions} questions of {manifest['people']} people\ndataset: {out}")
 
 
 @app.command()
@@ -108,6 +124,9 @@ def study(
         str | None, typer.Option(help="Address under which people open the page; default: http://HOST:PORT.")
     ] = None,
     behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="Believe X-Forwarded-For of a proxy.")] = False,
+    dataset_repo: RepoOption = None,
+    publish_minutes: MinutesOption = 60,
+    least_people: LeastOption = 5,
 ) -> None:
     """Run a study in which people chat, rate and are recorded, with their consent, until it is told to stop."""
     _check_installed()
@@ -116,7 +135,14 @@ def study(
     from ifllm_hub.collect.study_models import DEFAULT_MODELS
 
     address = origin or f"http://{host}:{port}"
-    collector = Settings(folder, database=database, origins=(address,))
+    collector = Settings(
+        folder,
+        database=database,
+        origins=(address,),
+        dataset_repo=dataset_repo,
+        publish_minutes=publish_minutes,
+        least_people=least_people,
+    )
     settings = StudySettings(collector, tuple(model or DEFAULT_MODELS), protocol, contact=contact)
     typer.echo(f"study: {address}")
     run_study(settings, host, port, behind_proxy)
@@ -129,6 +155,9 @@ def space(
     model: ModelOption = None,
     protocol: ProtocolOption = "paper",
     push: Annotated[str | None, typer.Option(help="Push it to this Space, owner/name; a new one is private.")] = None,
+    dataset_repo: RepoOption = None,
+    publish_minutes: MinutesOption = 60,
+    least_people: LeastOption = 5,
 ) -> None:
     """Write the study as a Hugging Face Space, and push it in one commit."""
     _check_installed()
@@ -137,7 +166,10 @@ def space(
     from ifllm_hub.collect.study_app import StudySettings
     from ifllm_hub.collect.study_models import DEFAULT_MODELS
 
-    settings = StudySettings(Settings(COLLECTED), tuple(model or DEFAULT_MODELS), protocol, contact=contact)
+    collector = Settings(
+        COLLECTED, dataset_repo=dataset_repo, publish_minutes=publish_minutes, least_people=least_people
+    )
+    settings = StudySettings(collector, tuple(model or DEFAULT_MODELS), protocol, contact=contact)
     write_space(settings, out)
     typer.echo(f"space: {out}")
     if push is not None:

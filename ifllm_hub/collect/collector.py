@@ -17,12 +17,13 @@ from ifllm_hub.collect.limits import Buckets, read_body
 from ifllm_hub.collect.metrics import Metrics
 from ifllm_hub.collect.problems import Problem
 from ifllm_hub.collect.pseudonyms import Pseudonyms
-from ifllm_hub.collect.settings import Secrets, Settings
+from ifllm_hub.collect.settings import PUBLISHED_FOLDER, Secrets, Settings
 from ifllm_hub.collect.store import Answer, Received, Said, Store, now_ms
 from ifllm_hub.collect.tokens import PersonToken, ResponseToken, Signer
 from ifllm_hub.collect.upkeep import erase_exports
 
 if TYPE_CHECKING:
+    from ifllm_hub.collect.publication import ScheduledPublication
     from ifllm_hub.collect.score import Scorer
 
 _TRACKER = Path(__file__).parent / "static" / "tracker.js"
@@ -32,7 +33,7 @@ class Collector:
     """A store, its keys and limits, and the endpoints that work on them.
 
     Raises:
-        IfllmError: the secrets or the store cannot be read or made.
+        IfllmError: the secrets or the store cannot be read or made, or the dataset repo cannot be written.
     """
 
     def __init__(self, settings: Settings):
@@ -42,6 +43,13 @@ class Collector:
         self.addresses = Buckets(settings.address_rate)
         self._api_key = secrets.api.encode()
         self._sessions, self._people = Buckets(settings.session_rate), Buckets(settings.person_rate)
+        self._publication = self._scheduled()
+
+    def close(self) -> None:
+        """Publish what there is, if anything is to be published, and close the store."""
+        if self._publication is not None:
+            self._publication.finish()
+        self.store.close()
 
     def has_key(self, request: Request) -> bool:
         """Whether an integrator's server asks."""
@@ -186,3 +194,16 @@ class Collector:
         await asyncio.wrap_future(self.store.withdraw(person, worker_id, now_ms(), issued_at))
         self.metrics.count("withdrawals")
         await asyncio.to_thread(erase_exports, self.store)
+        if self._publication is not None:
+            self._publication.trigger()
+
+    def _scheduled(self) -> "ScheduledPublication | None":
+        """The publication in the background, started; None if nothing is to be published."""
+        chosen = self.settings
+        if chosen.dataset_repo is None:
+            return None
+        from ifllm_hub.collect.publication import ScheduledPublication
+
+        folder = chosen.folder / PUBLISHED_FOLDER
+        repo_id, minutes, least = chosen.dataset_repo, chosen.publish_minutes, chosen.least_people
+        return ScheduledPublication(self.store, self.pseudonyms, folder, repo_id, minutes, least)

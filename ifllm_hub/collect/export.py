@@ -38,6 +38,10 @@ MODES = ("pairwise", "pointwise")
 _SOURCES = ("explicit", SHIPPED)
 
 
+class TooFewPeople(IfllmError):
+    """There are not readings of so many people whose consent stands."""
+
+
 def export_dataset(store: Store, out: Path, pseudonyms: Pseudonyms, least_people: int = 1) -> dict[str, Any]:
     """Write the configs of the dataset, its card, and rows for TRL, of everybody whose consent stands.
 
@@ -52,8 +56,8 @@ def export_dataset(store: Store, out: Path, pseudonyms: Pseudonyms, least_people
         The manifest, as in `out/manifest.json`.
 
     Raises:
-        IfllmError: there is nothing to export, or of too few people; two ids got the same pseudonym; or `out` cannot be
-            written.
+        TooFewPeople: there is nothing to export, or of too few.
+        IfllmError: two ids got the same pseudonym, or `out` cannot be written.
     """
     out = out.resolve()
     with locked(out), replacing_folder(out, "manifest.json") as folder:
@@ -103,6 +107,7 @@ def leave_out(folder: Path, workers: Collection[str]) -> int:
         for config, rows in kept.items():
             write_config(partial, config, rows)
         manifest = read_json(folder / "manifest.json")
+        manifest.pop("free_text", None)  # counts of `ifllm scan`, which were of all
         questions = pl.concat([kept[mode].select("worker_id", "conversation_id", mode=pl.lit(mode)) for mode in MODES])
         erased = {"erased_later": manifest["erased_later"] + gone}
         write_manifest(partial, manifest | count_questions(questions) | erased)
@@ -186,7 +191,7 @@ def _collect(store: Store, pseudonyms: Pseudonyms, least_people: int) -> dict[st
                 for fate, n in readings.fates.items():
                     fates[fate] = fates.get(fate, 0) + n
     if len(parts) < max(1, least_people):
-        raise IfllmError(
+        raise TooFewPeople(
             f"The store has readings or ratings of {len(parts)} people whose consent stands; "
             f"{max(1, least_people)} are needed. Nothing was written."
         )

@@ -30,7 +30,7 @@ _TOKEN = ("bad_token", "expired_token")
 
 
 def create_router(settings: Settings, collector: Collector | None = None) -> APIRouter:
-    """The collector's addresses under `settings.prefix`; its store is closed when the app stops.
+    """The collector's addresses under `settings.prefix`; it is closed when the app stops.
 
     Upkeep (retention, exports that people must be taken out of) runs at the start of the app and daily.
 
@@ -38,7 +38,7 @@ def create_router(settings: Settings, collector: Collector | None = None) -> API
         collector: of the same settings, for an app that registers answers itself (`Collector.register`).
 
     Raises:
-        IfllmError: the secrets or the store cannot be read or made.
+        IfllmError: see `Collector`.
     """
     ours = collector or Collector(settings)
 
@@ -49,7 +49,7 @@ def create_router(settings: Settings, collector: Collector | None = None) -> API
             yield
         finally:
             upkeep.cancel()
-            await asyncio.to_thread(ours.store.close)
+            await asyncio.to_thread(ours.close)
 
     router = APIRouter(prefix=settings.prefix, route_class=_guarded(ours), lifespan=lifespan, tags=["collector"])
 

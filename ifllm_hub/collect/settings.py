@@ -16,7 +16,7 @@ SIGNING_KEYS, PSEUDONYM_KEY, API_KEY = (
     "IFLLM_COLLECT_PSEUDONYM_KEY",
     "IFLLM_COLLECT_API_KEY",
 )
-SECRETS_FILE, STORE_FILE = "secrets.json", "collected.sqlite"
+SECRETS_FILE, STORE_FILE, PUBLISHED_FOLDER = "secrets.json", "collected.sqlite", "published"
 _MIN_SECRET = 16
 
 
@@ -92,13 +92,16 @@ class Settings:
     """Settings of a collector; every default suits one machine with SQLite.
 
     Attributes:
-        folder: of the secrets and, without `database`, of the store.
+        folder: of the secrets, of what is published and, without `database`, of the store.
         database: SQLAlchemy URL; None: SQLite in `folder`.
         origins: scheme, host and port of the pages that may report, such as "https://chat.example.org".
         prefix: where the router is mounted.
         token_seconds: how long the token of an answer is valid.
         person_token_seconds: how long the token by which a person deletes is valid.
         retention_days: how long what was collected stays in the store; None: until somebody deletes it.
+        dataset_repo: keep this dataset repo of the Hub up to date with what was collected; None: nothing leaves here.
+        publish_minutes: how often; after a withdrawal at once.
+        least_people: with fewer whose consent stands, nothing stays in that repo.
         max_body: largest request body, bytes.
         session_rate, person_rate, address_rate: requests of one page load, person and network address.
     """
@@ -110,6 +113,9 @@ class Settings:
     token_seconds: int = 12 * 3600
     person_token_seconds: int = 30 * 24 * 3600
     retention_days: int | None = 365
+    dataset_repo: str | None = None
+    publish_minutes: float = 60
+    least_people: int = 5
     max_body: int = 256 * 1024
     session_rate: Rate = field(default=Rate(5, 60))
     person_rate: Rate = field(default=Rate(20, 240))
@@ -122,6 +128,8 @@ class Settings:
                 raise IfllmError(f"{origin}: not an origin. Write scheme://host[:port], as https://chat.example.org.")
         if self.retention_days is not None and self.retention_days < 1:
             raise IfllmError(f"Retention is {self.retention_days} days; it must be at least 1, or unset for no limit.")
+        if not self.publish_minutes > 0:
+            raise IfllmError(f"publish_minutes is {self.publish_minutes}; it must be more than 0.")
 
     @property
     def url(self) -> str:

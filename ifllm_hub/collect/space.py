@@ -24,6 +24,8 @@ SETTINGS_FILE = "study.json"
 DATABASE = "IFLLM_COLLECT_DATABASE"
 # Where a Space's persistent storage is mounted.
 _DISK = Path("/data")
+# What a Space takes over of the collector's settings.
+_OF_COLLECTOR = ("retention_days", "dataset_repo", "publish_minutes", "least_people")
 _APP = '''"""The study; its settings are in study.json. Made by `ifllm collect space`."""
 
 from pathlib import Path
@@ -42,7 +44,8 @@ What the owner of this Space must set before it is opened to people:
   URL of a PostgreSQL database. Without either, everything collected is lost when the Space restarts.
 - Without persistent storage also the secrets `IFLLM_COLLECT_SIGNING_KEYS`, `IFLLM_COLLECT_PSEUDONYM_KEY` and
   `IFLLM_COLLECT_API_KEY`, each at least 16 random characters.
-- For models of Inference Providers the secret `HF_TOKEN`; for other endpoints `IFLLM_STUDY_ENDPOINT_KEY`.
+- For models of Inference Providers, and for a dataset repo to publish to, the secret `HF_TOKEN`; for other endpoints
+  `IFLLM_STUDY_ENDPOINT_KEY`.
 
 Models: {models}. Protocol: {protocol}.
 """
@@ -51,7 +54,7 @@ Models: {models}. Protocol: {protocol}.
 def write_space(settings: StudySettings, folder: Path) -> None:
     """Write a Space's folder: `app.py`, `requirements.txt`, `README.md` with its header, and `study.json`.
 
-    Nothing of `settings.collector` but the retention goes along: where a Space stores is the Space's own affair.
+    Of `settings.collector` the retention and what is published go along; where a Space stores is its own affair.
 
     Args:
         folder: replaced as a whole when it is an earlier one.
@@ -62,7 +65,7 @@ def write_space(settings: StudySettings, folder: Path) -> None:
     for spec in settings.models:
         model_of(spec)
     chosen: dict[str, Any] = {name: value for name, value in asdict(settings).items() if name != "collector"}
-    chosen["retention_days"] = settings.collector.retention_days
+    chosen |= {name: getattr(settings.collector, name) for name in _OF_COLLECTOR}
     local = any(spec.startswith("local:") for spec in settings.models)
     header = {
         "title": settings.title,
@@ -138,7 +141,7 @@ def space_settings(folder: Path) -> StudySettings:
         (_DISK if _DISK.is_dir() else folder) / "collected",
         database=os.environ.get(DATABASE),
         origins=(f"https://{host}",),
-        retention_days=stored.pop("retention_days", None),
+        **{name: stored.pop(name) for name in _OF_COLLECTOR if name in stored},
     )
     try:
         settings = StudySettings(collecting, **stored)

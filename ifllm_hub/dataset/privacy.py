@@ -212,7 +212,7 @@ def scan_dataset(folder: Path, out: Path, show_text: bool = False, advance: Adva
     """Search queries and answers for personal data: a list to review in `out`, and counts in the report and the card.
 
     Args:
-        folder: a dataset folder with a privacy report.
+        folder: a dataset folder with a privacy report, or one that a collector exported: its counts go to the manifest.
         out: CSV file to write, outside the folder: `config`, `question_id`, `column`, `entity`, `score` (0-1), `start`
             and `end` (code points).
         show_text: add the matched `text`, and with it the personal data, to the list.
@@ -227,14 +227,16 @@ def scan_dataset(folder: Path, out: Path, show_text: bool = False, advance: Adva
     """
     if out.resolve().is_relative_to(folder.resolve()):
         raise IfllmError(f"{out}: lies in the dataset folder and would be published with it. Choose another place.")
-    report = read_json(folder / REPORT)
+    is_collected = "collected" in read_json(folder / "manifest.json")
+    path = folder / ("manifest.json" if is_collected else REPORT)
+    report = read_json(path)
     how = searched_with()
     texts = typed_and_answered(folder)
     findings = find_personal_data(texts, advance)
     write_atomically(out, findings.drop([] if show_text else "text").write_csv())
     counts = findings.group_by("column", "entity").len("found").sort("column", "entity").to_dicts()
     report["free_text"] = {**how, "cannot_find": CANNOT_FIND, "texts": texts.height, "found": counts}
-    _write_json(folder / REPORT, report)
+    _write_json(path, report)
     write_card(folder)
     return findings
 

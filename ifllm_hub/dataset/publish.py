@@ -126,7 +126,7 @@ def plan_publication(folder: Path, repo_id: str, revision: str = "main") -> Plan
 
 
 def publish(
-    plan: Plan, private: bool = False, tag: str | None = None, allow_breaking: bool = False
+    plan: Plan, private: bool = False, tag: str | None = None, allow_breaking: bool = False, versioned: bool = True
 ) -> tuple[str, str | None]:
     """Carry out a plan: make or gate the repo if need be, one commit, read it back by hash, and tag it.
 
@@ -135,6 +135,7 @@ def publish(
         tag: name of the version tag; by default the next of v1, v2, ... on `main`, and none on another branch.
             Content that has such a tag gets no other.
         allow_breaking: publish although readers of the old version may break.
+        versioned: set a version tag; without, a state of the branch that the next one replaces.
 
     Returns:
         The commit that the branch is at, and the tag if one was set.
@@ -149,7 +150,7 @@ def publish(
         raise IfllmError(f"{told} Choose another branch or repo, or insist with --allow-breaking.")
     if get_token() is None:
         raise IfllmError("No Hugging Face token: log in with `hf auth login`, or set HF_TOKEN to one that may write.")
-    tag = _tag_to_set(plan, tag)
+    tag = _tag_to_set(plan, tag) if versioned else None
     api = HfApi()
     with clear_hub_errors(plan.repo_id):
         operations = [

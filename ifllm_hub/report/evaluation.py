@@ -13,7 +13,17 @@ from ifllm_hub.evaluation.comparison_figures import (
     position_picture,
     thirds_picture,
 )
-from ifllm_hub.evaluation.comparison_tables import DASH, POOLED, by_cell, half_width, missing_sentence, notes, signed
+from ifllm_hub.evaluation.comparison_tables import (
+    COIN,
+    DASH,
+    POOLED,
+    by_cell,
+    half_width,
+    missing_sentence,
+    notes,
+    signed,
+    worthless,
+)
 from ifllm_hub.evaluation.differences import differences, read_judgements
 from ifllm_hub.evaluation.judge_quality import QUALITY, judge_quality, quality_rows, read_quality
 from ifllm_hub.evaluation.names import name_of
@@ -48,7 +58,7 @@ def build_evaluation_page(folder: Path) -> Path:
             f"{folder / COMPARISON}: was made of other judgements than {folder / JUDGEMENTS} holds. Compare again: "
             f"eval/compare.py {folder / JUDGEMENTS} --out {folder / COMPARISON}"
         )
-    found = differences(judgements)
+    found, position = differences(judgements), comparison["position"]
     judge_names, judge_rows = _qualities(folder / JUDGE, judgements)
     script = _SCRIPT.read_text(encoding="utf-8")
     html = page_template(_TEMPLATE).render(
@@ -58,11 +68,12 @@ def build_evaluation_page(folder: Path) -> Path:
         contrasts=[row for row in comparison["contrasts"] if row["n"]],
         missing=missing_sentence(comparison),
         notes=notes(comparison),
+        warning=worthless(position) if position and position["consistency"] < COIN else "",
         figures=[comparison_picture(comparison)],
-        panels=[thirds_picture(comparison), *([orders_picture(comparison)] if comparison["position"] else [])],
+        panels=[thirds_picture(comparison), *([orders_picture(comparison)] if position else [])],
         judge_names=judge_names,
         judge_rows=judge_rows,
-        judge_figures=[position_picture(comparison)] if comparison["position"] else [],
+        judge_figures=[position_picture(comparison)] if position else [],
         judged=[
             read_judged(judgements, found.pairs, *chosen) for chosen in choose_judgements(found.pairs, found.set_aside)
         ],
@@ -90,7 +101,9 @@ def _table(comparison: dict[str, Any]) -> list[tuple[str, list[dict[str, Any] | 
 
 def _qualities(folder: Path, judgements: pl.DataFrame) -> tuple[list[str], list[tuple[str, ...]]]:
     """Headings and rows of what the judge is worth: on these judgements, and on those whose quality is in a folder."""
-    columns = [("these judgements", one) for one in judge_quality(judgements.unique("judgement_id", maintain_order=True))]
+    columns = [
+        ("these judgements", one) for one in judge_quality(judgements.unique("judgement_id", maintain_order=True))
+    ]
     for file in sorted(folder.glob(f"*{QUALITY}")):
         columns += [(file.name.removesuffix(QUALITY), one) for one in read_quality(file)]
     return [heading for heading, _ in columns], quality_rows([one for _, one in columns])

@@ -104,12 +104,12 @@ def read_judged(judgements: pl.DataFrame, pairs: pl.DataFrame, keys: dict[str, A
 
 
 def _verdict(row: dict[str, Any]) -> Verdict:
-    said = (
-        row["explanation"] if row["status"] == "ok" else f"{row['error'] or 'No reason was kept.'}\n{row['raw'] or ''}"
-    )
-    return Verdict(
-        row["order"], row["status"], row["score_model"], row["score_baseline"], row["winner"], _text(said or "")
-    )
+    if row["status"] == "ok":
+        said = row["explanation"] or "(no reason was given)"
+    else:
+        said = f"{row['error'] or 'No reason was kept.'}\n{row['raw'] or ''}"
+    scores = row["score_model"], row["score_baseline"]
+    return Verdict(row["order"], row["status"], *scores, row["winner"], _text(said))
 
 
 def _text(text: str | None) -> Text:

@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from ifllm_hub.collect.app import create_app
+from ifllm_hub.collect.collector import Collector
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.settings import SECRETS_FILE, Secrets, Settings
 from ifllm_hub.collect.store import Store
@@ -24,6 +25,7 @@ class Site:
     """A chat site with the collector: `client` sends as its pages do."""
 
     client: TestClient
+    collector: Collector
     settings: Settings
     store: Store
     pseudonyms: Pseudonyms
@@ -60,12 +62,13 @@ def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     def make(**changes: Any) -> Site:
         folder = tmp_path / f"collector-{len(opened)}"
         settings = Settings(folder, origins=(ORIGIN,), **changes)
-        client = TestClient(create_app(settings), headers={"Origin": ORIGIN}, raise_server_exceptions=False)
+        collector = Collector(settings)
+        client = TestClient(create_app(settings, collector), headers={"Origin": ORIGIN}, raise_server_exceptions=False)
         client.__enter__()
         store = Store(settings.url)
         opened.append((client, store))
         key = json.loads((folder / SECRETS_FILE).read_text())["IFLLM_COLLECT_API_KEY"]
-        return Site(client, settings, store, Pseudonyms(Secrets.load(folder).pseudonym), key)
+        return Site(client, collector, settings, store, Pseudonyms(Secrets.load(folder).pseudonym), key)
 
     yield make
     for client, store in opened:

@@ -18,9 +18,9 @@ from tests.collect.client import reading
 from tests.collect.conftest import Site
 
 
-def collect(site: Site, people: int, questions: int = 1) -> None:
+def collect(site: Site, people: int, questions: int = 1, first: int = 0) -> None:
     """People who read the left answer longer and say that it is better, and one answer each that they rate."""
-    for person in range(people):
+    for person in range(first, people):
         for number in range(questions):
             tokens = site.pair(f"p{person}", f"q{number}", left=f"left {person} {number} " * 60)
             sent = site.send(tokens, person, number, ticks=reading(8, 0) + reading(4, 1, start=20_000))

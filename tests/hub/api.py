@@ -203,6 +203,35 @@ def delete_ref(hub: Hub, request: Request, kind: str, name: str) -> Response:
     return Response({})
 
 
+def super_squash(hub: Hub, request: Request, branch: str) -> Response:
+    account = require_write(request, request.repo.id)
+    request.repo.squash(branch, request.json()["message"], account.name)
+    return Response({})
+
+
+def lfs_files(hub: Hub, request: Request) -> Response:
+    require_write(request, request.repo.id)
+    entries = [
+        {
+            "fileOid": sha256,
+            "filename": path,
+            "oid": sha256,
+            "pushedAt": iso(0),
+            "ref": "main",
+            "size": len(hub.lfs[sha256]),
+        }
+        for sha256, path in request.repo.large.items()
+    ]
+    return _paged(hub, request, entries)
+
+
+def delete_lfs_files(hub: Hub, request: Request) -> Response:
+    require_write(request, request.repo.id)
+    for sha256 in request.json()["deletions"]["sha"]:
+        del request.repo.large[sha256], hub.lfs[sha256]
+    return Response({})
+
+
 def preupload(hub: Hub, request: Request, revision: str) -> Response:
     if "create_pr" not in request.query:
         require_write(request, request.repo.id)
@@ -295,6 +324,9 @@ ROUTES: list[Route] = [
     ("GET", re.compile(_REPO + "/refs"), refs),
     ("POST", re.compile(_REPO + "/branch/(?P<name>[^/]+)"), create_branch),
     ("POST", re.compile(_REPO + "/tag/(?P<revision>[^/]+)"), create_tag),
+    ("POST", re.compile(_REPO + "/super-squash/(?P<branch>[^/]+)"), super_squash),
+    ("GET", re.compile(_REPO + "/lfs-files"), lfs_files),
+    ("POST", re.compile(_REPO + "/lfs-files/batch"), delete_lfs_files),
     ("DELETE", re.compile(_REPO + "/(?P<kind>branch|tag)/(?P<name>[^/]+)"), delete_ref),
     ("PUT", re.compile(_REPO + "/settings"), settings),
     ("POST", re.compile(_REPO + "/preupload/(?P<revision>[^/]+)"), preupload),

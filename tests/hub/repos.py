@@ -112,12 +112,14 @@ class Repo:
         self.branches = {"main": first.oid}
         self.tags: dict[str, str] = {}
         self.discussions: dict[int, Discussion] = {}
+        self.large: dict[str, str] = {}  # sha256 -> path of every large file that was ever in a commit
 
     def copy(self) -> "Repo":
         """The repository as it is now; later changes to either do not reach the other."""
         twin = copy.copy(self)
         twin.commits, twin.branches, twin.tags = dict(self.commits), dict(self.branches), dict(self.tags)
         twin.discussions = copy.deepcopy(self.discussions)
+        twin.large = dict(self.large)
         return twin
 
     @property
@@ -167,10 +169,20 @@ class Repo:
                 raise HubError(404, f"A file with this name doesn't exist: {path}", "EntryNotFound")
             for name in gone:
                 del files[name]
+        self.large |= {file.sha256: path for path, file in changed.items() if file.lfs}
         new = Commit(MappingProxyType({**files, **changed}), (head.oid, *other_parents), title, message, author)
         self.commits[new.oid] = new
         self.branches[branch] = new.oid
         return new
+
+    def squash(self, branch: str, message: str, author: str) -> None:
+        """The branch's files as its only commit; the old ones are gone."""
+        files = self.resolve(branch).files
+        for old in self.history(branch):
+            del self.commits[old.oid]
+        new = Commit(files, (), message, "", author)
+        self.commits[new.oid] = new
+        self.branches[branch] = new.oid
 
     def create_branch(self, name: str, start: str | None) -> None:
         if name.startswith("refs/"):

@@ -119,6 +119,18 @@ def test_numbers_figures_and_the_missing_are_there(folder: Path, html: str) -> N
     assert "one order scored: malformed 2" in text
 
 
+def test_a_judge_that_sees_places_alone_is_called_unusable(folder: Path, html: str, tmp_path: Path) -> None:
+    kept = json.loads((folder / "comparison/comparison.json").read_text())["position"]["consistency"]
+    assert ("Not a usable judge" in html) == (kept < 0.5)
+    made = [one for question in range(6) for one in both(question, (3, 9), (9, 3))]
+    write_table(tmp_path / "judgements/one.parquet", table(made))
+    run_comparison([tmp_path / "judgements"], tmp_path / "comparison", draws=40)
+    page = build_evaluation_page(tmp_path).read_text(encoding="utf-8")
+    assert "Not a usable judge" in page
+    assert "keeps its winner in 0.0 % of 6 pairs" in page
+    assert "keeps its winner in 0.0 % of 6 pairs" in (tmp_path / "comparison/comparison.md").read_text()
+
+
 def comparison_pairs(folder: Path) -> list[dict[str, Any]]:
     judgements, _ = read_judgements([folder / "judgements"])
     return differences(judgements).pairs.to_dicts()

@@ -1,0 +1,141 @@
+"""Kept up to date on the Hub: published by itself, reached by withdrawals with nothing left behind, robust."""
+
+import io
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ifllm_hub.collect.collector import Collector
+from ifllm_hub.collect.settings import Settings
+from ifllm_hub.errors import IfllmError
+from tests.collect.conftest import Site
+from tests.collect.test_export import collect
+from tests.hub.client import run
+from tests.hub.conftest import hub, no_waiting
+from tests.hub.faults import What
+from tests.hub.server import OTHER_TOKEN, Hub
+
+__all__ = ["hub", "no_waiting"]
+
+REPO = "lab/collected"
+
+
+def published(hub: Hub) -> dict[str, bytes]:
+    return hub.files(REPO) if ("dataset", REPO) in hub.repos else {}
+
+
+def workers_in(content: dict[str, bytes], site: Site, people: int) -> set[int]:
+    """Whose pseudonyms are in the files, by number."""
+    tables = [pl.read_parquet(io.BytesIO(file)).write_json() for path, file in content.items() if "parquet" in path]
+    everything = "".join([*tables, *(file.decode() for path, file in content.items() if "parquet" not in path)])
+    pseudonyms = {number: site.pseudonyms.worker(site.pseudonyms.person(f"p{number}")) for number in range(people)}
+    return {number for number, worker in pseudonyms.items() if worker in everything}
+
+
+def until(true: Callable[[], Any], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+def push(site: Site) -> None:
+    """Now, instead of in an hour."""
+    assert site.collector._publication is not None
+    site.collector._publication.trigger().result()
+
+
+@pytest.fixture
+def publishing(hub: Hub, make_site: Callable[..., Site]) -> Site:
+    return make_site(dataset_repo=REPO, least_people=2)
+
+
+def test_what_is_collected_is_published_as_one_commit(hub: Hub, publishing: Site, tmp_path: Path) -> None:
+    collect(publishing, people=3)
+    push(publishing)
+    repo = hub.dataset(REPO)
+    assert (repo.private, repo.gated, repo.tags) == (True, "manual", {})
+    assert workers_in(published(hub), publishing, 3) == {0, 1, 2}
+    assert len(repo.history("main")) == 1
+    head = repo.branches["main"]
+    push(publishing)
+    assert repo.branches["main"] == head  # nothing changed
+    # In an interpreter that knows nothing of the collector.
+    loaded = run(
+        hub,
+        tmp_path,
+        f"from datasets import load_dataset\nprint(load_dataset({REPO!r}, 'pairwise', split='train').num_rows)",
+    )
+    assert loaded.stdout.strip() == "3", loaded.stderr
+
+
+def test_a_withdrawal_reaches_the_hub_and_leaves_nothing_there(hub: Hub, publishing: Site) -> None:
+    collect(publishing, people=3)
+    push(publishing)
+    before = hub.dataset(REPO).branches["main"]
+    large = set(hub.dataset(REPO).large)
+    assert large
+    publishing.forget(publishing.register("p1", "q0")["person_token"])
+    until(lambda: workers_in(published(hub), publishing, 3) == {0, 2} and len(hub.dataset(REPO).commits) == 1)
+    push(publishing)  # the one that the withdrawal began is over
+    repo = hub.dataset(REPO)
+    assert before not in repo.commits
+    stored = {file.sha256 for file in repo.main.files.values() if file.lfs}
+    assert set(repo.large) == set(hub.lfs) == stored
+    assert large - stored  # those with the one who withdrew
+
+
+def test_with_too_few_people_nothing_stays_there(hub: Hub, publishing: Site) -> None:
+    collect(publishing, people=1)
+    push(publishing)
+    assert published(hub) == {}
+    collect(publishing, people=2, first=1)
+    push(publishing)
+    assert workers_in(published(hub), publishing, 2) == {0, 1}
+    publishing.forget(publishing.register("p1", "q0")["person_token"])
+    until(lambda: published(hub) == {})
+    push(publishing)
+    assert (hub.dataset(REPO).large, hub.lfs, len(hub.dataset(REPO).commits)) == ({}, {}, 1)
+
+
+@pytest.mark.parametrize("path", ["/commit/", "/super-squash/", "/lfs-files/batch"])
+@pytest.mark.usefixtures("no_waiting")
+def test_a_hub_that_fails_is_made_up_for(
+    hub: Hub, publishing: Site, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    collect(publishing, people=2)
+    push(publishing)
+    collect(publishing, people=3, first=2)
+    hub.faults.add(What.ERROR_BEFORE, lambda call: path in call.path)
+    with caplog.at_level(logging.ERROR), pytest.raises(IfllmError, match=REPO):
+        push(publishing)
+    assert "Error while pushing to Hub" in caplog.text
+    hub.faults.clear()
+    push(publishing)
+    assert workers_in(published(hub), publishing, 3) == {0, 1, 2}
+    stored = {file.sha256 for file in hub.dataset(REPO).main.files.values() if file.lfs}
+    assert (len(hub.dataset(REPO).commits), set(hub.lfs)) == (1, stored)
+
+
+def test_the_end_publishes_what_is_left(hub: Hub, make_site: Callable[..., Site]) -> None:
+    site = make_site(dataset_repo=REPO, least_people=1)
+    push(site)
+    collect(site, people=1)
+    site.client.__exit__(None, None, None)
+    assert workers_in(published(hub), site, 1) == {0}
+    site.client.__enter__()
+
+
+def test_a_repo_that_may_not_be_written_is_said_at_the_start(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", OTHER_TOKEN)
+    with pytest.raises(IfllmError, match=REPO):
+        Collector(Settings(tmp_path / "collected", dataset_repo=REPO))
+    with pytest.raises(IfllmError, match="publish_minutes"):
+        Settings(tmp_path / "collected", dataset_repo=REPO, publish_minutes=0)
