@@ -1,4 +1,7 @@
-"""A run folder -> report.html: one page, nothing loaded from elsewhere, no script, every number from the run."""
+"""A run folder -> report.html: one page, nothing loaded from elsewhere, no script, every number from the run.
+
+What needs a script has a page of its own beside it: replays of the readings shown, and the evaluation.
+"""
 
 import itertools
 from pathlib import Path
@@ -6,6 +9,9 @@ from typing import Any
 
 import polars as pl
 
+from ifllm_hub.collect.replay import write_replay
+from ifllm_hub.evaluation.compare import read_comparison
+from ifllm_hub.evaluation.comparison_tables import signed
 from ifllm_hub.features.measures import CELL
 from ifllm_hub.files import write_atomically
 from ifllm_hub.report import words
@@ -17,6 +23,7 @@ from ifllm_hub.report.data_figures import (
     longer_picture,
     rating_picture,
 )
+from ifllm_hub.report.evaluation import COMPARISON, build_evaluation_page
 from ifllm_hub.report.inputs import Run, load_run
 from ifllm_hub.report.model_figures import calibration_picture, curve_pictures, leaderboard_picture
 from ifllm_hub.report.reading import LEVELS_MS, readings
@@ -24,7 +31,7 @@ from ifllm_hub.reward.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.labels import agreement
 from ifllm_hub.web_page import page_template
 
-REPORT_FILE = "report.html"
+REPORT_FILE, REPLAYS, EVALUATION = "report.html", "replays", "evaluation"
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 _FATES = ("matched", "repaired", "ambiguous", "elsewhere")
 _SIMULATION = ("workers", "questions")
@@ -48,9 +55,11 @@ _TABLES = {
 
 
 def build_report(run: Path) -> Path:
-    """Write `report.html` into a run folder that `ifllm run` made.
+    """Write `report.html` into a run folder that `ifllm run` made, and the pages beside it that it links to.
 
-    The same run gives the same bytes. An earlier report stays as it is when anything fails.
+    These are `replays/QUESTION_ID.html` of each reading that is shown, and `evaluation/evaluation.html` if models of
+    the run were judged and compared in `evaluation/` (see `report.evaluation`). The same run gives the same bytes. An
+    earlier report stays as it is when anything fails.
 
     Returns:
         The path of the report.
@@ -59,18 +68,41 @@ def build_report(run: Path) -> Path:
         IfllmError: a part of the run is missing, damaged or of another version, or the report cannot be written.
     """
     loaded = load_run(run)
+    shown = readings(loaded)
+    _write_replays(run, [reading.question_id for reading in shown])
     html = page_template(_TEMPLATE).render(
         words=words,
+        points=signed,
         cell=CELL,
         **_summary(loaded),
         **_dataset(loaded),
         **_models(loaded),
-        readings=readings(loaded),
+        readings=shown,
+        replays=REPLAYS,
+        evaluation=_evaluation(run),
         legend=_legend(),
     )
     path = run / REPORT_FILE
     write_atomically(path, html)
     return path
+
+
+def _write_replays(run: Path, question_ids: list[int]) -> None:
+    """Write the replays of these questions, and take those of an earlier report away."""
+    folder = run / REPLAYS
+    folder.mkdir(exist_ok=True)
+    pages = [write_replay(run / "dataset", question, folder / f"{question}.html") for question in question_ids]
+    for stale in set(folder.glob("*.html")).difference(pages):
+        stale.unlink()
+
+
+def _evaluation(run: Path) -> dict[str, Any] | None:
+    """The comparison of judged models and where its page is, written anew; None if there is none."""
+    folder = run / EVALUATION
+    if not (folder / COMPARISON).is_dir():
+        return None
+    page = build_evaluation_page(folder)
+    return {"page": page.relative_to(run).as_posix(), "comparison": read_comparison(folder / COMPARISON)}
 
 
 def _summary(run: Run) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from ifllm_hub import __version__
 from ifllm_hub.align.dpo import METRICS
 from ifllm_hub.dataset.builder import build_dataset
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.evaluation.compare import run_comparison
+from ifllm_hub.evaluation.tables import write_table
 from ifllm_hub.pipeline import Settings
 from ifllm_hub.release.simulate import simulate_release
 from ifllm_hub.release.source import open_release
@@ -33,6 +35,7 @@ from ifllm_hub.reward.labels import write_preferences
 from ifllm_hub.reward.pairs import FEATURES, Pairs, labelled, load_pairs
 from ifllm_hub.reward.protocol import PROTOCOLS
 from ifllm_hub.reward.scores import score
+from tests.evaluation.made import both, table
 
 SPLITS = ("train", "test")
 HOSTILE = (
@@ -211,13 +214,40 @@ def test_page_loads_nothing_and_runs_nothing(run: Path) -> None:
     for tag, attributes in elements:
         for name in ("src", "href", "srcset", "data", "action"):
             if name in attributes:
-                assert str(attributes[name]).startswith("data:image/" if tag == "img" else "#"), attributes
+                value = str(attributes[name])
+                beside = tag == "a" and (run / value).is_file() and ".." not in value
+                assert value.startswith("data:image/" if tag == "img" else "#") or beside, attributes
     style = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
     assert len(style) == 1
     assert "url(" not in style[0]
     assert "@import" not in style[0]
     assert "{{" not in html
     assert "{%" not in html
+
+
+def test_each_reading_can_be_played_and_old_replays_go(run: Path, copy: Path) -> None:
+    (copy / "replays/999999.html").write_text("of an earlier report")
+    build_report(copy)
+    assert (copy / "report.html").read_bytes() == (run / "report.html").read_bytes()
+    linked = [str(attributes["href"]) for tag, attributes in page(run).elements if tag == "a"]
+    replays = sorted(link for link in linked if link.startswith("replays/"))
+    assert replays == sorted(f"replays/{path.name}" for path in (copy / "replays").iterdir())
+    asked = re.findall(r"Question (\d+)", page(run).text)
+    assert len(replays) == 3
+    assert {Path(link).stem for link in replays} <= set(asked)
+
+
+def test_an_evaluation_in_the_run_has_its_page_and_its_place(copy: Path) -> None:
+    assert "evaluation" not in [attributes["id"] for tag, attributes in page(copy).elements if tag == "section"]
+    made = [one for question in range(6) for one in both(question, (9, 3), (8, 4))]
+    write_table(copy / "evaluation/judgements/one.parquet", table(made))
+    run_comparison([copy / "evaluation/judgements"], copy / "evaluation/comparison", draws=40)
+    build_report(copy)
+    shown = page(copy)
+    assert ("a", {"href": "evaluation/evaluation.html"}) in shown.elements
+    assert (copy / "evaluation/evaluation.html").is_file()
+    assert "labels from forest: +5.00 points" in shown.text
+    assert "keeps its winner in 100.0 % of 6 pairs" in shown.text
 
 
 def test_every_figure_has_alt_text_and_is_a_self_contained_dateless_svg(run: Path) -> None:
@@ -252,8 +282,8 @@ def test_every_section_and_the_key_numbers_are_there(run: Path) -> None:
             "provenance",
         ]
     )
-    links = {str(attributes["href"])[1:] for tag, attributes in shown.elements if tag == "a"}
-    assert links == set(sections)
+    links = [str(attributes["href"]) for tag, attributes in shown.elements if tag == "a"]
+    assert {link[1:] for link in links if link.startswith("#")} == set(sections)
     manifest = json.loads((run / "dataset/manifest.json").read_text())
     for kind in ("rel", "abs"):
         row = manifest["lines"][kind]
