@@ -23,10 +23,10 @@ demo: $(VENV)/.smollm2
 	$(BIN)/ifllm run --out runs/demo --seeds 3
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
 
 test-all: $(VENV)/.smollm2
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -1,8 +1,10 @@
 """Shared fixtures: a small simulated release, the dataset built from it, and the real release where there is one."""
 
 import os
+import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 # Before anything imports `datasets` or `huggingface_hub`, which read these once: tests never touch a home folder or
@@ -18,6 +20,7 @@ os.environ |= {
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+from filelock import FileLock  # noqa: E402
 
 from ifllm_hub.dataset.builder import build_dataset  # noqa: E402
 from ifllm_hub.release.simulate import simulate_release  # noqa: E402
@@ -35,10 +38,23 @@ def pytest_unconfigure() -> None:
     _HOME.cleanup()
 
 
+def made_once(name: str, make: Callable[[Path], object], factory: pytest.TempPathFactory) -> Path:
+    """The folder that `make` writes, for all test processes of a session: the first who asks makes it."""
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    root = factory.getbasetemp().parent if is_worker else factory.getbasetemp()
+    folder, done = root / name, root / f"{name}.done"
+    with FileLock(root / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small simulated release: `dataset/` as the authors lay it out, and `ground_truth.parquet`."""
-    return simulate_release(tmp_path_factory.mktemp("simulated") / "release", WORKERS, QUESTIONS, SEED)
+    return made_once("simulated", lambda out: simulate_release(out, WORKERS, QUESTIONS, SEED), tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -47,11 +63,9 @@ def release(simulated: Path) -> Release:
 
 
 @pytest.fixture(scope="session")
-def dataset(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dataset(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dataset folder built from `simulated`. Read only: copy it before changing it."""
-    out = tmp_path_factory.mktemp("dataset") / "ifllm"
-    build_dataset(release, out)
-    return out
+    return made_once("built", lambda out: build_dataset(open_release(simulated), out), tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -65,8 +79,13 @@ def real_release() -> Release:
 
 @pytest.fixture(scope="session")
 def real_dataset(real_release: Release, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """The dataset folder of the authors' release, and how long its build took, s. Read only."""
-    out = tmp_path_factory.mktemp("real") / "ifllm"
-    started = time.perf_counter()
-    build_dataset(real_release, out)
-    return out, time.perf_counter() - started
+    """The dataset folder of the authors' release, and how much time of a CPU its build took, s. Read only."""
+
+    def build(out: Path) -> None:
+        out.mkdir()
+        started = time.process_time()
+        build_dataset(real_release, out / "ifllm")
+        (out / "seconds").write_text(str(time.process_time() - started))
+
+    made = made_once("real", build, tmp_path_factory)
+    return made / "ifllm", float((made / "seconds").read_text())

@@ -17,6 +17,7 @@ import gradio as gr
 from fastapi import FastAPI
 
 from ifllm_hub.collect import wire
+from ifllm_hub.collect.app import run_app
 from ifllm_hub.collect.collector import Collector
 from ifllm_hub.collect.router import create_router
 from ifllm_hub.collect.study_blocks import system_theme
@@ -96,11 +97,11 @@ def create_chat_app(chat: Any, collector: Collector) -> FastAPI:
     return gr.mount_gradio_app(app, chat, path="/", head=HEAD, css=css, theme=system_theme(), ssr_mode=False)
 
 
-def serve_chat(chat: Any, collector: Collector, host: str = "127.0.0.1", port: int = 7860) -> None:
-    """Run it until it is told to stop."""
-    import uvicorn
-
-    uvicorn.run(create_chat_app(chat, collector), host=host, port=port, log_level="warning", access_log=False)
+def serve_chat(
+    chat: Any, collector: Collector, host: str = "127.0.0.1", port: int = 7860, behind_proxy: bool = False
+) -> None:
+    """Run it until it is told to stop; see `ifllm_hub.collect.app.serve`."""
+    run_app(create_chat_app(chat, collector), host, port, behind_proxy)
 
 
 def _marked(

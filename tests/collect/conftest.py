@@ -1,6 +1,7 @@
 """A collector behind a test client, and what an integrator and a browser do with it."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import create_engine, text
 
 from ifllm_hub.collect.app import create_app
 from ifllm_hub.collect.collector import Collector
@@ -18,6 +20,22 @@ from tests.collect.browser import browser, wire
 from tests.collect.client import ORIGIN, batch, encoded, registration
 
 __all__ = ["browser", "wire"]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The SQLAlchemy URL of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'collected.sqlite'}"
+    url = os.environ.get("IFLLM_POSTGRES", "")
+    if not url:
+        pytest.skip("needs a PostgreSQL database that may be emptied: set IFLLM_POSTGRES to its SQLAlchemy URL")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
+    return url
 
 
 @dataclass

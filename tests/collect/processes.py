@@ -18,16 +18,18 @@ def free_port() -> int:
 
 
 def start_server(
-    folder: Path, port: int, module: str = "tests.collect.served", patience: float = 120
+    folder: Path, port: int, *more: str, module: str = "tests.collect.served", patience: float = 120
 ) -> subprocess.Popen[bytes]:
     """A server that answers; end it with `kill()` and `wait()`.
 
     Args:
-        module: run with the folder and the port.
+        more: what the module takes besides the folder and the port.
+        module: what is run.
         patience: seconds until it must answer.
     """
     log = (folder / "server.log").open("ab")
-    process = subprocess.Popen([sys.executable, "-m", module, str(folder), str(port)], cwd=ROOT, stdout=log, stderr=log)
+    command = [sys.executable, "-m", module, str(folder), str(port), *more]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     log.close()
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:

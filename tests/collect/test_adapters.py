@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_chat_interface(browser: Any, tmp_path: Path) -> None:
     port = free_port()
-    process = start_server(tmp_path, port, "tests.collect.chatted", patience=300)
+    process = start_server(tmp_path, port, module="tests.collect.chatted", patience=300)
     store = Store(f"sqlite:///{tmp_path / STORE_FILE}")
     page = browser.new_page()
     page.set_default_timeout(60_000)

@@ -1,6 +1,5 @@
 """The store by itself, on SQLite and, where `IFLLM_POSTGRES` names a database, on PostgreSQL."""
 
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,19 +14,9 @@ from ifllm_hub.errors import IfllmError
 DAY = 24 * 3600 * 1000
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
-    if request.param == "postgresql":
-        url = os.environ.get("IFLLM_POSTGRES", "")
-        if not url:
-            pytest.skip("needs a PostgreSQL database that may be emptied: set IFLLM_POSTGRES to its SQLAlchemy URL")
-        engine = create_engine(url)
-        with engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-        engine.dispose()
-    opened = Store(url)
+@pytest.fixture
+def store(database: str) -> Iterator[Store]:
+    opened = Store(database)
     yield opened
     opened.close()
 

@@ -42,7 +42,7 @@ print(json.dumps({**rows, "trl": trl}, default=str))
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """The address of a study with two scripted models, and its folder."""
     folder, port = tmp_path_factory.mktemp("study"), free_port()
-    process = start_server(folder, port, "tests.collect.studied", patience=300)
+    process = start_server(folder, port, module="tests.collect.studied", patience=300)
     yield f"http://127.0.0.1:{port}", folder
     process.kill()
     process.wait()

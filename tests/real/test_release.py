@@ -26,8 +26,8 @@ REL_LINE = re.compile(rb'^%b,%b,(?:"[^\n]*")?,\d*,%b,(?:[01],)?\d{13}$' % (_NUMB
 
 
 class Built:
-    def __init__(self, folder: Path, seconds: float) -> None:
-        self.folder, self.seconds = folder, seconds
+    def __init__(self, folder: Path, cpu_seconds: float) -> None:
+        self.folder, self.cpu_seconds = folder, cpu_seconds
         self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
 
     def __getitem__(self, config: str) -> pl.DataFrame:
@@ -49,8 +49,8 @@ def test_it_is_the_release_of_the_pinned_commit(real_release: Release, built: Bu
 
 
 def test_dataset_and_features_take_minutes_at_most(built: Built) -> None:
-    """14 s on one machine and 48 s on another of two cores, alone; here other tests run beside it."""
-    assert built.seconds <= 150
+    """44 s of a CPU on the slower of our machines, 16 of them for the attack of the privacy report."""
+    assert built.cpu_seconds <= 100
 
 
 def test_features_of_all_questions_are_quick_and_the_stored_ones(built: Built) -> None:
