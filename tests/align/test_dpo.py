@@ -343,6 +343,7 @@ def test_smollm2_takes_two_steps_offline(dataset: Path, tmp_path: Path) -> None:
     assert adapter["base_model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_error_and_nothing_that_was_saved_is_lost(dataset: Path, tmp_path: Path) -> None:
     """No file can grow beyond 200 kB: writes fail as on a full disk, in a process of its own."""
     script = TRAINING / "dpo.py"

@@ -86,6 +86,7 @@ def test_a_pushed_checkpoint_is_whole_and_chats_where_it_is_pulled(run: Run, hub
     assert pulled == {"new": 4, "sum": here.item()}
 
 
+@pytest.mark.slow
 def test_the_card_names_the_data_by_their_commit(old: Path, labelled: Path, hub: Hub, tmp_path: Path) -> None:
     """Trained on a Hub dataset in a process of its own, as `datasets` reads where its Hub is when it is imported."""
     commit, _ = send(labelled)

@@ -17,7 +17,7 @@ from ifllm_hub.features.paper_lists import PAPER_COMPARE, PAPER_PAIRWISE
 from ifllm_hub.features.paper_reference import reference_features
 from ifllm_hub.release.source import Release
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
+pytestmark = pytest.mark.real
 
 RENAMED = {"gaze_left_reviewing_active_ratio": "gaze_left_reviewing_active_time_ratio"}
 

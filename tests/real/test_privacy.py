@@ -15,7 +15,7 @@ from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.privacy import REPORT, scan_dataset, write_privacy_report
 from ifllm_hub.release.source import Release
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 MB = 1_000_000
 HEAVIEST = "worker_baa3f9fa"

@@ -18,7 +18,7 @@ from ifllm_hub.release.source import Release
 from ifllm_hub.reward.labels import external_rows, rated_rows, reference_split
 from ifllm_hub.reward.pairs import Pairs, load_pairs
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
+pytestmark = pytest.mark.real
 
 # Of the paper's list of 50, its code does not write these.
 NOT_WRITTEN = (
