@@ -21,7 +21,7 @@ from ifllm_hub.release.simulate import simulate_release
 from ifllm_hub.release.source import TABLES, inventory
 from tests.slow_reader import columns_of, read_line
 
-SEEDS, BATCH = 200, 10
+SEEDS, QUICK, BATCH = 200, 50, 10
 RNG = np.random.default_rng
 
 
@@ -106,7 +106,9 @@ def touched_workers(before: bytes, after: bytes) -> list[str]:
     return sorted({field for record in changed for field in record if field.startswith("worker_")})
 
 
-@pytest.mark.parametrize("start", range(0, SEEDS, BATCH))
+@pytest.mark.parametrize(
+    "start", [pytest.param(at, marks=() if at < QUICK else pytest.mark.slow) for at in range(0, SEEDS, BATCH)]
+)
 def test_a_corruption_is_an_error_or_quarantined_and_touches_nothing_else(
     start: int, folder: Path, whole: Read
 ) -> None:
