@@ -38,6 +38,11 @@ def pytest_unconfigure() -> None:
     _HOME.cleanup()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first, so that no process waits for it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+
+
 def made_once(name: str, make: Callable[[Path], object], factory: pytest.TempPathFactory) -> Path:
     """The folder that `make` writes, for all test processes of a session: the first who asks makes it."""
     is_worker = "PYTEST_XDIST_WORKER" in os.environ

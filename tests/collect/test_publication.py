@@ -103,7 +103,10 @@ def test_with_too_few_people_nothing_stays_there(hub: Hub, publishing: Site) -> 
     assert (hub.dataset(REPO).large, hub.lfs, len(hub.dataset(REPO).commits)) == ({}, {}, 1)
 
 
-@pytest.mark.parametrize("path", ["/commit/", "/super-squash/", "/lfs-files/batch"])
+SLOW_PATHS = [pytest.param(path, marks=pytest.mark.slow) for path in ("/super-squash/", "/lfs-files/batch")]
+
+
+@pytest.mark.parametrize("path", ["/commit/", *SLOW_PATHS])
 @pytest.mark.usefixtures("no_waiting")
 def test_a_hub_that_fails_is_made_up_for(
     hub: Hub, publishing: Site, path: str, caplog: pytest.LogCaptureFixture

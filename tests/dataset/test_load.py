@@ -96,6 +96,7 @@ def test_every_config_loads_with_the_declared_features(elsewhere: dict, dataset:
     assert not set(elsewhere[config]["train"]["workers"]) & set(elsewhere[config]["test"]["workers"])
 
 
+@pytest.mark.slow
 def test_a_simulation_too_small_for_a_test_split_loads_too(tmp_path: Path) -> None:
     release = open_release(simulate_release(tmp_path / "release", 4, 30, 1))
     build_dataset(release, tmp_path / "out")

@@ -267,6 +267,7 @@ run_generate(GenerateArguments(**given | {"output": Path(given["output"])}))
 """
 
 
+@pytest.mark.slow
 def test_killed_and_nothing_is_generated_twice(dataset: Path, tmp_path: Path, answering: list[int]) -> None:
     settings = {"max_new_tokens": 60, "batch_size": 1, "prompts": 8}
     words = {"model": "tiny", "dataset": str(dataset), "output": str(tmp_path / "a.parquet"), **settings}

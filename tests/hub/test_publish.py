@@ -14,7 +14,8 @@ from tests.hub.publishing import IFLLM, REPO, command, content, loads_as, rows, 
 from tests.hub.server import OTHER_TOKEN
 
 
-@pytest.mark.parametrize("xet", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("xet", [False, True])
 def test_what_was_published_loads_as_the_folder(xet, old, new, hub, tmp_path) -> None:
     """By name and by tag; with Xet, contents go through the CAS of `hf_xet`, up and down."""
     for folder in (old, new):

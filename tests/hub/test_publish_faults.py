@@ -97,7 +97,8 @@ def test_a_first_publication_that_dies_at_the_requests_that_write(new, hub, no_w
             stage.check()
 
 
-@pytest.mark.parametrize("route", [pytest.param("/xet-write-token/", marks=pytest.mark.slow), "/commit/"])
+@pytest.mark.slow
+@pytest.mark.parametrize("route", ["/xet-write-token/", "/commit/"])
 def test_xet_that_fails_leaves_a_whole_version(route, old, new, hub, tmp_path) -> None:
     send(old)
     hub.faults.add(What.ERROR_BEFORE, lambda call: route in call.path)

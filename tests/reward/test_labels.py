@@ -309,6 +309,7 @@ def test_error_messages_and_unread_pairs_teach_nothing(all_pairs: Pairs) -> None
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_polarity_on_the_real_release(real_dataset: tuple[Path, float], tmp_path: Path) -> None:
     shutil.copytree(real_dataset[0], tmp_path / "dataset")
     rows = write_preferences(tmp_path / "dataset")
