@@ -85,7 +85,8 @@ def ask(page: Any, query: str) -> None:
         box = page.locator("[data-ifllm-complete]").nth(place).bounding_box()
         for step in range(steps):
             page.mouse.move(box["x"] + 20 + step * 6, box["y"] + 30)
-            page.wait_for_timeout(80)
+            # By the page's own clock, which a busy machine holds up.
+            page.evaluate("new Promise((then) => setTimeout(then, 80))")
 
 
 def rate(page: Any, left: int, right: int, preference: int) -> None:

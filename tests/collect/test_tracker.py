@@ -157,6 +157,24 @@ def test_a_still_cursor_follows_what_scrolls_under_it(open_page: Any, wire: Wire
     assert {(tick[2], tick[3]) for tick in wire.ticks()} == {(round(box["x"] + 4), round(box["y"] + 20))}
 
 
+@pytest.mark.parametrize("change", ["removeAttribute('data-ifllm-response')", "dataset.ifllmResponse = ''"])
+def test_an_answer_that_is_no_more_takes_nothing_with_it(open_page: Any, wire: WireServer, change: str) -> None:
+    """It was on screen when its mark went, as when a page makes room for the next answer, and is scrolled then."""
+    page = open_page()
+    mark = "document.querySelector('#later').innerHTML = `<b data-ifllm-response='RIGHT'>" + RIGHT + "</b>`"
+    page.evaluate(mark + "; tracker.grantConsent()")
+    read(page, of="#later b")
+    page.evaluate(f"document.querySelector('#left').{change}")
+    page.evaluate("document.querySelector('#scroller').scrollTop = 30")
+    page.wait_for_timeout(300)
+    page.evaluate("tracker.stop()")
+    until(page, lambda: len(wire.ticks()) >= 8)
+    tokens = {token for batch in wire.batches.values() for token in batch["responses"]}
+    assert tokens <= {"LEFT", "RIGHT"}
+    assert {tick[1] for tick in wire.ticks()} == {"RIGHT"}
+    assert not [event for event in wire.events() if event[1] == "scroll" and event[2] == "LEFT"]
+
+
 def test_withdrawal_in_mid_session_deletes_and_nothing_follows(open_page: Any, wire: WireServer) -> None:
     page = open_page()
     page.evaluate("tracker.grantConsent()")

@@ -11,6 +11,7 @@ function makeWorld(server = () => 202) {
   const answer = {
     closest: (selector) => (selector.startsWith("[data-ifllm-response]") && world.token ? answer : null),
     getAttribute: () => world.token,
+    matches: () => Boolean(world.token),
   };
   world.answer = answer;
   const start = (run, ms, every) => {
@@ -210,28 +211,30 @@ test("what is refused is dropped once, and counted in the next batch", async () 
   }
 });
 
-test("an expired token does not take the other answers of its batch with it", async () => {
-  const world = makeWorld(({ body }) => (body.responses.includes("old") ? [410, {}, "expired_token"] : 202));
-  const tracker = track({ flushMs: 1e9 });
-  tracker.grantConsent();
-  await world.read(3);
-  world.token = "old";
-  await world.read(2);
-  tracker.thumb(world.answer, 1);
-  world.token = "B";
-  await world.read(4);
-  tracker.thumb(world.answer, -1);
-  tracker.submit();
-  await tracker.flush();
-  await world.read(1);
-  await tracker.flush();
-  const batches = world.batches();
-  const sizes = batches.map(({ sequence, responses, ticks }) => [sequence, responses, ticks.length]);
-  assert.deepEqual(sizes, [[0, ["A", "old", "B"], 9], [1, ["A"], 3], [2, ["old"], 2], [3, ["B"], 4], [4, ["B"], 1]]);
-  for (const { ticks } of batches.slice(1)) assert.ok(ticks.every(([, r]) => r === 0));
-  assert.deepEqual(batches[3].events.map(([, name, r, value]) => [name, r, value]), [["consent", -1, null], ["thumb", 0, -1], ["submit", -1, null]]);
-  assert.deepEqual(named(batches, "dropped").map((event) => event[3]), [2]);
-});
+for (const refusal of [[410, {}, "expired_token"], [401, {}, "bad_token"], [400, {}, "malformed"]]) {
+  test(`${refusal[2]}: one answer does not take the other answers of its batch with it`, async () => {
+    const world = makeWorld(({ body }) => (body.responses.includes("old") ? refusal : 202));
+    const tracker = track({ flushMs: 1e9 });
+    tracker.grantConsent();
+    await world.read(3);
+    world.token = "old";
+    await world.read(2);
+    tracker.thumb(world.answer, 1);
+    world.token = "B";
+    await world.read(4);
+    tracker.thumb(world.answer, -1);
+    tracker.submit();
+    await tracker.flush();
+    await world.read(1);
+    await tracker.flush();
+    const batches = world.batches();
+    const sizes = batches.map(({ sequence, responses, ticks }) => [sequence, responses, ticks.length]);
+    assert.deepEqual(sizes, [[0, ["A", "old", "B"], 9], [1, ["A"], 3], [2, ["old"], 2], [3, ["B"], 4], [4, ["B"], 1]]);
+    for (const { ticks } of batches.slice(1)) assert.ok(ticks.every(([, r]) => r === 0));
+    assert.deepEqual(batches[3].events.map(([, name, r, value]) => [name, r, value]), [["consent", -1, null], ["thumb", 0, -1], ["submit", -1, null]]);
+    assert.deepEqual(named(batches, "dropped").map((event) => event[3]), [2]);
+  });
+}
 
 test("memory is bounded: the oldest ticks go, and every tick is sent or counted", async () => {
   let up = false;

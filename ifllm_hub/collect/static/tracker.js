@@ -156,8 +156,8 @@ function createOutbox(url, retryMs, maxTicks, onWithdrawn) {
       if (status === 410 && (await response.text()).includes("withdrawn")) {
         queue = [];
         onWithdrawn();
-      } else if ([401, 410].includes(status) && batch.responses.length > 1) {
-        queue.unshift(...byAnswer(batch).map(number)); // one answer's old token does not take the others with it
+      } else if ([400, 401, 410].includes(status) && batch.responses.length > 1) {
+        queue.unshift(...byAnswer(batch).map(number)); // one answer's bad token does not take the others with it
       } else if (!response.ok) dropped += ticks;
     }
   }
@@ -260,7 +260,7 @@ export function createTracker(options) {
   }
 
   function note(name, answer = null, value = null) {
-    if (state !== "on") return;
+    if (state !== "on" || (answer && !answer.matches(SELECTOR))) return; // it may have been an answer before
     const r = answer ? indexOf(answer) : -1;
     batch.events.push([clock(), name, r, value]);
     if (batch.events.length >= MOST.events - 1) seal(); // one place is left for `dropped`
