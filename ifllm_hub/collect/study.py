@@ -120,7 +120,7 @@ class Study:
         participant.started, participant.state = self._clock(), "chatting"
 
     async def ask(self, participant: Participant, query: str) -> AsyncGenerator[Turn]:
-        """Ask the models: yields the turn as its answers grow, and at last with `done`.
+        """Ask the models: yields the turn before its answers, as they grow, and at last with `done`.
 
         Answers are registered when each has begun, so that they can be read along with the stream, and again complete.
 
@@ -145,6 +145,7 @@ class Study:
         turn = Turn(query, bullets, now_ms(), answers)
         participant.asking = True
         try:
+            yield turn
             async with aclosing(self._stream(participant, turn)) as growing:
                 async for _ in growing:
                     yield turn

@@ -80,6 +80,9 @@ def ask(page: Any, query: str) -> None:
     """Ask, and read the answers: the mouse goes over the first lines of both, more slowly over the left one's."""
     page.locator("#query textarea").fill(query)
     page.locator("#ask").click()
+    # Until then there are the answers and the ratings of the question before.
+    page.locator("p.ifllm-query", has_text=query).wait_for()
+    page.locator("[data-ifllm-complete]").nth(1).wait_for()
     page.locator("#ratings").wait_for(state="visible")
     for place, steps in ((0, 50), (1, 25)):
         box = page.locator("[data-ifllm-complete]").nth(place).bounding_box()
