@@ -19,6 +19,7 @@ RepoOption = Annotated[
     str | None, typer.Option(help="Keep this dataset repo of the Hub, owner/name, up to date with what is collected.")
 ]
 MinutesOption = Annotated[float, typer.Option(help="How often the dataset repo is brought up to date, in minutes.")]
+SharedOption = Annotated[str, typer.Option(help="Whom the data are shared with, for the consent text.")]
 LeastOption = Annotated[int, typer.Option(min=1, help="Publish nothing of fewer people than this.")]
 COLLECTED = Path("collected")
 
@@ -127,6 +128,7 @@ def study(
     dataset_repo: RepoOption = None,
     publish_minutes: MinutesOption = 60,
     least_people: LeastOption = 5,
+    shared_with: SharedOption = "nobody",
 ) -> None:
     """Run a study in which people chat, rate and are recorded, with their consent, until it is told to stop."""
     _check_installed()
@@ -143,7 +145,8 @@ def study(
         publish_minutes=publish_minutes,
         least_people=least_people,
     )
-    settings = StudySettings(collector, tuple(model or DEFAULT_MODELS), protocol, contact=contact)
+    models = tuple(model or DEFAULT_MODELS)
+    settings = StudySettings(collector, models, protocol, contact=contact, shared_with=shared_with)
     typer.echo(f"study: {address}")
     run_study(settings, host, port, behind_proxy)
 
@@ -158,6 +161,7 @@ def space(
     dataset_repo: RepoOption = None,
     publish_minutes: MinutesOption = 60,
     least_people: LeastOption = 5,
+    shared_with: SharedOption = "nobody",
 ) -> None:
     """Write the study as a Hugging Face Space, and push it in one commit."""
     _check_installed()
@@ -169,7 +173,8 @@ def space(
     collector = Settings(
         COLLECTED, dataset_repo=dataset_repo, publish_minutes=publish_minutes, least_people=least_people
     )
-    settings = StudySettings(collector, tuple(model or DEFAULT_MODELS), protocol, contact=contact)
+    models = tuple(model or DEFAULT_MODELS)
+    settings = StudySettings(collector, models, protocol, contact=contact, shared_with=shared_with)
     write_space(settings, out)
     typer.echo(f"space: {out}")
     if push is not None:

@@ -18,6 +18,8 @@ from ifllm_hub.errors import IfllmError
 
 TOPICS = ("Volcanoes", "Sleep", "The history of bread", "Honey bees", "Glaciers", "The printing press", "Jazz", "Tides")
 
+NOBODY = "nobody"
+
 
 @dataclass(frozen=True)
 class StudySettings:
@@ -41,7 +43,7 @@ class StudySettings:
     title: str = "How do you read answers?"
     consent_version: str = "2026-11-01"
     purpose: str = "to learn how people read, and to improve language models by it"
-    shared_with: str = "nobody"
+    shared_with: str = NOBODY
     contact: str = ""
 
     @property
@@ -56,6 +58,11 @@ class StudySettings:
             raise IfllmError("A study needs at least one topic.")
         if not self.contact.strip():
             raise IfllmError("The consent text must say who is responsible, and how to reach them (--contact).")
+        if self.collector.dataset_repo is not None and self.shared_with == NOBODY:
+            raise IfllmError(
+                f"What is collected would go to {self.collector.dataset_repo}, and the consent text says that it is "
+                "shared with nobody. Say with whom (--shared-with), as the people will read it."
+            )
 
 
 def create_study_app(settings: StudySettings, study: Study | None = None) -> FastAPI:

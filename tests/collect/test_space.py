@@ -47,6 +47,20 @@ def test_a_space_knows_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         space.space_settings(folder)
 
 
+def test_a_study_that_is_published_says_so_to_its_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    collecting = Settings(tmp_path, dataset_repo="lab/readings", publish_minutes=30, least_people=7)
+    with pytest.raises(IfllmError, match=r"go to lab/readings.*shared with nobody"):
+        StudySettings(collecting, ("echo",), contact="Ada")
+    published = StudySettings(collecting, ("echo",), contact="Ada", shared_with="readers who ask for access on the Hub")
+    assert "readers who ask for access on the Hub" in published.consent.html()
+    space.write_space(published, tmp_path / "space")
+    monkeypatch.setenv("SPACE_HOST", "lab-reading-study.hf.space")
+    there = space.space_settings(tmp_path / "space")
+    there_too = there.collector
+    assert (there_too.dataset_repo, there_too.publish_minutes, there_too.least_people) == ("lab/readings", 30, 7)
+    assert there.shared_with == published.shared_with
+
+
 def test_a_local_model_needs_torch_there(tmp_path: Path) -> None:
     space.write_space(settings(tmp_path, models=("local:smollm2-135m",)), tmp_path / "space")
     assert "ifllm_hub[collect,train]==" in (tmp_path / "space" / "requirements.txt").read_text()
