@@ -1,5 +1,6 @@
 """What was collected: people, consents, answers, batches, ratings. Every change is durable before it is reported."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -25,6 +26,8 @@ from ifllm_hub.collect.tables import (
 )
 from ifllm_hub.collect.writer import Refused, Writer
 
+_log = logging.getLogger(__name__)
+_CHECKPOINT_SECONDS = 30
 _DAY_MS = 24 * 3600 * 1000
 
 
@@ -275,10 +278,20 @@ class Store:
         return self._writer.submit(work)
 
     def forget_deleted_pages(self) -> None:
-        """Take deleted content out of SQLite's write-ahead log too; PostgreSQL's vacuum does its own."""
-        if self._engine.dialect.name == "sqlite":
-            with closing(self._engine.raw_connection()) as connection:
-                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Take deleted content out of SQLite's write-ahead log too; PostgreSQL's vacuum does its own.
+
+        SQLite refuses at once while another checkpoint runs, so it is asked again until it did it.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return
+        patience = time.monotonic() + _CHECKPOINT_SECONDS
+        with closing(self._engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:  # busy
+                if time.monotonic() > patience:
+                    _log.warning("deleted content is still in the write-ahead log; the next upkeep takes it out")
+                    return
+                time.sleep(0.01)
 
     def note_export(self, folder: Path, now: int) -> None:
         """Remember a folder that is about to be written, so that deletions reach it."""

@@ -1,5 +1,6 @@
 """The store by itself, on SQLite and, where `IFLLM_POSTGRES` names a database, on PostgreSQL."""
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,3 +152,30 @@ def test_one_job_that_fails_takes_no_other_along(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_opened(url: str) -> None:
     with pytest.raises(IfllmError, match="store cannot be opened"):
         Store(url)
+
+
+def test_a_withdrawal_leaves_nothing_in_the_log_while_upkeep_runs(tmp_path: Path) -> None:
+    """SQLite refuses a second checkpoint at once while one runs, as the one of the upkeep may."""
+    file = tmp_path / "collected.sqlite"
+    store, done = Store(f"sqlite:///{file}"), threading.Event()
+
+    def keep_up() -> None:
+        while not done.is_set():
+            store.forget_deleted_pages()
+
+    upkeep = threading.Thread(target=keep_up)
+    upkeep.start()
+    try:
+        for number in range(40):
+            secret = f"a sentence of nobody else, {number} times"
+            said = answer(f"ada{number}")
+            store.register(dataclasses.replace(said, text=secret), "2026-11-01", 100).result()
+            store.withdraw(said.person, "worker_1", 200).result()
+            store.forget_deleted_pages()
+            assert not any(
+                secret.encode() in path.read_bytes() for path in (file, Path(f"{file}-wal")) if path.exists()
+            )
+    finally:
+        done.set()
+        upkeep.join()
+        store.close()
