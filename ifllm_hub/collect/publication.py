@@ -5,12 +5,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from huggingface_hub import CommitOperationDelete, CommitScheduler
-from huggingface_hub.hf_api import RepoFile
 
 from ifllm_hub.collect.export import TooFewPeople, export_dataset
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store import Store
-from ifllm_hub.dataset.publish import addressed, plan_publication, publish
+from ifllm_hub.dataset.publish import addressed, plan_publication, publish, repo_files
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.hub import clear_hub_errors
 
@@ -68,7 +67,7 @@ class ScheduledPublication(CommitScheduler):
 
     def _empty(self) -> None:
         with clear_hub_errors(self.repo_id):
-            gone = [CommitOperationDelete(file.path) for file in self._files()]
+            gone = [CommitOperationDelete(path) for path in repo_files(self.api, self.repo_id, "main")]
             if gone:
                 message = "Too few people whose consent stands"
                 self.api.create_commit(self.repo_id, gone, commit_message=message, repo_type="dataset")
@@ -77,11 +76,8 @@ class ScheduledPublication(CommitScheduler):
         with clear_hub_errors(self.repo_id):
             if len(self.api.list_repo_commits(self.repo_id, repo_type="dataset")) > 1:
                 self.api.super_squash_history(self.repo_id, repo_type="dataset")
-            kept = {file.lfs.sha256 for file in self._files() if file.lfs}
+            files = repo_files(self.api, self.repo_id, "main").values()
+            kept = {file.lfs.sha256 for file in files if file.lfs}
             stored = self.api.list_lfs_files(self.repo_id, repo_type="dataset")
             stale = [file for file in stored if file.file_oid not in kept]
             self.api.permanently_delete_lfs_files(self.repo_id, stale, rewrite_history=False, repo_type="dataset")
-
-    def _files(self) -> list[RepoFile]:
-        entries = self.api.list_repo_tree(self.repo_id, repo_type="dataset", recursive=True)
-        return [entry for entry in entries if isinstance(entry, RepoFile) and entry.path != ".gitattributes"]

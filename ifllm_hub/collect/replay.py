@@ -40,7 +40,19 @@ def write_replay(dataset: str | Path, question_id: int, out: Path) -> Path:
     trajectory = _row(dataset, "trajectories", question_id)
     if not trajectory["t"]:
         raise IfllmError(f"{dataset}: nothing was recorded of question {question_id}. Choose another question.")
-    question = _row(dataset, trajectory["mode"], question_id)
+    return write_reading(_row(dataset, trajectory["mode"], question_id), trajectory, out)
+
+
+def write_reading(question: dict[str, Any], trajectory: dict[str, Any], out: Path) -> Path:
+    """`write_replay` of rows that were read before.
+
+    Args:
+        question: a row of `pairwise` or `pointwise`.
+        trajectory: the row of `trajectories` with its id, which has ticks.
+
+    Raises:
+        IfllmError: the page cannot be written.
+    """
     reading = {
         "t": trajectory["t"],
         "answers": _answers(question, trajectory["mode"]),

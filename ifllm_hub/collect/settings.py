@@ -18,6 +18,8 @@ SIGNING_KEYS, PSEUDONYM_KEY, API_KEY = (
 )
 SECRETS_FILE, STORE_FILE, PUBLISHED_FOLDER = "secrets.json", "collected.sqlite", "published"
 _MIN_SECRET = 16
+# Whom a study's data are shared with, for its consent text, unless it is said.
+NOBODY = "nobody"
 
 
 @dataclass(frozen=True)

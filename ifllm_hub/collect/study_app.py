@@ -9,7 +9,7 @@ from ifllm_hub import __version__
 from ifllm_hub.collect.app import run_app
 from ifllm_hub.collect.collector import Collector
 from ifllm_hub.collect.router import create_router
-from ifllm_hub.collect.settings import Settings
+from ifllm_hub.collect.settings import NOBODY, Settings
 from ifllm_hub.collect.study import Study
 from ifllm_hub.collect.study_models import DEFAULT_MODELS, model_of
 from ifllm_hub.collect.study_pages import Consent
@@ -17,8 +17,6 @@ from ifllm_hub.collect.study_state import PROTOCOLS
 from ifllm_hub.errors import IfllmError
 
 TOPICS = ("Volcanoes", "Sleep", "The history of bread", "Honey bees", "Glaciers", "The printing press", "Jazz", "Tides")
-
-NOBODY = "nobody"
 
 
 @dataclass(frozen=True)

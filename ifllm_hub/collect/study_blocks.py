@@ -117,8 +117,15 @@ class StudyBlocks:
         def on(trigger: Any, handler: Callable[..., Any], inputs: list[Any]) -> None:
             # Participants do not wait for each other; nothing of this is an API. Gradio's own sign of work fades and
             # frames every part of the page, the text that is read included.
-            shared: dict[str, Any] = {"concurrency_limit": None, "api_visibility": "private"}
-            gr.on(trigger, handler, inputs, outputs, show_progress="hidden", **shared)
+            gr.on(
+                trigger,
+                handler,
+                inputs,
+                outputs,
+                concurrency_limit=None,
+                api_visibility="private",
+                show_progress="hidden",
+            )
 
         on(self._agree.click, self._on_agree, [self._person, self._adult])
         on(self._forget.click, self._on_forget, [self._person, self._code])

@@ -111,7 +111,7 @@ def plan_publication(folder: Path, repo_id: str, revision: str = "main") -> Plan
     api = HfApi()
     with clear_hub_errors(repo_id):
         head, new_branch, tags = _references(api, repo_id, revision)
-        there = _tree(api, repo_id, head) if head else {}
+        there = repo_files(api, repo_id, head) if head else {}
         if "manifest.json" not in there and set(there) - {"README.md"}:
             raise IfllmError(f"{repo_id}: exists on the Hub and was not made by this command. Choose another name.")
         changed = {name for name in files if name in there and not _same(there[name], files[name])}
@@ -177,13 +177,22 @@ def publish(
                 commit_message=f"Publish with ifllm_hub {__version__}",
                 commit_description=str(plan),
             ).oid
-            there = _tree(api, plan.repo_id, head)
+            there = repo_files(api, plan.repo_id, head)
             for name in {*there, *plan.files}:
                 if not _same(there.get(name), plan.files.get(name)):
                     raise IfllmError(f"{plan.repo_id}: {name} is not as the folder had it. Run it again.")
         if tag:
             api.create_tag(plan.repo_id, repo_type="dataset", tag=tag, revision=head)
     return head, tag
+
+
+def repo_files(api: HfApi, repo_id: str, commit: str) -> dict[str, RepoFile]:
+    """Files of a dataset repo at a commit or branch, by path, but for those whose names begin with a dot.
+
+    Raises what `HfApi.list_repo_tree` raises.
+    """
+    entries = api.list_repo_tree(repo_id, repo_type="dataset", revision=commit, recursive=True)
+    return {entry.path: entry for entry in entries if isinstance(entry, RepoFile) and not _is_hidden(entry.path)}
 
 
 def _check_folder(folder: Path) -> "DatasetInfosDict":
@@ -265,11 +274,6 @@ def _references(api: HfApi, repo_id: str, revision: str) -> tuple[str | None, bo
     branches = {branch.name: branch.target_commit for branch in refs.branches}
     tags = {tag.name: tag.target_commit for tag in refs.tags}
     return branches.get(revision, branches["main"]), revision not in branches, tags
-
-
-def _tree(api: HfApi, repo_id: str, commit: str) -> dict[str, RepoFile]:
-    entries = api.list_repo_tree(repo_id, repo_type="dataset", revision=commit, recursive=True)
-    return {entry.path: entry for entry in entries if isinstance(entry, RepoFile) and not _is_hidden(entry.path)}
 
 
 def _compare(before: "DatasetInfosDict", after: "DatasetInfosDict") -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -8,8 +8,9 @@ from ifllm_hub.evaluation.names import name_of
 
 DASH = "\u2013"
 POOLED = "pooled"
+
 # How often a judge that tosses a coin names the same winner in both orders.
-COIN = 0.5
+_COIN = 0.5
 
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -111,8 +112,11 @@ def missing_sentence(comparison: dict[str, Any]) -> str:
     return f"{DASH} means not judged, or no pair scored ({len(named)}): {'; '.join(named)}."
 
 
-def worthless(position: dict[str, float]) -> str:
-    """What is to be said of a judge that holds to its winner less often than `COIN`."""
+def warning(comparison: dict[str, Any]) -> str | None:
+    """What is to be said of a judge that holds to its winner less often than a coin would; None of any other."""
+    position = comparison["position"]
+    if position is None or position["consistency"] >= _COIN:
+        return None
     kept = f"{100 * position['consistency']:.1f} % of {position['n']:.0f} pairs"
     return (
         f"When the two answers change places, this judge keeps its winner in {kept}; tossing a coin would in 50 %. "
@@ -135,8 +139,8 @@ def notes(comparison: dict[str, Any]) -> list[str]:
             f"the answer shown first wins both times in {100 * position['first_in_both']:.1f} %, the second in "
             f"{100 * position['second_in_both']:.1f} %."
         )
-        if position["consistency"] < COIN:
-            said.append(worthless(position))
+    if warned := warning(comparison):
+        said.append(warned)
     if comparison["resampled_baselines"]:
         said.append(
             f"{comparison['resampled_baselines']:,} prompts of an LLM have more than one baseline answer: label "

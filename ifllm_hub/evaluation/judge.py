@@ -68,6 +68,11 @@ class JudgeArguments(Endpoint):
         default=False, metadata={"help": "Show the prompt and how much there is to ask; ask nothing."}
     )
 
+    @property
+    def form(self) -> Form:
+        """How the judge is asked; raises IfllmError where the settings do not go together."""
+        return Form(self.preset, self.mode, self.explanation, self.examples)
+
 
 def run_judge(args: JudgeArguments) -> pl.DataFrame:
     """Ask for the judgements that are not there yet, and write the table of all.
@@ -83,8 +88,9 @@ def run_judge(args: JudgeArguments) -> pl.DataFrame:
             before is kept.
     """
     _check(args)
+    form = args.form
     planned = plan(args, _pairs(args))
-    shown = _shown(planned, _form(args))
+    shown = _shown(planned, form)
     settings, judge = _settings(args), args.judge_name or args.judge
     planned = planned.with_columns(
         judgement_id=pl.Series([_id(judge, settings, messages) for messages in shown], dtype=pl.String)
@@ -137,15 +143,10 @@ def summary(records: list[dict[str, Any]], prompt_price: float, answer_price: fl
 
 
 def _check(args: JudgeArguments) -> None:
-    _form(args)
     if args.output.suffix != ".parquet" or min(args.concurrency, args.attempts, args.max_tokens) < 1:
         raise IfllmError("output must end in .parquet; concurrency, attempts and max_tokens must be at least 1.")
     if args.base_url and args.provider:
         raise IfllmError("base_url names a server, and provider one of the Hub's. Give one of them.")
-
-
-def _form(args: JudgeArguments) -> Form:
-    return Form(args.preset, args.mode, args.explanation, args.examples)
 
 
 def _pairs(args: JudgeArguments) -> pl.DataFrame:
@@ -187,7 +188,7 @@ def _settings(args: JudgeArguments) -> str:
         {
             "temperature": _temperature(args),
             "max_tokens": args.max_tokens,
-            **_form(args).settings,
+            **args.form.settings,
             "structured": args.structured and args.preset == "corrected",
             "provider": args.provider,
         },
@@ -208,7 +209,7 @@ def _show(args: JudgeArguments, questions: dict[str, list[Message]]) -> None:
         console.print(message["content"])
     console.rule()
     if args.structured and args.preset == "corrected":
-        console.print(f"response_format: {json.dumps(response_format(_form(args)))}")
+        console.print(f"response_format: {json.dumps(response_format(args.form))}")
     console.print(f"{len(questions)} judgements by {args.judge}, settings {_settings(args)}; this is the first.")
 
 
@@ -228,7 +229,7 @@ def _ask(args: JudgeArguments, questions: dict[str, list[Message]], journal: Jou
     """Ask from several threads; each answer is in the journal when its thread goes on to the next."""
     if not questions:
         return
-    client = JudgeClient(args, _form(args), _temperature(args))
+    client = JudgeClient(args, args.form, _temperature(args))
 
     def ask(key: str) -> None:
         outcome = client.ask(questions[key])

@@ -14,7 +14,6 @@ from ifllm_hub.evaluation.comparison_figures import (
     thirds_picture,
 )
 from ifllm_hub.evaluation.comparison_tables import (
-    COIN,
     DASH,
     POOLED,
     by_cell,
@@ -22,7 +21,7 @@ from ifllm_hub.evaluation.comparison_tables import (
     missing_sentence,
     notes,
     signed,
-    worthless,
+    warning,
 )
 from ifllm_hub.evaluation.differences import differences, read_judgements
 from ifllm_hub.evaluation.judge_quality import QUALITY, judge_quality, quality_rows, read_quality
@@ -68,7 +67,7 @@ def build_evaluation_page(folder: Path) -> Path:
         contrasts=[row for row in comparison["contrasts"] if row["n"]],
         missing=missing_sentence(comparison),
         notes=notes(comparison),
-        warning=worthless(position) if position and position["consistency"] < COIN else "",
+        warning=warning(comparison),
         figures=[comparison_picture(comparison)],
         panels=[thirds_picture(comparison), *([orders_picture(comparison)] if position else [])],
         judge_names=judge_names,

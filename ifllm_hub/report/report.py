@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from ifllm_hub.collect.replay import write_replay
+from ifllm_hub.collect.replay import write_reading
 from ifllm_hub.evaluation.compare import read_comparison
 from ifllm_hub.evaluation.comparison_tables import signed
 from ifllm_hub.features.measures import CELL
@@ -69,7 +69,7 @@ def build_report(run: Path) -> Path:
     """
     loaded = load_run(run)
     shown = readings(loaded)
-    _write_replays(run, [reading.question_id for reading in shown])
+    _write_replays(loaded, [reading.question_id for reading in shown])
     html = page_template(_TEMPLATE).render(
         words=words,
         points=signed,
@@ -87,11 +87,15 @@ def build_report(run: Path) -> Path:
     return path
 
 
-def _write_replays(run: Path, question_ids: list[int]) -> None:
-    """Write the replays of these questions, and take those of an earlier report away."""
-    folder = run / REPLAYS
+def _write_replays(run: Run, question_ids: list[int]) -> None:
+    """Write the replays of these pairs, and take those of an earlier report away."""
+    folder = run.folder / REPLAYS
     folder.mkdir(exist_ok=True)
-    pages = [write_replay(run / "dataset", question, folder / f"{question}.html") for question in question_ids]
+    questions = run.pairwise.rows_by_key("question_id", named=True, include_key=True, unique=True)
+    pages = [
+        write_reading(questions[row["question_id"]], row, folder / f"{row['question_id']}.html")
+        for row in run.trajectories(question_ids).iter_rows(named=True)
+    ]
     for stale in set(folder.glob("*.html")).difference(pages):
         stale.unlink()
 

@@ -179,9 +179,9 @@ def test_token_mean_is_trls_sft_for_one_pair_and_not_for_uneven_ones(
     expected, _ = loss_and_gradients(build(rows=one, **trl))
     assert loss_and_gradients(build(rows=one, nll_weight=0.5))[0] == pytest.approx(expected, abs=1e-5)
     rows = [row | {"flip_prob": 0.2} for row in six_pairs]
-    expected, _ = loss_and_gradients(build(rows=rows, **trl))
-    # Ten times what counts as the same above: with these weights the two are .0006 apart.
-    assert loss_and_gradients(build(rows=rows, nll_weight=0.5))[0] != pytest.approx(expected, abs=1e-4)
+    # Ten times the weight shows ten times the difference between a mean of tokens and one of pairs.
+    expected, _ = loss_and_gradients(build(rows=rows, **trl | {"loss_weights": [1.0, 5.0]}))
+    assert loss_and_gradients(build(rows=rows, nll_weight=5.0))[0] != pytest.approx(expected, abs=1e-3)
 
 
 def test_loss_weight_0_is_the_likelihood_alone(build: Build, six_pairs: list[dict[str, Any]]) -> None:

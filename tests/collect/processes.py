@@ -5,8 +5,9 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
+
+from tests.waiting import wait_for_server
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,21 +28,12 @@ def start_server(
         module: what is run.
         patience: seconds until it must answer.
     """
-    log = (folder / "server.log").open("ab")
+    log = folder / "server.log"
     command = [sys.executable, "-m", module, str(folder), str(port), *more]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-    log.close()
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ifllm/v1/health", timeout=5):
-                return process
-        except OSError:
-            assert process.poll() is None, (folder / "server.log").read_text()
-            time.sleep(0.1)
-    process.kill()
-    process.wait()
-    raise AssertionError("the server did not start")
+    with log.open("ab") as stream:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=stream, stderr=stream)
+    wait_for_server(process, f"http://127.0.0.1:{port}/ifllm/v1/health", log, patience)
+    return process
 
 
 def start_load(folder: Path, port: int, sessions: int, seconds: float, key: str) -> subprocess.Popen[bytes]:

@@ -7,7 +7,6 @@ takes gigabytes). Without it this skips visibly. Run last with 0.12.4.
 import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +20,7 @@ from sqlalchemy import create_engine, text
 from ifllm_hub.collect.app import create_app
 from ifllm_hub.collect.settings import STORE_FILE, Settings
 from tests.collect.processes import ROOT, api_key, free_port
+from tests.waiting import until, wait_for_server
 
 pytestmark = pytest.mark.slow
 
@@ -74,12 +74,13 @@ def open_webui(tmp_path: Path) -> Iterator[str]:
         "OPENAI_API_BASE_URL": f"http://127.0.0.1:{model.server_address[1]}/v1",
         "OPENAI_API_KEY": "none",
     }
-    with (tmp_path / "open-webui.log").open("wb") as log:
+    log = tmp_path / "open-webui.log"
+    with log.open("wb") as stream:
         words = [command, "serve", "--host", "127.0.0.1", "--port", str(port)]
-        process = subprocess.Popen(words, env=os.environ | settings, stdout=log, stderr=log, cwd=tmp_path)
+        process = subprocess.Popen(words, env=os.environ | settings, stdout=stream, stderr=stream, cwd=tmp_path)
     address = f"http://127.0.0.1:{port}"
     try:
-        wait_for(address, process)
+        wait_for_server(process, f"{address}/health", log, 300)
         yield address
     finally:
         process.kill()
@@ -101,18 +102,6 @@ def collector(open_webui: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     yield f"http://127.0.0.1:{port}/ifllm", folder
     server.should_exit = True
     thread.join()
-
-
-def wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 300
-    while True:
-        assert process.poll() is None, "Open WebUI ended"
-        assert time.monotonic() < deadline, "Open WebUI did not start"
-        try:
-            if httpx.get(f"{address}/health", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.5)
 
 
 def counts(folder: Path) -> dict[str, int]:
@@ -187,7 +176,4 @@ def test_it_records_who_switched_it_on_and_deletes_for_who_switches_it_off(
 
     client.post("/functions/id/ifllm/valves/user/update", json={"record_my_reading": False}).raise_for_status()
     ask(page, "And now?", 3)
-    deadline = time.monotonic() + 30
-    while counts(folder) != {"responses": 0, "batches": 0}:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    until(lambda: counts(folder) == {"responses": 0, "batches": 0})

@@ -2,10 +2,8 @@
 
 import io
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -19,6 +17,7 @@ from tests.hub.client import run
 from tests.hub.conftest import hub, no_waiting
 from tests.hub.faults import What
 from tests.hub.server import OTHER_TOKEN, Hub
+from tests.waiting import until
 
 __all__ = ["hub", "no_waiting"]
 
@@ -35,13 +34,6 @@ def workers_in(content: dict[str, bytes], site: Site, people: int) -> set[int]:
     everything = "".join([*tables, *(file.decode() for path, file in content.items() if "parquet" not in path)])
     pseudonyms = {number: site.pseudonyms.worker(site.pseudonyms.person(f"p{number}")) for number in range(people)}
     return {number for number, worker in pseudonyms.items() if worker in everything}
-
-
-def until(true: Callable[[], Any], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 def push(site: Site) -> None:

@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ifllm_hub.collect.replay import write_replay
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import SPLITS, parquet_path
 from ifllm_hub.errors import IfllmError
+from tests.waiting import until
 
 HOSTILE = (
     "</script><script>document.title = 'owned'</script>"
@@ -148,10 +148,7 @@ def test_it_plays_and_pauses(dataset: Path, questions: dict[str, int], tmp_path:
     page.click("#play")
     assert page.text_content("#play") == "Pause"
     # The page's policy forbids Playwright's own way of waiting.
-    deadline = time.monotonic() + 30
-    while int(page.input_value("#scrub")) <= 1_500:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: int(page.input_value("#scrub")) > 1_500)
     page.click("#play")
     stopped = page.input_value("#scrub")
     page.wait_for_timeout(150)

@@ -56,8 +56,8 @@ def test_a_study_that_is_published_says_so_to_its_people(tmp_path: Path, monkeyp
     space.write_space(published, tmp_path / "space")
     monkeypatch.setenv("SPACE_HOST", "lab-reading-study.hf.space")
     there = space.space_settings(tmp_path / "space")
-    there_too = there.collector
-    assert (there_too.dataset_repo, there_too.publish_minutes, there_too.least_people) == ("lab/readings", 30, 7)
+    ran = there.collector
+    assert (ran.dataset_repo, ran.publish_minutes, ran.least_people) == ("lab/readings", 30, 7)
     assert there.shared_with == published.shared_with
 
 

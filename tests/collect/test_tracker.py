@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests import waiting
 from tests.collect.wire import ME, WireServer
 
 LEFT, RIGHT = "Left answer: twelve words that somebody reads.", "Right \U0001f642 answer."
@@ -48,10 +49,7 @@ def open_page(browser: Any, wire: WireServer) -> Any:
 
 def until(page: Any, condition: Callable[[], Any], seconds: float = 10) -> None:
     """Wait, without blocking the page, until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "did not happen in time"
-        page.wait_for_timeout(20)
+    waiting.until(condition, seconds, lambda: page.wait_for_timeout(20))
 
 
 def read(page: Any, steps: int = 10, of: str = "#left") -> None:

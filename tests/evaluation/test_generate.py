@@ -1,11 +1,8 @@
 """Prompts and answers: who is asked, what is shown, and that an answer depends on its own prompt and seed alone."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from ifllm_hub.evaluation.model_revision import model_revision
 from ifllm_hub.evaluation.prompts import PromptArguments, load_prompts, sample
 from ifllm_hub.evaluation.sampling import Prompt, Sampling, prompt_seed, transformers_answers
 from ifllm_hub.evaluation.tables import GENERATIONS, read_table
+from tests.waiting import kill_after
 
 
 @pytest.fixture
@@ -273,13 +271,7 @@ def test_killed_and_nothing_is_generated_twice(dataset: Path, tmp_path: Path, an
     words = {"model": "tiny", "dataset": str(dataset), "output": str(tmp_path / "a.parquet"), **settings}
     process = subprocess.Popen([sys.executable, "-c", GENERATING, json.dumps(words)], start_new_session=True)
     journal = tmp_path / "a.jsonl"
-    deadline = time.monotonic() + 200
-    while not journal.exists() or journal.read_bytes().count(b"\n") < 2:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_after(process, lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 2, 200)
     assert not (tmp_path / "a.parquet").exists()
     done = journal.read_bytes().count(b"\n")
     assert 2 <= done < 8

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from ifllm_hub.evaluation.judge_quality import judge_quality
 from ifllm_hub.evaluation.tables import JUDGEMENTS, read_table
 from tests.evaluation.conftest import write_answers
 from tests.evaluation.judge_server import JudgeServer, Reply, verdict
+from tests.waiting import kill_after
 
 pytestmark = pytest.mark.usefixtures("online")
 
@@ -377,13 +377,7 @@ def test_killed_twice_and_nothing_answered_is_asked_again(tmp_path: Path) -> Non
     with JudgeServer(slowly) as server:
         for enough in (7, 22):
             process = judging(server.url)
-            deadline = time.monotonic() + 120
-            while len(lines()) < enough:
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            kill_after(process, lambda enough=enough: len(lines()) >= enough, 120)
             answered_before.append((time.monotonic(), {line["judgement_id"] for line in lines()}))
         with journal.open("a") as torn:
             torn.write('{"judgement_id": "cut in the mid')

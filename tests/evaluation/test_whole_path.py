@@ -7,14 +7,12 @@ eval/compare.py, eval/report.py.
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import polars as pl
 import pytest
 
 from ifllm_hub.align.policies import policy_folder
@@ -22,6 +20,7 @@ from ifllm_hub.evaluation.compare import read_comparison
 from ifllm_hub.evaluation.judge_quality import QUALITY, read_quality
 from ifllm_hub.evaluation.tables import JUDGEMENTS, read_table
 from tests.collect.processes import free_port
+from tests.waiting import kill_after, wait_for_server
 
 pytestmark = pytest.mark.slow
 
@@ -72,16 +71,8 @@ def served(smollm2: Path, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     command = [BIN / "transformers", "serve", smollm2, "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as stream:
         process = subprocess.Popen(command, env=environment(), stdout=stream, stderr=stream)
-    deadline = time.monotonic() + 400
     try:
-        while True:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.5)
+        wait_for_server(process, f"http://127.0.0.1:{port}/health", log, 400)
         yield f"http://127.0.0.1:{port}/v1", log
     finally:
         process.kill()
@@ -106,21 +97,23 @@ def test_from_checkpoints_to_the_page(
 
     for enough in (1, 3):
         process = subprocess.Popen([str(word) for word in judging], cwd=ROOT, env=environment())
-        deadline = time.monotonic() + 400
-        while len(judged()) < enough:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        kill_after(process, lambda enough=enough: len(judged()) >= enough, 400)
     assert not table.exists()
     run(*judging)
+    once = table.read_bytes()
+    run(*judging)
+    assert table.read_bytes() == once  # from the journal
 
     # What was answered is not asked again: the server saw each judgement, and at most one more at each kill.
     assert len(judged()) == len(set(judged())) == 2 * PROMPTS
     assert 2 * PROMPTS <= log.read_text().count('"POST /v1/chat/completions HTTP/1.1"') <= 2 * PROMPTS + 2
     judgements = read_table(table, JUDGEMENTS)
     assert set(judgements["status"]) <= {"ok", "malformed"}
+    assert judgements["raw"].null_count() == 0
+    assert judgements["prompt_tokens"].min() > 300  # type: ignore[operator]
+    assert judgements["answer_tokens"].min() > 0  # type: ignore[operator]
+    unscored = judgements.filter(pl.col("status") != "ok")
+    assert unscored.select("score_model", "score_baseline").null_count().row(0) == (unscored.height,) * 2
     verdicts = judgements.filter(status="ok").group_by("question_id").len()
     pairs = verdicts.filter(len=2).height
     assert pairs >= 1

@@ -50,7 +50,7 @@ def check(found: list[dict[str, Any]], cases: int) -> None:
 
 
 def test_a_sample_of_hostile_folders_is_refused(tmp_path: Path) -> None:
-    check(outcomes(tmp_path, 0.1), 30)
+    check(outcomes(tmp_path, 0.2), 60)
 
 
 @pytest.mark.slow
