@@ -11,6 +11,7 @@ import pytest
 from tests import waiting
 from tests.collect.wire import ME, WireServer
 
+START = 1_790_000_000  # of the pages' clocks, s since 1970
 LEFT, RIGHT = "Left answer: twelve words that somebody reads.", "Right \U0001f642 answer."
 SECRET = "a secret query"
 PAGE = f"""<!doctype html><meta charset="utf-8">
@@ -32,12 +33,18 @@ TAG = f"""<!doctype html><div id="left" data-ifllm-response="LEFT">{LEFT}</div>
 
 @pytest.fixture
 def open_page(browser: Any, wire: WireServer) -> Any:
-    """A function that opens the page in a tab of one window, and waits for its tracker."""
+    """A function that opens the page in a tab of one window, and waits for its tracker.
+
+    The clocks of the pages stand still but in `run_for`, so that a slow machine changes nothing; or they are real.
+    """
     wire.pages["/"], wire.pages["/tag"] = PAGE, TAG
     context = browser.new_context(viewport={"width": 900, "height": 600}, has_touch=True)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
 
-    def open_page(path: str = "/") -> Any:
+    def open_page(path: str = "/", real_time: bool = False) -> Any:
+        if not real_time:
+            context.clock.install(time=START)
+            context.clock.pause_at(START + 1)
         page = context.new_page()
         page.goto(wire.url + path)
         page.wait_for_function("window.tracker || window.ifllm")
@@ -52,12 +59,13 @@ def until(page: Any, condition: Callable[[], Any], seconds: float = 10) -> None:
     waiting.until(condition, seconds, lambda: page.wait_for_timeout(20))
 
 
-def read(page: Any, steps: int = 10, of: str = "#left") -> None:
+def read(page: Any, steps: int = 10, of: str = "#left", real_time: bool = False) -> None:
     """Move the mouse along the first line of an answer for about a second, at the pace of a reader."""
+    pause = page.wait_for_timeout if real_time else page.clock.run_for
     box = page.locator(of).bounding_box()
     for step in range(steps):
         page.mouse.move(box["x"] + 4 + step * 24, box["y"] + min(20, box["height"] / 2))
-        page.wait_for_timeout(90)
+        pause(90)
 
 
 def test_before_consent_nothing_is_sent_kept_or_listened_to(open_page: Any, wire: WireServer) -> None:
@@ -66,7 +74,7 @@ def test_before_consent_nothing_is_sent_kept_or_listened_to(open_page: Any, wire
     page.fill("#query", SECRET)
     page.evaluate("tracker.submit(); tracker.streamEnd(document.querySelector('#left')); tracker.flush()")
     page.evaluate("tracker.thumb(document.querySelector('#left'), 1)")
-    page.wait_for_timeout(600)
+    page.clock.run_for(600)
     assert page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length") == 0
     page.goto("about:blank")
     page.wait_for_timeout(200)
@@ -74,10 +82,10 @@ def test_before_consent_nothing_is_sent_kept_or_listened_to(open_page: Any, wire
 
 
 def test_what_is_recorded_after_consent(open_page: Any, wire: WireServer) -> None:
-    page = open_page()
+    page = open_page(real_time=True)
     before = time.time() * 1_000
     page.evaluate("tracker.grantConsent()")
-    read(page)
+    read(page, real_time=True)
     page.fill("#query", SECRET)
     page.keyboard.type("more")
     page.mouse.wheel(0, 37)
@@ -87,7 +95,7 @@ def test_what_is_recorded_after_consent(open_page: Any, wire: WireServer) -> Non
     page.evaluate("for (const f of ['streamStart', 'streamEnd']) tracker[f](document.querySelector('#later b'))")
     page.evaluate("tracker.submit(); tracker.thumb(document.querySelector('#left').firstChild.parentNode, -1)")
     page.evaluate("getSelection().selectAllChildren(document.querySelector('#later b')); document.execCommand('copy')")
-    read(page, 8, "#later b")
+    read(page, 8, "#later b", real_time=True)
     page.set_viewport_size({"width": 901, "height": 600})
     page.wait_for_timeout(200)
     page.evaluate("tracker.stop()")
@@ -130,7 +138,7 @@ def test_outside_the_answers_and_under_other_things_there_are_no_ticks(open_page
     page.evaluate("tracker.grantConsent()")
     read(page, 3)
     page.mouse.move(5, 5)
-    page.wait_for_timeout(200)
+    page.clock.run_for(200)
     page.evaluate("tracker.flush()")
     until(page, lambda: wire.ticks())
     count = len(wire.ticks())
@@ -149,7 +157,7 @@ def test_a_still_cursor_follows_what_scrolls_under_it(open_page: Any, wire: Wire
     page.mouse.move(box["x"] + 4, box["y"] + 20)
     for top in (0, 40, 80, 120):
         page.evaluate(f"document.querySelector('#scroller').scrollTop = {top}")
-        page.wait_for_timeout(250)
+        page.clock.run_for(250)
     page.evaluate("tracker.stop()")
     assert sorted({tick[4] for tick in wire.ticks()}) == [0, 3, 6, 9]
     assert {(tick[2], tick[3]) for tick in wire.ticks()} == {(round(box["x"] + 4), round(box["y"] + 20))}
@@ -164,7 +172,7 @@ def test_an_answer_that_is_no_more_takes_nothing_with_it(open_page: Any, wire: W
     read(page, of="#later b")
     page.evaluate(f"document.querySelector('#left').{change}")
     page.evaluate("document.querySelector('#scroller').scrollTop = 30")
-    page.wait_for_timeout(300)
+    page.clock.run_for(300)
     page.evaluate("tracker.stop()")
     until(page, lambda: len(wire.ticks()) >= 8)
     tokens = {token for batch in wire.batches.values() for token in batch["responses"]}
@@ -181,7 +189,7 @@ def test_withdrawal_in_mid_session_deletes_and_nothing_follows(open_page: Any, w
     page.evaluate("tracker.withdraw()")
     read(page)
     page.evaluate("tracker.grantConsent(); tracker.submit(); tracker.flush()")
-    page.wait_for_timeout(500)
+    page.clock.run_for(500)
     page.goto("about:blank")
     page.wait_for_timeout(200)
     assert [(entry["method"], entry["path"]) for entry in wire.log].count(("DELETE", ME)) == 1
@@ -197,9 +205,9 @@ def test_withdrawal_while_the_server_is_away_is_kept_up(open_page: Any, wire: Wi
     wire.stop()
     read(page, 6)
     page.evaluate("window.done = false; void tracker.withdraw().then(() => window.done = true)")
-    page.wait_for_timeout(300)
+    page.clock.run_for(300)
     wire.start()
-    page.wait_for_function("window.done")
+    waiting.until(lambda: page.evaluate("done"), 10, lambda: page.clock.run_for(100))
     assert [entry["method"] for entry in wire.log] == ["DELETE"]
     wire.answers = [401]
     refusal = page.evaluate("make({}).withdraw().then(() => 'done', String)")
@@ -227,9 +235,8 @@ def test_two_tabs_do_not_mix(open_page: Any, wire: WireServer) -> None:
 
 
 def test_an_outage_of_30_s_loses_nothing_and_keeps_the_order(open_page: Any, wire: WireServer) -> None:
-    """The clock of the page runs fast; the port really refuses connections."""
+    """The time is the page's; the port really refuses connections."""
     page = open_page()
-    page.clock.install()
     page.evaluate("make({ flushMs: 5000, retryMs: [1000, 30000] }); tracker.grantConsent()")
     box = page.locator("#left").bounding_box()
     page.mouse.move(box["x"] + 40, box["y"] + 20)
@@ -247,7 +254,7 @@ def test_an_outage_of_30_s_loses_nothing_and_keeps_the_order(open_page: Any, wir
     times = [tick[0] for tick in wire.ticks()]
     assert times == sorted(times)
     steps = [b - a for a, b in itertools.pairwise(times)]
-    assert max(steps) <= 600  # no gap as long as a lost batch; the two clocks add up in between
+    assert set(steps) == {80}
     assert times[-1] - times[0] > 70_000
     assert len(times) > held + 800
     assert not [event for event in wire.events() if event[1] == "dropped"]
@@ -274,17 +281,16 @@ def test_touch_and_pen_are_flagged(open_page: Any, wire: WireServer) -> None:
     for kind, moved in (("touchStart", 0), ("touchMove", 4), ("touchEnd", None)):
         points = [] if moved is None else [{"x": box["x"] + 40 + moved, "y": box["y"] + 20}]
         devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-        page.wait_for_timeout(200)
+        page.clock.run_for(200)
     page.evaluate("tracker.flush()")
-    until(page, lambda: wire.ticks())
     assert {tick[5] for tick in wire.ticks()} == {2}
     touched = len(wire.ticks())
-    page.wait_for_timeout(400)
+    page.clock.run_for(400)
     page.evaluate("tracker.flush()")
     assert len(wire.ticks()) == touched  # a lifted finger is nowhere
     pen = {"type": "mouseMoved", "x": box["x"] + 40, "y": box["y"] + 20, "pointerType": "pen"}
     devtools.send("Input.dispatchMouseEvent", pen)
-    page.wait_for_timeout(300)
+    page.clock.run_for(300)
     page.evaluate("tracker.stop()")
     assert {tick[5] for tick in wire.ticks()[touched:]} == {1}
 
@@ -311,7 +317,7 @@ def test_gaze_points_of_an_adapter_travel_beside_the_mouse(open_page: Any, wire:
     )
     assert page.evaluate("calls") == []
     page.evaluate("tracker.grantConsent(); look()")
-    page.wait_for_timeout(250)
+    page.clock.run_for(250)
     page.evaluate("tracker.stop()")
     assert page.evaluate("calls") == ["start", "stop"]
     (batch,) = wire.batches.values()
@@ -324,7 +330,7 @@ def test_the_cost_on_the_main_thread(open_page: Any, wire: WireServer) -> None:
 
     A function that the machine interrupts looks slow: medians of each function's time, times its calls, are counted.
     """
-    page = open_page()
+    page = open_page(real_time=True)
     markdown = "".join(f"<p>{n}. <b>Words</b> of <i>an answer</i>. {'and so on ' * 12}</p>" for n in range(20))
     page.evaluate("(html) => document.querySelector('#left').innerHTML = html", markdown)
     page.evaluate(
