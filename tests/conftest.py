@@ -1,10 +1,13 @@
 """Shared fixtures: a small simulated release, the dataset built from it, and the real release where there is one."""
 
+import gc
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 # Before anything imports `datasets` or `huggingface_hub`, which read these once: tests never touch a home folder or
@@ -25,6 +28,9 @@ from filelock import FileLock  # noqa: E402
 from ifllm_hub.dataset.builder import build_dataset  # noqa: E402
 from ifllm_hub.release.simulate import simulate_release  # noqa: E402
 from ifllm_hub.release.source import Release, open_release  # noqa: E402
+from ifllm_hub.reward import candidates  # noqa: E402
+from ifllm_hub.reward.labels import write_preferences  # noqa: E402
+from ifllm_hub.reward.model import ImplicitFeedbackRewardModel  # noqa: E402
 
 WORKERS, QUESTIONS, SEED = 8, 60, 3
 
@@ -43,6 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name != "test_pipeline.py")
 
 
+def pytest_collection_finish() -> None:
+    """Trainers collect garbage at each start and end: what the imports have made need not be looked through again."""
+    gc.collect()
+    gc.freeze()
+
+
 def made_once(name: str, make: Callable[[Path], object], factory: pytest.TempPathFactory) -> Path:
     """The folder that `make` writes, for all test processes of a session: the first who asks makes it."""
     is_worker = "PYTEST_XDIST_WORKER" in os.environ
@@ -54,6 +66,21 @@ def made_once(name: str, make: Callable[[Path], object], factory: pytest.TempPat
             make(folder)
             done.touch()
     return folder
+
+
+@contextmanager
+def few_trees() -> Iterator[None]:
+    """Forests that label have 12 trees: enough where it does not matter how well they do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "ImplicitFeedbackRewardModel", partial(ImplicitFeedbackRewardModel, n_estimators=12))
+        yield
+
+
+def copy_and_label(dataset: Path, out: Path) -> None:
+    """A copy of a dataset folder with the config `preferences`, quickly."""
+    shutil.copytree(dataset, out)
+    with few_trees():
+        write_preferences(out)
 
 
 @pytest.fixture(scope="session")
@@ -68,18 +95,31 @@ def release(simulated: Path) -> Release:
 
 
 @pytest.fixture(scope="session")
-def dataset(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dataset folder built from `simulated`. Read only: copy it before changing it."""
     return made_once("built", lambda out: build_dataset(open_release(simulated), out), tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def real_release() -> Release:
+def dataset(built: Path) -> Path:
+    """The dataset folder of most tests; tests/align has another."""
+    return built
+
+
+@pytest.fixture(scope="session")
+def labelled(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of `built` with the config `preferences`. Read only."""
+    return made_once("labelled", partial(copy_and_label, built), tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def real_release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     """The authors' release, from the folder or archive that `IFLLM_RELEASE` names."""
     source = os.environ.get("IFLLM_RELEASE")
     if not source:
         pytest.skip("needs the real release: set IFLLM_RELEASE to its folder or archive")
-    return open_release(source)
+    cache = made_once("unpacked", lambda folder: open_release(source, folder), tmp_path_factory)
+    return open_release(source, cache)
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,6 @@ import torch
 import yaml
 from datasets import Dataset
 
-from ifllm_hub.dataset.builder import build_dataset
-from ifllm_hub.release.source import Release
-from ifllm_hub.reward.labels import write_preferences
-
 FLIPS = [0.1, 0.2, 0.3, 0.0, 0.4, 0.2]
 ANSWERS = [
     ("Boil the lentils with two carrots.", "Lentils."),
@@ -60,13 +56,4 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = [{"split": split, "path": f"data/preferences/{split}-*.parquet"} for split in ("train", "test")]
     config = {"configs": [{"config_name": "preferences", "data_files": files}]}
     (folder / "README.md").write_text(f"---\n{yaml.safe_dump(config)}---\n")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def simulated_dataset(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All configs, of the small simulated release. Read only."""
-    folder = tmp_path_factory.mktemp("simulated") / "ifllm"
-    build_dataset(release, folder)
-    write_preferences(folder)
     return folder

@@ -1,6 +1,7 @@
 """Preference pairs: what is read, what is refused, and that chosen stays chosen."""
 
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,11 +22,10 @@ from ifllm_hub.align.preferences import (
     limited,
     load_preferences,
 )
-from ifllm_hub.dataset.builder import build_dataset
+from ifllm_hub.dataset.builder import replace_config
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.release.source import Release
-from ifllm_hub.reward.labels import held_out_by, preference_rows, write_preferences
+from ifllm_hub.reward.labels import external_rows, held_out_by, preference_rows
 from ifllm_hub.reward.pairs import load_pairs
 from tests.align.made import said, write_config
 
@@ -262,13 +262,12 @@ def test_a_constant_flip_probability(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def study(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small simulated study with all label sources, and one from elsewhere that prefers left throughout."""
-    folder = tmp_path_factory.mktemp("study") / "dataset"
-    build_dataset(release, folder)
-    ids = load_pairs(folder).rows["question_id"]
-    pl.DataFrame({"question_id": ids, "probability": [0.9] * len(ids)}).write_csv(folder.parent / "left.csv")
-    write_preferences(folder, labels=folder.parent / "left.csv", name="always_left")
+    folder = shutil.copytree(labelled, tmp_path_factory.mktemp("study") / "dataset")
+    pairs = load_pairs(folder)
+    left = external_rows(pairs, pairs.rows.select("question_id", probability=pl.lit(0.9)), "always_left")
+    replace_config(folder, "preferences", pl.concat([load_config(folder, "preferences"), left]))
     return folder
 
 
@@ -373,16 +372,16 @@ def test_importing_the_package_side_needs_no_heavy_library() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_reference_split_draws_rows_and_takes_every_rated_pair(simulated_dataset: Path) -> None:
-    pairwise = load_config(simulated_dataset, "pairwise").filter(~pl.col("excluded_worker")).sort("question_id")
+def test_the_reference_split_draws_rows_and_takes_every_rated_pair(labelled: Path) -> None:
+    pairwise = load_config(labelled, "pairwise").filter(~pl.col("excluded_worker")).sort("question_id")
     rated = set(pairwise.filter(pl.col("preference").is_not_null())["question_id"])
-    drawn = load_preferences(simulated_dataset, "explicit", split="reference")
+    drawn = load_preferences(labelled, "explicit", split="reference")
     train, test = (set(drawn[name]["question_id"]) for name in ("train", "test"))
     assert train | test == rated
     assert not train & test
     order = np.random.RandomState(42).permutation(pairwise.height)  # as scikit-learn draws
     expected = {pairwise["question_id"][int(at)] for at in order[: math.ceil(0.2 * pairwise.height)]}
     assert test == expected & rated
-    forest = load_preferences(simulated_dataset, "forest", split="reference")
+    forest = load_preferences(labelled, "forest", split="reference")
     assert set(forest["test"]["question_id"]) <= expected
     assert not set(forest["train"]["question_id"]) & expected

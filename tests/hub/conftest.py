@@ -11,7 +11,6 @@ import pytest
 from ifllm_hub.dataset.builder import replace_config
 from ifllm_hub.dataset.card import write_card
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.reward.labels import write_preferences
 from tests.hub.publishing import REPO
 from tests.hub.server import WRITE_TOKEN, Hub
 
@@ -57,11 +56,10 @@ def old(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def new(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def new(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The next version: another config, a row less in `pairwise`, and no notes. Read only."""
     folder = tmp_path_factory.mktemp("new") / "ifllm"
-    shutil.copytree(dataset, folder)
-    write_preferences(folder)
+    shutil.copytree(labelled, folder)
     replace_config(folder, "pairwise", load_config(folder, "pairwise")[1:])
     write_card(folder, REPO)
     return folder

@@ -16,7 +16,6 @@ from transformers import AutoModelForCausalLM
 from ifllm_hub.align.dpo import parse_dpo, run_dpo
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.locate import shipped_folder
-from ifllm_hub.reward.labels import write_preferences
 from tests.hub import client
 from tests.hub.faults import What
 from tests.hub.publishing import content, send
@@ -40,17 +39,6 @@ print(json.dumps({"new": answer.shape[1] - prompt["input_ids"].shape[1], "sum": 
 """
 
 Run = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def labelled(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The simulated dataset with its preferences. Read only."""
-    import shutil
-
-    folder = tmp_path_factory.mktemp("labelled") / "ifllm"
-    shutil.copytree(dataset, folder)
-    write_preferences(folder)
-    return folder
 
 
 def flags(dataset: str | Path, out: Path, **more: Any) -> list[str]:

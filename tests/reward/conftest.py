@@ -1,6 +1,6 @@
 """A simulated study large enough for statistics, its labelled pairs, and a saved model."""
 
-import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,19 +8,21 @@ import pytest
 from ifllm_hub.dataset.builder import build_dataset
 from ifllm_hub.release.simulate import simulate_release
 from ifllm_hub.release.source import open_release
-from ifllm_hub.reward.labels import write_preferences
 from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.pairs import FEATURES, Pairs, labelled, load_pairs
 from ifllm_hub.reward.persistence import save_model
+from tests.conftest import copy_and_label, made_once
 
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset folder with some 140 rated pairs of 16 workers. Read only."""
-    folder = tmp_path_factory.mktemp("study")
-    release = simulate_release(folder / "release", workers=24, questions=300, seed=0)
-    build_dataset(open_release(release), folder / "dataset")
-    return folder / "dataset"
+
+    def make(folder: Path) -> None:
+        release = simulate_release(folder / "release", workers=24, questions=300, seed=0)
+        build_dataset(open_release(release), folder / "dataset")
+
+    return made_once("study", make, tmp_path_factory) / "dataset"
 
 
 @pytest.fixture(scope="session")
@@ -36,11 +38,8 @@ def pairs(all_pairs: Pairs) -> Pairs:
 
 @pytest.fixture(scope="session")
 def labelled_dataset(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of `study` with the config `preferences`."""
-    folder = tmp_path_factory.mktemp("labelled") / "dataset"
-    shutil.copytree(study, folder)
-    write_preferences(folder)
-    return folder
+    """A copy of `study` with the config `preferences`. Read only."""
+    return made_once("labelled-study", partial(copy_and_label, study), tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

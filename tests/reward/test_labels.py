@@ -1,6 +1,7 @@
 """Preference rows: the right polarity, labels by models that never saw the worker, honest flip probabilities."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from datasets import load_dataset
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
+from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.catalogue import CATALOGUE, EVEN, ODD
 from ifllm_hub.reward.labels import (
@@ -24,8 +26,15 @@ from ifllm_hub.reward.labels import (
     write_preferences,
 )
 from ifllm_hub.reward.pairs import FEATURES, GAZE_FEATURES, MOUSE_FEATURES, Pairs, labelled, with_behaviour
+from tests.conftest import few_trees
 
 OTHER = {"left": "right", "right": "left"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quickly() -> Iterator[None]:
+    with few_trees():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -263,13 +272,12 @@ def test_the_written_config_loads_with_datasets(labelled_dataset: Path, rows: pl
     assert not workers[0] & workers[1]
 
 
-def test_writing_again_replaces_the_rows(labelled_dataset: Path, rows: pl.DataFrame) -> None:
-    again = write_preferences(labelled_dataset)
-    assert (
-        again.select(rows.columns)
-        .sort("split", "label_source", "question_id")
-        .equals(rows.sort("split", "label_source", "question_id"))
-    )
+def test_writing_again_replaces_the_rows(labelled: Path, tmp_path: Path) -> None:
+    before = load_config(labelled, "preferences").sort("split", "label_source", "question_id")
+    folder = Path(shutil.copytree(labelled, tmp_path / "dataset"))
+    again = write_preferences(folder)
+    assert again.select(before.columns).sort("split", "label_source", "question_id").equals(before)
+    assert load_config(folder, "preferences").sort("split", "label_source", "question_id").equals(before)
 
 
 def test_a_dataset_with_too_few_rated_pairs(all_pairs: Pairs) -> None:
@@ -306,16 +314,3 @@ def test_error_messages_and_unread_pairs_teach_nothing(all_pairs: Pairs) -> None
     )
     before, after = set(labelled(all_pairs).rows["question_id"]), set(labelled(changed).rows["question_id"])
     assert before - after == {first, second}
-
-
-@pytest.mark.real
-@pytest.mark.slow
-def test_polarity_on_the_real_release(real_dataset: tuple[Path, float], tmp_path: Path) -> None:
-    shutil.copytree(real_dataset[0], tmp_path / "dataset")
-    rows = write_preferences(tmp_path / "dataset")
-    untied = rows.filter(
-        (pl.col("label_source") == "explicit") & (pl.col("rating_chosen") != pl.col("rating_rejected"))
-    )
-    assert untied.height > 400
-    assert (untied["rating_chosen"] > untied["rating_rejected"]).mean() > 0.9
-    assert all(0.55 < share < 0.75 for share in agreement(rows).values())
