@@ -107,7 +107,7 @@ def dataset(built: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def labelled(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def labelled_dataset(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of `built` with the config `preferences`. Read only."""
     return made_once("labelled", partial(copy_and_label, built), tmp_path_factory)
 

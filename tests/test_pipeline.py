@@ -8,6 +8,7 @@ import pytest
 from ifllm_hub import pipeline
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.pipeline import Settings, Stage, run
+from tests.conftest import few_trees
 
 STAGES = ["simulate", "build", "reward", "label", "align", "report"]
 
@@ -179,7 +180,8 @@ def test_the_whole_run_from_a_simulated_release(tmp_path: Path) -> None:
     out = tmp_path / "run"
     settings = Settings(workers=8, questions=80, seeds=1, recipe="tiny", steps=2)
     events: list[tuple[str, str]] = []
-    places = run(settings, out, lambda stage, status, share: events.append((stage, status)))
+    with few_trees():
+        places = run(settings, out, lambda stage, status, share: events.append((stage, status)))
     assert list(dict.fromkeys(stage for stage, _ in events)) == STAGES
     assert all(path.exists() for path in places.values())
     assert json.loads((out / "policy" / "results.json").read_text())["steps"] == 2

@@ -262,9 +262,9 @@ def test_a_constant_flip_probability(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def study(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small simulated study with all label sources, and one from elsewhere that prefers left throughout."""
-    folder = shutil.copytree(labelled, tmp_path_factory.mktemp("study") / "dataset")
+    folder = shutil.copytree(labelled_dataset, tmp_path_factory.mktemp("study") / "dataset")
     pairs = load_pairs(folder)
     left = external_rows(pairs, pairs.rows.select("question_id", probability=pl.lit(0.9)), "always_left")
     replace_config(folder, "preferences", pl.concat([load_config(folder, "preferences"), left]))
@@ -372,16 +372,16 @@ def test_importing_the_package_side_needs_no_heavy_library() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_reference_split_draws_rows_and_takes_every_rated_pair(labelled: Path) -> None:
-    pairwise = load_config(labelled, "pairwise").filter(~pl.col("excluded_worker")).sort("question_id")
+def test_the_reference_split_draws_rows_and_takes_every_rated_pair(labelled_dataset: Path) -> None:
+    pairwise = load_config(labelled_dataset, "pairwise").filter(~pl.col("excluded_worker")).sort("question_id")
     rated = set(pairwise.filter(pl.col("preference").is_not_null())["question_id"])
-    drawn = load_preferences(labelled, "explicit", split="reference")
+    drawn = load_preferences(labelled_dataset, "explicit", split="reference")
     train, test = (set(drawn[name]["question_id"]) for name in ("train", "test"))
     assert train | test == rated
     assert not train & test
     order = np.random.RandomState(42).permutation(pairwise.height)  # as scikit-learn draws
     expected = {pairwise["question_id"][int(at)] for at in order[: math.ceil(0.2 * pairwise.height)]}
     assert test == expected & rated
-    forest = load_preferences(labelled, "forest", split="reference")
+    forest = load_preferences(labelled_dataset, "forest", split="reference")
     assert set(forest["test"]["question_id"]) <= expected
     assert not set(forest["train"]["question_id"]) & expected

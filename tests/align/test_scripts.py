@@ -342,13 +342,13 @@ def test_shipped_recipes_parse_and_flags_override_them(recipe: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", ["sft", "kto", "reward_text", "reward_student", "grpo"])
-def test_two_launched_steps_on_the_labelled(labelled: Path, tmp_path: Path, script: str) -> None:
+def test_two_launched_steps_on_the_simulated_dataset(labelled_dataset: Path, tmp_path: Path, script: str) -> None:
     flags: dict[str, Any] = {"max_steps": 2}
     if script == "grpo":
-        assert finished(command("reward_student", labelled, tmp_path / "student", max_steps=1)).returncode == 0
+        assert finished(command("reward_student", labelled_dataset, tmp_path / "student", max_steps=1)).returncode == 0
         flags["reward_model"] = tmp_path / "student"
     launcher = ["-m", "accelerate.commands.launch", "--config_file", str(TRAINING / "accelerate" / "cpu.yaml")]
-    done = finished([*launcher, *command(script, labelled, tmp_path / "out", **flags)])
+    done = finished([*launcher, *command(script, labelled_dataset, tmp_path / "out", **flags)])
     assert done.returncode == 0, done.stderr[-2000:]
     results = results_of(tmp_path / "out")
     assert results["steps"] == 2
@@ -363,8 +363,8 @@ def test_two_launched_steps_on_the_labelled(labelled: Path, tmp_path: Path, scri
 
 
 @pytest.mark.slow
-def test_prompts_carry_what_the_behaviour_reward_needs(labelled: Path) -> None:
-    rows = load_prompts(labelled)["train"]
+def test_prompts_carry_what_the_behaviour_reward_needs(labelled_dataset: Path) -> None:
+    rows = load_prompts(labelled_dataset)["train"]
     columns = {name: rows[name][:] for name in rows.column_names}
     logged = [[{"role": "assistant", "content": text}] for text in columns["response_left"]]
     prompts = columns.pop("prompt")

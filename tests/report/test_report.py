@@ -19,19 +19,15 @@ import pytest
 
 from ifllm_hub import __version__
 from ifllm_hub.align.dpo import METRICS
-from ifllm_hub.dataset.builder import build_dataset
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.compare import run_comparison
 from ifllm_hub.evaluation.tables import write_table
 from ifllm_hub.pipeline import Settings
-from ifllm_hub.release.simulate import simulate_release
-from ifllm_hub.release.source import open_release
 from ifllm_hub.report import words
 from ifllm_hub.report.inputs import load_run
 from ifllm_hub.report.reading import LEVELS_MS, choose, heat_level
 from ifllm_hub.report.report import build_report
 from ifllm_hub.reward.candidates import FOREST, LONGER_ANSWER
-from ifllm_hub.reward.labels import write_preferences
 from ifllm_hub.reward.pairs import FEATURES, Pairs, labelled, load_pairs
 from ifllm_hub.reward.protocol import PROTOCOLS
 from ifllm_hub.reward.scores import score
@@ -46,13 +42,11 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(simulated: Path, labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small simulated run with its report; the dataset is built, what the other stages write is made up."""
     folder = tmp_path_factory.mktemp("report") / "run"
-    folder.mkdir()
-    simulate_release(folder / "simulated", 14, 90, 0)
-    build_dataset(open_release(folder / "simulated"), folder / "dataset")
-    write_preferences(folder / "dataset")
+    shutil.copytree(simulated, folder / "simulated")
+    shutil.copytree(labelled_dataset, folder / "dataset")
     write(folder / "reward/leaderboard.json", board(labelled(load_pairs(folder / "dataset"))))
     digest = json.loads((folder / "dataset/manifest.json").read_text())["release_sha256"]
     write(folder / "reward/config.json", reward_config(digest))

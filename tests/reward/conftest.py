@@ -37,7 +37,7 @@ def pairs(all_pairs: Pairs) -> Pairs:
 
 
 @pytest.fixture(scope="session")
-def labelled_dataset(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def labelled_study(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of `study` with the config `preferences`. Read only."""
     return made_once("labelled-study", partial(copy_and_label, study), tmp_path_factory)
 

@@ -14,6 +14,7 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.label_files import read_labels
 from ifllm_hub.reward.labels import SOURCES, external_rows, write_preferences
 from ifllm_hub.reward.pairs import Pairs, load_pairs, with_behaviour
+from tests.conftest import few_trees
 
 
 def write(file: Path, labels: pl.DataFrame) -> Path:
@@ -62,7 +63,8 @@ def test_labels_stay_until_replaced(dataset: Path, tmp_path: Path) -> None:
     both = pl.DataFrame({"question_id": ids, "probability": [0.9, 0.2], "release_sha256": digest})
     earlier = [external_rows(pairs, both, "text"), external_rows(pairs, both, "judge")]
     replace_config(folder, "preferences", pl.concat(earlier))
-    rows = write_preferences(folder, labels=write(tmp_path / "text.csv", both[1:]), name="text")
+    with few_trees():
+        rows = write_preferences(folder, labels=write(tmp_path / "text.csv", both[1:]), name="text")
     stored = load_config(folder, "preferences").sort("label_source", "question_id")
     assert stored.equals(rows.select(stored.columns).sort("label_source", "question_id"))
     assert set(stored["label_source"]) == {*SOURCES, "text", "judge"}
@@ -89,17 +91,17 @@ REFUSED = [
 
 @pytest.mark.parametrize(("file", "last", "message"), REFUSED)
 def test_a_wrong_label_is_refused_and_nothing_written(
-    labelled_dataset: Path, tmp_path: Path, file: str, last: dict[str, Any], message: str
+    labelled_study: Path, tmp_path: Path, file: str, last: dict[str, Any], message: str
 ) -> None:
-    ids = with_behaviour(load_pairs(labelled_dataset)).rows["question_id"][:3].to_list()
-    digest = json.loads((labelled_dataset / "manifest.json").read_text())["release_sha256"]
+    ids = with_behaviour(load_pairs(labelled_study)).rows["question_id"][:3].to_list()
+    digest = json.loads((labelled_study / "manifest.json").read_text())["release_sha256"]
     good = [{"question_id": question, "probability": 0.8, "release_sha256": digest} for question in ids]
     labels = pl.DataFrame([*good[:2], good[2] | last], strict=False, infer_schema_length=None)
     if "probability" in last and last["probability"] == "left":
         labels = labels.with_columns(probability=pl.lit("left"))
     path = tmp_path / file
     write(path, labels) if path.suffix != ".txt" else path.write_text("no")
-    check_refused(labelled_dataset, path, "text", message)
+    check_refused(labelled_study, path, "text", message)
 
 
 @pytest.mark.parametrize(
@@ -113,22 +115,22 @@ def test_a_wrong_label_is_refused_and_nothing_written(
     ],
 )
 def test_a_wrong_file_is_refused_and_nothing_written(
-    labelled_dataset: Path, tmp_path: Path, content: str, message: str
+    labelled_study: Path, tmp_path: Path, content: str, message: str
 ) -> None:
     (tmp_path / "l.csv").write_text(content)
-    check_refused(labelled_dataset, tmp_path / "l.csv", "text", message)
-    check_refused(labelled_dataset, tmp_path / "nowhere.parquet", "text", "cannot be read")
+    check_refused(labelled_study, tmp_path / "l.csv", "text", message)
+    check_refused(labelled_study, tmp_path / "nowhere.parquet", "text", "cannot be read")
 
 
 @pytest.mark.parametrize("name", ["forest", "explicit", "Text", "a b", "", "../x", None])
-def test_a_wrong_name_is_refused_and_nothing_written(labelled_dataset: Path, tmp_path: Path, name: str | None) -> None:
-    file = write(tmp_path / "l.csv", labels_of(load_pairs(labelled_dataset), 0.8))
-    check_refused(labelled_dataset, file, name, "belong together" if name is None else "cannot be named")
+def test_a_wrong_name_is_refused_and_nothing_written(labelled_study: Path, tmp_path: Path, name: str | None) -> None:
+    file = write(tmp_path / "l.csv", labels_of(load_pairs(labelled_study), 0.8))
+    check_refused(labelled_study, file, name, "belong together" if name is None else "cannot be named")
 
 
-def test_labels_that_decide_nothing_are_refused(labelled_dataset: Path, tmp_path: Path) -> None:
-    file = write(tmp_path / "l.csv", labels_of(load_pairs(labelled_dataset), 0.5))
-    check_refused(labelled_dataset, file, "text", "decides none of the pairs")
+def test_labels_that_decide_nothing_are_refused(labelled_study: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "l.csv", labels_of(load_pairs(labelled_study), 0.5))
+    check_refused(labelled_study, file, "text", "decides none of the pairs")
 
 
 def check_refused(dataset: Path, file: Path, name: str | None, message: str) -> None:

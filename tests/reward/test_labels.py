@@ -43,8 +43,8 @@ def probabilities(all_pairs: Pairs) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def rows(labelled_dataset: Path) -> pl.DataFrame:
-    files = sorted(labelled_dataset.glob("data/preferences/*.parquet"))
+def rows(labelled_study: Path) -> pl.DataFrame:
+    files = sorted(labelled_study.glob("data/preferences/*.parquet"))
     return pl.concat([pl.read_parquet(file).with_columns(split=pl.lit(file.name.split("-")[0])) for file in files])
 
 
@@ -264,17 +264,17 @@ def test_agreement_against_a_loop(rows: pl.DataFrame) -> None:
     assert agreement(rows, "explicit") == {"train": 1, "test": 1}
 
 
-def test_the_written_config_loads_with_datasets(labelled_dataset: Path, rows: pl.DataFrame, tmp_path: Path) -> None:
-    loaded = load_dataset(str(labelled_dataset), "preferences", cache_dir=str(tmp_path))
+def test_the_written_config_loads_with_datasets(labelled_study: Path, rows: pl.DataFrame, tmp_path: Path) -> None:
+    loaded = load_dataset(str(labelled_study), "preferences", cache_dir=str(tmp_path))
     assert {split: len(loaded[split]) for split in ("train", "test")} == dict(rows.group_by("split").len().iter_rows())
     assert loaded["train"].to_list() == rows.filter(pl.col("split") == "train").drop("split").to_dicts()
     workers = [set(loaded[split]["worker_id"]) for split in ("train", "test")]
     assert not workers[0] & workers[1]
 
 
-def test_writing_again_replaces_the_rows(labelled: Path, tmp_path: Path) -> None:
-    before = load_config(labelled, "preferences").sort("split", "label_source", "question_id")
-    folder = Path(shutil.copytree(labelled, tmp_path / "dataset"))
+def test_writing_again_replaces_the_rows(labelled_dataset: Path, tmp_path: Path) -> None:
+    before = load_config(labelled_dataset, "preferences").sort("split", "label_source", "question_id")
+    folder = Path(shutil.copytree(labelled_dataset, tmp_path / "dataset"))
     again = write_preferences(folder)
     assert again.select(before.columns).sort("split", "label_source", "question_id").equals(before)
     assert load_config(folder, "preferences").sort("split", "label_source", "question_id").equals(before)
