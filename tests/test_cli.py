@@ -1,11 +1,11 @@
 """The command line as a user meets it: what it prints, what it refuses, and with which exit code."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -191,11 +191,16 @@ def test_label_reports_pairs_and_agreement_and_exports_them(dataset, tmp_path, c
 
 
 def test_help_comes_within_half_a_second_and_loads_nothing_heavy() -> None:
+    def seconds() -> float:
+        """Of a CPU, that children took: what else this machine does is not in it."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     took = []
     for _ in range(5):
-        started = time.perf_counter()
+        started = seconds()
         done = subprocess.run([IFLLM, "--help"], capture_output=True, text=True, check=True)
-        took.append(time.perf_counter() - started)
+        took.append(seconds() - started)
     commands = ("simulate", "build", "scan", "publish", "reward", "label", "report", "run")
     assert all(command in done.stdout for command in commands)
     assert min(took) < 0.5

@@ -1,7 +1,9 @@
 """A loopback server that speaks the collector's wire contract: it serves pages, and keeps every request."""
 
 import json
+import socket
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,7 @@ class WireServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        self._server.hang_up()
 
     def ticks(self, session: str | None = None) -> list[list[Any]]:
         """All accepted ticks in the order of their batches, the token in place of its index."""
@@ -120,6 +123,24 @@ def check_batch(batch: dict[str, Any]) -> None:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._connections: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        """End what is connected: a browser connects ahead of its next request."""
+        for connection in list(self._connections):
+            with suppress(OSError):  # it ended just now
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def _handler(wire: WireServer) -> type[BaseHTTPRequestHandler]:
