@@ -81,7 +81,7 @@ def ask(page: Any, query: str) -> None:
     page.locator("#query textarea").fill(query)
     page.locator("#ask").click()
     # Until then there are the answers and the ratings of the question before.
-    page.locator("p.ifllm-query", has_text=query).wait_for()
+    page.locator("#answers p.ifllm-query", has_text=query).wait_for()
     page.locator("[data-ifllm-complete]").nth(1).wait_for()
     page.locator("#ratings").wait_for(state="visible")
     for place, steps in ((0, 50), (1, 25)):
@@ -165,7 +165,7 @@ def test_a_script_is_shown_and_not_run_and_who_withdraws_is_gone(
     assert page.locator(".ifllm-query").first.inner_text() == HOSTILE
     assert HOSTILE in page.locator("[data-ifllm-complete]").first.inner_text()
     rate(page, 1, 1, 0)
-    ask(page, HOSTILE)
+    ask(page, HOSTILE + " again")
     rate(page, 1, 1, 0)
     page.locator("#done").click()
     page.locator("#summary textarea").fill(HOSTILE)
