@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ifllm_hub.collect.settings import NOBODY, SECRETS_FILE, Secrets, Settings
+from ifllm_hub.collect.defaults import LEAST_PEOPLE, NOBODY, PUBLISH_MINUTES
 from ifllm_hub.errors import IfllmError
 
 if TYPE_CHECKING:
@@ -37,12 +37,13 @@ def serve(
     retention_days: Annotated[int, typer.Option(help="How long what was collected is kept; 0: no limit.")] = 365,
     behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="Believe X-Forwarded-For of a proxy.")] = False,
     dataset_repo: RepoOption = None,
-    publish_minutes: MinutesOption = Settings.publish_minutes,
-    least_people: LeastOption = Settings.least_people,
+    publish_minutes: MinutesOption = PUBLISH_MINUTES,
+    least_people: LeastOption = LEAST_PEOPLE,
 ) -> None:
     """Run the collector's server until it is told to stop."""
     _check_installed()
     from ifllm_hub.collect.app import serve, told_at_start
+    from ifllm_hub.collect.settings import Settings
 
     settings = Settings(
         folder,
@@ -126,12 +127,13 @@ def study(
     ] = None,
     behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="Believe X-Forwarded-For of a proxy.")] = False,
     dataset_repo: RepoOption = None,
-    publish_minutes: MinutesOption = Settings.publish_minutes,
-    least_people: LeastOption = Settings.least_people,
+    publish_minutes: MinutesOption = PUBLISH_MINUTES,
+    least_people: LeastOption = LEAST_PEOPLE,
     shared_with: SharedOption = NOBODY,
 ) -> None:
     """Run a study in which people chat, rate and are recorded, with their consent, until it is told to stop."""
     _check_installed()
+    from ifllm_hub.collect.settings import Settings
     from ifllm_hub.collect.study_app import StudySettings, run_study
     from ifllm_hub.collect.study_models import DEFAULT_MODELS
 
@@ -158,12 +160,13 @@ def space(
     protocol: ProtocolOption = "paper",
     push: Annotated[str | None, typer.Option(help="Push it to this Space, owner/name; a new one is private.")] = None,
     dataset_repo: RepoOption = None,
-    publish_minutes: MinutesOption = Settings.publish_minutes,
-    least_people: LeastOption = Settings.least_people,
+    publish_minutes: MinutesOption = PUBLISH_MINUTES,
+    least_people: LeastOption = LEAST_PEOPLE,
     shared_with: SharedOption = NOBODY,
 ) -> None:
     """Write the study as a Hugging Face Space, and push it in one commit."""
     _check_installed()
+    from ifllm_hub.collect.settings import Settings
     from ifllm_hub.collect.space import push_space, write_space
     from ifllm_hub.collect.study_app import StudySettings
     from ifllm_hub.collect.study_models import DEFAULT_MODELS
@@ -182,6 +185,7 @@ def space(
 def _opened(folder: Path, database: str | None) -> "tuple[Store, Pseudonyms]":
     """The store of a collector that was run before."""
     from ifllm_hub.collect.pseudonyms import Pseudonyms
+    from ifllm_hub.collect.settings import SECRETS_FILE, Secrets, Settings
     from ifllm_hub.collect.store import Store
 
     if database is None and not (folder / SECRETS_FILE).is_file():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from ifllm_hub.collect.defaults import LEAST_PEOPLE, PUBLISH_MINUTES
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json
 
@@ -18,8 +19,6 @@ SIGNING_KEYS, PSEUDONYM_KEY, API_KEY = (
 )
 SECRETS_FILE, STORE_FILE, PUBLISHED_FOLDER = "secrets.json", "collected.sqlite", "published"
 _MIN_SECRET = 16
-# Whom a study's data are shared with, for its consent text, unless it is said.
-NOBODY = "nobody"
 
 
 @dataclass(frozen=True)
@@ -116,8 +115,8 @@ class Settings:
     person_token_seconds: int = 30 * 24 * 3600
     retention_days: int | None = 365
     dataset_repo: str | None = None
-    publish_minutes: float = 60
-    least_people: int = 5
+    publish_minutes: float = PUBLISH_MINUTES
+    least_people: int = LEAST_PEOPLE
     max_body: int = 256 * 1024
     session_rate: Rate = field(default=Rate(5, 60))
     person_rate: Rate = field(default=Rate(20, 240))

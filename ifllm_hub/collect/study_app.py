@@ -8,8 +8,9 @@ from fastapi import FastAPI
 from ifllm_hub import __version__
 from ifllm_hub.collect.app import run_app
 from ifllm_hub.collect.collector import Collector
+from ifllm_hub.collect.defaults import NOBODY
 from ifllm_hub.collect.router import create_router
-from ifllm_hub.collect.settings import NOBODY, Settings
+from ifllm_hub.collect.settings import Settings
 from ifllm_hub.collect.study import Study
 from ifllm_hub.collect.study_models import DEFAULT_MODELS, model_of
 from ifllm_hub.collect.study_pages import Consent
