@@ -36,6 +36,7 @@ def open_page(browser: Any, wire: WireServer) -> Any:
     """A function that opens the page in a tab of one window, and waits for its tracker.
 
     The clocks of the pages stand still but in `run_for`, so that a slow machine changes nothing; or they are real.
+    `page.spend` lets so many ms pass.
     """
     wire.pages["/"], wire.pages["/tag"] = PAGE, TAG
     context = browser.new_context(viewport={"width": 900, "height": 600}, has_touch=True)
@@ -48,6 +49,7 @@ def open_page(browser: Any, wire: WireServer) -> Any:
         page = context.new_page()
         page.goto(wire.url + path)
         page.wait_for_function("window.tracker || window.ifllm")
+        page.spend = page.wait_for_timeout if real_time else page.clock.run_for
         return page
 
     yield open_page
@@ -59,13 +61,12 @@ def until(page: Any, condition: Callable[[], Any], seconds: float = 10) -> None:
     waiting.until(condition, seconds, lambda: page.wait_for_timeout(20))
 
 
-def read(page: Any, steps: int = 10, of: str = "#left", real_time: bool = False) -> None:
+def read(page: Any, steps: int = 10, of: str = "#left") -> None:
     """Move the mouse along the first line of an answer for about a second, at the pace of a reader."""
-    pause = page.wait_for_timeout if real_time else page.clock.run_for
     box = page.locator(of).bounding_box()
     for step in range(steps):
         page.mouse.move(box["x"] + 4 + step * 24, box["y"] + min(20, box["height"] / 2))
-        pause(90)
+        page.spend(90)
 
 
 def test_before_consent_nothing_is_sent_kept_or_listened_to(open_page: Any, wire: WireServer) -> None:
@@ -85,7 +86,7 @@ def test_what_is_recorded_after_consent(open_page: Any, wire: WireServer) -> Non
     page = open_page(real_time=True)
     before = time.time() * 1_000
     page.evaluate("tracker.grantConsent()")
-    read(page, real_time=True)
+    read(page)
     page.fill("#query", SECRET)
     page.keyboard.type("more")
     page.mouse.wheel(0, 37)
@@ -95,7 +96,7 @@ def test_what_is_recorded_after_consent(open_page: Any, wire: WireServer) -> Non
     page.evaluate("for (const f of ['streamStart', 'streamEnd']) tracker[f](document.querySelector('#later b'))")
     page.evaluate("tracker.submit(); tracker.thumb(document.querySelector('#left').firstChild.parentNode, -1)")
     page.evaluate("getSelection().selectAllChildren(document.querySelector('#later b')); document.execCommand('copy')")
-    read(page, 8, "#later b", real_time=True)
+    read(page, 8, "#later b")
     page.set_viewport_size({"width": 901, "height": 600})
     page.wait_for_timeout(200)
     page.evaluate("tracker.stop()")
