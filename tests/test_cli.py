@@ -1,11 +1,11 @@
 """The command line as a user meets it: what it prints, what it refuses, and with which exit code."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from ifllm_hub import cli
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.reward.labels import agreements
 from ifllm_hub.style import wilson
-from tests.waiting import until
 
 IFLLM = str(Path(sys.executable).with_name("ifllm"))
 
@@ -192,16 +191,19 @@ def test_label_reports_pairs_and_agreement_and_exports_them(dataset, tmp_path, c
 
 
 def test_help_comes_within_half_a_second_and_loads_nothing_heavy() -> None:
-    done = subprocess.run([IFLLM, "--help"], capture_output=True, text=True, check=True)
+    def seconds() -> float:
+        """Of a CPU, that children took: what else this machine does is not in it."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    took = []
+    for _ in range(5):
+        started = seconds()
+        done = subprocess.run([IFLLM, "--help"], capture_output=True, text=True, check=True)
+        took.append(seconds() - started)
     commands = ("simulate", "build", "scan", "publish", "reward", "label", "report", "run")
     assert all(command in done.stdout for command in commands)
-
-    def quick() -> bool:
-        started = time.perf_counter()
-        subprocess.run([IFLLM, "--help"], capture_output=True, check=True)
-        return time.perf_counter() - started < 0.5
-
-    until(quick, 60)  # once this machine has time for it
+    assert min(took) < 0.5
     heavy = "torch", "polars", "sklearn", "datasets", "matplotlib", "transformers"
     code = f"import sys, ifllm_hub.cli; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
