@@ -202,7 +202,7 @@ def label(
     ] = None,
     source: Annotated[str, typer.Option(help="The label source to --export.")] = "forest",
 ) -> None:
-    """Write the config `preferences`: the workers' own labels, and those of models with flip probabilities."""
+    """Write the configs `preferences_*`: the workers' own labels, and those of models with flip probabilities."""
     if export is not None:
         from ifllm_hub.align.preferences import export_preferences
 
@@ -213,7 +213,7 @@ def label(
     from ifllm_hub.reward.labels import agreements, write_preferences
 
     _print_label_sources(agreements(write_preferences(dataset, all_workers, labels, name)))
-    _say(f"preferences: {dataset / 'data' / 'preferences'}")
+    _say(f"preferences: {dataset / 'data'}, a config a label source")
 
 
 @app.command()

@@ -12,7 +12,7 @@ from typing import Any
 
 from ifllm_hub import __version__
 from ifllm_hub.align.launch import recipe_file
-from ifllm_hub.dataset.schema import parquet_path
+from ifllm_hub.dataset.schema import parquet_path, preferences_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, write_atomically
 
@@ -128,7 +128,7 @@ def stages(settings: Settings, out: Path) -> list[Stage]:
         *simulated,
         Stage("build", {"release": _identity(settings.release)}, dataset / "manifest.json", build),
         Stage("reward", {"seeds": settings.seeds}, reward / "leaderboard.json", train),
-        Stage("label", {}, parquet_path(dataset, "preferences", "test"), label),
+        Stage("label", {}, parquet_path(dataset, preferences_config("explicit"), "test"), label),
         Stage(
             "align",
             {

@@ -77,7 +77,7 @@ def few_trees() -> Iterator[None]:
 
 
 def copy_and_label(dataset: Path, out: Path) -> None:
-    """A copy of a dataset folder with the config `preferences`, quickly."""
+    """A copy of a dataset folder with the preferences of all label sources, quickly."""
     shutil.copytree(dataset, out)
     with few_trees():
         write_preferences(out)
@@ -108,7 +108,7 @@ def dataset(built: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def labelled_dataset(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of `built` with the config `preferences`. Read only."""
+    """A copy of `built` with the preferences of all label sources. Read only."""
     return made_once("labelled", partial(copy_and_label, built), tmp_path_factory)
 
 

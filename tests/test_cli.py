@@ -9,10 +9,11 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from ifllm_hub import cli
-from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.load import label_sources, load_config
 from ifllm_hub.reward.labels import agreements
 from ifllm_hub.style import wilson
 
@@ -175,7 +176,7 @@ def test_label_reports_pairs_and_agreement_and_exports_them(dataset, tmp_path, c
     folder = Path(shutil.copytree(dataset, tmp_path / "d"))
     code, out, _ = ifllm(capsys, monkeypatch, "label", folder)
     assert code == 0
-    rows = load_config(folder, "preferences")
+    rows = pl.concat(load_config(folder, f"preferences_{source}") for source in label_sources(folder))
     for count in agreements(rows).iter_rows(named=True):
         rated, hits = count["rated"], count["agreeing"]
         low, high = wilson(hits, rated)

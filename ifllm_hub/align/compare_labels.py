@@ -44,7 +44,7 @@ class Comparison:
     """What is compared.
 
     Attributes:
-        dataset: a folder or Hub id with the config `preferences`.
+        dataset: a folder or Hub id with the preferences of every label source in `ROWS`.
         recipe: a recipe with the stages `sft` and `dpo`, the latter with `beta` and `max_length`.
         out: where the runs go, `<out>/seed-<n>/<row>`; a second call does only what is missing there.
         seeds: of the draw and order of pairs and of the adapter: 0, 1, ...
@@ -133,7 +133,7 @@ def _command(comparison: Comparison, seed: int, row: str) -> list[str]:
 
 
 def _margins(folder: Path, reference: Path, beta: float) -> pl.DataFrame:
-    after, before = (pl.read_parquet(place / LOG_PROBS) for place in (folder, reference))
+    after, before = (pl.read_parquet(place / LOG_PROBS, glob=False) for place in (folder, reference))
     joined = after.join(before, on="question_id", suffix="_before", validate="1:1")
     chosen = pl.col("chosen") - pl.col("chosen_before")
     rejected = pl.col("rejected") - pl.col("rejected_before")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ifllm_hub.align.history import History
+from ifllm_hub.align.history import History, prompts_show
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.preferences import Split, fingerprint, limited, load_preferences
 from ifllm_hub.align.quirks import ReferenceQuirks, cut_answers, quirky_pairs, reference_policy
@@ -41,6 +41,9 @@ class DPOArguments(ReferenceQuirks, PolicyArguments):
 
     label_source: str = field(default="forest", metadata={"help": "Whose labels to train on."})
     history: History = field(default="none", metadata={"help": "What prompts show of the earlier turns."})
+    instruction: bool = field(
+        default=False, metadata={"help": "Append to prompts what the site appended to the query, where it did."}
+    )
     split: Split = field(
         default="worker", metadata={"help": "What train and test never share; `reference`: rows, as the paper's code."}
     )
@@ -79,6 +82,7 @@ def run_dpo(args: DPOArguments, config: "FlipProbDPOConfig", recipe: dict[str, A
         args.label_source,
         commit,
         history=args.history,
+        instruction=args.instruction,
         split=args.split,
         same_pairs=args.same_pairs,
         constant_flip_prob=_constant_flip_prob(args, config),
@@ -94,6 +98,7 @@ def run_dpo(args: DPOArguments, config: "FlipProbDPOConfig", recipe: dict[str, A
         **describe_policy(args),
         "label_source": args.label_source,
         "history": args.history,
+        "instruction": args.instruction,
         "split": args.split,
         "quirks": args.on(),
         "flip_prob_mean": mean,
@@ -107,8 +112,8 @@ def run_dpo(args: DPOArguments, config: "FlipProbDPOConfig", recipe: dict[str, A
         "learning_rate": config.learning_rate,
         "max_length": config.max_length,
         **describe_data(args, preferences, commit),
-        "data": f"pairs labelled by `{args.label_source}`, with flip probability {mean:.4f} ({origin}). Of the earlier "
-        f"turns, prompts show: {args.history}.",
+        "data": f"pairs labelled by `{args.label_source}`, with flip probability {mean:.4f} ({origin}). "
+        f"{prompts_show(args.history, args.instruction)}",
     }
     stage = Stage(
         "dpo",

@@ -1,4 +1,4 @@
-"""How much of the conversation so far a prompt shows."""
+"""How much of what the LLMs had seen a prompt shows."""
 
 from pathlib import Path
 from typing import Literal
@@ -42,6 +42,25 @@ def with_history(rows: pl.DataFrame, dataset: str | Path, revision: str | None, 
         )
     prompt = user_turns("messages_left") if history == "shared_user_turns" else _chosen_side()
     return joined.with_columns(prompt=prompt).select(rows.columns)
+
+
+def with_instruction(rows: pl.DataFrame) -> pl.DataFrame:
+    """Preference rows with `instruction` at the end of the prompt's last message, as the LLMs were sent it.
+
+    Args:
+        rows: with `prompt` and `instruction`. Whether the LLMs saw the instructions of earlier turns is not recorded,
+            so earlier messages stay as typed.
+    """
+    earlier = pl.col("prompt").list.head(pl.col("prompt").list.len() - 1)
+    last = pl.col("prompt").list.last().struct
+    sent = last.field("content") + pl.col("instruction").fill_null("")
+    return rows.with_columns(prompt=earlier.list.concat(pl.concat_list(pl.struct(last.field("role"), content=sent))))
+
+
+def prompts_show(history: History, instruction: bool) -> str:
+    """What prompts show, in a sentence."""
+    appended = ", and of the query what the site appended to it" if instruction else ""
+    return f"Of the earlier turns, prompts show: {history}{appended}."
 
 
 def user_turns(messages: str) -> pl.Expr:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 import polars.selectors as cs
 
-from ifllm_hub.align.history import History
+from ifllm_hub.align.history import History, prompts_show
 from ifllm_hub.align.kto import Desirable, load_kto
 from ifllm_hub.align.preferences import limited, load_preferences
 from ifllm_hub.align.run import (
@@ -40,6 +40,9 @@ class SFTArguments(PolicyArguments):
 
     label_source: str = field(default="explicit", metadata={"help": "Whose pairs to take the answers from."})
     history: History = field(default="none", metadata={"help": "What prompts show of the earlier turns."})
+    instruction: bool = field(
+        default=False, metadata={"help": "Append to prompts what the site appended to the query, where it did."}
+    )
     targets: Targets = field(
         default="both",
         metadata={"help": "`both` answers of a pair, as the paper, so that no label matters; or the `chosen` one."},
@@ -69,7 +72,9 @@ class GRPOArguments(PolicyArguments):
 def run_sft(args: SFTArguments, config: "SFTConfig", recipe: dict[str, Any]) -> dict[str, Any]:
     """Fine-tune a policy on the answers of preference pairs; see `run_stage`."""
     commit = dataset_commit(args)
-    preferences = load_preferences(args.dataset, args.label_source, commit, history=args.history)
+    preferences = load_preferences(
+        args.dataset, args.label_source, commit, history=args.history, instruction=args.instruction
+    )
     data = limited(answers(preferences, args.targets), config.seed, args.train_size, args.test_size)
     policy, tokenizer = chat_policy(args.policy, config.seed)
 
@@ -90,12 +95,13 @@ def run_sft(args: SFTArguments, config: "SFTConfig", recipe: dict[str, Any]) -> 
         **describe_policy(args),
         "label_source": args.label_source,
         "history": args.history,
+        "instruction": args.instruction,
         "targets": args.targets,
         "learning_rate": config.learning_rate,
         "max_length": config.max_length,
         **describe_data(args, data, commit),
         "data": f"{which}, of the pairs labelled by `{args.label_source}`. "
-        f"Of the earlier turns, prompts show: {args.history}.",
+        f"{prompts_show(args.history, args.instruction)}",
     }
     return run_stage(Stage("sft", setup, build, _saving(args)), config, recipe)
 

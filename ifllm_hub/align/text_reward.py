@@ -13,6 +13,7 @@ from ifllm_hub.align.policies import tiny_tokenizer
 from ifllm_hub.align.preferences import limited, load_preferences
 from ifllm_hub.align.run import DataArguments, Stage, dataset_commit, describe_data, run_stage
 from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.schema import preferences_config
 from ifllm_hub.errors import IfllmError, first_line
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def run_reward(args: StudentArguments, config: "RewardConfig", recipe: dict[str,
     preferences = load_preferences(args.dataset, args.label_source, commit, constant_flip_prob=args.flip_prob)
     preferences = limited(preferences, config.seed, args.train_size, args.test_size)
     judged = load_preferences(args.dataset, "explicit", commit)["test"]
-    stored = load_config(args.dataset, "preferences", commit).filter(label_source="explicit", split="test")
+    stored = load_config(args.dataset, preferences_config("explicit"), commit).filter(split="test")
     model, tokenizer = load_encoder(args.text_model, config.seed)
     length = _set_length(tokenizer, model, config.max_length)
     model.config.reward_form = form

@@ -19,10 +19,10 @@ from ifllm_hub.collect.readings import readings_of
 from ifllm_hub.collect.score import LEAST_DWELL_MS, dwell_on_text, features_of
 from ifllm_hub.collect.store import Store, now_ms
 from ifllm_hub.collect.tables import CONSENTS
-from ifllm_hub.dataset.builder import with_has_behaviour, with_messages, write_config
+from ifllm_hub.dataset.builder import by_label_source, with_has_behaviour, with_messages, write_config
 from ifllm_hub.dataset.card import write_card
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.schema import CONFIGS
+from ifllm_hub.dataset.schema import preferences_config, present_configs
 from ifllm_hub.dataset.splits import assign_folds
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, replacing_folder, write_atomically
@@ -70,7 +70,8 @@ def export_dataset(store: Store, out: Path, pseudonyms: Pseudonyms, least_people
         trajectories = collected["trajectories"].filter(pl.col("t").list.len() > 0)
         write_config(folder, "trajectories", trajectories.join(named, on="question_id", maintain_order="left"))
         write_config(folder, "features", features.join(named, on="question_id", maintain_order="left"))
-        write_config(folder, "preferences", _preferences(folder))
+        for config, rows in by_label_source(_preferences(folder)).items():
+            write_config(folder, config, rows)
         manifest = _manifest(questions, collected["fates"])
         write_manifest(folder, manifest)
         write_card(folder)
@@ -94,7 +95,7 @@ def leave_out(folder: Path, workers: Collection[str]) -> int:
         IfllmError: it cannot be read or written. It is as it was, then.
     """
     theirs = pl.col("worker_id").is_in(list(workers))
-    configs = {config: load_config(folder, config) for config in CONFIGS if (folder / "data" / config).is_dir()}
+    configs = {config: load_config(folder, config) for config in present_configs(folder)}
     kept = {config: rows.filter(~theirs) for config, rows in configs.items()}
     gone = sum(configs[mode].height - kept[mode].height for mode in MODES)
     if not any(kept[mode].height for mode in MODES):
@@ -156,10 +157,11 @@ def write_trl_rows(folder: Path) -> dict[str, int]:
     """
     (folder / TRL_FOLDER).mkdir(exist_ok=True)
     written = {}
-    there = set(load_config(folder, "preferences")["label_source"])
+    there = present_configs(folder)
     for source in _SOURCES:
-        file = folder / TRL_FOLDER / f"preferences_{source}.jsonl"
-        if source in there:
+        config = preferences_config(source)
+        file = folder / TRL_FOLDER / f"{config}.jsonl"
+        if config in there and load_config(folder, config).height:
             written[file.name] = export_preferences(folder, source, file, both_splits=False)
         else:
             file.unlink(missing_ok=True)
@@ -200,7 +202,7 @@ def _collect(store: Store, pseudonyms: Pseudonyms, least_people: int) -> dict[st
         raise IfllmError(
             "Two questions got the same pseudonym, which happens once in a blue moon. Nothing was written."
         )
-    folded = with_has_behaviour(assign_folds(questions), features)
+    folded = with_has_behaviour(assign_folds(questions, grows=True), features)
     return {"questions": folded, "trajectories": trajectories, "features": features, "fates": fates}
 
 

@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.ticks import MAX_STEP_MS, MODALITIES, SIDES
@@ -67,7 +65,7 @@ def write_reading(question: dict[str, Any], trajectory: dict[str, Any], out: Pat
 
 
 def _row(dataset: str | Path, config: str, question_id: int) -> dict[str, Any]:
-    rows = load_config(dataset, config).filter(pl.col("question_id") == question_id)
+    rows = load_config(dataset, config, question_ids=[question_id])
     if rows.height != 1:
         raise IfllmError(
             f"{dataset}: config '{config}' has {rows.height} rows of question {question_id}, not one. Choose a "

@@ -16,7 +16,6 @@ from ifllm_hub.collect.collector import Collector
 from ifllm_hub.collect.store import Said, Withdrawn, now_ms
 from ifllm_hub.collect.study_models import AnswerFailed, AnsweringModel, Message, streamed_together
 from ifllm_hub.collect.study_state import (
-    BULLETS,
     MAX_QUERY,
     MAX_SUMMARY,
     QUESTIONNAIRE,
@@ -31,6 +30,7 @@ from ifllm_hub.collect.study_state import (
     tidy,
 )
 from ifllm_hub.collect.upkeep import delete_person
+from ifllm_hub.dataset.schema import BULLETS
 from ifllm_hub.errors import IfllmError
 
 # What a conversation can be, where the protocol does not say.

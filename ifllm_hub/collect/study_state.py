@@ -10,8 +10,6 @@ from ifllm_hub.errors import IfllmError
 
 Side = Literal["left", "right"]
 Mode = Literal["pairwise", "pointwise"]
-# What the study's server appended to the prompt, both sides, by a coin flip a turn.
-BULLETS = " respond using bullet points"
 MAX_QUERY, MAX_SUMMARY = 4_000, 2_000
 
 # Coarse bins only: no answer narrows a person down by more than its bin, and none is in an export.

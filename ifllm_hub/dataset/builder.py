@@ -1,7 +1,9 @@
 """The loading script: a release -> a folder laid out as the Hub repo (Parquet, card, manifest)."""
 
 import json
+import shutil
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,14 @@ import pyarrow.parquet as pq
 from ifllm_hub import __version__
 from ifllm_hub.dataset.card import write_card
 from ifllm_hub.dataset.privacy import TIERS, admit, check_workers, write_privacy_report
-from ifllm_hub.dataset.schema import SPLITS, arrow_schema, file_name
+from ifllm_hub.dataset.schema import (
+    SPLITS,
+    arrow_schema,
+    file_name,
+    label_source_of,
+    preferences_config,
+    present_configs,
+)
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.extract import extract_features
 from ifllm_hub.features.habits import less_habit
@@ -34,7 +43,7 @@ def build_dataset(
     tier: str = "full",
     withdrawn: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Build the configs of a tier, their privacy report and the card; `preferences` come from labels.
+    """Build the configs of a tier, their privacy report and the card; preferences come from labels.
 
     Args:
         out: the folder to write; replaced as a whole when it is an earlier build.
@@ -91,9 +100,36 @@ def replace_config(folder: Path, config: str, rows: pl.DataFrame) -> None:
     Raises:
         IfllmError: the folder is not a dataset, or cannot be written.
     """
+    _replace(folder, {config: rows})
+
+
+def replace_preferences(folder: Path, rows: pl.DataFrame) -> None:
+    """Write a config a label source into a dataset folder, in place of all that there were, and the card anew.
+
+    Args:
+        rows: of all label sources, with `split`.
+
+    Raises:
+        IfllmError: the folder is not a dataset, or cannot be written.
+    """
+    _replace(folder, by_label_source(rows), {name for name in present_configs(folder) if label_source_of(name)})
+
+
+def by_label_source(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """The rows of each config `preferences_<label source>`."""
+    parts = rows.partition_by("label_source", maintain_order=True)
+    return {preferences_config(part["label_source"][0]): part for part in parts}
+
+
+def _replace(folder: Path, configs: dict[str, pl.DataFrame], earlier: Collection[str] = ()) -> None:
+    """Write configs, all of them before any takes its place, and delete those of `earlier` that are not written."""
     read_json(folder / "manifest.json")  # another folder is refused before anything is written into it
-    with replacing_folder(folder / "data" / config, file_name(SPLITS[0])) as partial:
-        _write(partial, config, rows)
+    with ExitStack() as stack:
+        for config, rows in configs.items():
+            place = replacing_folder(folder / "data" / config, file_name(SPLITS[0]))
+            _write(stack.enter_context(place), config, rows)
+    for config in set(earlier).difference(configs):
+        shutil.rmtree(folder / "data" / config)
     write_card(folder)
 
 

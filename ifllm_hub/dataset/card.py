@@ -8,13 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import pyarrow.parquet as pq
 import yaml
 
 from ifllm_hub.dataset.croissant import croissant
 from ifllm_hub.dataset.figures import draw_figures
-from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.schema import CONFIGS, DEFAULT_CONFIG, ROWS, SPLITS, features, parquet_path
+from ifllm_hub.dataset.load import footer, load_config
+from ifllm_hub.dataset.schema import (
+    DEFAULT_CONFIG,
+    PREFIX,
+    SPLITS,
+    Column,
+    columns,
+    features,
+    label_source_of,
+    parquet_path,
+    present_configs,
+    row_is,
+)
 from ifllm_hub.files import read_json, write_atomically
 from ifllm_hub.locate import shipped_folder
 
@@ -69,7 +79,7 @@ def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
     if "collected" in manifest:
         _write_collected_card(folder, manifest, repo_id)
         return
-    infos = [info for config in CONFIGS if (info := _dataset_info(folder, config))]
+    infos = [info for config in present_configs(folder) if (info := _dataset_info(folder, config))]
     present = [info["config_name"] for info in infos]
     questions = _questions(folder)
     said = {
@@ -79,16 +89,15 @@ def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
         "privacy": read_json(folder / "privacy_report.json"),
         "data": _observed(questions),
         "sizes": _sizes(infos),
-        "row_is": ROWS,
+        "row_is": {config: row_is(config) for config in present},
         "repo_id": repo_id,
         "placeholder": PLACEHOLDER,
     }
     said["facts"] = facts = yaml.safe_load(_template("facts.yaml.jinja").render(said))
     figures = draw_figures(folder, questions, load_config(folder, "features").drop("worker_id"))
     head = yaml.safe_dump(_head(infos, said["tier"]), sort_keys=False, allow_unicode=True, width=120)
-    columns = {config: CONFIGS[config] for config in present}
     body = _template("README.md.jinja").render(
-        said, figures=figures, columns=columns, carets=_carets(manifest["carets"])
+        said, figures=figures, columns=_column_tables(present), carets=_carets(manifest["carets"])
     )
     write_atomically(folder / "README.md", f"---\n{head}---\n\n{body}")
     write_atomically(folder / "datasheet.md", _template("datasheet.md.jinja").render(said))
@@ -99,18 +108,23 @@ def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
 
 def _write_collected_card(folder: Path, manifest: dict[str, Any], repo_id: str) -> None:
     """README.md of a folder that a collector exported: the study's facts are none of this data's."""
-    infos = [info for config in CONFIGS if (info := _dataset_info(folder, config))]
+    infos = [info for config in present_configs(folder) if (info := _dataset_info(folder, config))]
     present = [info["config_name"] for info in infos]
     head = {**_head(infos, manifest["tier"]), **_COLLECTED_HEAD}
     body = _template("collected.md.jinja").render(
         manifest=manifest,
         sizes=_sizes(infos),
-        row_is=ROWS,
+        row_is={config: row_is(config) for config in present},
         repo_id=repo_id,
-        columns={config: CONFIGS[config] for config in present},
+        columns=_column_tables(present),
     )
     written = yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120)
     write_atomically(folder / "README.md", f"---\n{written}---\n\n{body}")
+
+
+def _column_tables(configs: list[str]) -> dict[str, tuple[Column, ...]]:
+    """The columns of each config; those of all preferences, which are the same, once."""
+    return {PREFIX + "*" if label_source_of(config) else config: columns(config) for config in configs}
 
 
 def _sizes(infos: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
@@ -147,13 +161,11 @@ def _size_category(rows: int) -> str:
 
 
 def _dataset_info(folder: Path, config: str) -> dict[str, Any] | None:
-    """None where the config is not there. An empty split is not declared: `load_dataset` would refuse the config."""
+    """None where the config is empty. An empty split is not declared: `load_dataset` would refuse the config."""
     files = {split: parquet_path(folder, config, split) for split in SPLITS}
-    if not all(path.is_file() for path in files.values()):
-        return None
     splits = []
     for split, path in files.items():
-        metadata = pq.read_metadata(path)
+        metadata = footer(path, config)
         size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
         if metadata.num_rows:
             splits.append({"name": split, "num_bytes": size, "num_examples": metadata.num_rows})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ifllm_hub.dataset.schema import CONFIGS, ROWS, SPLITS, Column
+from ifllm_hub.dataset.schema import SPLITS, Column, columns, row_is
 
 _PARQUET = "application/x-parquet"
 _ENCODINGS = {".parquet": _PARQUET, ".json": "application/json", ".csv": "text/csv"}
@@ -199,14 +199,13 @@ def _record_set(config: str) -> dict[str, Any]:
         },
         "references": {"field": {"@id": "splits/name"}},
     }
-    key = ["question_id", "label_source"] if config == "preferences" else ["question_id"]
     return {
         "@type": "cr:RecordSet",
         "@id": config,
         "name": config,
-        "description": f"A record is {ROWS[config]}. All configs join on question_id.",
-        "key": [{"@id": f"{config}/{name}"} for name in key],
-        "field": [split, *(_field(config, column, source) for column in CONFIGS[config])],
+        "description": f"A record is {row_is(config)}. All configs join on question_id.",
+        "key": [{"@id": f"{config}/question_id"}],
+        "field": [split, *(_field(config, column, source) for column in columns(config))],
     }
 
 

@@ -1,40 +1,78 @@
-"""A config of the dataset as a Polars frame, from a folder or from the Hub."""
+"""A config of the dataset as a Polars frame, from a folder or from the Hub: the one reader, which trusts no file."""
 
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from ifllm_hub.dataset.schema import CONFIGS, SPLITS, parquet_path
-from ifllm_hub.errors import IfllmError
+from ifllm_hub.dataset.schema import SPLITS, columns, label_source_of, parquet_path, present_configs
+from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.hub import clear_hub_errors
 
+# What a file may unpack to, and an entry of its footer may hold, bytes. A few MB of Parquet can unpack to any size.
+MOST_UNPACKED, MOST_METADATA = 4 << 30, 16 << 20
+# Rows that are unpacked before their size is looked at.
+_BATCH = 4_096
+# Columns without nulls, in the configs that have them; who labels pairs elsewhere may not know the workers.
+_KEYS = ("question_id", "worker_id", "conversation_id", "fold_question", "fold_conversation", "fold_worker")
+_KEYS_OF_PREFERENCES = ("question_id",)
 
-def load_config(dataset: str | Path, config: str, revision: str | None = None) -> pl.DataFrame:
+
+def load_config(
+    dataset: str | Path, config: str, revision: str | None = None, question_ids: Collection[int] | None = None
+) -> pl.DataFrame:
     """Both splits of a config, with a `split` column, train first.
 
     Args:
         dataset: a folder that `build_dataset` wrote, or a Hub repo id.
         revision: branch, tag or commit of a Hub repo.
+        question_ids: only the rows of these questions; the others never are in memory together.
 
     Raises:
-        IfllmError: there is no such dataset or config, it cannot be read, or it lacks a column of the schema.
+        IfllmError: there is no such dataset or config, a folder is asked for a revision, or a file cannot be read: it
+            is damaged, unpacks to more than `MOST_UNPACKED`, lacks a column of the schema or has it with another type,
+            has a number that is not finite, no key, or a question twice.
     """
-    folder = Path(dataset)
-    if folder.is_dir():
-        paths = {split: parquet_path(folder, config, split) for split in SPLITS}
-        missing = [path for path in paths.values() if not path.is_file()]
-        if missing:
-            raise IfllmError(f"{missing[0]}: not there. Write the config '{config}' first (ifllm build, ifllm label).")
-        frames = {split: _read(path) for split, path in paths.items()}
+    wanted = columns(config)  # refuses what is no config, before it becomes a path
+    folder = _folder(dataset, revision)
+    if folder:
+        frames = {split: _read(parquet_path(folder, config, split), config, question_ids) for split in SPLITS}
     else:
-        _check_id(str(dataset))
-        frames = _from_hub(str(dataset), config, revision)
-    table = pl.concat([frame.with_columns(split=pl.lit(split)) for split, frame in frames.items()])
-    absent = [column.name for column in CONFIGS[config] if column.name not in table.columns]
-    if absent:
-        raise IfllmError(f"{dataset}: config '{config}' lacks the column {absent[0]}. Build it with this version.")
-    return table
+        frames = _from_hub(str(dataset), config, revision, question_ids)
+    rows = pl.concat([frame.with_columns(split=pl.lit(split)) for split, frame in frames.items()])
+    twice = rows.filter(pl.col("question_id").is_duplicated())["question_id"]
+    if len(twice):
+        raise IfllmError(
+            f"{dataset}: {twice.n_unique()} questions have more than one row in config '{config}' (the first: "
+            f"{twice[0]}). Build or download the dataset again."
+        )
+    return rows.select(*(column.name for column in wanted), "split")
+
+
+def label_sources(dataset: str | Path, revision: str | None = None) -> list[str]:
+    """The label sources that a dataset folder or Hub repo has preference pairs of.
+
+    Raises:
+        IfllmError: there is no such dataset, or the Hub cannot be reached.
+    """
+    folder = _folder(dataset, revision)
+    names = present_configs(folder) if folder else _names_on_hub(str(dataset), revision)
+    return [source for name in names if (source := label_source_of(name))]
+
+
+def footer(path: Path, config: str) -> pq.FileMetaData:
+    """What a file of a config says of itself: its rows, and the sizes of their columns.
+
+    Raises:
+        IfllmError: it is not there, is not Parquet, unpacks to more than `MOST_UNPACKED`, or has not the columns.
+    """
+    with _opened(path, config) as file:
+        return file.metadata
 
 
 def commit_on_hub(repo_id: str, revision: str | None = None) -> str:
@@ -50,26 +88,157 @@ def commit_on_hub(repo_id: str, revision: str | None = None) -> str:
         return str(HfApi().dataset_info(repo_id, revision=revision).sha)
 
 
-def _check_id(repo_id: str) -> None:
-    if Path(repo_id).exists() or repo_id.count("/") != 1:
+def _folder(dataset: str | Path, revision: str | None) -> Path | None:
+    """The dataset folder, or None where `dataset` is a Hub repo id."""
+    folder = Path(dataset)
+    if not folder.is_dir():
+        _check_id(dataset)
+        return None
+    if revision is not None:
+        raise IfllmError(f"{dataset} is a folder and has no revision {revision!r}. Leave the revision out.")
+    return folder
+
+
+def _check_id(repo_id: str | Path) -> None:
+    if isinstance(repo_id, Path) or Path(repo_id).exists() or repo_id.count("/") != 1:
         raise IfllmError(f"{repo_id}: no such dataset folder, and not a Hub repo id (owner/name).")
 
 
-def _read(path: Path) -> pl.DataFrame:
+def _read(path: Path, config: str, question_ids: Collection[int] | None) -> pl.DataFrame:
+    with _opened(path, config) as file:
+        names = [column.name for column in columns(config)]
+        schema = pa.schema([file.schema_arrow.field(name) for name in names])
+        batches = (batch.select(names) for batch in file.iter_batches(_BATCH, columns=names))
+        return _checked(batches, schema, file.metadata.num_rows, config, str(path), question_ids)
+
+
+@contextmanager
+def _opened(path: Path, config: str) -> Iterator[pq.ParquetFile]:
+    """The file, once its footer was checked; what Arrow says of damage, said clearly."""
+    if not path.is_file():
+        raise IfllmError(f"{path}: not there. Write the config '{config}' first (ifllm build, ifllm label).")
     try:
-        return pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise IfllmError(f"{path}: is not readable Parquet ({error}). Build or download the dataset again.") from error
+        with pq.ParquetFile(path, thrift_string_size_limit=MOST_METADATA) as file:
+            _check_columns(file.schema_arrow, config, str(path))
+            groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
+            chunks = (group.column(number) for group in groups for number in range(group.num_columns))
+            # However few bytes nulls and repeated values are packed into, each takes about 8 in memory.
+            _check_size(sum(max(chunk.total_uncompressed_size, 8 * chunk.num_values) for chunk in chunks), str(path))
+            yield file
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise IfllmError(
+            f"{path}: is not readable Parquet ({first_line(error)}). Build or download the dataset again."
+        ) from error
 
 
-def _from_hub(repo_id: str, config: str, revision: str | None) -> dict[str, pl.DataFrame]:
+def _check_columns(schema: pa.Schema, config: str, where: str) -> None:
+    for column in columns(config):
+        found = [field.type for field in schema if field.name == column.name]
+        if len(found) != 1:
+            what = "lacks" if not found else "has more than once"
+            raise IfllmError(f"{where}: config '{config}' {what} the column {column.name}. Build it with this version.")
+        if not _is_type(found[0], column.type):
+            raise IfllmError(
+                f"{where}: the column {column.name} of config '{config}' is {str(found[0])[:80]!a}, not "
+                f"{str(column.type)!a}. Build it with this version."
+            )
+
+
+def _is_type(found: pa.DataType, declared: pa.DataType) -> bool:
+    """The same type, if perhaps with wider offsets or other names of a list's entries, as Polars writes them."""
+    types = pa.types
+    if types.is_string(declared):
+        return types.is_string(found) or types.is_large_string(found) or types.is_string_view(found)
+    if types.is_list(declared):
+        is_list = types.is_list(found) or types.is_large_list(found)
+        return is_list and _is_type(found.value_type, declared.value_type)
+    if types.is_struct(declared):
+        pairs = zip(found, declared, strict=False) if types.is_struct(found) else ()
+        same = sum(part.name == other.name and _is_type(part.type, other.type) for part, other in pairs)
+        return same == declared.num_fields == found.num_fields
+    return bool(found == declared)
+
+
+def _check_size(size: int, where: str) -> None:
+    if size > MOST_UNPACKED:
+        raise IfllmError(
+            f"{where}: unpacks to {size / 2**30:.1f} GiB, and at most {MOST_UNPACKED >> 30} are read of a file. It is "
+            "damaged, or larger than this version can take."
+        )
+
+
+def _checked(
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    rows: int,
+    config: str,
+    where: str,
+    question_ids: Collection[int] | None,
+) -> pl.DataFrame:
+    """The batches as one frame, each checked before the next is read.
+
+    Args:
+        rows: how many there are said to be.
+    """
+    kept, seen, size = [], 0, 0
+    wanted = None if question_ids is None else pa.array(list(question_ids), pa.int64())
+    keys = _KEYS_OF_PREFERENCES if label_source_of(config) else [name for name in _KEYS if name in schema.names]
+    for batch in batches:
+        batch.validate(full=True)
+        seen += batch.num_rows
+        for name in keys:
+            if batch[name].null_count:
+                raise IfllmError(f"{where}: has rows without {name}. Build or download the dataset again.")
+        for field in schema:
+            is_list = pa.types.is_list(field.type) or pa.types.is_large_list(field.type)
+            values = batch[field.name].flatten() if is_list else batch[field.name]
+            if pa.types.is_floating(values.type) and pc.all(pc.is_finite(values)).as_py() is False:
+                raise IfllmError(f"{where}: {field.name} has values that are not finite. Build the dataset again.")
+        if wanted is not None:
+            batch = batch.filter(pc.is_in(batch["question_id"], value_set=wanted))
+        size += batch.nbytes
+        _check_size(size, where)
+        kept.append(batch)
+    if seen != rows:
+        raise IfllmError(f"{where}: has {seen} rows and says {rows}. Build or download the dataset again.")
+    return pl.DataFrame(pl.from_arrow(pa.Table.from_batches(kept, schema), rechunk=False))
+
+
+def _names_on_hub(repo_id: str, revision: str | None) -> list[str]:
+    from datasets import get_dataset_config_names
+    from datasets.exceptions import DatasetsError
+
+    try:
+        return list(get_dataset_config_names(repo_id, revision=revision))
+    except (httpx2.HTTPError, OSError, ValueError, DatasetsError) as error:
+        raise _not_from_hub(repo_id, "its configs cannot be listed", error) from error
+
+
+def _from_hub(
+    repo_id: str, config: str, revision: str | None, question_ids: Collection[int] | None = None
+) -> dict[str, pl.DataFrame]:
     from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
 
+    names = [column.name for column in columns(config)]
+    frames = {}
     try:
         loaded = load_dataset(repo_id, config, revision=revision)
-    except (httpx2.HTTPError, OSError, ValueError) as error:  # no network, no such repo; no such config
-        raise IfllmError(
-            f"{repo_id}: config '{config}' cannot be loaded from the Hub ({error}). Check the repo id, the revision "
-            "and the network, or give a dataset folder."
-        ) from error
-    return {split: pl.DataFrame(loaded[split].data.table) for split in SPLITS if split in loaded}
+        for split in (split for split in SPLITS if split in loaded):
+            table, where = loaded[split].data.table, f"{repo_id}, {split}"
+            _check_columns(table.schema, config, where)
+            table = table.select(names)
+            _check_size(table.nbytes, where)
+            frames[split] = _checked(table.to_batches(), table.schema, table.num_rows, config, where, question_ids)
+    except (httpx2.HTTPError, OSError, ValueError, DatasetsError, pa.ArrowException) as error:
+        raise _not_from_hub(repo_id, f"config '{config}' cannot be loaded", error) from error
+    if not frames:
+        raise IfllmError(f"{repo_id}: config '{config}' has neither a train nor a test split. Check the repo id.")
+    return frames
+
+
+def _not_from_hub(repo_id: str, what: str, error: Exception) -> IfllmError:
+    return IfllmError(
+        f"{repo_id}: {what} from the Hub ({first_line(error)}). Check the repo id, the revision, the network and `hf "
+        "auth login`, or give a dataset folder."
+    )

@@ -94,7 +94,7 @@ def admit(release: Release, withdrawn: Collection[str] = ()) -> Admitted:
     whole = read_questions(release)
     gone = known_workers(release).intersection(withdrawn)
     workers = _consenting(release) - gone
-    questions = assign_folds(whole.questions).filter(~pl.col("worker_id").is_in(gone))
+    questions = assign_folds(whole.questions, grows=False).filter(~pl.col("worker_id").is_in(gone))
     if questions.is_empty():
         raise IfllmError(f"{release.root}: no question is left of a worker who consented and has not withdrawn.")
     recorded = [task.worker_id for task in release.tasks]
@@ -156,7 +156,7 @@ def check_workers(folder: Path, workers: Collection[str]) -> None:
     """
     manifest, quarantine = folder / "manifest.json", folder / "quarantine.csv"
     named = {
-        path: pl.read_parquet(path, columns=["worker_id"])["worker_id"].to_list()
+        path: pl.read_parquet(path, columns=["worker_id"], glob=False)["worker_id"].to_list()
         for path in sorted(folder.glob("data/*/*.parquet"))
     }
     # In these, files go by "worker/task/name".

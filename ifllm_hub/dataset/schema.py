@@ -1,11 +1,13 @@
 """The one place that declares every config's columns: type, unit, range and meaning."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.catalogue import CATALOGUE, Feature
 from ifllm_hub.features.habits import LESS_HABIT
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 MESSAGES = pa.list_(MESSAGE)
 UTC_MS = pa.timestamp("ms", tz="UTC")
+# What the study's site appended to some queries before it sent them to the LLMs.
+BULLETS = " respond using bullet points"
 
 
 @dataclass(frozen=True)
@@ -100,9 +104,7 @@ _CONVERSATION = (
     Column("turn", pa.int32(), "", "1 for the first question of the conversation", 1),
 )
 _FLAGS = (
-    Column(
-        "bullet_points", pa.bool_(), "", "' respond using bullet points' was appended to the query sent to the LLMs"
-    ),
+    Column("bullet_points", pa.bool_(), "", f"'{BULLETS}' was appended to the query sent to the LLMs"),
     Column(
         "asked_at",
         UTC_MS,
@@ -113,16 +115,18 @@ _FLAGS = (
     Column("has_gaze", pa.bool_(), "", "at least one gaze tick on an answer's text"),
     Column("ai_error", pa.bool_(), "", "an answer is an error message of the study's server"),
     Column("excluded_worker", pa.bool_(), "", "on the authors' list of 24 workers left out of their analyses"),
-    _fold("fold_question", "questions dealt out one by one"),
+    _fold("fold_question", "no question in two folds"),
     _fold("fold_conversation", "no conversation in two folds"),
     _fold("fold_worker", "no worker in two folds; fold 4 is the test split"),
 )
 _MODE = Column("mode", pa.string(), "", "two answers, or one (then on the left side)", values=("pairwise", "pointwise"))
 
+_AS_TYPED = "what the LLM had seen, but for the text that `bullet_points` says was appended"
+
 PAIRWISE = (
     *_IDS,
     *_CONVERSATION,
-    Column("messages_left", MESSAGES, "", "what the left LLM had seen: earlier turns of its side, then this query"),
+    Column("messages_left", MESSAGES, "", f"earlier turns of the left side, then this query: {_AS_TYPED}"),
     Column("messages_right", MESSAGES, "", "the same for the right LLM"),
     Column("query", pa.string(), "", "the worker's query, as typed"),
     Column("response_left", pa.string(), "", "plain text shown on the left"),
@@ -137,7 +141,7 @@ PAIRWISE = (
 POINTWISE = (
     *_IDS,
     *_CONVERSATION,
-    Column("messages", MESSAGES, "", "what the LLM had seen: earlier turns, then this query"),
+    Column("messages", MESSAGES, "", f"earlier turns, then this query: {_AS_TYPED}"),
     Column("query", pa.string(), "", "the worker's query, as typed"),
     Column("response", pa.string(), "", "plain text shown"),
     Column("model", pa.string(), "", "LLM that wrote the answer"),
@@ -198,16 +202,22 @@ def _feature(feature: Feature) -> Column:
 FEATURES = (*_IDS, _MODE, *map(_feature, (*CATALOGUE, *LESS_HABIT)))
 PREFERENCES = (
     *_IDS,
+    Column("label_source", pa.string(), "", "what decided which answer is chosen: the same in all rows of a config"),
     Column(
-        "label_source",
+        "prompt",
+        MESSAGES,
+        "",
+        "conversational prompt: the query alone, as typed. The LLM had seen the earlier turns too (see `history`), and "
+        "`instruction`",
+    ),
+    Column("history", pa.string(), "", "how much of the earlier turns `prompt` shows", values=("none",)),
+    Column(
+        "instruction",
         pa.string(),
         "",
-        "what decided which answer is chosen: the worker (`explicit`); a model that saw no pair of that worker, by "
-        "mouse, gaze and length (`forest`), the mouse alone (`forest_mouse`), the gaze alone (`forest_gaze`) or the "
-        "length alone (`longer`); chance (`shuffled`: the explicit labels permuted within a split); or another name, "
-        "for labels from elsewhere. Filter on it before training",
+        "appended to the query sent to the LLMs; null where nothing was",
+        values=(BULLETS,),
     ),
-    Column("prompt", MESSAGES, "", "conversational prompt: what the LLM had seen"),
     Column("chosen", MESSAGES, "", "the preferred answer"),
     Column("rejected", MESSAGES, "", "the other answer"),
     Column(
@@ -227,7 +237,6 @@ CONFIGS: dict[str, tuple[Column, ...]] = {
     "pointwise": POINTWISE,
     "trajectories": TRAJECTORIES,
     "features": FEATURES,
-    "preferences": PREFERENCES,
 }
 # What a row is, by config.
 ROWS = {
@@ -235,8 +244,19 @@ ROWS = {
     "pointwise": "a question with one answer",
     "trajectories": "a question's ticks, as lists",
     "features": "a question's features of on-text reading",
-    "preferences": "a preference pair of one label source",
 }
+# Who or what labeled the pairs of a label source; their config is `PREFIX` and its name.
+LABEL_SOURCES = {
+    "explicit": "the worker",
+    "forest": "a model that saw no pair of the worker, by mouse, gaze and length",
+    "forest_mouse": "a model that saw no pair of the worker, by the mouse",
+    "forest_gaze": "a model that saw no pair of the worker, by the gaze",
+    "longer": "length: the longer answer",
+    "shuffled": "chance: the workers' own labels, permuted within a split",
+    "shipped_forest": "the reward model of the package, trained on the study",
+}
+PREFIX = "preferences_"
+_LABELED_ELSEWHERE = "a preference pair, labeled elsewhere"
 DEFAULT_CONFIG = "pairwise"
 SPLITS = ("train", "test")
 
@@ -251,11 +271,60 @@ def parquet_path(folder: Path, config: str, split: str) -> Path:
     return folder / "data" / config / file_name(split)
 
 
+def preferences_config(label_source: str) -> str:
+    """The config of a label source's preference pairs.
+
+    Raises:
+        IfllmError: it is no lower-case identifier, which a label source is.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", label_source):
+        raise IfllmError(
+            f"A label source cannot be named {label_source!r}. Choose lower-case letters, digits and underscores."
+        )
+    return PREFIX + label_source
+
+
+def label_source_of(config: str) -> str | None:
+    """The label source whose preference pairs a config has; None for the other configs."""
+    match = re.fullmatch(rf"{PREFIX}([a-z][a-z0-9_]*)", config)
+    return match[1] if match else None
+
+
+def columns(config: str) -> tuple[Column, ...]:
+    """The columns of a config.
+
+    Raises:
+        IfllmError: there is no such config.
+    """
+    if label_source_of(config) is not None:
+        return PREFERENCES
+    if config not in CONFIGS:
+        known = ", ".join((*CONFIGS, f"{PREFIX}<label source>"))
+        raise IfllmError(f"There is no config '{config}'. Choose one of: {known}.")
+    return CONFIGS[config]
+
+
+def row_is(config: str) -> str:
+    """What a row of a config is."""
+    source = label_source_of(config)
+    if source is None:
+        return ROWS[config]
+    return f"a preference pair, labeled by {LABEL_SOURCES[source]}" if source in LABEL_SOURCES else _LABELED_ELSEWHERE
+
+
+def present_configs(folder: Path) -> list[str]:
+    """The configs that a dataset folder has files of: those that are built, then one a label source."""
+    labelled = {path.name for path in (folder / "data").glob(f"{PREFIX}*") if label_source_of(path.name)}
+    known = [name for source in LABEL_SOURCES if (name := PREFIX + source) in labelled]
+    names = (*CONFIGS, *known, *sorted(labelled.difference(known)))
+    return [name for name in names if any(parquet_path(folder, name, split).is_file() for split in SPLITS)]
+
+
 def features(config: str) -> "Features":
     """The `datasets.Features` of a config."""
     from datasets import Features
 
-    return Features.from_arrow_schema(pa.schema([(column.name, column.type) for column in CONFIGS[config]]))
+    return Features.from_arrow_schema(pa.schema([(column.name, column.type) for column in columns(config)]))
 
 
 def arrow_schema(config: str) -> pa.Schema:

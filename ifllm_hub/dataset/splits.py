@@ -5,27 +5,41 @@ import hashlib
 import polars as pl
 
 FOLDS = 5
-# The last fold: the workers with most questions are dealt out first, so this one has the most workers.
+# The last fold: where the workers with most questions are dealt out first, this one has the most workers.
 TEST_FOLD = FOLDS - 1
 
 _MODES = ("pairwise", "pointwise")
 _GROUPS = {"fold_question": "question_id", "fold_conversation": "conversation_id", "fold_worker": "worker_id"}
 
 
-def assign_folds(questions: pl.DataFrame) -> pl.DataFrame:
+def assign_folds(questions: pl.DataFrame, *, grows: bool) -> pl.DataFrame:
     """Add `fold_question`, `fold_conversation`, `fold_worker` (Int8, 0-4) and `split` ("train" or "test").
 
-    Groups are dealt out largest first, each to the fold where it adds least to what is already heavy, in pairwise and
-    in pointwise questions; ties are broken by the sha256 of the id. So folds are of nearly equal size in both modes,
-    and the same whatever the order of the rows.
+    In a collection that is complete, groups are dealt out largest first, each to the fold where it adds least to what
+    is already heavy, in pairwise and in pointwise questions; ties are broken by the sha256 of the id. So folds are of
+    nearly equal size in both modes, and the same whatever the order of the rows. But whoever joins moves others.
+
+    In one that grows, the fold of a group is a hash of its id and of nothing else. So nobody ever moves, whoever joins
+    or leaves: who was held out stays held out. Folds are of equal size on average; of few people, some are empty.
+
+    Args:
+        questions: with `question_id`, `conversation_id`, `worker_id` and `mode`.
+        grows: people may still join.
     """
     for fold, group in _GROUPS.items():
         sizes = questions.group_by(pl.col(group).alias("group")).agg(
             (pl.col("mode") == mode).sum().alias(mode) for mode in _MODES
         )
-        questions = questions.join(_deal(sizes).rename({"group": group, "fold": fold}), on=group, maintain_order="left")
+        folds = _hash(sizes, fold) if grows else _deal(sizes)
+        questions = questions.join(folds.rename({"group": group, "fold": fold}), on=group, maintain_order="left")
     test = pl.col("fold_worker") == TEST_FOLD
     return questions.with_columns(split=pl.when(test).then(pl.lit("test")).otherwise(pl.lit("train")))
+
+
+def _hash(groups: pl.DataFrame, kind: str) -> pl.DataFrame:
+    """`group` and its `fold`, by the sha256 of the kind of fold and the id."""
+    folds = [int(hashlib.sha256(f"{kind} {id_}".encode()).hexdigest(), 16) % FOLDS for id_ in groups["group"]]
+    return groups.select("group", fold=pl.Series(folds, dtype=pl.Int8))
 
 
 def _deal(groups: pl.DataFrame) -> pl.DataFrame:

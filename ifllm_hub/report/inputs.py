@@ -8,12 +8,12 @@ import polars as pl
 
 from ifllm_hub import __version__
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.schema import SPLITS, parquet_path
-from ifllm_hub.errors import IfllmError, first_line
+from ifllm_hub.dataset.schema import SPLITS, label_source_of, parquet_path, preferences_config, present_configs
+from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json
 
-# What a stage writes, as a whole: with this folder gone, `ifllm run` does the stage again.
-_FOLDERS = {"build": "dataset", "reward": "reward", "label": "dataset/data/preferences", "align": "policy"}
+# With this folder gone, `ifllm run` does the stage again, which writes it and what belongs to it.
+_FOLDERS = {"build": "dataset", "reward": "reward", "label": "dataset/data/preferences_explicit", "align": "policy"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Run:
 
     Attributes:
         manifest: `dataset/manifest.json`.
-        pairwise, pointwise, features, preferences: configs of the dataset, in its units.
+        pairwise, pointwise, features: configs of the dataset, in its units.
+        preferences: those of all label sources, one after the other.
         board: `reward/leaderboard.json`.
         reward: `reward/config.json`.
         results: `policy/results.json`.
@@ -50,15 +51,7 @@ class Run:
         Raises:
             IfllmError: a file is missing or damaged.
         """
-        parts = []
-        for split in SPLITS:
-            path = parquet_path(self.folder / "dataset", "trajectories", split)
-            _check_there(self.folder, path, "build")
-            try:
-                parts.append(pl.scan_parquet(path).filter(pl.col("question_id").is_in(question_ids)).collect())
-            except (pl.exceptions.PolarsError, OSError) as error:
-                raise _unusable(self.folder, path, "build", f"damaged ({first_line(error)})") from error
-        return pl.concat(parts)
+        return _config(self.folder, "trajectories", "build", question_ids)
 
 
 def load_run(folder: Path) -> Run:
@@ -89,7 +82,7 @@ def load_run(folder: Path) -> Run:
         pairwise=_config(folder, "pairwise", "build"),
         pointwise=_config(folder, "pointwise", "build"),
         features=_config(folder, "features", "build"),
-        preferences=_config(folder, "preferences", "label"),
+        preferences=_preferences(folder),
         board=board,
         reward=reward,
         results=results,
@@ -99,13 +92,19 @@ def load_run(folder: Path) -> Run:
     )
 
 
-def _config(folder: Path, config: str, stage: str) -> pl.DataFrame:
+def _config(folder: Path, config: str, stage: str, question_ids: list[int] | None = None) -> pl.DataFrame:
     for split in SPLITS:
         _check_there(folder, parquet_path(folder / "dataset", config, split), stage)
     try:
-        return load_config(folder / "dataset", config)
+        return load_config(folder / "dataset", config, question_ids=question_ids)
     except IfllmError as error:
         raise IfllmError(f"{error} {_remedy(folder, stage)}") from error
+
+
+def _preferences(folder: Path) -> pl.DataFrame:
+    explicit = preferences_config("explicit")
+    others = [config for config in present_configs(folder / "dataset") if label_source_of(config)]
+    return pl.concat(_config(folder, config, "label") for config in dict.fromkeys([explicit, *others]))
 
 
 def _json(folder: Path, name: str, stage: str | None) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """Labels by somebody else's model or judge, from a file that belongs to the dataset it is used with."""
 
+import codecs
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.files import read_json
@@ -14,16 +17,21 @@ from ifllm_hub.reward.pairs import Pairs
 DIGEST = "release_sha256"
 
 
-def _read_csv(file: Path) -> pl.DataFrame:
-    return pl.read_csv(file, infer_schema_length=None)
+# The content is handed over, not the path: Polars takes a `[` or `*` in a path for a pattern.
+def _read_parquet(content: bytes) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(pq.read_table(pa.BufferReader(content))))
 
 
-def _read_jsonl(file: Path) -> pl.DataFrame:
-    return pl.read_ndjson(file, infer_schema_length=None)
+def _read_csv(content: bytes) -> pl.DataFrame:
+    return pl.read_csv(content, infer_schema_length=None)
 
 
-_READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
-    ".parquet": pl.read_parquet,
+def _read_jsonl(content: bytes) -> pl.DataFrame:
+    return pl.read_ndjson(content.removeprefix(codecs.BOM_UTF8), infer_schema_length=None)
+
+
+_READERS: dict[str, Callable[[bytes], pl.DataFrame]] = {
+    ".parquet": _read_parquet,
     ".csv": _read_csv,
     ".jsonl": _read_jsonl,
 }
@@ -73,8 +81,8 @@ def _read(file: Path) -> pl.DataFrame:
     if file.suffix not in _READERS:
         raise IfllmError(f"{file}: labels are read from {', '.join(_READERS)}. Convert the file to one of these.")
     try:
-        table = _READERS[file.suffix](file)
-    except (OSError, pl.exceptions.PolarsError) as error:
+        table = _READERS[file.suffix](file.read_bytes())
+    except (OSError, pl.exceptions.PolarsError, pa.ArrowException) as error:
         raise IfllmError(f"{file}: cannot be read ({first_line(error)}). Write it again.") from error
     missing = [column for column in ("question_id", "probability") if column not in table.columns]
     if missing or table.is_empty():

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ifllm_hub.dataset.builder import replace_config
+from ifllm_hub.dataset.builder import replace_preferences
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.schema import SPLITS, parquet_path
+from ifllm_hub.dataset.schema import BULLETS, SPLITS, label_source_of, present_configs
 from ifllm_hub.dataset.splits import TEST_FOLD
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.candidates import forest, logistic
@@ -62,7 +62,7 @@ def reference_split(pairs: Pairs) -> Pairs:
 
 
 def rated_rows(pairs: Pairs) -> pl.DataFrame:
-    """Rows of the `preferences` config by what the workers said of all pairs they rated, read or not."""
+    """Rows of `preferences_explicit` by what the workers said of all pairs they rated, read or not."""
     return _as_preferences(_explicit(pairs.rows), "explicit")
 
 
@@ -84,12 +84,18 @@ def out_of_fold_probabilities(
     for fold in sorted(targets.rows["fold_worker"].unique()):
         test = targets.filter(pl.col("fold_worker") == fold)
         train = known.filter(pl.col("fold_worker") != fold)
+        if train.rows["preference"].n_unique() < 2:
+            raise IfllmError(
+                f"the workers of fold {fold} (fold_worker) cannot be labelled by a model that saw none of them: the "
+                f"others of the train split have {len(train)} rated pairs, and both preferences are needed. Add the "
+                "pairs of more workers."
+            )
         parts.append(test.rows.select("question_id", probability=pl.Series(fit(train, test, seed))))
     return pl.concat(parts)
 
 
 def preference_rows(pairs: Pairs, all_workers: bool = False, sources: tuple[str, ...] = SOURCES) -> pl.DataFrame:
-    """Rows of the `preferences` config, with `split`.
+    """Rows of the `preferences_*` configs of some label sources, with `split`.
 
     Label sources, over the same pairs (see `with_behaviour`; answers that differ):
 
@@ -117,7 +123,7 @@ def preference_rows(pairs: Pairs, all_workers: bool = False, sources: tuple[str,
 
 
 def external_rows(pairs: Pairs, labels: pl.DataFrame, name: str, all_workers: bool = False) -> pl.DataFrame:
-    """Rows of the `preferences` config by somebody else's `question_id`, `probability` (that left is preferred).
+    """Rows of the config `preferences_<name>` by somebody else's `question_id`, `probability` (that left is preferred).
 
     They cover the labelled ones among the pairs of all other sources; no label where both sides are equally likely.
     """
@@ -149,6 +155,8 @@ def _as_preferences(labels: pl.DataFrame, source: str) -> pl.DataFrame:
         "worker_id",
         pl.lit(source).alias("label_source"),
         _message("user", pl.col("query")).alias("prompt"),
+        pl.lit("none").alias("history"),
+        pl.when("bullet_points").then(pl.lit(BULLETS)).alias("instruction"),
         _message("assistant", _chosen("response", True)).alias("chosen"),
         _message("assistant", _chosen("response", False)).alias("rejected"),
         "flip_prob",
@@ -193,14 +201,16 @@ def agreement(preferences: pl.DataFrame, label_source: str = "forest") -> dict[s
 def write_preferences(
     dataset: Path, all_workers: bool = False, labels: Path | None = None, name: str | None = None
 ) -> pl.DataFrame:
-    """Add the config `preferences` to a dataset folder, or replace it, and write the card anew.
+    """Write the configs `preferences_*` of a dataset folder, one a label source, and the card anew.
+
+    Those that were there are replaced.
 
     Args:
         labels: a file of somebody else's labels to add, see `read_labels`. Those added before stay.
         name: their `label_source`; earlier labels of that name are replaced.
 
     Returns:
-        The rows of both splits.
+        The rows of all label sources and both splits.
 
     Raises:
         IfllmError: the folder is not a dataset, has too few labelled pairs, or cannot be written; the labels are
@@ -219,21 +229,21 @@ def write_preferences(
                 "different answers, workers not excluded). Label more pairs."
             )
     kept = _earlier_external(dataset, pairs, all_workers).filter(~pl.col("label_source").eq_missing(pl.lit(name)))
-    own = preference_rows(pairs, all_workers)
+    covered = _candidates(pairs, all_workers)
     for split in SPLITS:
-        if not (own["split"] == split).any():
+        if not (covered["split"] == split).any():
             raise IfllmError(
                 f"{dataset}: no pair with behaviour in the {split} split, which is held out by worker. Build the "
                 "dataset from more workers."
             )
-    rows = pl.concat([own, kept.select(own.columns), *added])
-    replace_config(dataset, "preferences", rows)
+    rows = pl.concat([preference_rows(pairs, all_workers), kept, *added])
+    replace_preferences(dataset, rows)
     return rows
 
 
 def _earlier_external(dataset: Path, pairs: Pairs, all_workers: bool) -> pl.DataFrame:
-    """Labels of other names that are in the config already, for the pairs that are labelled now."""
-    if not parquet_path(dataset, "preferences", SPLITS[0]).is_file():
-        return preference_rows(pairs, all_workers, ("explicit",)).clear()
-    rows = load_config(dataset, "preferences").filter(~pl.col("label_source").is_in(SOURCES))
+    """Labels of other names that are in the folder already, for the pairs that are labelled now."""
+    none = preference_rows(pairs, all_workers, ("explicit",)).clear()
+    foreign = [config for config in present_configs(dataset) if label_source_of(config) not in (None, *SOURCES)]
+    rows = pl.concat([none, *(load_config(dataset, config).select(none.columns) for config in foreign)])
     return rows.join(_candidates(pairs, all_workers), on="question_id", how="semi", maintain_order="left")

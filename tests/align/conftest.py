@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
-from datasets import Dataset
+
+from tests.align.made import write_pairs
 
 FLIPS = [0.1, 0.2, 0.3, 0.0, 0.4, 0.2]
 ANSWERS = [
@@ -22,7 +22,7 @@ ANSWERS = [
 def _pairs(worker: str) -> list[dict[str, Any]]:
     return [
         {
-            "question_id": number,
+            "question_id": number + 100 * (worker == "train"),
             "worker_id": worker,
             "label_source": "forest",
             "prompt": [{"role": "user", "content": f"What should I do about number {number}?"}],
@@ -42,7 +42,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def six_pairs() -> list[dict[str, Any]]:
-    """Rows of the config `preferences`; their mean flip probability is 0.2."""
+    """Rows of the config `preferences_forest`; their mean flip probability is 0.2."""
     return _pairs("test")
 
 
@@ -50,10 +50,5 @@ def six_pairs() -> list[dict[str, Any]]:
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder laid out as the Hub repo: six pairs of one worker to train on, the same six of another to test."""
     folder = tmp_path_factory.mktemp("dataset")
-    (folder / "data" / "preferences").mkdir(parents=True)
-    for split in ("train", "test"):
-        Dataset.from_list(_pairs(split)).to_parquet(folder / f"data/preferences/{split}-00000-of-00001.parquet")
-    files = [{"split": split, "path": f"data/preferences/{split}-*.parquet"} for split in ("train", "test")]
-    config = {"configs": [{"config_name": "preferences", "data_files": files}]}
-    (folder / "README.md").write_text(f"---\n{yaml.safe_dump(config)}---\n")
+    write_pairs(folder, _pairs("train"), _pairs("test"))
     return folder

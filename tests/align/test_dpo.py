@@ -271,7 +271,7 @@ def test_long_pairs_are_counted(run: Callable[..., dict[str, Any]]) -> None:
         ({"label_source": "gaze"}, "No label source 'gaze'"),
         ({"max_length": 8}, "max_length = 8 tokens or more"),
         ({"test_size": 0}, "test_size is 0"),
-        ({"dataset": "./nowhere"}, "cannot be read"),
+        ({"dataset": "./nowhere"}, r"cannot be listed from the Hub .* or give a dataset folder"),
         ({"resume_from_checkpoint": "elsewhere"}, "resume_from_checkpoint cannot be set"),
         ({"loss_type": "sigmoid"}, r"loss_type is \['sigmoid'\], but must be \['robust'\].*flip_prob 0"),
         ({"sync_ref_model": True, "precompute_ref_log_probs": True}, "TRL does not accept this configuration: You"),
@@ -323,7 +323,7 @@ def test_script_prints_the_error_and_exits_with_2(
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(script, run_name="__main__")
     assert ended.value.code == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: The folder {tmp_path} cannot be read")
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: No label source 'forest' in {tmp_path}. ")
 
 
 @pytest.mark.slow

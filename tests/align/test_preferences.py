@@ -11,38 +11,25 @@ import datasets
 import numpy as np
 import polars as pl
 import pytest
-from datasets import Dataset, DatasetDict, Features, List, Value, load_dataset
+from datasets import DatasetDict, List, Value, load_dataset
 
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.preferences import (
     EXPORTED,
     export_preferences,
     fingerprint,
-    hub_commit,
     limited,
     load_preferences,
 )
 from ifllm_hub.dataset.builder import replace_config
 from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.schema import BULLETS, columns, parquet_path
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.labels import external_rows, held_out_by, preference_rows
 from ifllm_hub.reward.pairs import load_pairs
-from tests.align.made import said, write_config
+from tests.align.made import said, write_config, write_pairs
 
 MESSAGES = List({"role": Value("string"), "content": Value("string")})
-FEATURES = Features(
-    {
-        "question_id": Value("int64"),
-        "worker_id": Value("string"),
-        "label_source": Value("string"),
-        "prompt": MESSAGES,
-        "chosen": MESSAGES,
-        "rejected": MESSAGES,
-        "flip_prob": Value("float64"),
-        "rating_chosen": Value("int64"),
-        "rating_rejected": Value("int64"),
-    }
-)
 
 
 def pair(question: int, worker: str, source: str = "forest", **changes: Any) -> dict[str, Any]:
@@ -63,19 +50,9 @@ TRAIN = [pair(1, "ann"), pair(2, "ann", "explicit", flip_prob=0.0), pair(3, "bob
 TEST = [pair(4, "eve", "explicit", flip_prob=0.0), pair(5, "eve")]
 
 
-def write(
-    folder: Path, train: list[dict[str, Any]] = TRAIN, test: list[dict[str, Any]] = TEST, config: str = "preferences"
-) -> Path:
-    """A folder laid out as the Hub repo, with one config; a split without rows is left out."""
-    entries = []
-    for split, rows in (("train", train), ("test", test)):
-        if rows:
-            file = f"data/preferences/{split}-00000-of-00001.parquet"
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            Dataset.from_list(rows, features=FEATURES).to_parquet(folder / file)
-            entries.append(f"  - split: {split}\n    path: data/preferences/{split}-*.parquet\n")
-    readme = f"---\nconfigs:\n- config_name: {config}\n  data_files:\n{''.join(entries)}---\n"
-    (folder / "README.md").write_text(readme)
+def write(folder: Path, train: list[dict[str, Any]] = TRAIN, test: list[dict[str, Any]] = TEST) -> Path:
+    """A folder laid out as the Hub repo, with a config a label source."""
+    write_pairs(folder, train, test)
     return folder
 
 
@@ -96,7 +73,7 @@ def test_chosen_is_what_the_row_says_was_preferred(tmp_path: Path) -> None:
 
 
 def test_unknown_label_source_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(IfllmError, match=r"'gaze'.*It has: forest \(3 pairs\), explicit \(2 pairs\)"):
+    with pytest.raises(IfllmError, match=r"No label source 'gaze' in .*\. It has: explicit, forest\."):
         load_preferences(write(tmp_path), "gaze")
 
 
@@ -106,28 +83,28 @@ def test_a_folder_that_was_labelled_again(tmp_path: Path) -> None:
     assert len(load_preferences(write(tmp_path, train=TRAIN[1:]))["train"]) == 1
 
 
-def test_another_config_is_named(tmp_path: Path) -> None:
-    with pytest.raises(IfllmError, match=r"no config 'preferences'; it has: pairwise"):
-        load_preferences(write(tmp_path, config="pairwise"))
+def test_both_splits_are_needed(tmp_path: Path) -> None:
+    with pytest.raises(IfllmError, match=r"test split .* has no pair with label source 'forest'"):
+        load_preferences(write(tmp_path, test=[pair(4, "eve", "explicit")]))
 
 
-@pytest.mark.parametrize(
-    ("test", "message"),
-    [
-        pytest.param([pair(4, "eve", "explicit")], "test split .* has no pair with label source 'forest'", id="no row"),
-        pytest.param([], "no test split; it has: train", id="no split"),
-    ],
-)
-def test_both_splits_are_needed(tmp_path: Path, test: list[dict[str, Any]], message: str) -> None:
-    with pytest.raises(IfllmError, match=message):
-        load_preferences(write(tmp_path, test=test))
+def test_half_a_config_is_said(tmp_path: Path) -> None:
+    path = parquet_path(write(tmp_path), "preferences_forest", "test")
+    path.unlink()
+    with pytest.raises(IfllmError, match=rf"{path}: not there\. Write the config 'preferences_forest' first"):
+        load_preferences(tmp_path)
 
 
-@pytest.mark.parametrize("flip_prob", [None, 0.5, 0.7, -0.1, float("nan")])
+@pytest.mark.parametrize("flip_prob", [None, 0.5, 0.7, -0.1])
 def test_flip_probability_outside_the_half_open_interval(tmp_path: Path, flip_prob: float | None) -> None:
     folder = write(tmp_path, train=[pair(1, "ann"), pair(7, "ann", flip_prob=flip_prob)])
     with pytest.raises(IfllmError, match=r"1 of 2 pairs in the train split .* flip_prob .* question_id 7"):
         load_preferences(folder)
+
+
+def test_a_flip_probability_that_is_no_number(tmp_path: Path) -> None:
+    with pytest.raises(IfllmError, match=r"preferences_forest/train-.*: flip_prob has values that are not finite"):
+        load_preferences(write(tmp_path, train=[pair(1, "ann", flip_prob=float("nan"))]))
 
 
 def test_a_wrong_pair_of_another_label_source_does_not_matter(tmp_path: Path) -> None:
@@ -147,28 +124,25 @@ def test_a_worker_in_both_splits(tmp_path: Path) -> None:
 
 
 def test_workers_without_an_id_are_not_one_worker(tmp_path: Path) -> None:
-    rows = [pair(1, "ann", worker_id=None)]
-    assert len(load_preferences(write(tmp_path, train=rows, test=rows))["test"]) == 1
+    folder = write(tmp_path, train=[pair(1, "ann", worker_id=None)], test=[pair(2, "ann", worker_id=None)])
+    assert len(load_preferences(folder)["test"]) == 1
 
 
 def test_missing_column(tmp_path: Path) -> None:
-    folder = write(tmp_path)
-    for file in folder.glob("data/preferences/*.parquet"):
-        Dataset.from_parquet(str(file), cache_dir=str(tmp_path / "rewrite")).remove_columns("flip_prob").to_parquet(
-            file
-        )
-    with pytest.raises(IfllmError, match=r"lacks the column\(s\) flip_prob"):
-        load_preferences(folder)
+    path = parquet_path(write(tmp_path), "preferences_forest", "test")
+    pl.read_parquet(path).drop("flip_prob").write_parquet(path)
+    with pytest.raises(IfllmError, match=r"lacks the column flip_prob"):
+        load_preferences(tmp_path)
 
 
 @pytest.mark.parametrize("where", ["./nowhere", "/no/such/folder", Path("ORG/name"), "three/part/name"])
 def test_a_folder_that_does_not_exist(where: str | Path) -> None:
-    with pytest.raises(IfllmError, match=r"(does not exist|cannot be read)"):
+    with pytest.raises(IfllmError, match=r"(no such dataset folder|cannot be listed from the Hub)"):
         load_preferences(where)
 
 
 def test_a_folder_without_data(tmp_path: Path) -> None:
-    with pytest.raises(IfllmError, match="cannot be read"):
+    with pytest.raises(IfllmError, match=r"No label source 'forest' in .*\. It has: none at all"):
         load_preferences(tmp_path)
 
 
@@ -177,7 +151,7 @@ def test_the_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("no route")
 
     monkeypatch.setattr(datasets, "get_dataset_config_names", fail)
-    with pytest.raises(IfllmError, match=r"as a Hub dataset ORG/ifllm cannot be read: no route.* check the revision"):
+    with pytest.raises(IfllmError, match=r"ORG/ifllm: its configs cannot be listed from the Hub \(no route\)\. Check"):
         load_preferences("ORG/ifllm")
 
 
@@ -221,6 +195,47 @@ def test_the_history_of_a_third_turn(tmp_path: Path, history: Any, left_prompt: 
     plain = load_preferences(folder)
     for split in ("train", "test"):
         assert preferences[split].remove_columns("prompt").to_list() == plain[split].remove_columns("prompt").to_list()
+
+
+# What the meanings in the schema say of a text, in these words, and what that means for a row of the data.
+QUERY_ALONE = "the query alone, as typed"
+AS_TYPED = "what the LLM had seen, but for the text that `bullet_points` says was appended"
+
+
+def test_prompts_and_messages_are_what_their_meanings_say(labelled_dataset: Path) -> None:
+    """Of questions in their second turn, some of which asked for bullet points."""
+    said_of = {column.name: column for config in ("pairwise", "preferences_forest") for column in columns(config)}
+    pairs = load_config(labelled_dataset, "pairwise").sort("conversation_id", "turn")
+    rows = load_config(labelled_dataset, "preferences_forest").join(pairs, on="question_id", suffix="_pair")
+    second = rows.filter(turn=2)
+    assert set(second["bullet_points"]) == {True, False}
+    first = {row["conversation_id"]: row for row in pairs.filter(turn=1).iter_rows(named=True)}
+    assert QUERY_ALONE in said_of["prompt"].meaning
+    assert AS_TYPED in said_of["messages_left"].meaning
+    assert said_of["messages_right"].meaning == "the same for the right LLM"
+    for row in second.iter_rows(named=True):
+        assert row["prompt"] == [{"role": "user", "content": row["query"]}]
+        assert (row["history"],) == said_of["history"].values == ("none",)
+        assert (row["instruction"],) == (said_of["instruction"].values if row["bullet_points"] else (None,))
+        before = first[row["conversation_id"]]
+        for side in ("left", "right"):
+            chat = said("user", before["query"], before[f"response_{side}"], row["query"])
+            assert row[f"messages_{side}"] == chat
+        assert BULLETS not in row["query"] + before["query"]
+
+
+@pytest.mark.parametrize("history", ["none", "shared_user_turns", "chosen_side"])
+def test_the_instruction_is_at_the_end_of_the_prompt_on_request(labelled_dataset: Path, history: Any) -> None:
+    plain = load_preferences(labelled_dataset, history=history)
+    sent = load_preferences(labelled_dataset, history=history, instruction=True)
+    asked = set(load_config(labelled_dataset, "pairwise").filter("bullet_points")["question_id"])
+    for split in ("train", "test"):
+        pairs = list(zip(plain[split], sent[split], strict=True))
+        assert {row["question_id"] in asked for row, _ in pairs} == {True, False}
+        for row, other in pairs:
+            if row["question_id"] in asked:
+                row["prompt"][-1]["content"] += " respond using bullet points"
+            assert row == other
 
 
 @pytest.mark.parametrize("wrong", [{"history": "all"}, {"split": "fold"}])
@@ -267,7 +282,7 @@ def study(labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = shutil.copytree(labelled_dataset, tmp_path_factory.mktemp("study") / "dataset")
     pairs = load_pairs(folder)
     left = external_rows(pairs, pairs.rows.select("question_id", probability=pl.lit(0.9)), "always_left")
-    replace_config(folder, "preferences", pl.concat([load_config(folder, "preferences"), left]))
+    replace_config(folder, "preferences_always_left", left)
     return folder
 
 
@@ -329,10 +344,10 @@ def test_a_file_that_cannot_be_exported(tmp_path: Path) -> None:
 
 
 def test_limited_draws_by_seed_and_leaves_the_other_split_alone(tmp_path: Path) -> None:
-    preferences = load_preferences(write(tmp_path, test=[pair(i, f"worker {i // 10}") for i in range(40)]))
+    preferences = load_preferences(write(tmp_path, test=[pair(100 + i, f"worker {i // 10}") for i in range(40)]))
     drawn = limited(preferences, 0, test_size=8)
     assert len(drawn["test"]) == 8
-    assert drawn["test"]["question_id"] != list(range(8))
+    assert drawn["test"]["question_id"] != list(range(100, 108))
     assert drawn["test"]["question_id"] == limited(preferences, 0, test_size=8)["test"]["question_id"]
     assert drawn["train"].to_list() == preferences["train"].to_list()
     assert len(limited(preferences, 0, test_size=99)["test"]) == 40
@@ -348,14 +363,6 @@ def test_fingerprint_follows_the_rows_not_the_place(tmp_path: Path) -> None:
         for folder in (write(first), write(second), write(other, train=[*TRAIN[:-1], pair(3, "bob", flip_prob=0.26)]))
     ]
     assert prints[0] == prints[1] != prints[2]
-
-
-def test_hub_commit_is_read_from_the_files_of_the_dataset(tmp_path: Path) -> None:
-    rows = load_preferences(write(tmp_path))["train"]
-    assert hub_commit(rows) is None
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    rows.info.download_checksums = {f"hf://datasets/ORG/ifllm@{commit}/data/preferences/train-0.parquet": {}}
-    assert hub_commit(rows) == commit
 
 
 def test_the_result_is_what_a_trainer_takes(tmp_path: Path) -> None:

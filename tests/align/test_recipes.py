@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ifllm_hub.align.policy_tuning import SFTArguments, run_sft
 from ifllm_hub.align.quirks import ReferenceQuirks
 from ifllm_hub.align.run import parse_arguments as parse_stage
 from ifllm_hub.locate import shipped_folder
-from tests.align.made import said, write_config
+from tests.align.made import said, write_config, write_pairs
 from tests.align.tiny_llm import tiny_llm
 
 RECIPES = shipped_folder("training") / "recipes"
@@ -115,12 +116,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
              "rejected": rejected, "flip_prob": flip}
             for source, flip in (("forest", 0.1 * number), ("explicit", 0.0))
         ]  # fmt: skip
-    for config, rows in (("pairwise", pairwise), ("preferences", preferences)):
+    for rows, write in (
+        (pairwise, partial(write_config, folder, "pairwise")),
+        (preferences, partial(write_pairs, folder)),
+    ):
         others = [row | {"question_id": row["question_id"] + len(pairwise), "worker_id": "other"} for row in rows]
-        write_config(folder, config, [row | {"worker_id": "one"} for row in rows], others)
-    files = [{"split": split, "path": f"data/preferences/{split}-*.parquet"} for split in ("train", "test")]
-    card = {"configs": [{"config_name": "preferences", "data_files": files}]}
-    (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n")
+        write([row | {"worker_id": "one"} for row in rows], others)
     return str(folder)
 
 

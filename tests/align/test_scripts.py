@@ -27,9 +27,11 @@ from ifllm_hub.align.run import DataArguments, code_commit, dataset_commit, pars
 from ifllm_hub.align.text_reward import StudentArguments, TextReward, TextRewardArguments, load_encoder
 from ifllm_hub.align.text_reward import _encode as encode
 from ifllm_hub.align.text_reward import _encoded as encoded
+from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.locate import shipped_folder
 from ifllm_hub.reward.functions import get_behaviour_reward
+from tests.align.made import write_pairs
 
 TRAINING = shipped_folder("training")
 
@@ -55,15 +57,14 @@ def results_of(folder: Path) -> dict[str, Any]:
 def two_sources(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The six pairs of `dataset`, labelled by the forest and, the other way round from the third on, by the worker."""
     folder = tmp_path_factory.mktemp("two") / "ifllm"
-    (folder / "data" / "preferences").mkdir(parents=True)
-    (folder / "README.md").write_text((dataset / "README.md").read_text())
-    for split in ("train", "test"):
-        name = f"data/preferences/{split}-00000-of-00001.parquet"
-        rows = [row | {"rating_chosen": 4, "rating_rejected": 3} for row in Dataset.from_parquet(str(dataset / name))]
+    splits = []
+    for _, part in load_config(dataset, "preferences_forest").group_by("split", maintain_order=True):
+        rows = [row | {"rating_chosen": 4, "rating_rejected": 3} for row in part.drop("split").to_dicts()]
         explicit = [row | {"label_source": "explicit", "flip_prob": 0.0} for row in rows]
         for row in explicit[2:]:
             row["chosen"], row["rejected"] = row["rejected"], row["chosen"]
-        Dataset.from_list(rows + explicit).to_parquet(folder / name)
+        splits.append(rows + explicit)
+    write_pairs(folder, *splits)
     return folder
 
 

@@ -3,17 +3,21 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from ifllm_hub.align.preferences import load_preferences
 from ifllm_hub.collect.export import export_dataset
+from ifllm_hub.collect.settings import PSEUDONYM_KEY
 from ifllm_hub.collect.upkeep import delete_person, erase_exports
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.schema import CONFIGS
+from ifllm_hub.dataset.schema import present_configs
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.functions import BehaviourReward
+from ifllm_hub.reward.labels import write_preferences
 from tests.collect.client import reading
 from tests.collect.conftest import Site
 
@@ -44,8 +48,9 @@ def test_from_the_browser_to_a_preference_row(site: Site, tmp_path: Path) -> Non
             sys.executable,
             "-c",
             "import json, sys\nfrom datasets import load_dataset\n"
-            "print(json.dumps({name: load_dataset(sys.argv[1], name, split='train').to_list()\n"
-            "    for name in ('pairwise', 'pointwise', 'trajectories', 'features', 'preferences')}, default=str))",
+            "print(json.dumps({name: [row for split in load_dataset(sys.argv[1], name).values() for row in split]\n"
+            "    for name in ('pairwise', 'pointwise', 'trajectories', 'features', 'preferences_explicit')},\n"
+            "    default=str))",
             str(out),
         ],
         capture_output=True,
@@ -73,7 +78,41 @@ def test_from_the_browser_to_a_preference_row(site: Site, tmp_path: Path) -> Non
         assert row["flip_prob"] == (0 if source == "explicit" else pytest.approx(min(1 - left, 0.45)))
 
 
-def test_the_whole_way_for_many(site: Site, tmp_path: Path) -> None:
+@pytest.fixture
+def known_site(make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A site with the same pseudonyms in every run: of p0 to p11, p2 and p3 are in the test split."""
+    monkeypatch.setenv(PSEUDONYM_KEY, "the same in every run 0")
+    return make_site()
+
+
+def test_nobody_changes_split_where_others_join_and_leave(known_site: Site, tmp_path: Path) -> None:
+    site, split_of = known_site, {}
+    for first, people in ((0, 1), (1, 3), (3, 12)):
+        collect(site, people, first=first)
+        export_dataset(site.store, tmp_path / "out", site.pseudonyms)
+        now = dict(load_config(tmp_path / "out", "features").select("worker_id", "split").iter_rows())
+        assert len(now) == people
+        assert split_of.items() <= now.items()
+        split_of = now
+    site.forget(site.register("p5", "q0")["person_token"])
+    export_dataset(site.store, tmp_path / "out", site.pseudonyms)
+    left = dict(load_config(tmp_path / "out", "features").select("worker_id", "split").iter_rows())
+    assert len(left) == 11
+    assert left.items() <= split_of.items()
+    assert set(left.values()) == {"train", "test"}
+
+
+def test_a_split_without_people_is_said_where_training_needs_it(known_site: Site, tmp_path: Path) -> None:
+    collect(known_site, people=1)
+    export_dataset(known_site.store, tmp_path / "out", known_site.pseudonyms)
+    with pytest.raises(IfllmError, match=r"The test split of .* has no pair .* training needs both splits"):
+        load_preferences(tmp_path / "out", "explicit")
+    with pytest.raises(IfllmError, match=r"no pair with behaviour in the test split, which is held out by worker"):
+        write_preferences(tmp_path / "out")
+
+
+def test_the_whole_way_for_many(known_site: Site, tmp_path: Path) -> None:
+    site = known_site
     collect(site, people=12, questions=1)
     out = tmp_path / "out"
     export_dataset(site.store, out, site.pseudonyms)
@@ -95,7 +134,7 @@ def test_who_did_not_agree_or_withdrew_is_not_exported(site: Site, tmp_path: Pat
     site.forget(site.register("p1", "q0")["person_token"])
     export_dataset(site.store, tmp_path / "out", site.pseudonyms)
     workers = {site.pseudonyms.worker(site.pseudonyms.person(person)) for person in ("p0", "p2")}
-    for config in CONFIGS:
+    for config in present_configs(tmp_path / "out"):
         assert set(load_config(tmp_path / "out", config)["worker_id"]) == workers
 
 

@@ -17,8 +17,9 @@ from ifllm_hub.collect.settings import Settings
 from ifllm_hub.collect.store import Withdrawn
 from ifllm_hub.collect.study import Study
 from ifllm_hub.collect.study_models import AnswerFailed, EchoModel
-from ifllm_hub.collect.study_state import BULLETS, PROTOCOLS, Participant, Protocol, tidy
+from ifllm_hub.collect.study_state import PROTOCOLS, Participant, Protocol, tidy
 from ifllm_hub.collect.tables import CONSENTS, NOTES, RATINGS, RESPONSES
+from ifllm_hub.dataset.schema import BULLETS
 from ifllm_hub.errors import IfllmError
 
 

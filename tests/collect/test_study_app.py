@@ -24,8 +24,8 @@ READ = """
 import json, sys
 from datasets import load_dataset
 from ifllm_hub.reward.functions import BehaviourReward
-configs = ("pairwise", "features", "preferences")
-rows = {name: load_dataset(sys.argv[1], name, split="train").to_list() for name in configs}
+configs = ("pairwise", "features", "preferences_explicit")
+rows = {name: [row for part in load_dataset(sys.argv[1], name).values() for row in part] for name in configs}
 trl = load_dataset("json", data_files=sys.argv[1] + "/trl/preferences_explicit.jsonl", split="train").to_list()
 columns = {name: [row[name] for row in rows["features"]] for name in rows["features"][0]}
 columns |= {name: [row[name] for row in rows["pairwise"]] for name in rows["pairwise"][0]}

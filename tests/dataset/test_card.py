@@ -21,7 +21,7 @@ from PIL import Image
 
 from ifllm_hub.dataset.builder import replace_config
 from ifllm_hub.dataset.card import _size_category, write_card
-from ifllm_hub.dataset.schema import CONFIGS, ROWS, SPLITS, features
+from ifllm_hub.dataset.schema import CONFIGS, SPLITS, features, row_is
 from ifllm_hub.errors import IfllmError
 
 BUILT = ["pairwise", "pointwise", "trajectories", "features"]
@@ -162,15 +162,15 @@ def test_simulated_data_is_not_passed_off_as_the_study(dataset: Path, copy: Path
 
 
 def test_a_config_that_is_added_appears_on_the_card(copy: Path) -> None:
-    replace_config(copy, "preferences", preferences(copy, 9))
+    replace_config(copy, "preferences_forest", preferences(copy, 9))
     head, body = split_card(copy)
     info = head["dataset_info"][-1]
-    assert info["config_name"] == "preferences"
+    assert info["config_name"] == "preferences_forest"
     # An empty split is not declared: load_dataset would refuse the whole config.
     assert [(declared["name"], declared["num_examples"]) for declared in info["splits"]] == [("train", 9)]
     assert [files["split"] for files in head["configs"][-1]["data_files"]] == ["train"]
-    assert ["`preferences`", "9", "0", ROWS["preferences"]] in table(body, "config")
-    replace_config(copy, "preferences", preferences(copy, 0))
+    assert ["`preferences_forest`", "9", "0", row_is("preferences_forest")] in table(body, "config")
+    replace_config(copy, "preferences_forest", preferences(copy, 0))
     assert [config["config_name"] for config in split_card(copy)[0]["configs"]] == BUILT
 
 

@@ -97,17 +97,17 @@ def test_every_config_that_may_be_there_is_valid(
 ) -> None:
     copy = shutil.copytree(dataset, tmp_path / "copy")
     shutil.rmtree(copy / "data/trajectories")
-    replace_config(copy, "preferences", preferences(copy, 3))
+    replace_config(copy, "preferences_forest", preferences(copy, 3))
     opened = assert_valid(copy, caplog)
     assert [record_set.uuid for record_set in opened.metadata.record_sets] == [
         "splits",
         "pairwise",
         "pointwise",
         "features",
-        "preferences",
+        "preferences_forest",
     ]
-    rows = list(opened.records("preferences"))
-    assert [row["preferences/flip_prob"] for row in rows] == [0.25] * 3
+    rows = list(opened.records("preferences_forest"))
+    assert [row["preferences_forest/flip_prob"] for row in rows] == [0.25] * 3
 
 
 def test_files_are_listed_with_their_hashes(dataset: Path, described: dict[str, Any]) -> None:

@@ -4,26 +4,28 @@ import pyarrow as pa
 import pytest
 from datasets import Features
 
-from ifllm_hub.dataset.schema import CONFIGS, DEFAULT_CONFIG, arrow_schema, features
+from ifllm_hub.dataset.schema import CONFIGS, DEFAULT_CONFIG, arrow_schema, columns, features
 from ifllm_hub.features.catalogue import CATALOGUE
 from ifllm_hub.features.habits import LESS_HABIT
 
+KINDS = [*CONFIGS, "preferences_forest"]
 
-@pytest.mark.parametrize("config", CONFIGS)
+
+@pytest.mark.parametrize("config", KINDS)
 def test_columns_are_named_once_and_explained(config: str) -> None:
-    columns = CONFIGS[config]
-    names = [column.name for column in columns]
+    declared = columns(config)
+    names = [column.name for column in declared]
     assert len(names) == len(set(names))
     assert names[0] == "question_id"
-    assert all(column.meaning and "|" not in column.meaning for column in columns)
-    measured = [c for c in columns if pa.types.is_list(c.type) and pa.types.is_primitive(c.type.value_type)]
+    assert all(column.meaning and "|" not in column.meaning for column in declared)
+    measured = [c for c in declared if pa.types.is_list(c.type) and pa.types.is_primitive(c.type.value_type)]
     assert all(column.unit for column in measured if column.name != "face_ok")
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", KINDS)
 def test_the_schema_is_restored_by_datasets(config: str) -> None:
     schema = arrow_schema(config)
-    assert [(field.name, field.type) for field in schema] == [(c.name, c.type) for c in CONFIGS[config]]
+    assert [(field.name, field.type) for field in schema] == [(c.name, c.type) for c in columns(config)]
     assert Features.from_arrow_schema(schema) == features(config)
 
 

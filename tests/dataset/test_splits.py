@@ -1,4 +1,4 @@
-"""Folds depend on ids and modes alone, keep groups whole, and are about equally large."""
+"""Folds depend on ids and modes alone, keep groups whole and are about as large; nobody moves where others join."""
 
 import polars as pl
 import pytest
@@ -25,10 +25,10 @@ def questions(conversations: list[tuple[int, bool, int]]) -> pl.DataFrame:
 CONVERSATIONS = st.lists(st.tuples(st.integers(0, 15), st.booleans(), st.integers(1, 7)), min_size=1, max_size=60)
 
 
-@given(CONVERSATIONS, st.randoms(use_true_random=False))
-def test_groups_stay_whole_and_the_row_order_does_not_matter(conversations: list, random) -> None:
+@given(CONVERSATIONS, st.randoms(use_true_random=False), st.booleans())
+def test_groups_stay_whole_and_the_row_order_does_not_matter(conversations: list, random, grows: bool) -> None:
     frame = questions(conversations)
-    folded = assign_folds(frame)
+    folded = assign_folds(frame, grows=grows)
     assert folded.drop(*GROUPS, "split").equals(frame)
     for fold, group in GROUPS.items():
         assert folded.schema[fold] == pl.Int8
@@ -37,12 +37,12 @@ def test_groups_stay_whole_and_the_row_order_does_not_matter(conversations: list
     assert ((folded["split"] == "test") == (folded["fold_worker"] == TEST_FOLD)).all()
     assert set(folded["split"]) <= {"train", "test"}
     order = random.sample(range(frame.height), frame.height)
-    assert assign_folds(frame[order]).sort("question_id").equals(folded.sort("question_id"))
+    assert assign_folds(frame[order], grows=grows).sort("question_id").equals(folded.sort("question_id"))
 
 
 @given(CONVERSATIONS)
 def test_question_folds_differ_by_one_question_in_each_mode(conversations: list) -> None:
-    folded = assign_folds(questions(conversations))
+    folded = assign_folds(questions(conversations), grows=False)
     for mode in ("pairwise", "pointwise"):
         sizes = [folded.filter(mode=mode, fold_question=fold).height for fold in range(FOLDS)]
         assert max(sizes) - min(sizes) <= 1
@@ -56,7 +56,7 @@ def test_folds_are_of_nearly_equal_size_in_both_modes(fold: str) -> None:
         for worker in range(60)
         for task in range(1 + 60 // (worker + 3))
     ]
-    folded = assign_folds(questions(conversations))
+    folded = assign_folds(questions(conversations), grows=False)
     for mode in ("pairwise", "pointwise"):
         shares = folded.filter(mode=mode)[fold].value_counts(normalize=True)["proportion"]
         assert len(shares) == FOLDS
@@ -65,6 +65,39 @@ def test_folds_are_of_nearly_equal_size_in_both_modes(fold: str) -> None:
 
 def test_folds_are_the_same_in_every_version() -> None:
     """Papers compare by these numbers: a change of them is a new major version of the dataset."""
-    folded = assign_folds(questions([(worker, worker % 2 == 0, 1 + worker % 4) for worker in range(12)]))
+    folded = assign_folds(questions([(worker, worker % 2 == 0, 1 + worker % 4) for worker in range(12)]), grows=False)
     by_worker = folded.unique("worker_id").sort(pl.col("worker_id").str.len_chars(), "worker_id")
     assert by_worker["fold_worker"].to_list() == [3, 3, 1, 1, 4, 4, 0, 0, 3, 3, 2, 2]
+
+
+def test_nobody_moves_where_people_join_and_leave() -> None:
+    """One by one, and with more questions of those who are there; every tenth time somebody withdraws."""
+    everybody = questions([(worker, turn % 2 == 0, 1 + worker % 3) for turn in range(2) for worker in range(300)])
+    seen: dict[str, dict] = {fold: {} for fold in (*GROUPS, "split")}
+    gone = set()
+    for joined in range(1, 301):
+        if joined % 10 == 0:
+            gone.add(f"worker_{joined - 7}")
+        there = {f"worker_{number}" for number in range(joined)} - gone
+        rows = everybody.filter(pl.col("worker_id").is_in(there))
+        folded = assign_folds(rows[: max(1, rows.height - joined % 4)], grows=True)
+        for fold, known in seen.items():
+            now = dict(folded.select(GROUPS.get(fold, "worker_id"), fold).iter_rows())
+            assert all(known.get(id_, place) == place for id_, place in now.items())
+            known |= now
+    assert set(seen["split"].values()) == {"train", "test"}
+
+
+def test_hashed_folds_are_the_same_in_every_version_and_as_large_as_chance_has_it() -> None:
+    """What was held out once, stays so in the next version of this package."""
+    folded = assign_folds(questions([(worker, True, 1) for worker in range(10_000)]), grows=True)
+    for fold in GROUPS:
+        sizes = folded[fold].value_counts()["count"]
+        # 2,000 of 10,000; five standard deviations of a binomial are 200.
+        assert sizes.sum() == 10_000
+        assert sizes.is_between(1_800, 2_200).all()
+    # The three kinds of folds know nothing of each other: 400 in each of the 25 cells, sd 19.6.
+    cells = folded.group_by("fold_question", "fold_worker").len()["len"]
+    assert len(cells) == FOLDS**2
+    assert cells.is_between(300, 500).all()
+    assert folded["fold_worker"][:12].to_list() == [0, 0, 2, 3, 1, 1, 4, 1, 0, 1, 4, 2]

@@ -9,6 +9,7 @@ from huggingface_hub.errors import GatedRepoError
 
 from ifllm_hub.dataset.publish import plan_publication, publish
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.reward.labels import SOURCES
 from tests.hub import client
 from tests.hub.publishing import IFLLM, REPO, command, content, loads_as, rows, send, titles
 from tests.hub.server import OTHER_TOKEN
@@ -60,14 +61,17 @@ def test_the_diff_is_told_first_and_kept_with_the_commit(old, new, hub) -> None:
     changed = sorted(path for path in was.keys() & now.keys() if was[path] != now[path])
     assert {"README.md", "data/pairwise/train-00000-of-00001.parquet"} <= set(changed)
     head, *lines = told.splitlines()
-    assert head == f"lab/ifllm, main, access on request: 2 added, {len(changed)} changed, 1 deleted"
+    assert head == f"lab/ifllm, main, access on request: {2 * len(SOURCES)} added, {len(changed)} changed, 1 deleted"
     assert [line for line in lines if line.startswith("  ~")] == [f"  ~ {path}" for path in changed]
     assert [line for line in lines if line[2] not in "+~-"] == [
         f"  pairwise train: {rows(old, 'pairwise')} rows -> {rows(new, 'pairwise')} rows",
-        f"  preferences train: none -> {rows(new, 'preferences')} rows",
-        f"  preferences test: none -> {rows(new, 'preferences', 'test')} rows",
+        *(
+            f"  preferences_{source} {split}: none -> {rows(new, f'preferences_{source}', split)} rows"
+            for source in SOURCES
+            for split in ("train", "test")
+        ),
     ]
-    assert {"  + data/preferences/train-00000-of-00001.parquet", "  - notes.md"} <= set(lines)
+    assert {"  + data/preferences_forest/train-00000-of-00001.parquet", "  - notes.md"} <= set(lines)
     send(new)
     assert hub.dataset(REPO).main.message == told
 

@@ -432,7 +432,7 @@ def test_a_simpler_model_that_is_as_accurate_is_named() -> None:
         ("dataset/manifest.json", "build"),
         ("dataset/data/pairwise/test-00000-of-00001.parquet", "build"),
         ("dataset/data/trajectories/train-00000-of-00001.parquet", "build"),
-        ("dataset/data/preferences/train-00000-of-00001.parquet", "label"),
+        ("dataset/data/preferences_forest/train-00000-of-00001.parquet", "label"),
         ("reward/leaderboard.json", "reward"),
         ("reward/config.json", "reward"),
         ("policy/results.json", "align"),
@@ -457,7 +457,9 @@ def test_missing_or_damaged_part_is_named_with_its_remedy(
         part.write_bytes(kept)
     assert str(error.value).startswith(f"{part}: ")
     assert f"The stage '{stage}' writes it." in str(error.value)
-    folder = {"build": "dataset", "label": "dataset/data/preferences", "reward": "reward", "align": "policy"}[stage]
+    folder = {"build": "dataset", "label": "dataset/data/preferences_explicit", "reward": "reward", "align": "policy"}[
+        stage
+    ]
     assert f"Delete {run / folder}, then run the same `ifllm run --out {run}` command again." in str(error.value)
     assert (run / "report.html").read_bytes() == old
     assert sorted(run.iterdir()) == listing

@@ -38,7 +38,7 @@ def pairs(all_pairs: Pairs) -> Pairs:
 
 @pytest.fixture(scope="session")
 def labelled_study(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of `study` with the config `preferences`. Read only."""
+    """A copy of `study` with the preferences of all label sources. Read only."""
     return made_once("labelled-study", partial(copy_and_label, study), tmp_path_factory)
 
 

@@ -1,5 +1,6 @@
 """Labels from elsewhere: read as they are meant, kept, and refused where they belong to other data."""
 
+import codecs
 import json
 import shutil
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ifllm_hub.dataset.builder import replace_config
-from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.builder import replace_preferences
+from ifllm_hub.dataset.load import label_sources, load_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.label_files import read_labels
 from ifllm_hub.reward.labels import SOURCES, external_rows, write_preferences
@@ -62,10 +63,11 @@ def test_labels_stay_until_replaced(dataset: Path, tmp_path: Path) -> None:
     ids = sorted(rows.filter(pl.col("split") == split)["question_id"][0] for split in ("train", "test"))
     both = pl.DataFrame({"question_id": ids, "probability": [0.9, 0.2], "release_sha256": digest})
     earlier = [external_rows(pairs, both, "text"), external_rows(pairs, both, "judge")]
-    replace_config(folder, "preferences", pl.concat(earlier))
+    replace_preferences(folder, pl.concat(earlier))
     with few_trees():
         rows = write_preferences(folder, labels=write(tmp_path / "text.csv", both[1:]), name="text")
-    stored = load_config(folder, "preferences").sort("label_source", "question_id")
+    stored = pl.concat(load_config(folder, f"preferences_{source}") for source in label_sources(folder))
+    stored = stored.sort("label_source", "question_id")
     assert stored.equals(rows.select(stored.columns).sort("label_source", "question_id"))
     assert set(stored["label_source"]) == {*SOURCES, "text", "judge"}
     external = stored.filter(pl.col("label_source").is_in(["text", "judge"]))
@@ -75,6 +77,19 @@ def test_labels_stay_until_replaced(dataset: Path, tmp_path: Path) -> None:
         ("judge", second, pytest.approx(0.2)),
         ("text", second, pytest.approx(0.2)),
     ]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+@pytest.mark.parametrize("name", ["labels", "run [v1] *?"])
+def test_every_kind_of_file_is_read_wherever_it_is(
+    labelled_study: Path, all_pairs: Pairs, tmp_path: Path, suffix: str, name: str
+) -> None:
+    """With a byte order mark, as some editors and Windows write it."""
+    labels = labels_of(all_pairs, 0.9, 0.25)
+    path = write(tmp_path / f"{name}{suffix}", labels)
+    if suffix != ".parquet":
+        path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert read_labels(path, labelled_study, all_pairs).equals(labels)
 
 
 REFUSED = [

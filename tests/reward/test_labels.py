@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from datasets import load_dataset
+import yaml
+from datasets import get_dataset_config_names, load_dataset
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
+from ifllm_hub.dataset.builder import replace_preferences
 from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.schema import parquet_path, present_configs
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.catalogue import CATALOGUE, EVEN, ODD
 from ifllm_hub.reward.labels import (
@@ -28,6 +31,7 @@ from ifllm_hub.reward.labels import (
 from ifllm_hub.reward.pairs import FEATURES, GAZE_FEATURES, MOUSE_FEATURES, Pairs, labelled, with_behaviour
 from tests.conftest import few_trees
 
+CONFIGS = [f"preferences_{source}" for source in SOURCES]
 OTHER = {"left": "right", "right": "left"}
 
 
@@ -44,8 +48,11 @@ def probabilities(all_pairs: Pairs) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def rows(labelled_study: Path) -> pl.DataFrame:
-    files = sorted(labelled_study.glob("data/preferences/*.parquet"))
-    return pl.concat([pl.read_parquet(file).with_columns(split=pl.lit(file.name.split("-")[0])) for file in files])
+    files = [(config, split) for config in CONFIGS for split in ("train", "test")]
+    return pl.concat(
+        pl.read_parquet(parquet_path(labelled_study, config, split)).with_columns(split=pl.lit(split))
+        for config, split in files
+    )
 
 
 def text(column: str) -> pl.Expr:
@@ -264,20 +271,41 @@ def test_agreement_against_a_loop(rows: pl.DataFrame) -> None:
     assert agreement(rows, "explicit") == {"train": 1, "test": 1}
 
 
-def test_the_written_config_loads_with_datasets(labelled_study: Path, rows: pl.DataFrame, tmp_path: Path) -> None:
-    loaded = load_dataset(str(labelled_study), "preferences", cache_dir=str(tmp_path))
-    assert {split: len(loaded[split]) for split in ("train", "test")} == dict(rows.group_by("split").len().iter_rows())
-    assert loaded["train"].to_list() == rows.filter(pl.col("split") == "train").drop("split").to_dicts()
-    workers = [set(loaded[split]["worker_id"]) for split in ("train", "test")]
-    assert not workers[0] & workers[1]
+def test_a_written_config_has_one_source_and_loads_with_datasets(
+    labelled_study: Path, rows: pl.DataFrame, tmp_path: Path
+) -> None:
+    assert {name for name in get_dataset_config_names(str(labelled_study)) if name.startswith("pref")} == set(CONFIGS)
+    for source in SOURCES:
+        loaded = load_dataset(str(labelled_study), f"preferences_{source}", cache_dir=str(tmp_path))
+        assert set(loaded["train"]["label_source"]) == set(loaded["test"]["label_source"]) == {source}
+        for split in ("train", "test"):
+            theirs = rows.filter(label_source=source, split=split).drop("split")
+            assert loaded[split].to_list() == theirs.to_dicts()
+        workers = [set(loaded[split]["worker_id"]) for split in ("train", "test")]
+        assert not workers[0] & workers[1]
 
 
 def test_writing_again_replaces_the_rows(labelled_dataset: Path, tmp_path: Path) -> None:
-    before = load_config(labelled_dataset, "preferences").sort("split", "label_source", "question_id")
+    before = stored(labelled_dataset)
     folder = Path(shutil.copytree(labelled_dataset, tmp_path / "dataset"))
     again = write_preferences(folder)
     assert again.select(before.columns).sort("split", "label_source", "question_id").equals(before)
-    assert load_config(folder, "preferences").sort("split", "label_source", "question_id").equals(before)
+    assert stored(folder).equals(before)
+
+
+def stored(folder: Path) -> pl.DataFrame:
+    """The rows of all label sources, in a fixed order."""
+    rows = pl.concat(load_config(folder, name) for name in present_configs(folder) if name.startswith("preferences"))
+    return rows.sort("split", "label_source", "question_id")
+
+
+def test_a_source_that_vanishes_goes(labelled_dataset: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(labelled_dataset, tmp_path / "dataset"))
+    replace_preferences(folder, load_config(folder, "preferences_longer"))
+    assert [name for name in present_configs(folder) if name.startswith("preferences")] == ["preferences_longer"]
+    assert sorted(path.name for path in folder.glob("data/preferences*")) == ["preferences_longer"]
+    named = [c["config_name"] for c in yaml.safe_load((folder / "README.md").read_text().split("---")[1])["configs"]]
+    assert [name for name in named if name.startswith("preferences")] == ["preferences_longer"]
 
 
 def test_a_dataset_with_too_few_rated_pairs(all_pairs: Pairs) -> None:
