@@ -20,6 +20,7 @@ from pathlib import Path
 from ifllm_hub.align.script import exit_status
 from ifllm_hub.evaluation.checkpoint_card import CARD_FILE, add_results, push_results
 from ifllm_hub.evaluation.compare import read_comparison
+from ifllm_hub.terminal import given_words, say
 
 
 def main() -> int:
@@ -31,17 +32,17 @@ def main() -> int:
     parser.add_argument("--llm", help="which cell, where several models have that name")
     parser.add_argument("--label_source", help="which cell, where several models have that name")
     parser.add_argument("--push", metavar="REPO", help="Hub id of the checkpoint")
-    arguments = parser.parse_args()
 
     def write() -> None:
+        arguments = parser.parse_args(given_words())
         found = read_comparison(arguments.comparison)
         add_results(
             arguments.checkpoint, found, arguments.dataset, arguments.revision, arguments.llm, arguments.label_source
         )
-        sys.stdout.write(f"card: {arguments.checkpoint / CARD_FILE}\n")
+        say(f"card: {arguments.checkpoint / CARD_FILE}")
         if arguments.push:
             commit = push_results(arguments.checkpoint, arguments.push)
-            sys.stdout.write(f"pushed: {arguments.push} at {commit}\n")
+            say(f"pushed: {arguments.push} at {commit}")
 
     return exit_status(write)
 

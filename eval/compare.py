@@ -21,6 +21,7 @@ from pathlib import Path
 from ifllm_hub.align.script import exit_status
 from ifllm_hub.evaluation.compare import PAGE_FILE, run_comparison
 from ifllm_hub.evaluation.statistics import BOOTSTRAPS, SEED
+from ifllm_hub.terminal import given_words, say
 
 
 def main() -> int:
@@ -29,11 +30,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the comparison")
     parser.add_argument("--draws", type=int, default=BOOTSTRAPS, help="of the bootstrap")
     parser.add_argument("--seed", type=int, default=SEED, help="of the bootstrap")
-    arguments = parser.parse_args()
 
     def compare() -> None:
+        arguments = parser.parse_args(given_words())
         run_comparison(arguments.judgements, arguments.out, arguments.draws, arguments.seed)
-        sys.stdout.write(f"comparison: {arguments.out / PAGE_FILE}\n")
+        say(f"comparison: {arguments.out / PAGE_FILE}")
 
     return exit_status(compare)
 

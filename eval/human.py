@@ -28,9 +28,10 @@ from ifllm_hub.align.script import exit_status
 from ifllm_hub.evaluation.human_ratings import import_ratings
 from ifllm_hub.evaluation.human_report import ratings_page
 from ifllm_hub.evaluation.human_scores import score_ratings
-from ifllm_hub.evaluation.human_task import KEY_FILE, RATERS_FOLDER, export_task
+from ifllm_hub.evaluation.human_task import KEY, KEY_FILE, RATERS_FOLDER, export_task
 from ifllm_hub.evaluation.results import write_results
 from ifllm_hub.evaluation.tables import JUDGEMENTS, RATINGS, read_table, write_table
+from ifllm_hub.terminal import given_words
 
 RESULTS = "human"
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def run_export(args: argparse.Namespace) -> None:
 def run_import(args: argparse.Namespace) -> None:
     ratings = import_ratings(args.key, args.files)
     write_table(args.out, ratings)
-    asked = pl.read_parquet(args.key).height
+    asked = read_table(args.key, KEY).height
     log.info("%d of %d ratings, by %d raters: %s", ratings.height, asked, ratings["rater_id"].n_unique(), args.out)
 
 
@@ -88,13 +89,16 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[Callable[[argparse.N
     score.add_argument("--out", type=Path, required=True, help="folder of the results")
     score.set_defaults(run=run_score)
 
-    args = parser.parse_args(argv)
+    args = parser.parse_args(given_words() if argv is None else argv)
     return args.run, args
 
 
 def main() -> int:
-    run, args = parse_arguments()
-    return exit_status(lambda: run(args))
+    def run() -> None:
+        command, args = parse_arguments()
+        command(args)
+
+    return exit_status(run)
 
 
 if __name__ == "__main__":

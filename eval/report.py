@@ -16,13 +16,13 @@ from pathlib import Path
 
 from ifllm_hub.align.script import exit_status
 from ifllm_hub.report.evaluation import build_evaluation_page
+from ifllm_hub.terminal import given_words, say
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="an evaluation folder")
-    folder = parser.parse_args().folder
-    return exit_status(lambda: sys.stdout.write(f"report: {build_evaluation_page(folder)}\n"))
+    return exit_status(lambda: say(f"report: {build_evaluation_page(parser.parse_args(given_words()).folder)}"))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from ifllm_hub.evaluation.results import write_results
 from ifllm_hub.evaluation.reward_models import evaluate_reward_models, reward_models_page
 from ifllm_hub.evaluation.tables import JUDGEMENTS, read_table
 from ifllm_hub.evaluation.text_scorer import load_scorer
+from ifllm_hub.terminal import given_words
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=20, help="of the folds; claims want at least 20")
     parser.add_argument("--reward_bench", type=Path, help="file of RewardBench 2: score the text models on it instead")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    return parser.parse_args(argv)
+    return parser.parse_args(given_words() if argv is None else argv)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -77,8 +78,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    args = parse_arguments()
-    return exit_status(lambda: run(args))
+    return exit_status(lambda: run(parse_arguments()))
 
 
 if __name__ == "__main__":

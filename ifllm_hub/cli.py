@@ -10,10 +10,12 @@ import typer
 
 from ifllm_hub.collect.cli import app as collect_app
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.terminal import given_words, say, say_error, shown
 
 if TYPE_CHECKING:
     import polars as pl
     from rich.progress import Progress
+    from rich.text import Text
 
 app = typer.Typer(
     name="ifllm",
@@ -40,9 +42,9 @@ QuestionsOption = Annotated[int, typer.Option(help="Simulated questions.")]
 def main() -> None:
     """Entry point: a clear error is one line on stderr and exit status 2."""
     try:
-        app()
+        app(given_words())
     except IfllmError as error:
-        sys.stderr.write(f"error: {error}\n")
+        say_error(error)
         sys.exit(2)
 
 
@@ -57,7 +59,7 @@ def simulate(
     from ifllm_hub.release.simulate import simulate_release
 
     simulate_release(out, workers, questions, seed)
-    _say(f"simulated release: {out / 'dataset'}\nwhat is true about it: {out / 'ground_truth.parquet'}")
+    say(f"simulated release: {out / 'dataset'}\nwhat is true about it: {out / 'ground_truth.parquet'}")
 
 
 @app.command()
@@ -83,17 +85,17 @@ def build(
             opened, out, advance=lambda share: advance((1 + 2 * share) / 3), tier=tier, withdrawn=withdrawn
         )
     rel = manifest["lines"]["rel"]
-    _say(
+    say(
         f"{manifest['questions']['all']['questions']:,} questions; {rel['lines']:,} rel lines = "
         f"{rel['ticks']:,} parsed + {rel['quarantined']:,} quarantined + {rel['unaccounted']:,} unaccounted"
     )
     if withdrawn:
         gone = manifest["withdrawn"]
-        _say(f"withdrawn: {gone['workers']} of {gone['listed']} listed workers, {gone['questions']} questions left out")
+        say(f"withdrawn: {gone['workers']} of {gone['listed']} listed workers, {gone['questions']} questions left out")
         if unknown := sorted(withdrawn - known_workers(opened)):
             which = f"{len(unknown)} ids are not in this release (the first: {unknown[0]})"
-            _say(f"warning: {withdraw}: {which}. Check them.")
-    _say(f"dataset: {out}")
+            say(f"warning: {withdraw}: {which}. Check them.")
+    say(f"dataset: {out}")
 
 
 @app.command()
@@ -108,8 +110,8 @@ def scan(
     with _bar("scan") as advance:
         findings = scan_dataset(folder, out, show_text, advance)
     for column, entity, count in findings.group_by("column", "entity").len().sort("column", "entity").iter_rows():
-        _say(f"{column}: {count} {entity}")
-    _say(f"{findings.height} findings to review: {out}")
+        say(f"{column}: {count} {entity}")
+    say(f"{findings.height} findings to review: {out}")
 
 
 @app.command()
@@ -131,11 +133,11 @@ def publish(
         disable_progress_bars()
     with hub.addressed(folder, repo_id) as ready:
         plan = hub.plan_publication(ready, repo_id, revision)
-        _say(str(plan))
+        say(str(plan))
         if dry_run:
             return
         commit, version = hub.publish(plan, private, tag, allow_breaking)
-    _say(f"{'published' if plan.operations else 'unchanged'}: {repo_id} at {version or commit}")
+    say(f"{'published' if plan.operations else 'unchanged'}: {repo_id} at {version or commit}")
 
 
 @app.command()
@@ -151,7 +153,7 @@ def reward(
     with _bar("reward") as advance:
         board = train_reward(dataset, out, seeds, all_workers, n_jobs=-1, advance=advance)
     _print_leaderboard(board)
-    _say(f"reward model: {out}")
+    say(f"reward model: {out}")
 
 
 @app.command()
@@ -172,8 +174,8 @@ def leaderboard(
         board = run_leaderboard(dataset, out, seeds, text_model, all_workers, n_jobs=-1, advance=advance)
     _print_leaderboard(board)
     if board["left_out"]:
-        _say(f"left out, because there is no text encoder (--text-model): {', '.join(board['left_out'])}")
-    _say(f"leaderboard: {out / PAGE_FILE}")
+        say(f"left out, because there is no text encoder (--text-model): {', '.join(board['left_out'])}")
+    say(f"leaderboard: {out / PAGE_FILE}")
 
 
 @app.command()
@@ -185,7 +187,7 @@ def publish_reward(
     """Publish a reward model on the Hub in one commit; none if nothing changed."""
     from ifllm_hub.reward.hub import push_reward
 
-    _say(f"published: {repo_id} at {push_reward(folder, repo_id, private)}")
+    say(f"published: {repo_id} at {push_reward(folder, repo_id, private)}")
 
 
 @app.command()
@@ -208,12 +210,12 @@ def label(
 
         if labels is not None or name is not None:
             raise IfllmError("--export makes no labels. Add those of --labels first, then export.")
-        _say(f"{export_preferences(dataset, source, export)} pairs: {export}")
+        say(f"{export_preferences(dataset, source, export)} pairs: {export}")
         return
     from ifllm_hub.reward.labels import agreements, write_preferences
 
     _print_label_sources(agreements(write_preferences(dataset, all_workers, labels, name)))
-    _say(f"preferences: {dataset / 'data'}, a config a label source")
+    say(f"preferences: {dataset / 'data'}, a config a label source")
 
 
 @app.command()
@@ -246,13 +248,13 @@ def align(
     given = {"label_source": labels, "policy": policy, "max_steps": steps}
     overrides = {name: value for name, value in given.items() if value is not None}
     command = command_line(recipe, dataset, out, overrides, processes, stage, sharding)
-    _say(shlex.join(command))
+    say(shlex.join(command))
     if dry_run:
         return
     check_machine(processes, sharding)
     with _bar(stage) as advance:
         launch(command, out, on_progress=lambda step, of, loss: advance(step / of))
-    _say(f"checkpoint: {out}")
+    say(f"checkpoint: {out}")
 
 
 @app.command()
@@ -272,7 +274,7 @@ def compare_labels(
     comparison = Comparison(dataset, recipe, out, seeds, jobs)
     with _bar("compare labels") as advance:
         margins = compare_labels(comparison, advance)
-    _say(f"labels: {write_labels_page(comparison, margins)}")
+    say(f"labels: {write_labels_page(comparison, margins)}")
 
 
 @app.command()
@@ -284,7 +286,7 @@ def replay(
     """Write a page that plays a recorded reading over the text of the answers."""
     from ifllm_hub.collect.replay import write_replay
 
-    _say(f"replay: {write_replay(dataset, question_id, out)}")
+    say(f"replay: {write_replay(dataset, question_id, out)}")
 
 
 @app.command()
@@ -294,7 +296,7 @@ def report(
     """Write report.html of a run folder."""
     from ifllm_hub.report.report import build_report
 
-    _say(f"report: {build_report(run)}")
+    say(f"report: {build_report(run)}")
 
 
 @app.command(name="run")
@@ -317,7 +319,7 @@ def run_all(
     with _stage_bars() as on_stage:
         places = run(settings, out, on_stage)
     for name, path in places.items():
-        _say(f"{name + ':':14}{path}")
+        say(f"{name + ':':14}{path}")
 
 
 def _print_label_sources(counts: "pl.DataFrame") -> None:
@@ -333,7 +335,7 @@ def _print_label_sources(counts: "pl.DataFrame") -> None:
         if row["rated"] and row["label_source"] != "explicit":
             low, high = wilson(row["agreeing"], row["rated"])
             cells += [f"{row['agreeing'] / row['rated']:.3f} of {row['rated']}", f"{low:.3f}-{high:.3f}"]
-        table.add_row(*cells)
+        table.add_row(*map(_cell, cells))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
@@ -347,7 +349,7 @@ def _print_leaderboard(board: dict[str, Any]) -> None:
         if row["protocol"] == "worker":
             accuracy, gain = row["accuracy"], row["gain_over_longer_answer"]
             table.add_row(
-                row["model"],
+                _cell(row["model"]),
                 f"{accuracy['mean']:.3f}",
                 f"{accuracy['low']:.3f}-{accuracy['high']:.3f}",
                 f"{row['auc']['mean']:.3f}",
@@ -357,6 +359,13 @@ def _print_leaderboard(board: dict[str, Any]) -> None:
             )
     # Piped output has no width of its own; 80 columns would break every cell.
     Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _cell(text: str) -> "Text":
+    """Of a table: without the markup that rich would see in `[...]`."""
+    from rich.text import Text
+
+    return Text(shown(text))
 
 
 @contextmanager
@@ -390,7 +399,3 @@ def _progress() -> "Progress":
     console = Console(stderr=True)
     columns = (TextColumn("{task.description:18}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal)
-
-
-def _say(text: str) -> None:
-    typer.echo(text)

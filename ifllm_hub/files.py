@@ -1,11 +1,11 @@
-"""Writing without ever leaving something half-written: beside the target first, then renamed into place."""
+"""Files: written beside the target and renamed into place, so that nothing is half-written, and read by their name."""
 
 import io
 import json
 import math
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,12 +32,12 @@ def replacing_folder(target: Path, made_by_us: str) -> Iterator[Path]:
         raise IfllmError(f"{target}: exists and was not made by this command (no {made_by_us}). Choose another folder.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        partial = target.parent / f".{target.name}-{secrets.token_hex(4)}"
+        partial.mkdir()  # whoever may read what this user makes may read it: not the 0700 of `tempfile`
     except OSError as error:
         raise IfllmError(
             f"{target}: cannot be written ({error.strerror}). Choose a folder you may write to."
         ) from error
-    partial.chmod(0o755)
     try:
         yield partial
         _take_place(partial, target)
@@ -84,6 +84,13 @@ def write_parquet(path: Path, frame: "pl.DataFrame") -> None:
     content = io.BytesIO()
     frame.write_parquet(content)
     write_atomically(path, content.getvalue())
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> "pl.DataFrame":
+    """Read one Parquet file, whatever it is called: Polars alone takes `[`, `*` and `?` in a path for a pattern."""
+    import polars as pl
+
+    return pl.read_parquet(path, columns=columns, glob=False)
 
 
 def read_json(path: Path) -> Any:

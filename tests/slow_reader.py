@@ -40,8 +40,9 @@ class Row:
 
 def read_line(line: str, columns: int) -> Row | None:
     """None stands for a line that cannot be parsed."""
+    line = line.removesuffix("\r")
     match = _LINE[columns].fullmatch(line)
-    if match is None:
+    if match is None or min(line) < " ":
         return None
     found = match.groupdict()
     row = Row(
@@ -53,7 +54,8 @@ def read_line(line: str, columns: int) -> Row | None:
         int(found["index"]) if found.get("index") else None,
         int(found["face_ok"]) if "face_ok" in found else None,
     )
-    return row if _RECORDED[0] <= row.epoch <= _RECORDED[1] and (row.index or 0) < 2**31 else None
+    on_screen = max(abs(row.x), abs(row.y)) < 2**31 - 64  # what is nearer to 2**31 is it as a float32
+    return row if _RECORDED[0] <= row.epoch <= _RECORDED[1] and (row.index or 0) < 2**31 and on_screen else None
 
 
 def read_file(path: Path, columns: int) -> list[Row | None]:

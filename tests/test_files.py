@@ -47,6 +47,13 @@ def test_a_new_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
     assert names(target) == ["data", "data/new.txt", MARK]
     assert names(target.parent) == ["out", "out/data", "out/data/new.txt", f"out/{MARK}"]
     assert oct(target.stat().st_mode)[-3:] == "755"
+    umask = os.umask(0o077)
+    try:
+        with replacing_folder(target, MARK) as partial:
+            (partial / MARK).touch()
+    finally:
+        os.umask(umask)
+    assert oct(target.stat().st_mode)[-3:] == "700"
 
 
 def test_an_earlier_folder_is_replaced_as_a_whole(old: Path) -> None:

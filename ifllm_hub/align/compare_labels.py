@@ -18,7 +18,7 @@ from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.preferences import load_preferences
 from ifllm_hub.align.run import RESULTS
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import write_parquet
+from ifllm_hub.files import read_parquet, write_parquet
 
 LOG_PROBS = "log_probs.parquet"
 # The policy as the recipe names it, and after supervised fine-tuning, which is where all label sources start.
@@ -133,7 +133,7 @@ def _command(comparison: Comparison, seed: int, row: str) -> list[str]:
 
 
 def _margins(folder: Path, reference: Path, beta: float) -> pl.DataFrame:
-    after, before = (pl.read_parquet(place / LOG_PROBS, glob=False) for place in (folder, reference))
+    after, before = (read_parquet(place / LOG_PROBS) for place in (folder, reference))
     joined = after.join(before, on="question_id", suffix="_before", validate="1:1")
     chosen = pl.col("chosen") - pl.col("chosen_before")
     rejected = pl.col("rejected") - pl.col("rejected_before")

@@ -129,14 +129,21 @@ def launch(command: list[str], output_dir: str | Path, on_progress: Progress | N
         on_progress: called with (step, number of steps, loss or None) for every step, at most 0.2 s late.
 
     Raises:
-        IfllmError: training ends with an error; the message has its last line and the log's path.
+        IfllmError: the folder cannot be written; or training ends with an error: the message has its last line and the
+            log's path.
     """
     output_dir = Path(output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
     log, progress = output_dir / LOG, output_dir / PROGRESS
-    progress.unlink(missing_ok=True)
     environment = ENVIRONMENT if accelerator_available() else ENVIRONMENT | CPU_ENVIRONMENT
-    with log.open("wb") as output:
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        progress.unlink(missing_ok=True)
+        output = log.open("wb")
+    except OSError as error:
+        raise IfllmError(
+            f"{output_dir}: cannot be written ({error.strerror}). Choose a folder you may write to."
+        ) from error
+    with output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

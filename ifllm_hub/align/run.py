@@ -5,7 +5,6 @@ import logging
 import math
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,9 +19,11 @@ from ifllm_hub.align.preferences import fingerprint
 from ifllm_hub.align.push import create_repo, push
 from ifllm_hub.align.resume import claim, completed, last_checkpoint, planned_steps, train
 from ifllm_hub.align.saving import clear_write_errors, save_beside
+from ifllm_hub.align.script import paths_at_home
 from ifllm_hub.dataset.load import commit_on_hub
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import write_atomically
+from ifllm_hub.terminal import given_words
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -112,7 +113,7 @@ def parse_arguments(
     import yaml
     from trl.scripts.utils import TrlParser
 
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = given_words() if argv is None else list(argv)
     types: Any = (arguments, configuration)
     # The usage text of argparse would list some 200 flags before it says what was wrong.
     parser = TrlParser(types, usage="%(prog)s --config recipe.yaml [--flag value ...]", allow_abbrev=False)
@@ -124,7 +125,7 @@ def parse_arguments(
         given = _given(words)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise IfllmError(f"The recipe or a flag is not accepted: {error} Correct it, or see --help.") from error
-    values = config.to_dict() | asdict(args)
+    values = config.to_dict() | asdict(paths_at_home(args))
     return args, config, {name: values[name] for name in sorted(given) if name in values}
 
 

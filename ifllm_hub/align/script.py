@@ -1,25 +1,32 @@
 """What every script in `training/` and `eval/` has around its one call."""
 
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.terminal import at_home, given_words, say_error, shown
 
 Arguments = TypeVar("Arguments")
 
 
 def exit_status(run: Callable[[], Any]) -> int:
     """Run with log messages shown as they are; 0, or 2 after an `IfllmError`, which is one line on stderr."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Shown())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would say every request
     try:
         run()
     except IfllmError as error:
-        sys.stderr.write(f"error: {error}\n")
+        say_error(error)
         return 2
     return 0
+
+
+class _Shown(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
 
 
 def parse_flags(arguments: type[Arguments], argv: Sequence[str] | None = None) -> Arguments:
@@ -35,11 +42,24 @@ def parse_flags(arguments: type[Arguments], argv: Sequence[str] | None = None) -
     import yaml
     from trl.scripts.utils import TrlParser
 
-    words = list(sys.argv[1:] if argv is None else argv)
     types: Any = (arguments,)
     parser = TrlParser(types, allow_abbrev=False)
     try:
-        (parsed,) = parser.parse_args_and_config(words)
+        (parsed,) = parser.parse_args_and_config(given_words() if argv is None else list(argv))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise IfllmError(f"The settings or a flag are not accepted: {error} Correct it, or see --help.") from error
-    return parsed
+    return paths_at_home(parsed)
+
+
+def paths_at_home(arguments: Arguments) -> Arguments:
+    """Put the home folder for `~` into what a recipe or a settings file says, in place.
+
+    Args:
+        arguments: a dataclass.
+
+    Raises:
+        IfllmError: there is no home folder.
+    """
+    for name, value in vars(arguments).items():
+        setattr(arguments, name, at_home(value))
+    return arguments

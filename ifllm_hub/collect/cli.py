@@ -7,6 +7,7 @@ import typer
 
 from ifllm_hub.collect.defaults import LEAST_PEOPLE, NOBODY, PUBLISH_MINUTES
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.terminal import say
 
 if TYPE_CHECKING:
     from ifllm_hub.collect.pseudonyms import Pseudonyms
@@ -54,7 +55,7 @@ def serve(
         publish_minutes=publish_minutes,
         least_people=least_people,
     )
-    typer.echo(told_at_start(settings, host, port))
+    say(told_at_start(settings, host, port))
     serve(settings, host, port, behind_proxy)
 
 
@@ -72,7 +73,7 @@ def export(
     store, pseudonyms = _opened(folder, database)
     manifest = export_dataset(store, out, pseudonyms, least_people)
     questions = sum(manifest["questions"].values())
-    typer.echo(f"{questions} questions of {manifest['people']} people\ndataset: {out}")
+    say(f"{questions} questions of {manifest['people']} people\ndataset: {out}")
 
 
 @app.command()
@@ -86,7 +87,7 @@ def delete(
     from ifllm_hub.collect.upkeep import delete_person
 
     for line in delete_person(*_opened(folder, database), person):
-        typer.echo(line)
+        say(line)
 
 
 @app.command()
@@ -100,9 +101,9 @@ def retention(
     from ifllm_hub.collect.upkeep import apply_retention, erase_exports
 
     store, _ = _opened(folder, database)
-    typer.echo(", ".join(f"{count} {table}" for table, count in apply_retention(store, days).items()) + " deleted")
+    say(", ".join(f"{count} {table}" for table, count in apply_retention(store, days).items()) + " deleted")
     for line in erase_exports(store):
-        typer.echo(line)
+        say(line)
 
 
 ModelOption = Annotated[
@@ -148,7 +149,7 @@ def study(
     )
     models = tuple(model or DEFAULT_MODELS)
     settings = StudySettings(collector, models, protocol, contact=contact, shared_with=shared_with)
-    typer.echo(f"study: {address}")
+    say(f"study: {address}")
     run_study(settings, host, port, behind_proxy)
 
 
@@ -177,9 +178,9 @@ def space(
     models = tuple(model or DEFAULT_MODELS)
     settings = StudySettings(collector, models, protocol, contact=contact, shared_with=shared_with)
     write_space(settings, out)
-    typer.echo(f"space: {out}")
+    say(f"space: {out}")
     if push is not None:
-        typer.echo(f"pushed: {push_space(out, push)}")
+        say(f"pushed: {push_space(out, push)}")
 
 
 def _opened(folder: Path, database: str | None) -> "tuple[Store, Pseudonyms]":

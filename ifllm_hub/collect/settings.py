@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from sqlalchemy import URL
+
 from ifllm_hub.collect.defaults import LEAST_PEOPLE, PUBLISH_MINUTES
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json
@@ -133,5 +135,5 @@ class Settings:
             raise IfllmError(f"publish_minutes is {self.publish_minutes}; it must be more than 0.")
 
     @property
-    def url(self) -> str:
-        return self.database or f"sqlite:///{(self.folder / STORE_FILE).resolve()}"
+    def url(self) -> str | URL:
+        return self.database or URL.create("sqlite", database=str((self.folder / STORE_FILE).resolve()))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, or_, select, update
+from sqlalchemy import URL, ColumnElement, Connection, Table, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Row
 
 from ifllm_hub.collect.tables import (
@@ -97,7 +97,7 @@ class Store:
         IfllmError: see `tables.connect`.
     """
 
-    def __init__(self, url: str):
+    def __init__(self, url: str | URL):
         self._engine = connect(url)
         self._writer = Writer(self._engine)
 

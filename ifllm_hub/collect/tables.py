@@ -3,6 +3,7 @@
 from typing import Any
 
 from sqlalchemy import (
+    URL,
     BigInteger,
     Boolean,
     Column,
@@ -107,7 +108,7 @@ ERASURES = Table(
 )
 
 
-def connect(url: str) -> Engine:
+def connect(url: str | URL) -> Engine:
     """The engine of a store, whose tables are made where there are none.
 
     On SQLite, a commit returns once it is on the disk (WAL, synchronous=FULL), and deleted content is overwritten.

@@ -56,8 +56,9 @@ def build_dataset(
         The manifest, as written to `out/manifest.json`.
 
     Raises:
-        IfllmError: there is no such tier, the release is damaged, the accounts do not balance, a worker without
-            consent would be written, or `out` cannot be written.
+        IfllmError: there is no such tier, the release is damaged, most of its lines cannot be read, no reading can be
+            matched to an answer, the accounts do not balance, a worker without consent would be written, or `out`
+            cannot be written.
     """
     if tier not in TIERS:
         raise IfllmError(f"There is no tier '{tier}'. Choose one of: {', '.join(TIERS)}.")
@@ -75,6 +76,7 @@ def build_dataset(
                 writers["trajectories"].write(rows.filter(pl.col("t").list.len() > 0))
             if advance:
                 advance(share)
+        _check_read(release, accounts)
         extracted = pl.concat(features)
         writers["features"].write(less_habit(extracted))
         questions = with_has_behaviour(questions, extracted)
@@ -257,6 +259,35 @@ class _Writers:
         for split, file in self._files.items():
             self._flush(split, whole=False)
             file.close()
+
+
+def _check_read(release: Release, accounts: Accounts) -> None:
+    """Refuse a release that is written in another way than it is read here, or whose parts do not belong together."""
+    place = release.root / "user_behavior"
+    if not accounts.files:
+        raise IfllmError(f"{place}: nothing here is of a worker who consented. Do these files belong to these tables?")
+    files, quarantine = pl.concat(accounts.files), pl.concat(accounts.quarantine)
+    lines, bad = files["lines"].sum(), quarantine.height
+    if 2 * bad > lines:
+        reason = quarantine["reason"].mode().sort()[0]
+        file, line, _ = quarantine.filter(reason=reason).sort("file", "line").row(0)
+        raise IfllmError(
+            f"{place}: {bad:,} of {lines:,} lines cannot be read (most often: {reason}; the first of these in {file}, "
+            f"line {line}). Give the files as the study's site writes them."
+        )
+    ticks = pl.concat(accounts.ticks).sum().row(0, named=True)
+    if not ticks.pop("on_a_question"):
+        fates = ", ".join(f"{count:,} {fate.replace('_', ' ')}" for fate, count in ticks.items() if fate != "ticks")
+        raise IfllmError(
+            f"{place}: none of {ticks['ticks']:,} ticks falls after an answer ({fates}). Do these files belong to "
+            "these tables, and are query_timestamp and the epochs both in UTC?"
+        )
+    carets = pl.concat(accounts.carets)
+    if carets.height and not carets["fate"].is_in(["matched", "repaired"]).any():
+        raise IfllmError(
+            f"{place}: none of {carets['ticks'].sum():,} recorded windows stands in an answer. Do these files belong "
+            "to these tables?"
+        )
 
 
 def _manifest(release: Release, counts: dict[str, int], questions: pl.DataFrame, accounts: Accounts) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ifllm_hub.dataset.disclosure import (
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.splits import assign_folds
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import read_json, write_atomically
+from ifllm_hub.files import read_json, read_parquet, write_atomically
 from ifllm_hub.release.questions import read_questions
 from ifllm_hub.release.source import TABLES, Advance, Release
 
@@ -156,12 +156,12 @@ def check_workers(folder: Path, workers: Collection[str]) -> None:
     """
     manifest, quarantine = folder / "manifest.json", folder / "quarantine.csv"
     named = {
-        path: pl.read_parquet(path, columns=["worker_id"], glob=False)["worker_id"].to_list()
+        path: read_parquet(path, ["worker_id"])["worker_id"].to_list()
         for path in sorted(folder.glob("data/*/*.parquet"))
     }
     # In these, files go by "worker/task/name".
     named[manifest] = [entry["file"].split("/")[0] for entry in read_json(manifest)["files"]]
-    named[quarantine] = [file.split("/")[0] for file in pl.read_csv(quarantine)["file"].cast(pl.String)]
+    named[quarantine] = [file.split("/")[0] for file in pl.read_csv(quarantine, glob=False)["file"].cast(pl.String)]
     for path, ids in named.items():
         others = set(ids).difference(workers)
         if others:
@@ -281,7 +281,7 @@ def _consenting(release: Release) -> frozenset[str]:
 def _table(release: Release, name: str) -> pl.DataFrame:
     """A table of the release, every column as text."""
     try:
-        return pl.read_csv(release.root / name, infer_schema=False)
+        return pl.read_csv(release.root / name, infer_schema=False, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise IfllmError(f"{release.root / name}: cannot be read ({error}). Unpack the release again.") from error
 

@@ -13,6 +13,7 @@ import polars as pl
 
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.evaluation.text_scorer import TextScorer
+from ifllm_hub.files import read_parquet
 from ifllm_hub.markdown import markdown_table
 
 TIES = "Ties"
@@ -41,7 +42,9 @@ def read_benchmark(file: Path) -> pl.DataFrame:
             "reward-bench-2, then name reward-bench-2/data/test-00000-of-00001.parquet."
         )
     try:
-        rows = pl.read_ndjson(file, infer_schema_length=None) if file.suffix == ".jsonl" else pl.read_parquet(file)
+        # The content and not the path, in which Polars would take a `[` for a pattern.
+        is_json = file.suffix == ".jsonl"
+        rows = pl.read_ndjson(file.read_bytes(), infer_schema_length=None) if is_json else read_parquet(file)
         missing = [name for name in _COLUMNS if name not in rows.columns]
         if missing:
             raise IfllmError(f"{file}: lacks the column {missing[0]!r}; it must be laid out as allenai/reward-bench-2.")

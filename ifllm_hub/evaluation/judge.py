@@ -33,6 +33,7 @@ from ifllm_hub.evaluation.judge_prompts import (
     response_format,
 )
 from ifllm_hub.evaluation.tables import JUDGEMENTS, write_table
+from ifllm_hub.terminal import shown
 
 logger = logging.getLogger(__name__)
 
@@ -206,11 +207,11 @@ def _show(args: JudgeArguments, questions: dict[str, list[Message]]) -> None:
     console = Console(markup=False, highlight=False, soft_wrap=True)
     for message in next(iter(questions.values())):
         console.rule(message["role"])
-        console.print(message["content"])
+        console.print(shown(message["content"]))
     console.rule()
     if args.structured and args.preset == "corrected":
         console.print(f"response_format: {json.dumps(response_format(args.form))}")
-    console.print(f"{len(questions)} judgements by {args.judge}, settings {_settings(args)}; this is the first.")
+    console.print(f"{len(questions)} judgements by {shown(args.judge)}, settings {_settings(args)}; this is the first.")
 
 
 def _measure(args: JudgeArguments, table: pl.DataFrame) -> None:
@@ -222,7 +223,7 @@ def _measure(args: JudgeArguments, table: pl.DataFrame) -> None:
     preferences = None if args.dataset is None else load_config(args.dataset, "pairwise", args.dataset_revision)
     qualities = judge_quality(table, preferences)
     write_quality(args.output, qualities)
-    Console().print(Markdown(quality_markdown(qualities)))
+    Console().print(Markdown(shown(quality_markdown(qualities))))
 
 
 def _ask(args: JudgeArguments, questions: dict[str, list[Message]], journal: Journal) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from ifllm_hub.errors import IfllmError, first_line
-from ifllm_hub.files import write_parquet
+from ifllm_hub.files import read_parquet, write_parquet
 
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
@@ -103,7 +103,7 @@ def read_table(file: Path, columns: dict[str, pl.DataType | type[pl.DataType]]) 
         IfllmError: the file is not there, is not Parquet, or lacks a column or has it in another type.
     """
     try:
-        table = pl.read_parquet(file)
+        table = read_parquet(file)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise IfllmError(f"{file}: cannot be read as Parquet ({first_line(error)}). Make it again.") from error
     for name, type_ in columns.items():

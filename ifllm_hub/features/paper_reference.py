@@ -104,7 +104,7 @@ def _questions(release: Release, corrections: Corrections) -> pl.DataFrame:
     Columns: `question_id`, `conversation_id`, `order` (null without a date: never tried), `response_left/right`,
     `length_left/right/query` (code points), `asked_at` (ms, null where the corrected table has no date).
     """
-    log = pl.read_csv(release.root / "query_logs_table.csv", infer_schema=False)
+    log = pl.read_csv(release.root / "query_logs_table.csv", infer_schema=False, glob=False)
     line_end = "" if corrections.texts else "\n"
     texts = {"query": "user_query", "response_left": "llm_response_1", "response_right": "llm_response_2"}
     date = pl.col("query_timestamp").str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False)

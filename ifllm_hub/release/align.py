@@ -16,6 +16,7 @@ from functools import reduce
 import numpy as np
 import polars as pl
 
+from ifllm_hub.errors import IfllmError
 from ifllm_hub.release.events import Parsed, count_columns, parse_files
 from ifllm_hub.release.source import TaskFolder
 
@@ -51,6 +52,8 @@ TICK_SCHEMA = {
     "face_ok": pl.Boolean,
 }
 _NEW_YEAR_2026 = 1_767_225_600_000
+# What a column of these types can hold.
+_LAST_T, _LAST_CHAR = np.iinfo(np.int32).max, np.iinfo(np.int16).max
 
 
 @dataclass
@@ -85,6 +88,9 @@ def align_tasks(tasks: list[TaskFolder], questions: pl.DataFrame, accounts: Acco
         since the answer appeared), `mouse_x`, `mouse_y`, `gaze_x`, `gaze_y` (Float32, CSS px in the viewport; mouse
         null before its first move), `mouse_char_left/right`, `gaze_char_left/right` (Int16, code points into the
         answer; -1 off its text, or where that file's line was quarantined), `face_ok` (Boolean, null in v1).
+
+    Raises:
+        IfllmError: an answer was read beyond the last char index that there can be.
     """
     groups: dict[tuple[bool, int], list[TaskFolder]] = {}
     for task in tasks:
@@ -190,7 +196,8 @@ def assign_questions(
 ) -> pl.DataFrame:
     """Give each tick the latest question of its conversation asked at or before it, and drop ticks without one.
 
-    Late batches make a few epochs run backwards; ticks are sorted by epoch, ties in recorded order.
+    Late batches make a few epochs run backwards; ticks are sorted by epoch, ties in recorded order. A tick more than 24
+    days after the answer appeared, as from a clock that was set meanwhile, is no tick of it: `t` cannot hold its time.
     """
     conversations = pl.DataFrame(
         {"task": range(len(tasks)), "conversation_id": [f"{task.worker_id}/{task.task_id}" for task in tasks]},
@@ -206,15 +213,18 @@ def assign_questions(
         slots, left_on="epoch", right_on="asked_at", by="task", strategy="backward", check_sortedness=False
     )
     known = pl.col("task").is_in(slots["task"].unique().implode())
+    answered = pl.col("question_id").is_not_null()
+    late = (pl.col("epoch") - pl.col("asked_at") > _LAST_T).fill_null(False)
     accounts.ticks.append(
         assigned.select(
             ticks=pl.len(),
-            on_a_question=pl.col("question_id").is_not_null().sum(),
-            before_the_first_answer=(pl.col("question_id").is_null() & known).sum(),
+            on_a_question=(answered & ~late).sum(),
+            before_the_first_answer=(~answered & known).sum(),
             conversation_without_questions=(~known).sum(),
+            weeks_after_the_last_answer=late.sum(),
         ).cast(pl.Int64)
     )
-    return assigned.filter(pl.col("question_id").is_not_null())
+    return assigned.filter(answered & ~late)
 
 
 def locate_on_text(ticks: pl.DataFrame, questions: pl.DataFrame, columns: int, accounts: Accounts) -> pl.DataFrame:
@@ -265,6 +275,13 @@ def _char_index(
         .join(questions.select("question_id", text=f"response_{side}"), on="question_id", how="left")
     )
     decided = _decide(distinct)
+    beyond = decided.filter(pl.col("char") > _LAST_CHAR)
+    if beyond.height:
+        row = beyond.sort("question_id", "char").row(-1, named=True)
+        raise IfllmError(
+            f"query_ID {row['question_id']}: its {side} answer was read at character {row['char']:,}, and a char index "
+            f"goes to {_LAST_CHAR:,}. Take its row out of query_logs_table.csv."
+        )
     accounts.carets.append(
         decided.group_by("schema_version", "fate")
         .agg(pl.col("ticks").sum())
@@ -272,7 +289,7 @@ def _char_index(
         .select("schema_version", "modality", "side", "fate", pl.col("ticks").cast(pl.Int64))
     )
     return carets.join(
-        decided.select("question_id", "index", "window", "char"),
+        decided.select("question_id", "index", "window", pl.col("char").cast(pl.Int16)),
         on=["question_id", "index", "window"],
         how="left",
         nulls_equal=True,
@@ -281,7 +298,7 @@ def _char_index(
 
 
 def _decide(distinct: pl.DataFrame) -> pl.DataFrame:
-    """Add `char` (Int16) and `fate`: matched, repaired, ambiguous or elsewhere.
+    """Add `char` (Int64) and `fate`: matched, repaired, ambiguous or elsewhere.
 
     matched: the window stands around the recorded index. repaired: it stands once in the answer, but elsewhere (an
     extension split the text node, so the index restarted). ambiguous: it stands more than once. elsewhere: page text,
@@ -315,7 +332,7 @@ def _decide(distinct: pl.DataFrame) -> pl.DataFrame:
         .otherwise(-1)
     )
     decided = distinct.with_columns(matched=matched.fill_null(False)).with_columns(pieces=pieces)
-    return decided.with_columns(fate=fate, char=char.cast(pl.Int16)).drop("pieces", "matched")
+    return decided.with_columns(fate=fate, char=char).drop("pieces", "matched")
 
 
 def _code_points(distinct: pl.DataFrame) -> pl.Series:

@@ -7,8 +7,8 @@ CSV reader swallows lines. Here a line is a physical line, and only its first an
     rel_*, 6 columns:  x,y,"window",index,page_timer,epoch
     abs_*, 4 columns:  x,y,page_timer,epoch
 
-The delimiting quotes are overwritten in place by a control byte that the text cannot contain, after which the Polars
-reader takes the rest verbatim. No Python runs per line.
+The delimiting quotes are overwritten in place by a control byte, after which the Polars reader takes the rest verbatim.
+No Python runs per line. A line that holds a control byte itself (a tab, say, in its window) is quarantined.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ import polars as pl
 
 from ifllm_hub.errors import IfllmError
 
-_NEWLINE, _QUOTE, _COMMA, _DELIMITER = 0x0A, 0x22, 0x2C, 0x02
+_NEWLINE, _SPACE, _QUOTE, _COMMA, _DELIMITER = 0x0A, 0x20, 0x22, 0x2C, 0x02
 
 _HEAD = {"x": pl.Float64, "y": pl.Float64}
 _WINDOW = {"window": pl.String, "index": pl.Int32}
@@ -31,11 +31,22 @@ _SCHEMAS: dict[int, dict[str, type[pl.DataType]]] = {
 }
 
 # Why a line is quarantined; the position in this tuple is the code used while parsing, 0 is a good line.
-REASONS = ("", "wrong number of fields", "window text without quotes", "misplaced quotes", "field is not a number")
-_OK, _FIELDS, _UNQUOTED, _QUOTES, _NUMBER = range(5)
+REASONS = (
+    "",
+    "control character",
+    "wrong number of fields",
+    "window text without quotes",
+    "misplaced quotes",
+    "field is not a number",
+    "coordinate beyond any screen",
+    "epoch is not in milliseconds from 2020 to 2100",
+)
+_OK, _CONTROL, _FIELDS, _UNQUOTED, _QUOTES, _NUMBER, _COORDINATE, _EPOCH = range(8)
 
 # Epochs outside 2020-2100 cannot be a recording time.
 _FIRST_EPOCH, _LAST_EPOCH = 1_577_836_800_000, 4_102_444_800_000
+# A coordinate becomes a float32, and the largest plus 1 the size of the viewport, an int32.
+_BEYOND = 2.0**31
 
 # How many lines of a rel file tell its layout.
 _LAYOUT_LINES = 15
@@ -66,7 +77,7 @@ def parse_files(paths: list[Path], columns: int) -> Parsed:
         columns: 4 for `abs_*` files; for `rel_*` files 6 or 7, see `count_columns`.
 
     Raises:
-        IfllmError: a file is not UTF-8 or holds a control byte; the message names the file, line and byte.
+        IfllmError: a file cannot be read or is not UTF-8; the message names the file, line and byte.
     """
     contents = [_read(path) for path in paths]
     lines = [content.count(b"\n") for content in contents]
@@ -119,10 +130,7 @@ def _read(path: Path) -> bytes:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise bad_byte(path, content, error.start, "is not UTF-8") from error
-    data = np.frombuffer(content, dtype=np.uint8)
-    control = np.flatnonzero((data < 0x20) & (data != _NEWLINE))
-    if len(control):
-        raise bad_byte(path, content, int(control[0]), "is a control character")
+    content = content.replace(b"\r\n", b"\n")  # a checkout on Windows ends lines like this
     return content if content.endswith(b"\n") or not content else content + b"\n"
 
 
@@ -136,12 +144,14 @@ def bad_byte(path: Path, content: bytes, at: int, what: str) -> IfllmError:
 
 
 def _split(data: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Check every line's shape and overwrite the two delimiting quotes of each window by `_DELIMITER`, in place.
+    """Check every line's shape and overwrite, in place, a window's quotes by `_DELIMITER` and control bytes by spaces.
 
     Returns:
         The reason code of each line (uint8), and whether its index field is given (bool; all False for abs files).
     """
     ends = np.flatnonzero(data == _NEWLINE)
+    control = np.flatnonzero((data < _SPACE) & (data != _NEWLINE))
+    data[control] = _SPACE
     # Sentinels keep look-ups inside the arrays for lines that have too few commas; such lines are refused below.
     commas = np.append(np.flatnonzero(data == _COMMA), len(data) + np.arange(8))
     comma_to = np.searchsorted(commas, ends)
@@ -150,6 +160,7 @@ def _split(data: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
     reason = np.zeros(len(ends), dtype=np.uint8)
     if columns == 4:
         reason[n_commas != 3] = _FIELDS
+        reason[np.searchsorted(ends, control)] = _CONTROL
         return reason, np.zeros(len(ends), dtype=bool)
 
     quotes = np.flatnonzero(data == _QUOTE)
@@ -166,6 +177,7 @@ def _split(data: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
     first, last = quotes[quote_from[line]], quotes[quote_to[line] - 1]
     delimits = (first < last) & (first == window_from[line] + 1) & (last == window_to[line] - 1)
     reason[line[~delimits]] = _QUOTES
+    reason[np.searchsorted(ends, control)] = _CONTROL
     data[first[delimits]] = _DELIMITER
     data[last[delimits]] = _DELIMITER
     index_to = commas[np.maximum(comma_to - (columns - 4), 0)]
@@ -192,16 +204,14 @@ def _read_values(data: np.ndarray, columns: int, lines: int) -> pl.DataFrame:
 
 
 def _refuse_bad_numbers(values: pl.DataFrame, columns: int, index_given: np.ndarray, reason: np.ndarray) -> None:
-    good = (
-        pl.col("x").is_finite()
-        & pl.col("y").is_finite()
-        & pl.col("page_timer").is_finite()
-        & pl.col("epoch").is_between(_FIRST_EPOCH, _LAST_EPOCH)
-    ).fill_null(False)
+    good = pl.all_horizontal(pl.col("x", "y", "page_timer").is_finite()) & pl.col("epoch").is_not_null()
     if columns > 4:
         good &= pl.col("index").is_not_null() == pl.Series(index_given)
         good &= pl.col("index").fill_null(0) >= 0
     if columns == 7:
-        good &= pl.col("face_ok").is_in([0, 1]).fill_null(False)
-    bad = ~values.select(good).to_series().to_numpy()
-    reason[bad & (reason == _OK)] = _NUMBER
+        good &= pl.col("face_ok").is_in([0, 1])
+    on_screen = pl.all_horizontal(pl.col("x", "y").cast(pl.Float32).abs() < _BEYOND)
+    recorded = pl.col("epoch").is_between(_FIRST_EPOCH, _LAST_EPOCH)
+    for code, fits in ((_NUMBER, good), (_COORDINATE, on_screen), (_EPOCH, recorded)):
+        bad = ~values.select(fits.fill_null(False)).to_series().to_numpy()
+        reason[bad & (reason == _OK)] = code

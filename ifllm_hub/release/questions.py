@@ -32,6 +32,9 @@ _TASK_COLUMNS = ("user_id", "task_id", "finished")
 _RECORD_COLUMNS = ("user_id", "consent")
 
 _CLOCK_ERROR = pl.duration(hours=4)
+# How tables write what is missing.
+_EMPTY, _NULL = "", "NULL"
+_PAIRWISE = pl.col("pairwise")
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,10 @@ def read_questions(release: Release, leave_out: Collection[str] = ()) -> Cleaned
     tasks = _read_table(task_source, _TASK_COLUMNS).filter(stays)
     records = _read_table(release.root / "record_info_table.csv", _RECORD_COLUMNS).filter(stays)
 
-    answered = log.filter(pl.col("llm_response_1").is_not_null())
+    log = _with_answers(log, release)
+    answered = log.filter(
+        pl.col("llm_response_1").is_not_null() & (pl.col("llm_response_2").is_not_null() | ~_PAIRWISE)
+    )
     # An empty consent is none: without the fill, all() would pass over it.
     yes = (pl.col("consent") == "1").fill_null(False).all()
     consenting = records.group_by("user_id").agg(yes=yes).filter("yes")["user_id"]
@@ -150,7 +156,7 @@ _COLUMNS = (
 
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
-    """All columns as text; an empty field or the word NULL is null. Every record must have every field."""
+    """All columns as text; an empty field or the word NULL is null, but in answers. A record must have every field."""
     try:
         content = path.read_bytes()
         text = content.decode("utf-8").removeprefix("\ufeff")
@@ -160,7 +166,10 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
         raise bad_byte(path, content, error.start, "is not UTF-8") from error
     if b"\0" in content:
         raise bad_byte(path, content, content.index(b"\0"), "is a control character")
+    if text.count("\n") == text.count("\r\n"):  # a checkout on Windows, which changed the lines inside answers too
+        text = text.replace("\r\n", "\n")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    limit = csv.field_size_limit(len(text))
     try:
         header = next(reader, [])
         missing = [name for name in columns if name not in header]
@@ -176,8 +185,11 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
             rows += [[row[i] for i in places]] if row else []
     except csv.Error as error:
         raise IfllmError(f"{path}, line {reader.line_num}: not a CSV table ({error}). Unpack it again.") from error
+    finally:
+        csv.field_size_limit(limit)
     table = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
-    return table.with_columns(pl.when(~pl.all().is_in(["", "NULL"])).then(pl.all()))
+    coded = pl.exclude("llm_response_1", "llm_response_2")
+    return table.with_columns(pl.when(~coded.is_in([_EMPTY, _NULL])).then(coded))
 
 
 def _without_cr_lf(log: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -186,14 +198,31 @@ def _without_cr_lf(log: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     return log.with_columns(pl.all().str.replace_all("\r\n", "", literal=True)), affected
 
 
+def _with_answers(log: pl.DataFrame, release: Release) -> pl.DataFrame:
+    """Add `pairwise`, which does not hang on what was answered, and make missing answers null.
+
+    A question had two answers if a second LLM is named, the site recorded two, or there are two. The word NULL beside
+    another answer is then what an LLM wrote; elsewhere it is how the table says that there is none.
+    """
+    recorded = [(task.worker_id, str(task.task_id)) for task in release.tasks if task.pairwise]
+    pairs = pl.DataFrame(recorded, schema={"user_id": pl.String, "task_id": pl.String}, orient="row")
+    first, second = pl.col("llm_response_1"), pl.col("llm_response_2")
+    given = [~answer.is_in([_EMPTY, _NULL]) for answer in (first, second)]
+    log = log.join(pairs.with_columns(two=True), on=["user_id", "task_id"], how="left", maintain_order="left")
+    log = log.with_columns(pairwise=pl.col("llm_name_2").is_not_null() | pl.col("two").fill_null(False) | given[1])
+    return log.drop("two").with_columns(
+        pl.when(given[0] | _PAIRWISE & given[1] & (first == _NULL)).then(first),
+        pl.when(given[1] | _PAIRWISE & given[0] & (second == _NULL)).then(second),
+    )
+
+
 def _typed(log: pl.DataFrame, path: Path) -> pl.DataFrame:
-    pairwise = pl.col("llm_response_2").is_not_null()
     code = _code(log, "preference", {0, 1, 2}, path)
     typed = log.select(
         question_id=_integer(log, "query_ID", path),
         worker_id="user_id",
         task_id=_integer(log, "task_id", path),
-        mode=pl.when(pairwise).then(pl.lit("pairwise")).otherwise(pl.lit("pointwise")),
+        mode=pl.when(_PAIRWISE).then(pl.lit("pairwise")).otherwise(pl.lit("pointwise")),
         query=pl.col("user_query").fill_null(""),
         response_left="llm_response_1",
         response_right="llm_response_2",
@@ -201,11 +230,11 @@ def _typed(log: pl.DataFrame, path: Path) -> pl.DataFrame:
         model_right="llm_name_2",
         rating_left=_code(log, "likert_1", {1, 2, 3, 4, 5}, path),
         rating_right=_code(log, "likert_2", {1, 2, 3, 4, 5}, path),
-        preference=pl.when(pairwise & (code == 1))
+        preference=pl.when(_PAIRWISE & (code == 1))
         .then(pl.lit("left"))
-        .when(pairwise & (code == 2))
+        .when(_PAIRWISE & (code == 2))
         .then(pl.lit("right")),
-        better_than_previous=pl.when(~pairwise).then(code == 1),
+        better_than_previous=pl.when(~_PAIRWISE).then(code == 1),
         bullet_points=_code(log, "adjustment", {0, 1}, path) == 1,
         asked_at=_date(log, "query_timestamp", path),
         code=code,

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Protocol
 
 from ifllm_hub.errors import IfllmError
 
@@ -49,7 +49,16 @@ _BROKEN_ARCHIVE = (
     RuntimeError,
 )
 
+# The study's release unpacks to 0.5 GB in 2,909 files, 7 times its .tar.xz; far more than that is meant to do harm.
+_MAX_UNPACKED, _MAX_RATIO, _MAX_FILES = 10 << 30, 100, 100_000
+# Small archives may be packed as tightly as they like.
+_ALWAYS_UNPACKED = 64 << 20
+
 Advance = Callable[[float], None]
+
+
+class _Readable(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,8 @@ def open_release(source: str | Path, cache_dir: Path | None = None, advance: Adv
         advance: called with the share done (0-1) while unpacking.
 
     Raises:
-        IfllmError: the source does not exist, is broken, is not a release, or lacks a file.
+        IfllmError: the source does not exist, is broken, is not a release, lacks a file, or is an archive of far more
+            bytes or files than a release has.
     """
     if isinstance(source, str) and source.startswith(("http://", "https://")):
         archive = _download(source, cache_dir or default_cache())
@@ -130,10 +140,19 @@ def open_release(source: str | Path, cache_dir: Path | None = None, advance: Adv
 
 
 def default_cache() -> Path:
-    """Where archives are unpacked: `IFLLM_CACHE`, else `$XDG_CACHE_HOME/ifllm_hub`, else `~/.cache/ifllm_hub`."""
-    if "IFLLM_CACHE" in os.environ:
-        return Path(os.environ["IFLLM_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ifllm_hub"
+    """Where archives are unpacked: `IFLLM_CACHE`, else `$XDG_CACHE_HOME/ifllm_hub`, else `~/.cache/ifllm_hub`.
+
+    Raises:
+        IfllmError: neither is set, and there is no home folder.
+    """
+    if own := os.environ.get("IFLLM_CACHE"):
+        return Path(own)
+    if caches := os.environ.get("XDG_CACHE_HOME"):
+        return Path(caches) / "ifllm_hub"
+    try:
+        return Path.home() / ".cache" / "ifllm_hub"
+    except RuntimeError as error:
+        raise IfllmError("There is no home folder to unpack the release in. Set IFLLM_CACHE to a folder.") from error
 
 
 def inventory(folder: Path) -> Release:
@@ -144,7 +163,7 @@ def inventory(folder: Path) -> Release:
     Raises:
         IfllmError: no table is found, one of the three is missing, or a behaviour file is missing or empty.
     """
-    candidates = [folder, folder / "dataset", *sorted(folder.glob("*/dataset"))]
+    candidates = [folder, folder / "dataset", *sorted(folder.glob("[!.]*/dataset"))]
     root = next((c for c in candidates if any((c / table).is_file() for table in TABLES)), None)
     if root is None:
         raise IfllmError(
@@ -154,14 +173,15 @@ def inventory(folder: Path) -> Release:
     for table in TABLES:
         if not (root / table).is_file():
             raise IfllmError(f"{root / table}: this table of the release is missing. Unpack the release again.")
-    tasks = [_task_folder(path) for path in (root / "user_behavior").glob("*/*") if path.is_dir()]
+    # Hidden folders are not the study's: editors and file managers leave them (.ipynb_checkpoints).
+    tasks = [_task_folder(path) for path in (root / "user_behavior").glob("[!.]*/[!.]*") if path.is_dir()]
     if not tasks:
         raise IfllmError(f"{root / 'user_behavior'}: no behaviour folders. Unpack the release again.")
     return Release(root, tuple(sorted(tasks, key=lambda task: (task.worker_id, task.task_id))))
 
 
 def _task_folder(path: Path) -> TaskFolder:
-    if not path.name.isdecimal():
+    if not path.name.isdecimal() or int(path.name) >= 1 << 63:
         raise IfllmError(f"{path}: a behaviour folder must be named by its task number. Unpack the release again.")
     sizes = {entry.name: entry.stat().st_size for entry in os.scandir(path)}
     pairwise = bool(sizes.keys() & (set(PAIRWISE_FILES) - set(POINTWISE_FILES)))
@@ -182,11 +202,15 @@ def _download(url: str, cache_dir: Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(url, timeout=60) as response, partial.open("wb") as out:
-            shutil.copyfileobj(response, out, 1 << 20)
+            shutil.copyfileobj(_Bounded(response, _MAX_UNPACKED), out, 1 << 20)
             expected = response.headers.get("Content-Length")
         if expected is not None and partial.stat().st_size != int(expected):
             raise IfllmError(f"{url}: the download stopped early. Run the same command again.")
         partial.rename(target)
+    except _TooMuchError:
+        raise IfllmError(
+            f"{url}: sends more than {_MAX_UNPACKED >> 30} GB, which no release has. Nothing is kept."
+        ) from None
     except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
         raise IfllmError(
             f"{url}: cannot be downloaded ({error}). Without a network, fetch the archive of commit {COMMIT} of the "
@@ -220,6 +244,12 @@ def _unpack(archive: Path, cache_dir: Path | None, advance: Advance | None) -> P
         (_unzip if zipfile.is_zipfile(archive) else _untar)(archive, partial, advance or (lambda share: None))
         inventory(partial)
         partial.rename(target)
+    except _TooMuchError:
+        raise IfllmError(
+            f"{archive}: unpacks to more than a release may: {_MAX_UNPACKED >> 30} GB, {_MAX_RATIO} times the archive "
+            f"({_ALWAYS_UNPACKED >> 20} MB are always allowed) or {_MAX_FILES:,} files. Nothing of it was kept. If you "
+            "trust it, unpack it yourself and give the folder."
+        ) from None
     except IfllmError as error:
         raise IfllmError(str(error).replace(str(partial), str(archive))) from None
     except _BROKEN_ARCHIVE as error:
@@ -236,7 +266,7 @@ def _unpack(archive: Path, cache_dir: Path | None, advance: Advance | None) -> P
 
 def _wanted(name: str) -> PurePosixPath | None:
     """The path of an archive member inside the unpacked release, or None for files that are not part of it."""
-    path = PurePosixPath(name)
+    path = PurePosixPath(name.replace("\\", "/"))  # some archivers on Windows write these
     if ".." in path.parts:
         return None
     if path.name in TABLES:
@@ -248,19 +278,25 @@ def _wanted(name: str) -> PurePosixPath | None:
 
 def _untar(archive: Path, target: Path, advance: Advance) -> None:
     size = archive.stat().st_size
-    with archive.open("rb") as raw, _decompressed(raw) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-        for member in tar:
-            wanted = _wanted(member.name)
-            content = tar.extractfile(member) if wanted and member.isfile() else None
-            if wanted and content:
-                path = target / wanted
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("wb") as out:
-                    shutil.copyfileobj(content, out)
-                advance(raw.tell() / size)
-        # To tarfile, a damaged header past the first is the end of the archive; the true end is two empty blocks.
-        if tar.fileobj is None or tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError("the archive ends early")
+    with archive.open("rb") as raw, _decompressed(raw) as unbounded:
+        stream = _Bounded(unbounded, _bound(archive))
+        # tarfile only reads from it.
+        with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
+            for number, member in enumerate(tar):
+                if number >= _MAX_FILES:
+                    raise _TooMuchError
+                wanted = _wanted(member.name)
+                # The holes of a sparse file are not in the stream, whose bytes are counted.
+                content = tar.extractfile(member) if wanted and member.isfile() and not member.issparse() else None
+                if wanted and content:
+                    path = target / wanted
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with path.open("wb") as out:
+                        shutil.copyfileobj(content, out)
+                    advance(raw.tell() / size)
+            # To tarfile, a damaged header past the first is the end of the archive; the true end is two empty blocks.
+            if tar.fileobj is None or tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("the archive ends early")
         while stream.read(1 << 20):  # the checksum stands behind the last byte
             pass
 
@@ -283,9 +319,35 @@ def _decompressed(raw: IO[bytes]) -> IO[bytes] | gzip.GzipFile:
     return raw
 
 
+def _bound(archive: Path) -> int:
+    """How much an archive may unpack to, bytes."""
+    return min(_MAX_UNPACKED, max(_ALWAYS_UNPACKED, _MAX_RATIO * archive.stat().st_size))
+
+
+class _TooMuchError(Exception):
+    """An archive holds, or a server sends, more than the bounds allow."""
+
+
+class _Bounded:
+    """A stream that ends in an error after so many bytes."""
+
+    def __init__(self, stream: _Readable, bound: int):
+        self._stream, self._left = stream, bound
+
+    def read(self, size: int = -1, /) -> bytes:
+        content = self._stream.read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise _TooMuchError
+        return content
+
+
 def _unzip(archive: Path, target: Path, advance: Advance) -> None:
     with zipfile.ZipFile(archive) as bundle:
         members = bundle.infolist()
+        # A member cannot unpack to more than is declared here.
+        if len(members) > _MAX_FILES or sum(member.file_size for member in members) > _bound(archive):
+            raise _TooMuchError
         for done, member in enumerate(members, start=1):
             wanted = _wanted(member.filename)
             if wanted and not member.is_dir():

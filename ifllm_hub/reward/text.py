@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from ifllm_hub.errors import IfllmError, first_line
-from ifllm_hub.files import write_atomically
+from ifllm_hub.files import read_parquet, write_atomically
 from ifllm_hub.reward.candidates import TEXT_CONTRAST
 from ifllm_hub.reward.pairs import Pairs
 
@@ -111,7 +111,7 @@ def _read(cache: Path) -> dict[str, np.ndarray]:
     if not cache.exists():
         return {}
     try:
-        table = pl.read_parquet(cache)
+        table = read_parquet(cache)
         return dict(zip(table["key"], table["embedding"].to_numpy(), strict=True))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise IfllmError(f"{cache}: damaged ({first_line(error)}). Delete it and run again.") from error

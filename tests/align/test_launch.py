@@ -133,6 +133,14 @@ def test_launch_ends_all_its_processes_when_the_caller_fails(tmp_path: Path, mon
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "out", Path("/proc/none")):
+        with pytest.raises(IfllmError, match=rf"^{out}: cannot be written \(.*\)\. Choose a folder you may write to"):
+            launch.launch([sys.executable, "-c", "raise AssertionError"], out)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_launch_without_trl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(IfllmError, match=r"pip install 'ifllm_hub\[train\]'"):

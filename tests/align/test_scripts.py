@@ -24,11 +24,13 @@ from ifllm_hub.align.card import model_card
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.policy_tuning import GRPOArguments, KTOArguments, SFTArguments, answers, load_prompts
 from ifllm_hub.align.run import DataArguments, code_commit, dataset_commit, parse_arguments
+from ifllm_hub.align.script import parse_flags
 from ifllm_hub.align.text_reward import StudentArguments, TextReward, TextRewardArguments, load_encoder
 from ifllm_hub.align.text_reward import _encode as encode
 from ifllm_hub.align.text_reward import _encoded as encoded
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.evaluation.judge import JudgeArguments
 from ifllm_hub.locate import shipped_folder
 from ifllm_hub.reward.functions import get_behaviour_reward
 from tests.align.made import write_pairs
@@ -302,6 +304,21 @@ def test_bad_input(
 ) -> None:
     assert run(script, **flags) == 2
     assert re.search(f"^error: .*{re.escape(message)}", capsys.readouterr().err, re.MULTILINE)
+
+
+def test_recipes_and_flags_may_name_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trl.trainer.sft_config import SFTConfig
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "r.yaml").write_text("dataset: ~/ds\noutput_dir: ~/out\n")
+    arguments, config, _ = parse_arguments(DataArguments, SFTConfig, ["--config", str(tmp_path / "r.yaml")])
+    assert (arguments.dataset, config.output_dir) == (f"{tmp_path}/ds", f"{tmp_path}/out")
+    monkeypatch.setattr(sys, "argv", ["sft.py", "--dataset=~/ds", "--output_dir", "~/out"])
+    arguments, config, _ = parse_arguments(DataArguments, SFTConfig)
+    assert (arguments.dataset, config.output_dir) == (f"{tmp_path}/ds", f"{tmp_path}/out")
+    (tmp_path / "judge.yaml").write_text("judge: j\noutput: ~/judged.parquet\n")
+    judged = parse_flags(JudgeArguments, ["--config", str(tmp_path / "judge.yaml")])
+    assert Path(judged.output) == tmp_path / "judged.parquet"
 
 
 def test_a_causal_model_is_no_encoder(tmp_path: Path) -> None:

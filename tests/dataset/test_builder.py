@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ifllm_hub.dataset import builder
 from ifllm_hub.dataset.builder import build_dataset, replace_config
 from ifllm_hub.dataset.schema import CONFIGS, SPLITS
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.release.source import Release, inventory
+from ifllm_hub.release.source import TABLES, Release, inventory
 from tests.slow_reader import Row, columns_of, read_file, read_table
 
 BUILT = ("pairwise", "pointwise", "trajectories", "features")
@@ -291,6 +291,86 @@ def test_a_release_that_breaks_midway_leaves_nothing(simulated: Path, tmp_path: 
     with pytest.raises(IfllmError, match=rf"{last}: cannot be read"):
         build_dataset(release, tmp_path / "out", chunk=2)
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]
+
+
+# --- releases that are written in another way
+
+
+@pytest.fixture
+def other(release: Release, tmp_path: Path) -> Path:
+    """A copy of the release's tables and of the conversations of three workers."""
+    root = tmp_path / "other"
+    for worker in sorted({task.worker_id for task in release.tasks})[:3]:
+        shutil.copytree(release.root / "user_behavior" / worker, root / "user_behavior" / worker)
+    for table in TABLES:
+        shutil.copy(release.root / table, root / table)
+    return root
+
+
+def edit_epochs(root: Path, change: Callable[[str], str]) -> None:
+    for path in root.glob("user_behavior/*/*/*.csv"):
+        lines = (line.rpartition(",") for line in path.read_text().splitlines())
+        path.write_text("".join(f"{head}{comma}{change(epoch)}\n" for head, comma, epoch in lines))
+
+
+def nobody_consented(root: Path) -> None:
+    for worker in (root / "user_behavior").iterdir():
+        worker.rename(worker.with_name(f"{worker.name}-else"))
+
+
+def another_text(root: Path) -> None:
+    log = pl.read_csv(root / TABLES[0], infer_schema=False)
+    log.with_columns(llm_response_1=pl.lit("?"), llm_response_2=pl.col("llm_name_2")).write_csv(root / TABLES[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(
+            lambda root: edit_epochs(root, lambda epoch: epoch[:-3]),
+            r"user_behavior: [\d,]+ of [\d,]+ lines cannot be read \(most often: epoch is not in "
+            r"milliseconds from 2020 to 2100; the first of these in \S+, line 1\)",
+            id="seconds",
+        ),
+        pytest.param(
+            lambda root: edit_epochs(root, lambda epoch: str(int(epoch) - 10**11)),
+            r"none of [\d,]+ ticks falls after an answer \([\d,]+ before the first answer, .* both in UTC",
+            id="another-clock",
+        ),
+        pytest.param(
+            lambda root: edit_epochs(root, lambda epoch: str(int(epoch) + 10**11)),
+            r"none of [\d,]+ ticks falls after an answer \(.*, [\d,]+ weeks after the last answer\)",
+            id="years-later",
+        ),
+        pytest.param(nobody_consented, "nothing here is of a worker who consented", id="other-people"),
+        pytest.param(another_text, r"none of [\d,]+ recorded windows stands in an answer", id="another-text"),
+    ],
+)
+def test_a_release_of_which_nothing_can_be_used_is_refused(
+    other: Path, tmp_path: Path, change: Callable[[Path], None], message: str
+) -> None:
+    change(other)
+    with pytest.raises(IfllmError, match=message):
+        build_dataset(inventory(other), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_fits_no_column_is_counted_and_the_rest_is_built(other: Path, tmp_path: Path) -> None:
+    """A clock that was set two months ahead for a last tick; one coordinate from outer space."""
+    first, second, *_ = (task.path for task in inventory(other).tasks if not task.pairwise)
+    for path in first.glob("*.csv"):
+        lines = path.read_text().splitlines()
+        head, _, epoch = lines[-1].rpartition(",")
+        path.write_text("".join(f"{line}\n" for line in (*lines[:-1], f"{head},{int(epoch) + 60 * 86_400_000}")))
+    lines = (second / "abs_mouse.csv").read_text().splitlines()
+    lines[-2] = "3e9," + lines[-2].partition(",")[2]
+    (second / "abs_mouse.csv").write_text("".join(f"{line}\n" for line in lines))
+    manifest = build_dataset(inventory(other), tmp_path / "out")
+    assert manifest["ticks"]["weeks_after_the_last_answer"] == 1
+    assert manifest["quarantine_reasons"]["coordinate beyond any screen"] == 1
+    ticks = dict(manifest["ticks"])
+    assert ticks.pop("ticks") == sum(ticks.values()) - ticks["lines_missing"]
+    assert "1\nweeks after the last answer" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_a_place_that_is_taken_is_not_touched(release: Release, tmp_path: Path) -> None:

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 
+from ifllm_hub.dataset.schema import TRAJECTORIES
+from ifllm_hub.errors import IfllmError
 from ifllm_hub.release.align import TICK_SCHEMA, Accounts, align_tasks
 from ifllm_hub.release.questions import read_questions
 from ifllm_hub.release.source import Release, TaskFolder
-from tests.release.conversation import NOON, SIDES, Tick, align, reading, rel_name, slow_char
+from tests.release.conversation import LEFT, NOON, RIGHT, SIDES, Tick, align, reading, rel_name, slow_char
 from tests.slow_reader import columns_of, read_file
 
 # --- against the simulation
@@ -151,6 +154,44 @@ def test_a_tick_belongs_to_the_latest_question_asked(tmp_path: Path) -> None:
         "on_a_question": 4,
         "before_the_first_answer": 1,
         "conversation_without_questions": 0,
+        "weeks_after_the_last_answer": 0,
+    }
+
+
+def test_a_tick_whose_time_no_column_holds_is_counted_and_dropped(tmp_path: Path) -> None:
+    last = np.iinfo(np.int32).max
+    aligned = align(tmp_path, [Tick(NOON + after, {}) for after in (80, last, last + 1, 60 * 86_400_000)])
+    assert [row["t"] for row in aligned.ticks] == [80, last]
+    assert aligned.counted == {
+        "ticks": 4,
+        "on_a_question": 2,
+        "before_the_first_answer": 0,
+        "conversation_without_questions": 0,
+        "weeks_after_the_last_answer": 2,
+    }
+
+
+@pytest.mark.parametrize("recorded", [True, False], ids=["matched", "repaired"])
+def test_an_answer_read_beyond_what_a_char_index_holds_is_named(tmp_path: Path, recorded: bool) -> None:
+    pad = "".join(f"{number:07d} " for number in range(4_096))  # 32,768 characters, none of which repeats
+    texts = (LEFT, pad + RIGHT)
+
+    def look(at: int) -> list[dict[str, Any]]:
+        caret = (at if recorded else 3, texts[1][at - 10 : at + 10])
+        return align(tmp_path, [Tick(NOON, {"gaze_right": caret})], texts=texts).ticks
+
+    assert [row["gaze_char_right"] for row in look(32_767)] == [32_767]
+    with pytest.raises(
+        IfllmError, match=r"query_ID 7: its right answer was read at character 32,768, .* 32,767\. Take"
+    ):
+        look(32_768)
+
+
+def test_the_columns_of_ticks_are_those_of_the_dataset() -> None:
+    ticks = pl.DataFrame(schema=TICK_SCHEMA).drop("question_id", "schema_version")
+    declared = {column.name: column.entry for column in TRAJECTORIES}
+    assert {name: declared[name] for name in ticks.columns} == {
+        field.name: pa.string() if field.type == pa.large_string() else field.type for field in ticks.to_arrow().schema
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.release.questions import Cleaned, excluded_workers, read_questions
-from ifllm_hub.release.source import Release
+from ifllm_hub.release.source import Release, TaskFolder
 from tests.slow_reader import read_table
 
 LOG = "query_logs_table.csv"
@@ -242,6 +242,55 @@ def test_dropped_rows_are_counted(tmp_path: Path) -> None:
     assert cleaned.counts | counted == cleaned.counts
 
 
+@pytest.mark.parametrize("preference", ["", "1.0", "2.0"])
+@pytest.mark.parametrize("known_by", ["the name of the second LLM", "what the site recorded"])
+def test_a_pair_without_its_second_answer_is_dropped_and_is_no_question_with_one(
+    tmp_path: Path, preference: str, known_by: str
+) -> None:
+    row = PAIR | {"query_ID": 6, "llm_response_2": "", "preference": preference}
+    recorded = ()
+    if known_by == "what the site recorded":
+        row |= {"llm_name_2": ""}
+        recorded = (TaskFolder("ann", 11, tmp_path, pairwise=True), TaskFolder("ann", 12, tmp_path, pairwise=False))
+    write(tmp_path, LOG, [PAIR, row, SINGLE | {"query_ID": 7}, SINGLE | {"query_ID": 8, "llm_response_1": "NULL"}])
+    write(tmp_path, TASKS, [])
+    write(tmp_path, RECORDS, [ANN])
+    cleaned = read_questions(Release(tmp_path, recorded))
+    assert cleaned.questions.select("question_id", "mode").rows() == [(5, "pairwise"), (7, "pointwise")]
+    assert cleaned.counts["unanswered_dropped"] == 2
+
+
+@pytest.mark.parametrize("side", ["1", "2"])
+def test_the_word_null_beside_another_answer_is_what_an_llm_wrote(tmp_path: Path, side: str) -> None:
+    question = only(read(tmp_path, [PAIR | {f"llm_response_{side}": "NULL", "preference": "2.0"}]))
+    assert question["mode"] == "pairwise"
+    assert question["preference"] == "right"
+    assert question["response_left" if side == "1" else "response_right"] == "NULL"
+    neither = PAIR | {"llm_response_1": "NULL", "llm_response_2": "NULL"}
+    assert read(tmp_path, [neither, PAIR | {"query_ID": 6}]).counts["unanswered_dropped"] == 1
+    single = only(read(tmp_path, [SINGLE | {"llm_response_2": "NULL", "llm_name_2": "NULL"}]))
+    assert (single["mode"], single["response_right"]) == ("pointwise", None)
+
+
+def test_a_checkout_with_the_line_ends_of_windows_reads_the_same(tmp_path: Path) -> None:
+    log = [PAIR | {"llm_response_1": "two\nlines"}, PAIR | {"query_ID": 6}]
+    expected = read(tmp_path, log)
+    for name in (LOG, TASKS, RECORDS):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content.replace(b"\n", b"\r\n"))
+    found = read_questions(Release(tmp_path, ()))
+    assert found.questions.equals(expected.questions)
+    assert found.counts == expected.counts
+
+
+def test_an_answer_may_be_as_long_as_it_likes(tmp_path: Path) -> None:
+    limit = csv.field_size_limit()
+    text = "word " * 28_000
+    assert len(text) > limit
+    assert only(read(tmp_path, [PAIR | {"llm_response_1": text}]))["response_left"] == text
+    assert csv.field_size_limit() == limit
+
+
 def test_error_messages_of_the_server_and_excluded_workers_are_flagged(tmp_path: Path) -> None:
     barred = excluded_workers()[0]
     log = [
@@ -277,7 +326,10 @@ def test_the_exclusion_list_has_the_authors_24_workers() -> None:
         ({"preference": "left"}, r"preference is 'left'"),
         ({"preference": "nan"}, r"preference is 'nan'"),
         ({"preference": "0.0"}, r"query_ID 9 is pairwise but has preference code 0 \(pairwise: 1 left, 2 right"),
-        ({"llm_response_2": "", "preference": "2.0"}, r"query_ID 9 is pointwise but has preference code 2"),
+        (
+            {"llm_response_2": "", "llm_name_2": "", "preference": "2.0"},
+            r"query_ID 9 is pointwise but has preference code 2",
+        ),
         ({"adjustment": "2"}, r"adjustment is '2', expected one of 0, 1"),
         ({"query_timestamp": "2025-13-01 00:00:00"}, r"query_timestamp is '2025-13-01 00:00:00', expected a date"),
         ({"query_timestamp": "20 Oct 2025"}, r"query_timestamp is '20 Oct 2025', expected a date"),

@@ -1,6 +1,7 @@
 """However a release is packed, the same release is opened; whatever is broken is named, and nothing half-made stays."""
 
 import io
+import lzma
 import os
 import shutil
 import tarfile
@@ -134,7 +135,24 @@ def test_every_missing_behaviour_file_is_named(copy: Path, pairwise: bool) -> No
     assert open_release(copy).tasks
 
 
-@pytest.mark.parametrize("name", ["notes", "1a", "²"])
+def test_hidden_folders_are_not_the_studys(copy: Path) -> None:
+    whole = inventory(copy).tasks
+    worker = whole[0].path.parent
+    for folder in (
+        worker / ".ipynb_checkpoints",
+        copy / "user_behavior" / ".Trash" / "notes",
+        copy / ".old" / "dataset",
+    ):
+        folder.mkdir(parents=True)
+    shutil.copy(copy / source.TABLES[0], copy / ".old" / "dataset")
+    assert inventory(copy).tasks == whole
+    shutil.copytree(copy, copy / "dataset")
+    for table in source.TABLES:
+        (copy / table).unlink()
+    assert inventory(copy).root == copy / "dataset"
+
+
+@pytest.mark.parametrize("name", ["notes", "1a", "²", str(2**63)])
 def test_a_behaviour_folder_without_a_task_number_is_refused(copy: Path, name: str) -> None:
     (copy / "user_behavior/worker_x" / name).mkdir(parents=True)
     with pytest.raises(IfllmError, match=f"{name}: a behaviour folder must be named by its task number"):
@@ -178,9 +196,24 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("IFLLM_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert default_cache() == tmp_path / "xdg" / "ifllm_hub"
-    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache() == tmp_path / ".cache" / "ifllm_hub"
+
+
+def test_without_a_home_folder_the_cache_is_where_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unknown() -> None:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    monkeypatch.delenv("IFLLM_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert default_cache() == tmp_path / "xdg" / "ifllm_hub"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    with pytest.raises(IfllmError, match=r"There is no home folder to unpack the release in\. Set IFLLM_CACHE"):
+        default_cache()
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
@@ -249,6 +282,100 @@ def test_an_incomplete_archive_is_named_by_its_own_path(copy: Path, cache: Path)
         open_release(archive, cache)
     assert str(cache) not in str(error.value)
     assert left_behind(cache) == []
+
+
+def add(archive: Path, **contents: bytes) -> None:
+    """Pack more files, anew where the packing cannot be added to."""
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as bundle:
+            for name, content in contents.items():
+                bundle.writestr(name, content)
+        return
+    plain = archive.with_name("plain.tar")
+    with lzma.open(archive) as packed:
+        plain.write_bytes(packed.read())
+    with tarfile.open(plain, "a") as tar:
+        for name, content in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    archive.write_bytes(lzma.compress(plain.read_bytes(), preset=0))
+
+
+@pytest.mark.parametrize("packing", ["tar.xz", "zip"])
+@pytest.mark.parametrize("name", ["user_behavior/worker_x/7/abs_gaze.csv", "holiday.jpg"])
+def test_an_archive_that_would_fill_the_disk_is_refused_and_leaves_nothing(
+    small: Path, cache: Path, packing: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = pack(small, cache.with_name(f"release.{packing}"))
+    size = sum(path.stat().st_size for path in small.rglob("*.csv"))
+    monkeypatch.setattr(source, "_ALWAYS_UNPACKED", size + 200_000)
+    monkeypatch.setattr(source, "_MAX_RATIO", 1)
+    assert open_release(archive, cache.with_name("other")).tasks
+    add(archive, **{name: bytes(10_000_000)})
+    assert archive.stat().st_size < size
+    with pytest.raises(IfllmError, match=r"release.* unpacks to more than a release may: 10 GB, 1 times the archive"):
+        open_release(archive, cache)
+    assert list((cache / "releases").iterdir()) == []
+
+
+@pytest.mark.parametrize("packing", ["tar.xz", "zip"])
+def test_an_archive_of_very_many_files_is_refused_and_leaves_nothing(
+    small: Path, cache: Path, packing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = pack(small, cache.with_name(f"release.{packing}"))
+    monkeypatch.setattr(source, "_MAX_FILES", sum(path.is_file() for path in small.rglob("*")))
+    assert open_release(archive, cache.with_name("other")).tasks
+    add(archive, notes=b"")
+    with pytest.raises(IfllmError, match=r"or 1\d files\. Nothing of it was kept"):
+        open_release(archive, cache)
+    assert list((cache / "releases").iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["in a header", "behind the end"])
+def test_what_a_tar_hides_is_counted_too(small: Path, cache: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = pack(small, cache.with_name("plain.tar"))
+    monkeypatch.setattr(source, "_ALWAYS_UNPACKED", plain.stat().st_size + 200_000)
+    monkeypatch.setattr(source, "_MAX_RATIO", 1)
+    if where == "in a header":
+        member = tarfile.TarInfo("x")
+        member.pax_headers = {"comment": " " * 10_000_000}
+        with tarfile.open(plain, "a", format=tarfile.PAX_FORMAT) as tar:
+            tar.addfile(member)
+    else:
+        plain.write_bytes(plain.read_bytes() + bytes(10_000_000))
+    archive = cache.with_name("release.tar.xz")
+    archive.write_bytes(lzma.compress(plain.read_bytes(), preset=0))
+    with pytest.raises(IfllmError, match="unpacks to more than a release may"):
+        open_release(archive, cache)
+    assert left_behind(cache) == []
+
+
+def test_the_holes_of_a_sparse_file_are_not_written(small: Path, cache: Path) -> None:
+    archive = pack(small, cache.with_name("release.tar"))
+    member = tarfile.TarInfo("dataset/query_logs_table.csv")
+    member.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.map": "0,0"}
+    member.pax_headers |= {"GNU.sparse.size": str(1 << 40), "GNU.sparse.numblocks": "1"}
+    with tarfile.open(archive, "a", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(member)
+    with tarfile.open(archive) as tar:
+        assert tar.getmembers()[-1].issparse()
+    assert open_release(archive, cache).digest() == digest_by_hand(small)
+
+
+def test_a_zip_made_on_windows_is_the_same_release(small: Path, cache: Path) -> None:
+    archive = cache.with_name("release.zip")
+    with zipfile.ZipFile(archive, "w") as bundle:
+        for path in small.rglob("*.csv"):
+            member = zipfile.ZipInfo("x")
+            member.filename = "repo\\dataset\\" + str(path.relative_to(small)).replace("/", "\\")
+            bundle.writestr(member, path.read_bytes())
+        climbing = zipfile.ZipInfo("x")
+        climbing.filename = "dataset\\..\\..\\query_logs_table.csv"
+        bundle.writestr(climbing, b"evil")
+    release = open_release(archive, cache)
+    assert release.digest() == digest_by_hand(small)
+    assert sorted(left_behind(cache)) == sorted(release.paths())
 
 
 @pytest.mark.parametrize("packing", ["tar", "zip"])
