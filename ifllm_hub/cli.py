@@ -33,6 +33,7 @@ ReleaseArgument = Annotated[
 DatasetArgument = Annotated[str, typer.Argument(help="A dataset folder or Hub repo id.", show_default=False)]
 FolderArgument = Annotated[Path, typer.Argument(help="A dataset folder.", show_default=False)]
 PrivateOption = Annotated[bool, typer.Option("--private", help="Make a new repo private.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace all of a repo that holds something else.")]
 SeedsOption = Annotated[int, typer.Option(min=1, help="Fold and forest seeds; claims want 20.")]
 AllWorkersOption = Annotated[bool, typer.Option(help="Keep the workers on the authors' exclusion list.")]
 WorkersOption = Annotated[int, typer.Option(help="Simulated workers.")]
@@ -67,7 +68,8 @@ def build(
     release: ReleaseArgument,
     out: Annotated[Path, typer.Argument(help="Dataset folder to write.", show_default=False)],
     tier: Annotated[
-        Literal["public", "full"], typer.Option(help="public: without trajectories; full: for a gated repo.")
+        Literal["coarse", "public", "full"],
+        typer.Option(help="coarse: two rounded features; public: all features; full: with trajectories, to be gated."),
     ] = "full",
     withdraw: Annotated[
         Path | None, typer.Option(help="Worker ids to leave out, one a line.", show_default=False)
@@ -123,6 +125,10 @@ def publish(
     tag: Annotated[str | None, typer.Option(help="Version tag; default: the next of v1, v2, ... on main.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
     allow_breaking: Annotated[bool, typer.Option("--allow-breaking", help="Columns or configs may vanish.")] = False,
+    squash: Annotated[
+        bool, typer.Option("--squash", help="Delete older versions for good: history, tags and their large files.")
+    ] = False,
+    force: ForceOption = False,
 ) -> None:
     """Publish a dataset folder on the Hub: one commit that is read back and tagged; none if nothing changed."""
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -131,12 +137,13 @@ def publish(
 
     if not sys.stderr.isatty():
         disable_progress_bars()
-    with hub.addressed(folder, repo_id) as ready:
-        plan = hub.plan_publication(ready, repo_id, revision)
+    with hub.planned(folder, repo_id, revision, force) as plan:
         say(str(plan))
+        for warning in plan.warnings(squash):
+            say(f"warning: {warning}")
         if dry_run:
             return
-        commit, version = hub.publish(plan, private, tag, allow_breaking)
+        commit, version = hub.publish(plan, private, tag, allow_breaking, squash=squash)
     say(f"{'published' if plan.operations else 'unchanged'}: {repo_id} at {version or commit}")
 
 
@@ -183,11 +190,12 @@ def publish_reward(
     folder: Annotated[Path, typer.Argument(help="A model folder.", show_default=False)],
     repo_id: Annotated[str, typer.Argument(help="Hub model repo: owner/name.", show_default=False)],
     private: PrivateOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Publish a reward model on the Hub in one commit; none if nothing changed."""
     from ifllm_hub.reward.hub import push_reward
 
-    say(f"published: {repo_id} at {push_reward(folder, repo_id, private)}")
+    say(f"published: {repo_id} at {push_reward(folder, repo_id, private, force)}")
 
 
 @app.command()

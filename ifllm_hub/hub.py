@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx2
-
 from ifllm_hub.errors import IfllmError
 
 _ADVICE: dict[int | None, str] = {
@@ -25,6 +23,7 @@ def clear_hub_errors(repo_id: str) -> Iterator[None]:
     Raises:
         IfllmError: the id is malformed, nothing is there, the token may not, or the Hub failed.
     """
+    import httpx2
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 

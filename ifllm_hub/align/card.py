@@ -1,14 +1,22 @@
 """The model card of what a training script makes: what it was trained on, how far, and how to load it."""
 
-from pathlib import Path
 from typing import Any
 
 WHAT = {
     "sft": "after supervised fine-tuning on answers that people read side by side",
-    "dpo": "after preference optimisation on labels made from how people read LLM answers",
+    "dpo": "after preference optimization on {labels}",
     "kto": "after KTO on answers that people rated",
     "grpo": "after GRPO with a text reward model as the reward of what it writes",
-    "reward": "as a reward model: it scores an answer by its text, and has learned from pairs of answers",
+    "reward": "as a reward model: it scores an answer by its text, and has learned from {labels}",
+}
+LABELS = {
+    "explicit": "labels that people gave: which of two LLM answers they preferred",
+    "forest": "labels made from how people read LLM answers",
+    "forest_mouse": "labels made from where people moved the mouse over LLM answers",
+    "forest_gaze": "labels made from where people looked on LLM answers",
+    "shipped_forest": "labels made from how people read LLM answers",
+    "longer": "labels that call the longer of two LLM answers the better one, whatever people did",
+    "shuffled": "labels that people gave to other pairs: shuffled, so that they say nothing",
 }
 PAPERS = {"dpo": "arxiv:2403.00409", "kto": "arxiv:2402.01306", "grpo": "arxiv:2402.03300"}
 
@@ -39,7 +47,7 @@ def model_card(name: str, results: dict[str, Any]) -> str:
 
     Args:
         name: the heading.
-        results: what `results.json` holds.
+        results: what `results.json` holds, without paths of this machine.
     """
     from huggingface_hub import ModelCardData
 
@@ -59,7 +67,7 @@ def model_card(name: str, results: dict[str, Any]) -> str:
 
 # {name}
 
-`{_shown(results["model"])}` {WHAT[stage]}. Made with `ifllm_hub`
+`{results["model"]}` {WHAT[stage].format(labels=_labels(results["label_source"]))}. Made with `ifllm_hub`
 ([IFLLM](https://huggingface.co/papers/2606.20482)) and TRL.
 
 ## What it was trained on
@@ -82,13 +90,17 @@ All numbers are in `results.json`, the losses of the steps in `trainer_state.jso
 {"" if results["license"] else chr(10) + "The licence is that of the model it started from." + chr(10)}"""
 
 
+def _labels(source: str) -> str:
+    return LABELS.get(source, f"labels that were made elsewhere (`{source}`)")
+
+
 def _training(results: dict[str, Any]) -> str:
     source = f"`{results['dataset']}`"
     if not results["dataset_on_hub"]:
-        source = f"a local folder, `{Path(results['dataset']).name}`"
+        source = f"a local folder, `{results['dataset']}`"
     revision = f" at revision `{results['dataset_revision']}`" if results["dataset_revision"] else ""
     made = f"commit `{results['commit']}`" if results["commit"] else f"version {results['versions']['ifllm_hub']}"
-    settings = ", ".join(f"`{name}: {_shown(value)}`" for name, value in results["recipe"].items())
+    settings = ", ".join(f"`{name}: {value}`" for name, value in results["recipe"].items())
     lines = [
         f"Starting point: {results['weights']}",
         f"Rows: {results['rows_after_length_filter']} of the {results['train_rows']} training rows of "
@@ -185,8 +197,3 @@ def _loading(results: dict[str, Any]) -> str:
     if results["stage"] != "reward":
         return f"```python\n{POLICY_LOADING}\n```"
     return CROSS_ENCODER if results["form"] == "cross_encoder" else f"```python\n{REWARD_LOADING}\n```"
-
-
-def _shown(value: Any) -> Any:
-    """A folder's name without the path on this machine."""
-    return Path(value).name if isinstance(value, str) and Path(value).is_dir() else value

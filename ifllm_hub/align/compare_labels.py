@@ -16,7 +16,7 @@ from ifllm_hub.align.implicit_reward import answer_log_probs
 from ifllm_hub.align.launch import command_line, launch, recipe_file
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.preferences import load_preferences
-from ifllm_hub.align.run import RESULTS
+from ifllm_hub.align.resume import RESULTS
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_parquet, write_parquet
 

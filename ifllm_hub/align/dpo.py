@@ -122,6 +122,7 @@ def run_dpo(args: DPOArguments, config: "FlipProbDPOConfig", recipe: dict[str, A
         save=lambda trainer, output_dir: save_policy(trainer, args, output_dir),
         measure=_truncated,
         metrics=METRICS,
+        force_push=args.force_push,
     )
     return run_stage(stage, config, recipe)
 

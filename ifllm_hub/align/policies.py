@@ -173,13 +173,13 @@ def merge_adapter(name: str, seed: int, adapter: Path, target: Path) -> None:
     base, tokenizer = load_policy(name, seed)
     PeftModel.from_pretrained(base, str(adapter)).merge_and_unload().save_pretrained(target)
     tokenizer.save_pretrained(target)
-    # PEFT notes the folder the base was loaded from, which means nothing on another machine.
+    # PEFT notes the folder the base was loaded from, whose path means nothing on another machine.
     (adapter / "README.md").unlink(missing_ok=True)
-    base_model = policy_origin(name).base_model
-    if base_model is not None:
-        file = adapter / "adapter_config.json"
-        config = json.loads(file.read_text()) | {"base_model_name_or_path": base_model}
-        file.write_text(json.dumps(config, indent=2) + "\n")
+    file = adapter / "adapter_config.json"
+    config = json.loads(file.read_text())
+    noted = config["base_model_name_or_path"]
+    config["base_model_name_or_path"] = policy_origin(name).base_model or (noted and Path(noted).name)
+    file.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def accelerator_available() -> bool:

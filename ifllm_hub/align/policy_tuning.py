@@ -10,6 +10,7 @@ import polars.selectors as cs
 from ifllm_hub.align.history import History, prompts_show
 from ifllm_hub.align.kto import Desirable, load_kto
 from ifllm_hub.align.preferences import limited, load_preferences
+from ifllm_hub.align.push import shown_model
 from ifllm_hub.align.run import (
     PolicyArguments,
     Stage,
@@ -103,7 +104,7 @@ def run_sft(args: SFTArguments, config: "SFTConfig", recipe: dict[str, Any]) -> 
         "data": f"{which}, of the pairs labelled by `{args.label_source}`. "
         f"{prompts_show(args.history, args.instruction)}",
     }
-    return run_stage(Stage("sft", setup, build, _saving(args)), config, recipe)
+    return run_stage(Stage("sft", setup, build, _saving(args), force_push=args.force_push), config, recipe)
 
 
 def answers(preferences: "DatasetDict", targets: Targets) -> "DatasetDict":
@@ -153,7 +154,7 @@ def run_kto(args: KTOArguments, config: "KTOConfig", recipe: dict[str, Any]) -> 
         **describe_data(args, data, commit),
         "data": f"Labelled by the workers' ratings (`{args.desirable}`): {sum(labels)} desirable.",
     }
-    return run_stage(Stage("kto", setup, build, _saving(args)), config, recipe)
+    return run_stage(Stage("kto", setup, build, _saving(args), force_push=args.force_push), config, recipe)
 
 
 def run_grpo(args: GRPOArguments, config: "GRPOConfig", recipe: dict[str, Any]) -> dict[str, Any]:
@@ -186,7 +187,7 @@ def run_grpo(args: GRPOArguments, config: "GRPOConfig", recipe: dict[str, Any]) 
             peft_config=peft_config(args, policy),
         )
 
-    shown = Path(args.reward_model).name if Path(args.reward_model).is_dir() else args.reward_model
+    shown = shown_model(args.reward_model)
     setup = {
         **describe_policy(args),
         "reward_model": shown,
@@ -198,7 +199,7 @@ def run_grpo(args: GRPOArguments, config: "GRPOConfig", recipe: dict[str, Any]) 
         "data": f"Prompts alone; the rewards are those of the text reward model `{shown}` and of `behaviour_reward`, "
         "which knows none of what nobody has read.",
     }
-    return run_stage(Stage("grpo", setup, build, _saving(args)), config, recipe)
+    return run_stage(Stage("grpo", setup, build, _saving(args), force_push=args.force_push), config, recipe)
 
 
 def load_prompts(dataset: str | Path, revision: str | None = None) -> "DatasetDict":

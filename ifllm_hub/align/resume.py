@@ -10,6 +10,7 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import write_atomically
 
 SETUP = "setup.json"
+RESULTS = "results.json"
 # Settings that may differ between a run and its continuation.
 FREE_ON_RESUME = {"dataset", "dataset_revision", "test_rows", "commit", "recipe"}
 

@@ -16,8 +16,8 @@ from ifllm_hub.align.card import model_card
 from ifllm_hub.align.launch import PROGRESS, progress_callback
 from ifllm_hub.align.policies import accelerator_available, load_policy, lora_config, merge_adapter, policy_origin
 from ifllm_hub.align.preferences import fingerprint
-from ifllm_hub.align.push import create_repo, push
-from ifllm_hub.align.resume import claim, completed, last_checkpoint, planned_steps, train
+from ifllm_hub.align.push import checkpoint_name, claim_target, model_name, push, without_paths
+from ifllm_hub.align.resume import RESULTS, claim, completed, last_checkpoint, planned_steps, train
 from ifllm_hub.align.saving import clear_write_errors, save_beside
 from ifllm_hub.align.script import paths_at_home
 from ifllm_hub.dataset.load import commit_on_hub
@@ -32,10 +32,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RESULTS = "results.json"
 PACKAGES = ("ifllm_hub", "torch", "transformers", "trl", "accelerate", "peft", "datasets")
 # Of no meaning on another machine, or not to be shown.
-PRIVATE_SETTINGS = {"config", "dataset", "output_dir", "hub_token", "push_to_hub", "hub_model_id", "disable_tqdm"}
+PRIVATE_SETTINGS = {
+    *("config", "dataset", "output_dir", "disable_tqdm"),
+    *("push_to_hub", "hub_model_id", "hub_token", "force_push"),
+}
 # What the Trainer measures about itself.
 TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "num_tokens")
 
@@ -53,6 +55,9 @@ class DataArguments:
     )
     test_size: int | None = field(
         default=None, metadata={"help": "Evaluate on at most this many test rows, drawn with the seed; all if unset."}
+    )
+    force_push: bool = field(
+        default=False, metadata={"help": "With push_to_hub: replace all of a repo that holds something else."}
     )
 
 
@@ -81,6 +86,7 @@ class Stage:
         save: write the weights and the tokenizer into a folder; every process calls it.
         measure: more results, once the trainer is done.
         metrics: which numbers of the trainer's evaluation to report; None for all.
+        force_push: push also to a repo that holds something else.
     """
 
     name: str
@@ -89,6 +95,7 @@ class Stage:
     save: Callable[[Any, Path], None]
     measure: Callable[[Any], dict[str, Any]] = lambda trainer: {}
     metrics: tuple[str, ...] | None = None
+    force_push: bool = False
 
 
 def parse_arguments(
@@ -160,7 +167,8 @@ def run_stage(stage: Stage, config: Any, recipe: dict[str, Any]) -> dict[str, An
     setup = {"stage": stage.name, **stage.setup, "seed": config.seed, "recipe": recipe, "commit": code_commit()}
     is_main = config.process_index == 0
     claim(output_dir, setup, checkpoint, write=is_main)
-    repo_id = create_repo(config, output_dir) if config.push_to_hub and is_main else None
+    name = checkpoint_name(stage.name, setup)
+    repo_id = claim_target(config, setup, name, stage.force_push) if config.push_to_hub and is_main else None
 
     try:
         trainer = stage.build(completed(config, evaluate_first=checkpoint is None))
@@ -175,8 +183,11 @@ def run_stage(stage: Stage, config: Any, recipe: dict[str, Any]) -> dict[str, An
     with clear_write_errors(output_dir):
         train(trainer, checkpoint)
         after = trainer.evaluate()
+        # `trainer_state.json` goes along with the weights, and has the best checkpoint by its path on this machine.
+        trainer.state.best_model_checkpoint = without_paths(trainer.state.best_model_checkpoint)
         save_beside(lambda folder: stage.save(trainer, folder), trainer, output_dir)
     results = {
+        "name": name,
         **setup,
         **_outcome(trainer, after, stage.metrics),
         **stage.measure(trainer),
@@ -184,11 +195,12 @@ def run_stage(stage: Stage, config: Any, recipe: dict[str, Any]) -> dict[str, An
         "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
         "wall_seconds": round(time.monotonic() - started, 2),
     }
+    results = without_paths(results)
     if is_main:
         write_atomically(output_dir / RESULTS, json.dumps(results, indent=2) + "\n")
-        write_atomically(output_dir / "README.md", model_card(output_dir.name, results))
+        write_atomically(output_dir / "README.md", model_card(name, results))
     if repo_id is not None:
-        push(config, output_dir, repo_id)
+        push(config, output_dir, repo_id, stage.force_push)
     trainer.end()
     return results
 
@@ -209,6 +221,7 @@ def describe_policy(args: PolicyArguments) -> dict[str, Any]:
     """What a card says about the model before training."""
     origin = policy_origin(args.policy)
     return {
+        "llm": model_name(args.policy),
         "model": args.policy,
         "base_model": origin.base_model,
         "weights": origin.weights,

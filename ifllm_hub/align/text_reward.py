@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ifllm_hub.align.policies import tiny_tokenizer
 from ifllm_hub.align.preferences import limited, load_preferences
+from ifllm_hub.align.push import model_name
 from ifllm_hub.align.run import DataArguments, Stage, dataset_commit, describe_data, run_stage
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import preferences_config
@@ -112,7 +113,7 @@ def run_reward(args: StudentArguments, config: "RewardConfig", recipe: dict[str,
         "data": f"Labelled by `{args.label_source}`, with P(label is wrong) {sum(flips) / len(flips):.4f} on average "
         f"({certainty}), as soft labels. Longer texts are cut at {length} tokens, form `{form}`.",
     }
-    return run_stage(Stage("reward", setup, build, save, measure), config, recipe)
+    return run_stage(Stage("reward", setup, build, save, measure, force_push=args.force_push), config, recipe)
 
 
 class TextReward:
@@ -223,6 +224,7 @@ def _describe_encoder(name: str) -> dict[str, Any]:
     from ifllm_hub.reward.text import MINILM_PACKAGE, find_text_model
 
     described: dict[str, Any] = {
+        "llm": model_name(name),
         "model": name,
         "base_model": name,
         "weights": "The weights on the Hub.",

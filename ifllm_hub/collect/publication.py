@@ -1,19 +1,29 @@
 """What was collected, kept up to date in a dataset repo on the Hub, which withdrawals reach like the folder here."""
 
+import json
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from huggingface_hub import CommitOperationDelete, CommitScheduler
+from huggingface_hub import CommitScheduler
 
+from ifllm_hub import __version__
 from ifllm_hub.collect.export import TooFewPeople, export_dataset
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store import Store
-from ifllm_hub.dataset.publish import addressed, plan_publication, publish, repo_files
+from ifllm_hub.committer import claim_repo, commit_files
+from ifllm_hub.dataset.manifest import MANIFEST
+from ifllm_hub.dataset.publish import planned, publish
+from ifllm_hub.dataset.sending import DATASET
+from ifllm_hub.dataset.versions import forget_history, forget_versions
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.hub import clear_hub_errors
 
 _log = logging.getLogger(__name__)
+_COLLECTED = replace(DATASET, insist=None)
+# What stays of an emptied repo, so that it is still known as ours.
+_NOBODY = json.dumps({"collected": True, "ifllm_hub": __version__, "tier": "full", "people": 0}).encode()
 
 
 class ScheduledPublication(CommitScheduler):
@@ -21,16 +31,16 @@ class ScheduledPublication(CommitScheduler):
 
     `CommitScheduler` by itself only adds files. Here a file that is gone is deleted, and with every change so are the
     repo's history and the large files that only it named: an earlier commit would hold what somebody withdrew. With
-    too few people the repo is emptied.
+    too few people the repo is emptied, but for a manifest that says so.
 
     Raises:
-        IfllmError: the repo cannot be made or written, or the Hub cannot be reached.
+        IfllmError: the repo cannot be made or written, holds something else, or the Hub cannot be reached.
     """
 
     def __init__(
         self, store: Store, pseudonyms: Pseudonyms, folder: Path, repo_id: str, minutes: float, least_people: int
     ):
-        """Start. A new repo is private, and its data are gated in any case.
+        """Start. A new repo is private, and its data are gated in any case; one of somebody else's is not touched.
 
         Args:
             folder: of the export, for this alone.
@@ -39,6 +49,7 @@ class ScheduledPublication(CommitScheduler):
         """
         self._store, self._pseudonyms, self._least_people = store, pseudonyms, least_people
         with clear_hub_errors(repo_id):
+            repo_id = claim_repo(repo_id, _COLLECTED, private=True)
             super().__init__(repo_id=repo_id, folder_path=folder, every=minutes, repo_type="dataset", private=True)
 
     def finish(self) -> None:
@@ -57,27 +68,11 @@ class ScheduledPublication(CommitScheduler):
             export_dataset(self._store, self.folder_path, self._pseudonyms, self._least_people)
         except TooFewPeople as few:
             _log.info("%s: %s", self.repo_id, few)
-            self._empty()
+            commit_files({MANIFEST: _NOBODY}, self.repo_id, _COLLECTED)
         else:
-            with addressed(self.folder_path, self.repo_id) as folder:
-                plan = plan_publication(folder, self.repo_id)
+            with planned(self.folder_path, self.repo_id) as plan:
                 # Whoever is taken out may take a split or a config along.
                 publish(plan, versioned=False, allow_breaking=True)
-        self._forget_history()
-
-    def _empty(self) -> None:
         with clear_hub_errors(self.repo_id):
-            gone = [CommitOperationDelete(path) for path in repo_files(self.api, self.repo_id, "main")]
-            if gone:
-                message = "Too few people whose consent stands"
-                self.api.create_commit(self.repo_id, gone, commit_message=message, repo_type="dataset")
-
-    def _forget_history(self) -> None:
-        with clear_hub_errors(self.repo_id):
-            if len(self.api.list_repo_commits(self.repo_id, repo_type="dataset")) > 1:
-                self.api.super_squash_history(self.repo_id, repo_type="dataset")
-            files = repo_files(self.api, self.repo_id, "main").values()
-            kept = {file.lfs.sha256 for file in files if file.lfs}
-            stored = self.api.list_lfs_files(self.repo_id, repo_type="dataset")
-            stale = [file for file in stored if file.file_oid not in kept]
-            self.api.permanently_delete_lfs_files(self.repo_id, stale, rewrite_history=False, repo_type="dataset")
+            forget_history(self.api, self.repo_id)
+            forget_versions(self.api, self.repo_id, kept=("main",))

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub import constants
 
 from ifllm_hub import __version__
 from ifllm_hub.collect.settings import Settings
 from ifllm_hub.collect.study_app import StudySettings, run_study
 from ifllm_hub.collect.study_models import model_of
+from ifllm_hub.committer import Kind, commit_files, files_to_push
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, replacing_folder
-from ifllm_hub.hub import clear_hub_errors
 
 SETTINGS_FILE = "study.json"
 # SQLAlchemy URL; a secret of the Space. Without it the store is a file on the Space's disk.
@@ -34,6 +33,13 @@ from ifllm_hub.collect.space import run_space
 
 run_space(Path(__file__).parent)
 '''
+_SPACE = Kind(
+    "study",
+    "space",
+    ("README.md", "app.py", "requirements.txt", SETTINGS_FILE),
+    sign=SETTINGS_FILE,
+    is_ours=lambda settings: isinstance(settings, dict) and {"models", "contact", *_OF_COLLECTOR} <= settings.keys(),
+)
 _ABOUT = """
 People chat with language models here and rate the answers; of those who agree, it is recorded where the mouse pointer
 is over an answer. Responsible: {contact}.
@@ -101,21 +107,11 @@ def push_space(folder: Path, repo_id: str, private: bool = True) -> str:
         IfllmError: the folder is none of `write_space`; the Space is somebody else's work; no permission; or the Hub
             failed.
     """
-    if not (folder / SETTINGS_FILE).is_file():
-        raise IfllmError(f"{folder}: no Space of a study (no {SETTINGS_FILE}). Write it first.")
-    api = HfApi()
-    with clear_hub_errors(repo_id):
-        try:
-            there = set(api.list_repo_files(repo_id, repo_type="space"))
-        except RepositoryNotFoundError:
-            there = set()
-        if there - {"README.md", ".gitattributes"} and SETTINGS_FILE not in there:
-            raise IfllmError(f"{repo_id}: a Space that was not made by this command. Choose another name.")
-        api.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
-        names = sorted(path.name for path in folder.iterdir() if path.is_file())
-        added = [CommitOperationAdd(name, folder / name) for name in names]
-        api.create_commit(repo_id, added, commit_message=f"The study, by ifllm_hub {__version__}", repo_type="space")
-    return f"{api.endpoint}/spaces/{repo_id}"
+    files = files_to_push(folder, _SPACE)
+    if set(files) != set(_SPACE.files):
+        raise IfllmError(f"{folder}: no Space of a study ({', '.join(_SPACE.files)}). Write it first.")
+    commit_files(files, repo_id, _SPACE, private)
+    return f"{constants.ENDPOINT}/spaces/{repo_id}"
 
 
 def run_space(folder: Path) -> None:

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 
 from ifllm_hub import __version__
 from ifllm_hub.dataset.card import write_card
-from ifllm_hub.dataset.privacy import TIERS, admit, check_workers, write_privacy_report
+from ifllm_hub.dataset.coarse import coarse
+from ifllm_hub.dataset.manifest import TIERS
+from ifllm_hub.dataset.privacy import admit, check_workers, write_privacy_report
 from ifllm_hub.dataset.schema import (
     SPLITS,
     arrow_schema,
@@ -49,7 +51,7 @@ def build_dataset(
         out: the folder to write; replaced as a whole when it is an earlier build.
         chunk: conversations in memory at a time.
         advance: called with the share done (0-1).
-        tier: "full", or "public": without `trajectories`.
+        tier: "full"; "public": without `trajectories`; or "coarse": with two rounded features in place of all.
         withdrawn: ids of workers who are left out of everything but the count of those left out.
 
     Returns:
@@ -78,7 +80,11 @@ def build_dataset(
                 advance(share)
         _check_read(release, accounts)
         extracted = pl.concat(features)
-        writers["features"].write(less_habit(extracted))
+        centered = less_habit(extracted)
+        if "features" in writers:
+            writers["features"].write(centered)
+        else:
+            writers["coarse"].write(coarse(centered.filter(mode="pairwise")))
         questions = with_has_behaviour(questions, extracted)
         for mode in ("pairwise", "pointwise"):
             writers[mode].write(with_messages(questions.filter(pl.col("mode") == mode), mode))

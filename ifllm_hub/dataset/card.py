@@ -1,32 +1,28 @@
-"""The dataset card: templates plus what is in the folder -> README.md, datasheet.md, croissant.json and figures.
+"""The dataset card: templates plus what is in the folder -> README.md, features.md, datasheet.md, croissant.json.
 
-Nothing in them is typed by hand: numbers come from the manifest and the Parquet files, columns from `schema.py`.
+Numbers in them come from the manifest, the privacy report and the Parquet files, columns from `schema.py`; sentences
+about the study's site are in the templates, and hold nothing that could be counted.
 """
 
+import json
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import yaml
 
+from ifllm_hub.dataset.contents import CONTENTS, Contents, card_configs, contents_of
 from ifllm_hub.dataset.croissant import croissant
+from ifllm_hub.dataset.definitions import FEATURES_FILE, definitions
 from ifllm_hub.dataset.figures import draw_figures
 from ifllm_hub.dataset.load import footer, load_config
-from ifllm_hub.dataset.schema import (
-    DEFAULT_CONFIG,
-    PREFIX,
-    SPLITS,
-    Column,
-    columns,
-    features,
-    label_source_of,
-    parquet_path,
-    present_configs,
-    row_is,
-)
-from ifllm_hub.files import read_json, write_atomically
+from ifllm_hub.dataset.manifest import read_manifest, read_privacy_report
+from ifllm_hub.dataset.schema import COLLECTED, PREFIX, SPLITS, Column, columns, label_source_of, parquet_path, row_is
+from ifllm_hub.files import write_atomically
 from ifllm_hub.locate import shipped_folder
+from ifllm_hub.release.questions import excluded_workers
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -55,103 +51,97 @@ _HEAD = {
         "arxiv:2606.20482",
     ],
 }
-# A collector's data is not the study's: neither its licence nor its annotators are known here.
+# A collector's data is not the study's: neither its licence, its language nor its annotators are known here.
 _COLLECTED_HEAD = {
     "pretty_name": "Collected implicit feedback on LLM answers",
     "license": "other",
     "annotations_creators": ["found"],
     "language_creators": ["found", "machine-generated"],
+    "task_categories": ["text-generation", "tabular-classification"],
+    "tags": ["preference", "implicit-feedback", "human-feedback", "mouse-tracking", "dpo", "reward-model"],
 }
+# What the example row does not show.
+_IDS = ("question_id", "worker_id", "conversation_id", "task_id", "asked_at")
 
 
 def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
     """Write the card of a dataset folder from its manifest, privacy report and Parquet files; again when they change.
 
-    Writes README.md, datasheet.md, croissant.json and figures/*.png, the same bytes for the same folder.
+    Writes README.md, features.md, datasheet.md, contents.json, croissant.json and figures/*.png, the same bytes for
+    the same folder.
 
     Args:
         repo_id: where it is published (owner/name), for the code on the card.
 
     Raises:
-        IfllmError: the manifest is missing, or the folder cannot be written.
+        IfllmError: the manifest, the privacy report or a Parquet file is missing or damaged, or the folder cannot be
+            written.
     """
-    manifest = read_json(folder / "manifest.json")
+    manifest = read_manifest(folder)
+    contents = contents_of(folder)
     if "collected" in manifest:
-        _write_collected_card(folder, manifest, repo_id)
+        _write_collected_card(folder, manifest, contents, repo_id)
         return
-    infos = [info for config in present_configs(folder) if (info := _dataset_info(folder, config))]
-    present = [info["config_name"] for info in infos]
     questions = _questions(folder)
     said = {
         "manifest": manifest,
         "tier": manifest["tier"],
         "withdrawn": manifest["withdrawn"]["workers"],
-        "privacy": read_json(folder / "privacy_report.json"),
-        "data": _observed(questions),
-        "sizes": _sizes(infos),
-        "row_is": {config: row_is(config) for config in present},
+        "privacy": read_privacy_report(folder),
+        "data": _observed(folder, contents, questions),
+        "contents": contents,
+        "row_is": {config: row_is(config) for config in contents},
         "repo_id": repo_id,
         "placeholder": PLACEHOLDER,
+        "features_file": FEATURES_FILE,
     }
     said["facts"] = facts = yaml.safe_load(_template("facts.yaml.jinja").render(said))
-    figures = draw_figures(folder, questions, load_config(folder, "features").drop("worker_id"))
-    head = yaml.safe_dump(_head(infos, said["tier"]), sort_keys=False, allow_unicode=True, width=120)
+    read = load_config(folder, "features").drop("worker_id") if "features" in contents else None
     body = _template("README.md.jinja").render(
-        said, figures=figures, columns=_column_tables(present), carets=_carets(manifest["carets"])
+        said,
+        figures=draw_figures(folder, questions, read),
+        columns=_column_tables(folder, contents),
+        example=_example(folder) if "pairwise" in contents else None,
     )
-    write_atomically(folder / "README.md", f"---\n{head}---\n\n{body}")
-    write_atomically(folder / "datasheet.md", _template("datasheet.md.jinja").render(said))
+    gate = _gate(said) if manifest["tier"] == "full" else {}
+    _write_readme(folder, _HEAD, contents, gate, body)
+    write_atomically(folder / FEATURES_FILE, _template("features.md.jinja").render(said, **definitions()))
+    datasheet = _template("datasheet.md.jinja").render(said, carets=_carets(manifest["carets"]))
+    write_atomically(folder / "datasheet.md", datasheet)
     citation = (shipped_folder("dataset_card") / "citation.bib").read_text(encoding="utf-8")
     url = None if repo_id == PLACEHOLDER else f"https://huggingface.co/datasets/{repo_id}"
-    write_atomically(folder / "croissant.json", croissant(folder, present, manifest, facts, citation, url))
-
-
-def _write_collected_card(folder: Path, manifest: dict[str, Any], repo_id: str) -> None:
-    """README.md of a folder that a collector exported: the study's facts are none of this data's."""
-    infos = [info for config in present_configs(folder) if (info := _dataset_info(folder, config))]
-    present = [info["config_name"] for info in infos]
-    head = {**_head(infos, manifest["tier"]), **_COLLECTED_HEAD}
-    body = _template("collected.md.jinja").render(
-        manifest=manifest,
-        sizes=_sizes(infos),
-        row_is={config: row_is(config) for config in present},
-        repo_id=repo_id,
-        columns=_column_tables(present),
+    write_atomically(
+        folder / "croissant.json", croissant(folder, list(contents), manifest, facts, said["data"], citation, url)
     )
-    written = yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _write_collected_card(folder: Path, manifest: dict[str, Any], contents: Contents, repo_id: str) -> None:
+    """README.md and features.md of a folder that a collector exported: the study's facts are none of this data's."""
+    said = {"manifest": manifest, "tier": manifest["tier"], "contents": contents}
+    body = _template("collected.md.jinja").render(
+        said,
+        row_is={config: row_is(config) for config in contents},
+        repo_id=repo_id,
+        placeholder=PLACEHOLDER,
+        columns=_column_tables(folder, contents, COLLECTED),
+        features_file=FEATURES_FILE,
+    )
+    _write_readme(folder, _COLLECTED_HEAD, contents, _gate(said), body)
+    write_atomically(folder / FEATURES_FILE, _template("features.md.jinja").render(said, **definitions()))
+
+
+def _write_readme(folder: Path, head: dict[str, Any], contents: Contents, gate: dict[str, Any], body: str) -> None:
+    """README.md, whose YAML header says what the Hub asks for and no more, and contents.json."""
+    rows = sum(rows for entry in contents.values() for rows in entry["rows"].values())
+    whole = {**head, "size_categories": [_size_category(rows)], **gate, "configs": card_configs(contents)}
+    written = yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=120)
     write_atomically(folder / "README.md", f"---\n{written}---\n\n{body}")
+    write_atomically(folder / CONTENTS, json.dumps(contents, indent=1) + "\n")
 
 
-def _column_tables(configs: list[str]) -> dict[str, tuple[Column, ...]]:
-    """The columns of each config; those of all preferences, which are the same, once."""
-    return {PREFIX + "*" if label_source_of(config) else config: columns(config) for config in configs}
-
-
-def _sizes(infos: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """Rows of each config's splits."""
-    return {info["config_name"]: {split["name"]: split["num_examples"] for split in info["splits"]} for info in infos}
-
-
-def _head(infos: list[dict[str, Any]], tier: str) -> dict[str, Any]:
-    """The YAML header; only the `full` tier asks for consent to its terms."""
-    gate = (shipped_folder("dataset_card") / "gate.yaml").read_text(encoding="utf-8") if tier == "full" else "{}"
-    return {
-        **_HEAD,
-        "size_categories": [_size_category(sum(split["num_examples"] for info in infos for split in info["splits"]))],
-        **yaml.safe_load(gate),
-        "configs": [
-            {
-                "config_name": info["config_name"],
-                **({"default": True} if info["config_name"] == DEFAULT_CONFIG else {}),
-                "data_files": [
-                    {"split": split["name"], "path": f"data/{info['config_name']}/{split['name']}-*.parquet"}
-                    for split in info["splits"]
-                ],
-            }
-            for info in infos
-        ],
-        "dataset_info": infos,
-    }
+def _gate(said: dict[str, Any]) -> dict[str, Any]:
+    """What the Hub shows to who asks for access."""
+    return dict(yaml.safe_load(_template("gate.yaml.jinja").render(said)))
 
 
 def _size_category(rows: int) -> str:
@@ -160,48 +150,105 @@ def _size_category(rows: int) -> str:
     return next((name for power, name in enumerate(names, start=3) if rows < 10**power), "n>100M")
 
 
-def _dataset_info(folder: Path, config: str) -> dict[str, Any] | None:
-    """None where the config is empty. An empty split is not declared: `load_dataset` would refuse the config."""
-    files = {split: parquet_path(folder, config, split) for split in SPLITS}
-    splits = []
-    for split, path in files.items():
-        metadata = footer(path, config)
-        size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-        if metadata.num_rows:
-            splits.append({"name": split, "num_bytes": size, "num_examples": metadata.num_rows})
-    if not splits:
-        return None
-    return {
-        "config_name": config,
-        "features": features(config)._to_yaml_list(),
-        "splits": splits,
-        "download_size": sum(files[split["name"]].stat().st_size for split in splits),
-        "dataset_size": sum(split["num_bytes"] for split in splits),
-    }
+def _column_tables(
+    folder: Path, contents: Contents, otherwise: dict[str, Column] | None = None
+) -> dict[str, list[tuple[Column, str]]]:
+    """The columns of each config but `features`, and the share of their values that is null.
+
+    The configs of preferences, which have the same columns, are one table.
+
+    Args:
+        otherwise: columns that replace those of the schema.
+    """
+    tables: dict[str, list[str]] = {}
+    for config in contents:
+        if config != "features":
+            tables.setdefault(f"{PREFIX}*" if label_source_of(config) else config, []).append(config)
+    listed = {}
+    for name, configs in tables.items():
+        nulls = _nulls(folder, configs)
+        own = [(otherwise or {}).get(column.name, column) for column in columns(configs[0])]
+        listed[name] = [(column, nulls[column.name]) for column in own]
+    return listed
+
+
+def _nulls(folder: Path, configs: list[str]) -> dict[str, str]:
+    """By column, the share of its values (in lists: of their entries) that is null, from the files' footers."""
+    counts: dict[str, list[int]] = {}
+    for config, split in product(configs, SPLITS):
+        metadata = footer(parquet_path(folder, config, split), config)
+        for group, number in product(range(metadata.num_row_groups), range(metadata.num_columns)):
+            chunk = metadata.row_group(group).column(number)
+            # Without its number of nulls a column counts as one that has some: what we write has the number.
+            nulls = chunk.statistics.null_count if chunk.is_stats_set else 1
+            total = counts.setdefault(chunk.path_in_schema.split(".")[0], [0, 0])
+            total[0] += nulls
+            total[1] += chunk.num_values
+    return {name: _share(nulls, values) for name, (nulls, values) in counts.items()}
+
+
+def _share(part: int, whole: int) -> str:
+    """Rounded, but never to none or all."""
+    if part in (0, whole):
+        return "all" if part else ""
+    return f"{min(max(part / whole, 0.001), 0.999):.1%}"
+
+
+def _example(folder: Path) -> str:
+    """The first row of `pairwise` as JSON; everybody may read the card of a gated repo, so it leads to no person."""
+    row = load_config(folder, "pairwise").drop("split").row(0, named=True)
+    shown = {name: "…" if name in _IDS else _shown(value, name) for name, value in row.items()}
+    lines = (f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in shown.items())
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _shown(value: Any, name: str) -> Any:
+    if isinstance(value, list):
+        return [{"role": message["role"], "content": "…"} for message in value]
+    return f"… ({len(value)} code points)" if name.startswith(("query", "response")) else value
 
 
 def _questions(folder: Path) -> pl.DataFrame:
     """One row a question of both kinds, without the messages."""
-    single = {"response": "response_left", "model": "model_left"}
+    single = {"response": "response_left", "model": "model_left", "rating": "rating_left"}
     parts = [load_config(folder, "pairwise"), load_config(folder, "pointwise").rename(single)]
-    wanted = "^(question_id|worker_id|split|asked_at|preference|(response|model)_(left|right))$"
+    wanted = (
+        "^(question_id|worker_id|split|asked_at|preference|bullet_points|excluded_worker"
+        "|(response|model|rating)_(left|right))$"
+    )
     return pl.concat([part.select(wanted) for part in parts], how="diagonal")
 
 
-def _observed(questions: pl.DataFrame) -> dict[str, Any]:
-    """What the card says about the rows: dates, LLMs, rated pairs and how often the longer answer won."""
+def _observed(folder: Path, contents: Contents, questions: pl.DataFrame) -> dict[str, Any]:
+    """What the card says about the rows: dates, LLMs, ratings, how often the longer answer won, and the ticks' rate."""
     models = pl.concat([questions["model_left"], questions["model_right"].drop_nulls()]).value_counts()
     left, right = (pl.col(f"response_{side}").str.len_chars() for side in ("left", "right"))
     rated = questions.filter(pl.col("preference").is_not_null() & (left != right))
     longer = rated.select((left > right) == (pl.col("preference") == "left")).to_series().mean()
     days = questions["asked_at"].drop_nulls().dt.strftime("%Y-%m-%d").sort()
+    ratings = pl.concat([questions["rating_left"], questions["rating_right"]]).drop_nulls()
     return {
         "first": days.first(),
         "last": days.last(),
         "models": dict(models.sort("count", "model_left", descending=[True, False]).iter_rows()),
         "rated_pairs": rated.height,
         "longer_preferred": longer,
+        "high_ratings": (ratings >= 4).mean(),
+        "bullet_points": questions["bullet_points"].mean(),
+        "excluded": questions.filter("excluded_worker")["worker_id"].n_unique(),
+        "excluded_listed": len(excluded_workers()),
+        "intervals": _intervals(folder) if "trajectories" in contents else None,
     }
+
+
+def _intervals(folder: Path) -> dict[str, int] | None:
+    """Of the questions' median times between two ticks, ms: the least, the median and the largest."""
+    paths = [parquet_path(folder, "trajectories", split) for split in SPLITS]
+    times = pl.concat([pl.read_parquet(path, columns=["t"]) for path in paths])["t"]
+    medians = times.list.diff().list.median().drop_nulls()
+    if medians.is_empty():
+        return None
+    return {name: round(getattr(medians, name)()) for name in ("min", "median", "max")}
 
 
 def _carets(carets: list[dict[str, Any]]) -> list[dict[str, Any]]:

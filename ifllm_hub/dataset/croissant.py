@@ -12,6 +12,7 @@ from ifllm_hub.dataset.schema import SPLITS, Column, columns, row_is
 _PARQUET = "application/x-parquet"
 _ENCODINGS = {".parquet": _PARQUET, ".json": "application/json", ".csv": "text/csv"}
 _DOCUMENTS = {
+    "contents.json": "Rows of each split and types of each column, by config.",
     "manifest.json": "What came in and what became of it: every file of the release, line by line in sums.",
     "privacy_report.json": "k-anonymity and re-identification of what is released here.",
     "quarantine.csv": "File, line and reason of each line that could not be parsed.",
@@ -73,13 +74,20 @@ _CONTEXT = {
 
 
 def croissant(
-    folder: Path, configs: list[str], manifest: dict[str, Any], facts: dict[str, Any], citation: str, url: str | None
+    folder: Path,
+    configs: list[str],
+    manifest: dict[str, Any],
+    facts: dict[str, Any],
+    data: dict[str, Any],
+    citation: str,
+    url: str | None,
 ) -> str:
     """The text of `croissant.json` for a dataset folder. Paths in it are relative to the folder.
 
     Args:
         configs: those that the folder holds.
         facts: `dataset_card/facts.yaml.jinja`, rendered.
+        data: what the card says about the rows.
         citation: BibTeX.
         url: of the repo on the Hub; by default that of the paper.
 
@@ -107,7 +115,7 @@ def croissant(
         "keywords": ["implicit feedback", "preference", "mouse tracking", "eye tracking", "LLM", "reward model"],
         "citeAs": citation.strip(),
         "isLiveDataset": False,
-        **_responsible(facts, manifest),
+        **_responsible(facts, data, manifest),
         "distribution": [
             *(_file(folder, path, _DOCUMENTS.get(path.name, "")) for path in [*documents, *tables]),
             *(_file_set(config) for config in configs),
@@ -117,29 +125,35 @@ def croissant(
     return json.dumps(dataset, indent=1, ensure_ascii=False) + "\n"
 
 
-def _responsible(facts: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
+def _responsible(facts: dict[str, Any], data: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
     counts = manifest["questions"]["all"]
+    days = [day for day in (data["first"], data["last"]) if day]
     return {
         "rai:dataCollection": " ".join(facts["collection"]),
         "rai:dataCollectionType": ["Experiments", "Direct measurement", "Self-reporting", "Software Collection"],
         "rai:dataCollectionMissingData": "Null where not recorded or not rated. " + facts["limitations"][0],
         "rai:dataCollectionRawData": "https://github.com/themehulpatwari/llm-implicit-feedback at 923bac0; content "
         f"sha256 {manifest['release_sha256']}",
+        **({"rai:dataCollectionTimeframe": days} if days else {}),
         "rai:dataImputationProtocol": "Nothing is imputed.",
+        "rai:dataManipulationProtocol": facts["manipulation"],
         "rai:dataPreprocessingProtocol": facts["preprocessing"],
         "rai:dataAnnotationProtocol": facts["collection"][2],
         "rai:dataAnnotationPlatform": ["Amazon Mechanical Turk; the study's own web site"],
         "rai:dataAnnotationAnalysis": ["Each question was rated by the person who asked it; agreement is not defined."],
         "rai:annotationsPerItem": "1",
-        "rai:annotatorDemographics": [
-            f"{counts['workers']} workers of Mechanical Turk; demographics are not released."
-        ],
+        "rai:annotatorDemographics": [f"{counts['workers']} workers of Mechanical Turk. {facts['demographics']}"],
         "rai:machineAnnotationTools": ["WebGazer (gaze estimates); ifllm_hub (char indices, features)"],
         "rai:dataUseCases": facts["uses"],
         "rai:dataBiases": facts["biases"],
         "rai:dataLimitations": [*facts["limitations"], *(f"Out of scope: {use}" for use in facts["out_of_scope"])],
-        "rai:personalSensitiveInformation": [*facts["sensitive"], f"Not included: {facts['not_released']}"],
-        "rai:dataReleaseMaintenancePlan": facts["maintenance"],
+        "rai:dataSocialImpact": facts["impact"],
+        "rai:personalSensitiveInformation": [
+            *facts["sensitive"],
+            f"Not included: {facts['not_included']}",
+            facts["demographics"],
+        ],
+        "rai:dataReleaseMaintenancePlan": f"{facts['versions']} {facts['withdrawal']}",
     }
 
 

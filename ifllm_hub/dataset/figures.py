@@ -44,18 +44,21 @@ class CardFigure:
     caption: str
 
 
-def draw_figures(folder: Path, questions: pl.DataFrame, features: pl.DataFrame) -> list[CardFigure]:
+def draw_figures(folder: Path, questions: pl.DataFrame, features: pl.DataFrame | None) -> list[CardFigure]:
     """Write `folder/figures/*.png`.
 
     Args:
         questions: one row a question of `pairwise` and `pointwise`: `question_id`, `worker_id`, `split`, `preference`.
-        features: the `features` config (dwell in ms).
+        features: the `features` config (dwell in ms); None: the folder has none, and no figure of them.
 
     Raises:
         IfllmError: the folder cannot be written.
     """
+    largest = _questions_per_worker(folder, questions)
+    if features is None:
+        return [largest]
     pairs = questions.filter(pl.col("preference").is_not_null()).join(features, on="question_id")
-    return [_questions_per_worker(folder, questions), _preference(folder, pairs), _dwell(folder, pairs)]
+    return [largest, _preference(folder, pairs), _dwell(folder, pairs)]
 
 
 def _questions_per_worker(folder: Path, questions: pl.DataFrame) -> CardFigure:

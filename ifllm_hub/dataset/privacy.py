@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from ifllm_hub.dataset.card import write_card
+from ifllm_hub.dataset.coarse import COARSE, STEPS, coarse
 from ifllm_hub.dataset.disclosure import (
     CANNOT_FIND,
     find_personal_data,
@@ -18,18 +19,12 @@ from ifllm_hub.dataset.disclosure import (
     typed_and_answered,
 )
 from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.manifest import REPORT, TIERS, read_manifest
 from ifllm_hub.dataset.splits import assign_folds
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, read_parquet, write_atomically
 from ifllm_hub.release.questions import read_questions
 from ifllm_hub.release.source import TABLES, Advance, Release
-
-REPORT = "privacy_report.json"
-# Configs that are built from a release, by tier. `full` is meant for a gated repo.
-TIERS = {
-    "public": ("pairwise", "pointwise", "features"),
-    "full": ("pairwise", "pointwise", "trajectories", "features"),
-}
 
 # What somebody who knows a worker may know from elsewhere, and the column that would confirm it.
 DAY, TASK, QUESTIONS, VIEWPORT = "day of asked_at", "task_id", "questions of the worker", "viewport size"
@@ -48,6 +43,13 @@ _NOT_QUASI_IDENTIFIERS = {
 _STATEMENT = (
     "Pseudonymous, not anonymous. Who knows these values of one question of a worker finds the worker if alone in a "
     "group; and all questions of a worker carry the same pseudonym, so that finding one finds all."
+)
+# Columns of the release's table of workers, which is public and has the ids that this dataset has.
+_DEMOGRAPHICS = ("age", "location", "education", "race", "gender")
+_FEW_DEMOGRAPHICS = ("age", "location", "gender")
+_DEMOGRAPHICS_STATEMENT = (
+    "In no config, but one join away: `worker_id` is `user_id` in the release's record_info_table.csv, which has these "
+    "columns. New ids would hide nobody, since question ids, times and texts lead to the same rows."
 )
 # Columns of the release's tables that are in a config (as worker_id, task_id), or true of everybody in it.
 _KEPT_COLUMNS = {"user_id", "task_id", "consent"}
@@ -179,9 +181,9 @@ def write_privacy_report(folder: Path, release: Release) -> None:
     Raises:
         IfllmError: a config or the manifest is missing or damaged.
     """
-    manifest = read_json(folder / "manifest.json")
+    manifest = read_manifest(folder)
     questions = _questions(folder)
-    known, attacks = [DAY, TASK, QUESTIONS], {"reidentification": _attack_features(folder, questions)}
+    known, attacks = [DAY, TASK, QUESTIONS], _attacks(folder, questions)
     if "trajectories" in TIERS[manifest["tier"]]:
         recording = _recording(folder, questions)
         attacks["reidentification_by_recording"] = reidentify(recording, list(_RECORDING))
@@ -192,7 +194,7 @@ def write_privacy_report(folder: Path, release: Release) -> None:
         "tier": manifest["tier"],
         "workers": questions["worker_id"].n_unique(),
         "withdrawn": manifest["withdrawn"]["workers"],
-        "not_released": [*(name for name in source if name not in _KEPT_COLUMNS), "window text of the recording"],
+        "not_included": [*(name for name in source if name not in _KEPT_COLUMNS), "window text of the recording"],
         "window_fields_dropped": manifest["lines"]["rel"]["ticks"],
         "k_anonymity": {
             **k_anonymity(questions, known),
@@ -200,8 +202,8 @@ def write_privacy_report(folder: Path, release: Release) -> None:
             "why": {name: _WHY[name] for name in known},
             "not_quasi_identifiers": _NOT_QUASI_IDENTIFIERS,
             "statement": _STATEMENT,
-            "demographics": "in no tier, so there is no k over them",
         },
+        "demographics": _demographics(release, questions["worker_id"].unique()),
         **attacks,
         "free_text": None,
     }
@@ -241,12 +243,40 @@ def scan_dataset(folder: Path, out: Path, show_text: bool = False, advance: Adva
     return findings
 
 
-def _attack_features(folder: Path, questions: pl.DataFrame) -> dict[str, Any] | None:
-    """By all features, of questions with behaviour; the others would only tell the lengths of texts."""
-    features = load_config(folder, "features")
-    behaviour = features.filter(pl.any_horizontal(pl.col("^(mouse|gaze)_on_text$").is_not_null()))
-    rows = behaviour.join(questions.select("question_id", "conversation_id"), on="question_id")
-    return reidentify(rows, [name for name, type_ in features.schema.items() if type_ == pl.Float64])
+def _attacks(folder: Path, questions: pl.DataFrame) -> dict[str, Any]:
+    """By all features, where they are there, and by those of the tier `coarse`.
+
+    Of questions with behaviour; the others would only tell the lengths of texts.
+    """
+    ids = questions.select("question_id", "conversation_id")
+    found: dict[str, Any] = {}
+    if (folder / "data" / "features").is_dir():
+        features = load_config(folder, "features")
+        read = features.filter(pl.any_horizontal(pl.col("^(mouse|gaze)_on_text$").is_not_null()))
+        every = [name for name, type_ in features.schema.items() if type_ == pl.Float64]
+        found["reidentification"] = reidentify(read.join(ids, on="question_id"), every)
+        left = coarse(features.filter(mode="pairwise"))
+    else:
+        left = load_config(folder, "coarse")
+    read = left.filter(pl.any_horizontal(pl.col(list(STEPS)).is_not_null()))
+    return {**found, "reidentification_coarse": reidentify(read.join(ids, on="question_id"), list(COARSE))}
+
+
+def _demographics(release: Release, workers: pl.Series) -> dict[str, Any] | None:
+    """How many workers the release's table tells apart; None where it has no such columns. Nothing of a row is kept."""
+    table = _table(release, "record_info_table.csv")
+    if not {*_DEMOGRAPHICS} <= {*table.columns}:
+        return None
+    rows = (
+        table.select(pl.col("user_id").alias("worker_id"), *_DEMOGRAPHICS)
+        .filter(pl.col("worker_id").is_in(workers.to_list()) & pl.any_horizontal(pl.col(_DEMOGRAPHICS).is_not_null()))
+        .unique("worker_id", keep="first", maintain_order=True)
+    )
+    return {
+        "workers": rows.height,
+        "each": [k_anonymity(rows, list(names)) for names in (_DEMOGRAPHICS, _FEW_DEMOGRAPHICS)],
+        "statement": _DEMOGRAPHICS_STATEMENT,
+    }
 
 
 def _questions(folder: Path) -> pl.DataFrame:

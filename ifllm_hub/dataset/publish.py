@@ -1,7 +1,8 @@
 """A dataset folder -> a Hub repo, in one commit: a reader of a branch sees the old version or the new one, never half.
 
 Files are compared by hash, so that unchanged content makes no commit and a run that was cut off anywhere is finished
-by the next. `upload_folder` is not used: it may split a folder into several commits.
+by the next. `upload_folder` is not used: it may split a folder into several commits. What is sent is a list of known
+names, and the Parquet files that the card names.
 """
 
 import hashlib
@@ -10,9 +11,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,14 +23,14 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 from ifllm_hub import __version__
+from ifllm_hub.committer import left_out_line, refuse_foreign
 from ifllm_hub.dataset.card import write_card
+from ifllm_hub.dataset.contents import CONTENTS, Contents, card_configs, read_contents, types_of
+from ifllm_hub.dataset.manifest import read_manifest
+from ifllm_hub.dataset.sending import DATASET, is_gated, sendable
+from ifllm_hub.dataset.versions import Older, forget_history, forget_versions, history, older_versions
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import read_json
 from ifllm_hub.hub import clear_hub_errors
-
-if TYPE_CHECKING:
-    from datasets import Features
-    from datasets.info import DatasetInfosDict
 
 _SIGNS = {"+": "added", "~": "changed", "-": "deleted"}
 
@@ -46,14 +47,16 @@ class Plan:
     """What publishing a folder would change on the Hub; `str(plan)` tells it to the user.
 
     Attributes:
-        files: what the folder holds.
+        files: what of the folder is sent.
+        left_out: what is not: no file of a dataset, or a link.
         head: the commit that the folder was compared with; None where the repo does not exist.
         new_branch: `revision` does not exist and would start at `head`.
         tags: name -> commit, as on the Hub.
         operations: path -> "+" (added), "~" (changed) or "-" (deleted).
-        gated: readers must ask for access: the folder is of the `full` tier.
+        gated: readers must ask for access: there are trajectories.
         differences: in rows and columns, one line each.
         breaking: those of them that break readers: a config, split or column is gone, or a column's type changed.
+        older: versions on the Hub with people whom the folder does not hold any more.
     """
 
     folder: Path
@@ -67,6 +70,8 @@ class Plan:
     gated: bool
     differences: tuple[str, ...]
     breaking: tuple[str, ...]
+    older: Older
+    left_out: tuple[str, ...]
 
     def __str__(self) -> str:
         signs = list(self.operations.values())
@@ -77,56 +82,102 @@ class Plan:
         lines += [f"  {line}{' (breaks readers)' * (line in self.breaking)}" for line in self.differences]
         return "\n".join(lines)
 
+    def warnings(self, squash: bool) -> list[str]:
+        """What to tell the user besides: what stays here, and where people who withdrew can still be found.
+
+        Args:
+            squash: older versions are to be deleted.
+        """
+        told = [left_out_line(self.left_out, DATASET)] if self.left_out else []
+        if self.older.versions and not squash:
+            told.append(
+                f"{self.repo_id}: older versions ({', '.join(self.older.versions)}) still hold people who have since "
+                "been taken out, and can be downloaded. Add --squash to delete them for good."
+            )
+        if self.older.branches:
+            told.append(
+                f"{self.repo_id}: other branches ({', '.join(self.older.branches)}) still hold people who have since "
+                "been taken out. Publish there too, with --revision and --squash, or delete them."
+            )
+        return told
+
 
 @contextmanager
-def addressed(folder: Path, repo_id: str) -> Iterator[Path]:
-    """A copy of a dataset folder whose card names the repo that it goes to; it vanishes with the block.
+def planned(folder: Path, repo_id: str, revision: str = "main", force: bool = False) -> Iterator[Plan]:
+    """The plan for a copy of a dataset folder whose card names the repo that it goes to.
+
+    The copy vanishes with the block, so the plan is to be carried out in there. See `plan_publication`.
 
     Raises:
-        IfllmError: the folder is not a sound dataset.
+        IfllmError: see `plan_publication`.
     """
-    _check_folder(folder)
+    files, left_out = sendable(folder, _check_folder(folder))
+    is_gated(folder, read_manifest(folder))  # by what is there, also where it is left out
     with tempfile.TemporaryDirectory(prefix="ifllm-publish-") as scratch:
-        copy = Path(shutil.copytree(folder, Path(scratch) / "dataset"))
+        copy = Path(scratch) / "dataset"
+        for name, file in files.items():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy / name)
         write_card(copy, repo_id)
-        yield copy
+        yield replace(plan_publication(copy, repo_id, revision, force), left_out=left_out)
 
 
-def plan_publication(folder: Path, repo_id: str, revision: str = "main") -> Plan:
+def plan_publication(folder: Path, repo_id: str, revision: str = "main", force: bool = False) -> Plan:
     """Check a dataset folder and compare it with a Hub repo; nothing is written.
 
     Args:
         repo_id: owner/name of a dataset repo, which need not exist.
         revision: a branch, which need not exist.
+        force: replace all of a repo that holds something else than a dataset of ours.
 
     Raises:
-        IfllmError: the folder is not a sound dataset; the repo id is malformed, or something else than a dataset of
-            ours; the Hub cannot be reached.
+        IfllmError: the folder is not a sound dataset, or not what its manifest says; the repo id is malformed, or
+            something else than a dataset of ours; the Hub cannot be reached.
     """
-    from datasets.info import DatasetInfosDict
-
-    infos = _check_folder(folder)
-    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-    files = {name: _hashes(folder / name) for name in names if not _is_hidden(name)}
+    contents = _check_folder(folder)
+    sent, left_out = sendable(folder, contents)
+    manifest = read_manifest(folder)
+    gated = is_gated(folder, manifest)
+    files = {name: _hashes(path) for name, path in sent.items()}
     api = HfApi()
     with clear_hub_errors(repo_id):
         head, new_branch, tags = _references(api, repo_id, revision)
         there = repo_files(api, repo_id, head) if head else {}
-        if "manifest.json" not in there and set(there) - {"README.md"}:
-            raise IfllmError(f"{repo_id}: exists on the Hub and was not made by this command. Choose another name.")
+        if head and not force:
+            refuse_foreign(api, repo_id, DATASET, head, there)
         changed = {name for name in files if name in there and not _same(there[name], files[name])}
-        before = infos if "README.md" in there else DatasetInfosDict()
-        if "README.md" in changed:
-            card = api.hf_hub_download(repo_id, "README.md", repo_type="dataset", revision=head)
-            before, _ = _read_card(Path(card), f"{repo_id}/README.md")
+        before = contents if CONTENTS in there else {}
+        if CONTENTS in changed:
+            was = api.hf_hub_download(repo_id, CONTENTS, repo_type="dataset", revision=head)
+            before = read_contents(Path(was), f"{repo_id}/{CONTENTS}")
+        older = older_versions(api, repo_id, revision, manifest) if head else Older()
     operations = {name: "~" if name in changed else "+" for name in files if name in changed or name not in there}
-    operations |= {name: "-" for name in sorted(there) if name not in files}
-    gated = read_json(folder / "manifest.json").get("tier", "full") == "full"
-    return Plan(folder, repo_id, revision, files, head, new_branch, tags, operations, gated, *_compare(before, infos))
+    operations |= {name: "-" for name in sorted(there) if name not in files and (force or DATASET.has(name))}
+    differences, breaking = _compare(before, contents)
+    return Plan(
+        folder,
+        repo_id,
+        revision,
+        files,
+        head,
+        new_branch,
+        tags,
+        operations,
+        gated,
+        differences,
+        breaking,
+        older,
+        left_out,
+    )
 
 
 def publish(
-    plan: Plan, private: bool = False, tag: str | None = None, allow_breaking: bool = False, versioned: bool = True
+    plan: Plan,
+    private: bool = False,
+    tag: str | None = None,
+    allow_breaking: bool = False,
+    versioned: bool = True,
+    squash: bool = False,
 ) -> tuple[str, str | None]:
     """Carry out a plan: make or gate the repo if need be, one commit, read it back by hash, and tag it.
 
@@ -136,6 +187,8 @@ def publish(
             Content that has such a tag gets no other.
         allow_breaking: publish although readers of the old version may break.
         versioned: set a version tag; without, a state of the branch that the next one replaces.
+        squash: afterwards delete for good what came before: the branch's history, tags that stand for no branch as it
+            is now, and large files that only these named. The new tag is the next one, also for unchanged content.
 
     Returns:
         The commit that the branch is at, and the tag if one was set.
@@ -150,9 +203,10 @@ def publish(
         raise IfllmError(f"{told} Choose another branch or repo, or insist with --allow-breaking.")
     if get_token() is None:
         raise IfllmError("No Hugging Face token: log in with `hf auth login`, or set HF_TOKEN to one that may write.")
-    tag = _tag_to_set(plan, tag) if versioned else None
     api = HfApi()
     with clear_hub_errors(plan.repo_id):
+        squash_now = squash and bool(plan.operations or history(api, plan.repo_id, plan.revision)[1:])
+        tag = _tag_to_set(plan, tag, squash_now) if versioned else None
         operations = [
             CommitOperationAdd(name, plan.folder / name) if name in plan.files else CommitOperationDelete(name)
             for name in plan.operations
@@ -178,11 +232,15 @@ def publish(
                 commit_description=str(plan),
             ).oid
             there = repo_files(api, plan.repo_id, head)
-            for name in {*there, *plan.files}:
+            for name in {*filter(DATASET.has, there), *plan.files}:
                 if not _same(there.get(name), plan.files.get(name)):
                     raise IfllmError(f"{plan.repo_id}: {name} is not as the folder had it. Run it again.")
+        if squash_now:
+            head = forget_history(api, plan.repo_id, plan.revision)
         if tag:
             api.create_tag(plan.repo_id, repo_type="dataset", tag=tag, revision=head)
+        if squash:
+            forget_versions(api, plan.repo_id)
     return head, tag
 
 
@@ -195,48 +253,45 @@ def repo_files(api: HfApi, repo_id: str, commit: str) -> dict[str, RepoFile]:
     return {entry.path: entry for entry in entries if isinstance(entry, RepoFile) and not _is_hidden(entry.path)}
 
 
-def _check_folder(folder: Path) -> "DatasetInfosDict":
-    """The card's `dataset_info`, once the Parquet files were read and are what it says."""
+def _check_folder(folder: Path) -> Contents:
+    """What `contents.json` says, once the card and every Parquet file were read and are what it says."""
     for name in ("manifest.json", "README.md"):
         if not (folder / name).is_file():
             raise IfllmError(f"{folder}: not a dataset folder (no {name}). Make one with `ifllm build`.")
-    infos, parts = _read_card(folder / "README.md", f"{folder}/README.md")
-    for config, split, pattern in parts:
-        rows = sum(_rows(path, infos[config].features) for path in sorted(folder.glob(pattern)))
-        said = infos[config].splits[split].num_examples
-        if rows != said:
-            raise IfllmError(f"{folder / pattern}: {rows} rows, but README.md says {said}. Build the dataset again.")
-    return infos
+    contents = read_contents(folder / CONTENTS, f"{folder / CONTENTS}")
+    if _read_card(folder / "README.md").get("configs") != card_configs(contents):
+        raise IfllmError(f"{folder}/README.md: its `configs` are not those of {CONTENTS}. Build the dataset again.")
+    for config, entry in contents.items():
+        for split, said in entry["rows"].items():
+            pattern = f"data/{config}/{split}-*.parquet"
+            rows = sum(_rows(path, entry["columns"]) for path in sorted(folder.glob(pattern)))
+            if rows != said:
+                raise IfllmError(
+                    f"{folder / pattern}: {rows} rows, but {CONTENTS} says {said}. Build the dataset again."
+                )
+    return contents
 
 
-def _read_card(card: Path, where: str) -> tuple["DatasetInfosDict", list[tuple[str, str, str]]]:
-    """`dataset_info`; and config, split and file pattern of its parts."""
-    from datasets.info import DatasetInfosDict
-
+def _read_card(card: Path) -> dict[str, Any]:
+    """The card's YAML header."""
     try:
-        data = DatasetCard.load(card).data
-        infos = DatasetInfosDict.from_dataset_card_data(data)
-        parts = [(c["config_name"], file["split"], file["path"]) for c in data["configs"] for file in c["data_files"]]
-        described = {(config, split) for config, info in infos.items() if info.features for split in info.splits}
-        if {part[:2] for part in parts} != described:
-            raise ValueError("`configs` and `dataset_info` do not name the same splits")
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        return DatasetCard.load(card, ignore_metadata_errors=True).data.to_dict()
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise IfllmError(
-            f"{where}: its YAML header cannot be read ({error}). Write it anew with `ifllm build`."
+            f"{card}: its YAML header cannot be read ({error}). Write it anew with `ifllm build`."
         ) from error
-    return infos, parts
 
 
-def _rows(path: Path, features: "Features") -> int:
+def _rows(path: Path, columns: dict[str, str]) -> int:
     """Every page is decoded, so that damage anywhere is found."""
     try:
         with pq.ParquetFile(path) as file:
-            same = features.from_arrow_schema(file.schema_arrow.remove_metadata()) == features
+            same = types_of(file.schema_arrow) == columns
             rows = sum(batch.num_rows for batch in file.iter_batches())
     except (pa.ArrowException, OSError) as error:
         raise IfllmError(f"{path}: is not readable Parquet ({error}). Build the dataset again.") from error
     if not same:
-        raise IfllmError(f"{path}: its columns are not those in README.md. Build the dataset again.")
+        raise IfllmError(f"{path}: its columns are not those in {CONTENTS}. Build the dataset again.")
     return rows
 
 
@@ -276,7 +331,7 @@ def _references(api: HfApi, repo_id: str, revision: str) -> tuple[str | None, bo
     return branches.get(revision, branches["main"]), revision not in branches, tags
 
 
-def _compare(before: "DatasetInfosDict", after: "DatasetInfosDict") -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _compare(before: Contents, after: Contents) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Differences in rows and columns, and those of them that break readers."""
     shared = set(before) & set(after)
     was, now = _shape(before, shared), _shape(after, shared)
@@ -286,19 +341,19 @@ def _compare(before: "DatasetInfosDict", after: "DatasetInfosDict") -> tuple[tup
     return tuple(lines.values()), tuple(breaking)
 
 
-def _shape(infos: "DatasetInfosDict", shared: set[str]) -> dict[str, str]:
+def _shape(contents: Contents, shared: set[str]) -> dict[str, str]:
     """`config split` -> rows, and `config.column` -> type for the configs that both versions have."""
     shape: dict[str, str] = {}
-    for config, info in infos.items():
-        shape |= {f"{config} {name}": f"{split.num_examples:,} rows" for name, split in info.splits.items()}
+    for config, entry in contents.items():
+        shape |= {f"{config} {split}": f"{rows:,} rows" for split, rows in entry["rows"].items()}
         if config in shared:
-            shape |= {f"{config}.{field.name}": str(field.type) for field in info.features.arrow_schema}
+            shape |= {f"{config}.{name}": type_ for name, type_ in entry["columns"].items()}
     return shape
 
 
-def _tag_to_set(plan: Plan, tag: str | None) -> str | None:
-    """None where the content has it already."""
-    of_this = [name for name, commit in plan.tags.items() if commit == plan.head and not plan.operations]
+def _tag_to_set(plan: Plan, tag: str | None, new_commit: bool) -> str | None:
+    """None where the content has it already, and keeps it."""
+    of_this = [name for name, at in plan.tags.items() if at == plan.head and not (plan.operations or new_commit)]
     if tag is None:
         versions = {name: int(name[1:]) for name in plan.tags if re.fullmatch(r"v\d+", name)}
         needless = plan.revision != "main" or versions.keys() & set(of_this)

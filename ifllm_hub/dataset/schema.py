@@ -1,12 +1,13 @@
 """The one place that declares every config's columns: type, unit, range and meaning."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from ifllm_hub.dataset import coarse
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.catalogue import CATALOGUE, Feature
 from ifllm_hub.features.habits import LESS_HABIT
@@ -62,14 +63,15 @@ class Column:
     @property
     def type_name(self) -> str:
         """The type as `datasets` names it: `int8`, `list[float32]`, `list[{role: string, content: string}]`."""
-        return _type_name(self.type)
+        return type_name(self.type)
 
 
-def _type_name(type_: pa.DataType) -> str:
+def type_name(type_: pa.DataType) -> str:
+    """A type as `datasets` names it."""
     if pa.types.is_list(type_):
-        return f"list[{_type_name(type_.value_type)}]"
+        return f"list[{type_name(type_.value_type)}]"
     if pa.types.is_struct(type_):
-        return "{" + ", ".join(f"{field.name}: {_type_name(field.type)}" for field in type_) + "}"
+        return "{" + ", ".join(f"{field.name}: {type_name(field.type)}" for field in type_) + "}"
     return {pa.float32(): "float32", pa.float64(): "float64"}.get(type_, str(type_))
 
 
@@ -90,13 +92,29 @@ def _length(name: str, meaning: str) -> Column:
 
 
 def _viewport(name: str, axis: str) -> Column:
-    meaning = f"estimate, a lower bound: largest mouse {axis} of the conversation + 1; null if the mouse never moved"
+    meaning = f"estimate, a lower bound: largest mouse {axis} of the conversation + 1; null where there is none"
     return Column(name, pa.int32(), "CSS px", meaning, 1)
 
 
+def _place(name: str, of: str) -> Column:
+    meaning = f"cursor in the viewport, {of}; null where not recorded. Off the text it can tell the rating click"
+    return _ticks(name, pa.float32(), "CSS px", f"{meaning}: never train on it")
+
+
+def _caret(modality: str, side: str) -> Column:
+    where = {"mouse": "cursor", "gaze": "gaze"}[modality]
+    meaning = f"caret in the {side} answer at the {where}, as in `mouse_char_left`; -1 off its text"
+    if (modality, side) == ("mouse", "left"):
+        meaning = (
+            "caret in the left answer at the cursor: so many of its code points stand before. 0 to its length, both "
+            "included, so that `response[char]` may be beyond its end; -1 off its text"
+        )
+    return _ticks(f"{modality}_char_{side}", pa.int16(), "code points", meaning, -1)
+
+
 _IDS = (
-    Column("question_id", pa.int64(), "", "key that joins all configs (query_ID of the release)", 1),
-    Column("worker_id", pa.string(), "", "pseudonym of who rated"),
+    Column("question_id", pa.int64(), "", "key that joins all configs (`query_ID` of the release)", 1),
+    Column("worker_id", pa.string(), "", "pseudonym of who asked and rated (`user_id` of the release)"),
 )
 _CONVERSATION = (
     Column("conversation_id", pa.string(), "", "worker_id/task_id"),
@@ -114,7 +132,7 @@ _FLAGS = (
     Column("has_mouse", pa.bool_(), "", "at least one mouse tick on an answer's text"),
     Column("has_gaze", pa.bool_(), "", "at least one gaze tick on an answer's text"),
     Column("ai_error", pa.bool_(), "", "an answer is an error message of the study's server"),
-    Column("excluded_worker", pa.bool_(), "", "on the authors' list of 24 workers left out of their analyses"),
+    Column("excluded_worker", pa.bool_(), "", "on the authors' list of workers left out of their analyses"),
     _fold("fold_question", "no question in two folds"),
     _fold("fold_conversation", "no conversation in two folds"),
     _fold("fold_worker", "no worker in two folds; fold 4 is the test split"),
@@ -146,7 +164,12 @@ POINTWISE = (
     Column("response", pa.string(), "", "plain text shown"),
     Column("model", pa.string(), "", "LLM that wrote the answer"),
     _likert("rating", "satisfaction with the answer"),
-    Column("better_than_previous", pa.bool_(), "", "better than the previous turn's answer; null on turn 1 or unrated"),
+    Column(
+        "better_than_previous",
+        pa.bool_(),
+        "",
+        "better than the previous turn's answer; null on turn 1, and where it was not asked or not answered",
+    ),
     *_FLAGS,
 )
 TRAJECTORIES = (
@@ -156,8 +179,8 @@ TRAJECTORIES = (
         "schema_version",
         pa.string(),
         "",
-        "the study site's recording format; c1: the collector's, with the mouse only",
-        values=("v1", "v2", "v3", "c1"),
+        "the study site's recording format",
+        values=("v1", "v2", "v3"),
     ),
     _length("length_left", "length of the left answer"),
     _length("length_right", "length of the right answer; null in pointwise"),
@@ -165,29 +188,15 @@ TRAJECTORIES = (
     _viewport("viewport_width", "x"),
     _viewport("viewport_height", "y"),
     _ticks("t", pa.int32(), "ms", "time since the answer appeared (which is known to 1 s)", 0),
-    _ticks(
-        "mouse_x",
-        pa.float32(),
-        "CSS px",
-        "cursor in the viewport, right; null before its first move. Off the text "
-        "it reveals the rating click: never train on it",
-    ),
-    _ticks("mouse_y", pa.float32(), "CSS px", "cursor in the viewport, down; null before its first move"),
-    _ticks("gaze_x", pa.float32(), "CSS px", "webcam gaze estimate in the viewport, right; unbounded, noisy"),
-    _ticks("gaze_y", pa.float32(), "CSS px", "webcam gaze estimate in the viewport, down; unbounded, noisy"),
-    _ticks(
-        "mouse_char_left",
-        pa.int16(),
-        "code points",
-        "offset into the left answer under the cursor; -1 off its text",
-        -1,
-    ),
-    _ticks("mouse_char_right", pa.int16(), "code points", "offset into the right answer; -1 off its text", -1),
-    _ticks(
-        "gaze_char_left", pa.int16(), "code points", "offset into the left answer under the gaze; -1 off its text", -1
-    ),
-    _ticks("gaze_char_right", pa.int16(), "code points", "offset into the right answer; -1 off its text", -1),
-    _ticks("face_ok", pa.bool_(), "", "face inside the tracker's box; null in v1, which did not record it"),
+    _place("mouse_x", "right"),
+    _place("mouse_y", "down"),
+    _ticks("gaze_x", pa.float32(), "CSS px", "gaze estimate in the viewport, right; unbounded, noisy, null where none"),
+    _ticks("gaze_y", pa.float32(), "CSS px", "gaze estimate in the viewport, down; unbounded, noisy, null where none"),
+    _caret("mouse", "left"),
+    _caret("mouse", "right"),
+    _caret("gaze", "left"),
+    _caret("gaze", "right"),
+    _ticks("face_ok", pa.bool_(), "", "face inside the tracker's box; null where not recorded, as in all of v1"),
 )
 
 
@@ -200,6 +209,16 @@ def _feature(feature: Feature) -> Column:
 
 
 FEATURES = (*_IDS, _MODE, *map(_feature, (*CATALOGUE, *LESS_HABIT)))
+
+
+def _coarse(column: Column) -> Column:
+    if column.name not in coarse.STEPS:
+        return column
+    meaning = f"{column.meaning}; to the nearest multiple of {coarse.STEPS[column.name]:g}; null where not defined"
+    return replace(column, meaning=meaning, low=-coarse.LARGEST, high=coarse.LARGEST)
+
+
+COARSE = (*_IDS, *(_coarse(column) for column in FEATURES if column.name in coarse.COARSE))
 PREFERENCES = (
     *_IDS,
     Column("label_source", pa.string(), "", "what decided which answer is chosen: the same in all rows of a config"),
@@ -237,6 +256,7 @@ CONFIGS: dict[str, tuple[Column, ...]] = {
     "pointwise": POINTWISE,
     "trajectories": TRAJECTORIES,
     "features": FEATURES,
+    "coarse": COARSE,
 }
 # What a row is, by config.
 ROWS = {
@@ -244,6 +264,27 @@ ROWS = {
     "pointwise": "a question with one answer",
     "trajectories": "a question's ticks, as lists",
     "features": "a question's features of on-text reading",
+    "coarse": "two rounded features of how a question's two answers were read, and their lengths' ratio",
+}
+# What columns mean in a collector's export, where that is something else than in the study.
+COLLECTED = {
+    column.name: column
+    for column in (
+        Column("question_id", pa.int64(), "", "key that joins all configs: a keyed hash", 1),
+        Column("worker_id", pa.string(), "", "pseudonym of the person who asked and rated: a keyed hash"),
+        Column("task_id", pa.int64(), "", "the conversation: a keyed hash", 1),
+        Column("bullet_points", pa.bool_(), "", "the app says that it asked the LLM for bullet points"),
+        Column("asked_at", UTC_MS, "UTC, to 1 s", "when the answer was registered, rounded down"),
+        Column("ai_error", pa.bool_(), "", "always false"),
+        Column("excluded_worker", pa.bool_(), "", "always false"),
+        Column("schema_version", pa.string(), "", "the collector's recording format", values=("c1",)),
+        Column("viewport_width", pa.int32(), "CSS px", "largest width of the browser's window; null if not sent", 1),
+        Column("viewport_height", pa.int32(), "CSS px", "largest height of the browser's window; null if not sent", 1),
+        _ticks("t", pa.int32(), "ms", "time since the answer began to stream or, without a stream, came into view", 0),
+        _ticks("mouse_x", pa.float32(), "CSS px", "cursor in the viewport, right; null off the answers"),
+        _ticks("mouse_y", pa.float32(), "CSS px", "cursor in the viewport, down; null off the answers"),
+        _ticks("face_ok", pa.bool_(), "", "always null"),
+    )
 }
 # Who or what labeled the pairs of a label source; their config is `PREFIX` and its name.
 LABEL_SOURCES = {

@@ -1,11 +1,13 @@
 """What a judge found, in the card of the checkpoint it judged: `model-index` and `.eval_results/*.yaml`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ifllm_hub import __version__
+from ifllm_hub.align.push import CHECKPOINT
+from ifllm_hub.committer import commit_files, sort_out
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.evaluation.comparison_tables import signed
 from ifllm_hub.evaluation.names import name_of
@@ -81,15 +83,15 @@ def push_results(checkpoint: Path, repo_id: str) -> str:
         The commit that `main` is at.
 
     Raises:
-        IfllmError: there is no such repo, no token may write there, or the Hub failed.
+        IfllmError: there is no such repo, it holds no checkpoint of ours, no token may write there, or the Hub failed.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import HfApi
 
-    there = [name for name in (CARD_FILE, RESULTS_FILE) if (checkpoint / name).is_file()]
+    card = replace(CHECKPOINT, files=(CARD_FILE, RESULTS_FILE), insist=None)
+    sent, _ = sort_out(checkpoint, card)
     with clear_hub_errors(repo_id):
-        operations = [CommitOperationAdd(name, checkpoint / name) for name in there]
-        message = f"Results judged with ifllm_hub {__version__}"
-        return str(HfApi().create_commit(repo_id, operations, commit_message=message).oid)
+        HfApi().auth_check(repo_id, write=True)
+    return commit_files(sent, repo_id, card)
 
 
 def _cell_of(checkpoint: Path, comparison: dict[str, Any], llm: str | None, label_source: str | None) -> dict[str, Any]:

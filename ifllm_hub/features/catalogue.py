@@ -140,7 +140,7 @@ _CROSS = [
         "share",
         "both",
         "agreement",
-        "mean distance of the two char indices / answer length while both are on the same answer",
+        "dwell-weighted mean distance of the two char indices / answer length while both are on the same answer",
         EVEN,
         0.0,
         1.0,

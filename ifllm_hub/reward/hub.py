@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ifllm_hub import __version__
+from ifllm_hub.committer import Kind, commit_files, files_to_push
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.files import replacing_folder
+from ifllm_hub.hub import clear_hub_errors
 from ifllm_hub.reward.forest import FOREST_FILE
 from ifllm_hub.reward.persistence import (
     CONFIG_FILE,
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
 
 CARD_FILE, EVALUATION_FILE = "README.md", ".eval_results/ifllm.yaml"
 _FILES = (MODEL_FILE, FOREST_FILE, CONFIG_FILE, LEADERBOARD_FILE, CARD_FILE)
+REWARD = Kind(
+    "reward model",
+    "model",
+    (*_FILES, EVALUATION_FILE),
+    sign=CONFIG_FILE,
+    is_ours=lambda config: isinstance(config, dict) and {"format", "features", "sha256"} <= config.keys(),
+    insist="--force",
+)
 
 
 class ImplicitFeedbackReward:
@@ -115,9 +124,9 @@ class ImplicitFeedbackReward:
             if load_forest(partial)[1] != self.config:
                 raise IfllmError(f"{self.folder}: was changed since it was loaded. Load it again.")
 
-    def push_to_hub(self, repo_id: str, private: bool = False) -> str:
+    def push_to_hub(self, repo_id: str, private: bool = False, force: bool = False) -> str:
         """Push the model's files in one commit; see `push_reward`."""
-        return push_reward(self.folder, repo_id, private)
+        return push_reward(self.folder, repo_id, private, force)
 
 
 def fetch_reward(model: str | Path, revision: str | None = None) -> Path:
@@ -140,8 +149,6 @@ def fetch_reward(model: str | Path, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import DryRunError
 
-    from ifllm_hub.hub import clear_hub_errors
-
     files = list(_FILES)
     with clear_hub_errors(model):
         try:
@@ -156,7 +163,7 @@ def fetch_reward(model: str | Path, revision: str | None = None) -> Path:
         return Path(snapshot_download(model, revision=revision, allow_patterns=files))
 
 
-def push_reward(folder: Path, repo_id: str, private: bool = False) -> str:
+def push_reward(folder: Path, repo_id: str, private: bool = False, force: bool = False) -> str:
     """Push a model folder in one commit, after the audit that loading makes; unchanged content makes no commit.
 
     The results in the card go along as `.eval_results/ifllm.yaml` if the model was trained on a Hub dataset: that
@@ -165,38 +172,42 @@ def push_reward(folder: Path, repo_id: str, private: bool = False) -> str:
     Args:
         repo_id: owner/name of a model repo, made where there is none.
         private: make a new repo private.
+        force: replace all of a repo that holds something else than a reward model of ours.
 
     Returns:
         The commit that `main` is at.
 
     Raises:
-        IfllmError: the folder is not a sound reward model, no token may write there, or the Hub failed.
+        IfllmError: the folder is not a sound reward model, the repo holds something else, no token may write there, or
+            the Hub failed.
     """
     import yaml
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
+    from huggingface_hub import ModelCard
 
-    from ifllm_hub.hub import clear_hub_errors
     from ifllm_hub.reward.card import evaluation_yaml
 
     load_model(folder)
     _, config = load_forest(folder)
-    missing = [name for name in _FILES if not (folder / name).is_file()]
+    files: dict[str, Path | bytes] = {**files_to_push(folder, REWARD)}
+    missing = [name for name in _FILES if name not in files]
     if missing:
-        raise IfllmError(f"{folder / missing[0]}: not there. Train the model again: ifllm reward DATASET --out FOLDER.")
-    evaluation = evaluation_yaml(config)
+        raise IfllmError(
+            f"{folder / missing[0]}: not there, or a link. Train the model again: ifllm reward DATASET --out FOLDER."
+        )
+    try:
+        evaluation = evaluation_yaml(config)
+    except (KeyError, TypeError) as error:
+        raise IfllmError(
+            f"{folder / CONFIG_FILE}: does not say what the model was trained on and how it did ({error}). Train it "
+            "again: ifllm reward DATASET --out FOLDER."
+        ) from error
+    files.pop(EVALUATION_FILE, None)
+    if evaluation is not None:
+        files[EVALUATION_FILE] = evaluation.encode()
     try:
         card = ModelCard.load(folder / CARD_FILE)
     except (ValueError, yaml.YAMLError) as error:
         raise IfllmError(f"{folder / CARD_FILE}: its YAML header cannot be read ({first_line(error)}).") from error
-    api = HfApi()
     with clear_hub_errors(repo_id):
         card.validate()
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        operations: list[CommitOperationAdd | CommitOperationDelete] = [
-            CommitOperationAdd(name, folder / name) for name in _FILES
-        ]
-        if evaluation is not None:
-            operations.append(CommitOperationAdd(EVALUATION_FILE, evaluation.encode()))
-        elif api.file_exists(repo_id, EVALUATION_FILE):  # of an earlier model
-            operations.append(CommitOperationDelete(EVALUATION_FILE))
-        return str(api.create_commit(repo_id, operations, commit_message=f"Push with ifllm_hub {__version__}").oid)
+    return commit_files(files, repo_id, REWARD, private, force)

@@ -18,6 +18,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from ifllm_hub.align.card import model_card
 from ifllm_hub.align.dpo import parse_dpo, run_dpo
 from ifllm_hub.align.launch import launch_dpo
 from ifllm_hub.align.policies import load_policy
@@ -114,7 +115,7 @@ def test_launched_results(launched: tuple[Path, list[Any]], dataset: Path) -> No
     results = json.loads((launched[0] / "results.json").read_text())
     expected = {
         "model": "tiny",
-        "dataset": str(dataset),
+        "dataset": dataset.name,
         "dataset_revision": None,
         "label_source": "forest",
         "train_rows": 6,
@@ -138,6 +139,21 @@ def test_launched_results(launched: tuple[Path, list[Any]], dataset: Path) -> No
     assert {key: results[key] for key in expected} == expected
     assert results["versions"]["trl"].startswith("1.16")
     assert 0 < results["wall_seconds"] < 600
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("forest", "on labels made from how people read LLM answers. Made"),
+        ("explicit", "on labels that people gave: which of two LLM answers they preferred. Made"),
+        ("longer", "on labels that call the longer of two LLM answers the better one, whatever people did. Made"),
+        ("shuffled", "on labels that people gave to other pairs: shuffled, so that they say nothing. Made"),
+        ("my_judge", "on labels that were made elsewhere (`my_judge`). Made"),
+    ],
+)
+def test_the_card_says_what_the_labels_are(source: str, said: str, launched: tuple[Path, list[Any]]) -> None:
+    results = json.loads((launched[0] / "results.json").read_text())
+    assert said in " ".join(model_card("policy", results | {"label_source": source}).split())
 
 
 def test_launched_card(launched: tuple[Path, list[Any]], dataset: Path) -> None:

@@ -103,7 +103,7 @@ def test_sft_results(tuned: Path, two_sources: Path) -> None:
     expected = {
         "stage": "sft",
         "model": "tiny",
-        "dataset": str(two_sources),
+        "dataset": "ifllm",
         "dataset_revision": None,
         "label_source": "explicit",
         "targets": "both",

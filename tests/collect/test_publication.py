@@ -7,7 +7,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from huggingface_hub import HfApi
 
+from ifllm_hub import __version__
 from ifllm_hub.collect.collector import Collector
 from ifllm_hub.collect.settings import Settings
 from ifllm_hub.errors import IfllmError
@@ -22,6 +24,7 @@ from tests.waiting import until
 __all__ = ["hub", "no_waiting"]
 
 REPO = "lab/collected"
+NOBODY = {"manifest.json": f'{{"collected": true, "ifllm_hub": "{__version__}", "tier": "full", "people": 0}}'.encode()}
 
 
 def published(hub: Hub) -> dict[str, bytes]:
@@ -85,12 +88,12 @@ def test_a_withdrawal_reaches_the_hub_and_leaves_nothing_there(hub: Hub, publish
 def test_with_too_few_people_nothing_stays_there(hub: Hub, publishing: Site) -> None:
     collect(publishing, people=1)
     push(publishing)
-    assert published(hub) == {}
+    assert published(hub) == NOBODY
     collect(publishing, people=2, first=1)
     push(publishing)
     assert workers_in(published(hub), publishing, 2) == {0, 1}
     publishing.forget(publishing.register("p1", "q0")["person_token"])
-    until(lambda: published(hub) == {})
+    until(lambda: published(hub) == NOBODY)
     push(publishing)
     assert (hub.dataset(REPO).large, hub.lfs, len(hub.dataset(REPO).commits)) == ({}, {}, 1)
 
@@ -124,6 +127,35 @@ def test_the_end_publishes_what_is_left(hub: Hub, make_site: Callable[..., Site]
     site.client.__exit__(None, None, None)
     assert workers_in(published(hub), site, 1) == {0}
     site.client.__enter__()
+
+
+@pytest.mark.parametrize("contents", [{"table.csv": b"1"}, {"manifest.json": b"{}", "data/train.parquet": b"PAR1"}])
+def test_a_repo_of_somebody_else_is_neither_emptied_nor_squashed(
+    hub: Hub, tmp_path: Path, contents: dict[str, bytes]
+) -> None:
+    HfApi().create_repo(REPO, repo_type="dataset")
+    for path, theirs in contents.items():
+        HfApi().upload_file(path_or_fileobj=theirs, path_in_repo=path, repo_id=REPO, repo_type="dataset")
+    commits = dict(hub.dataset(REPO).commits)
+    with pytest.raises(IfllmError, match=f"{REPO}: exists on the Hub and was not made by this command"):
+        Collector(Settings(tmp_path / "collected", dataset_repo=REPO))
+    assert (published(hub), hub.dataset(REPO).commits) == (contents, commits)
+
+
+def test_emptying_leaves_what_others_put_there_and_no_tag(hub: Hub, publishing: Site) -> None:
+    collect(publishing, people=2)
+    push(publishing)
+    HfApi().create_tag(REPO, tag="pinned", repo_type="dataset")
+    HfApi().upload_file(path_or_fileobj=b"1", path_in_repo="theirs.txt", repo_id=REPO, repo_type="dataset")
+    publishing.forget(publishing.register("p1", "q0")["person_token"])
+    until(lambda: published(hub) == {"theirs.txt": b"1", **NOBODY})
+    push(publishing)  # the one that the withdrawal began is over
+    repo = hub.dataset(REPO)
+    assert (repo.tags, hub.lfs, len(repo.commits)) == ({}, {}, 1)
+    collect(publishing, people=3, first=2)
+    push(publishing)
+    assert "theirs.txt" in published(hub)
+    assert workers_in(published(hub), publishing, 3) == {0, 2}
 
 
 def test_a_repo_that_may_not_be_written_is_said_at_the_start(

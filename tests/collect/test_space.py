@@ -84,13 +84,20 @@ def test_a_space_is_pushed_in_one_commit(hub: Hub, tmp_path: Path, monkeypatch: 
     assert set(repo.main.files) == {".gitattributes", "app.py", "requirements.txt", "README.md", "study.json"}
     assert RepoCard(repo.main.files["README.md"].content.decode()).data.sdk == "gradio"
     space.write_space(settings(tmp_path, title="Another"), folder)
+    (folder / ".env").write_text("HF_TOKEN=secret")
+    (folder / "collected.sqlite").write_text("secret")
     space.push_space(folder, REPO)
+    assert set(repo.main.files) == {".gitattributes", "app.py", "requirements.txt", "README.md", "study.json"}
     assert b"Another" in repo.main.files["study.json"].content
 
     HfApi().create_repo("lab/other", repo_type="space", space_sdk="gradio")
     HfApi().upload_file(path_or_fileobj=b"1", path_in_repo="app.py", repo_id="lab/other", repo_type="space")
     with pytest.raises(IfllmError, match="not made by this command"):
         space.push_space(folder, "lab/other")
+    HfApi().upload_file(path_or_fileobj=b"{}", path_in_repo="study.json", repo_id="lab/other", repo_type="space")
+    with pytest.raises(IfllmError, match="not made by this command"):
+        space.push_space(folder, "lab/other")
+    assert hub.repos["space", "lab/other"].main.files["app.py"].content == b"1"
     monkeypatch.setenv("HF_TOKEN", OTHER_TOKEN)
     with pytest.raises(IfllmError, match=r"lab/third: .*may not write"):
         space.push_space(folder, "lab/third")

@@ -390,7 +390,7 @@ def test_one_config_is_replaced_and_the_card_follows(dataset: Path, tmp_path: Pa
         replace_config(out, "pointwise", frame.head(n))
         assert rows(out, "pointwise").equals(frame.head(n))
     changed = {name for name, data in content(out).items() if data != content(dataset).get(name)}
-    written_anew = {"README.md", "datasheet.md", "croissant.json", "figures/questions_per_worker.png"}
+    written_anew = {"README.md", "datasheet.md", "contents.json", "croissant.json", "figures/questions_per_worker.png"}
     assert changed <= written_anew | {f"data/pointwise/{split}-00000-of-00001.parquet" for split in SPLITS}
     assert "README.md" in changed
     assert content(out).keys() == content(dataset).keys()

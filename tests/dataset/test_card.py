@@ -14,13 +14,15 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from datasets.info import DatasetInfosDict
+from datasets import load_dataset
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 from PIL import Image
 
 from ifllm_hub.dataset.builder import replace_config
 from ifllm_hub.dataset.card import _size_category, write_card
+from ifllm_hub.dataset.definitions import CONSTANTS, feature_rows
+from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import CONFIGS, SPLITS, features, row_is
 from ifllm_hub.errors import IfllmError
 
@@ -49,6 +51,8 @@ def preferences(source: Path, n: int) -> pl.DataFrame:
         "worker_id",
         label_source=pl.lit("forest"),
         prompt="messages_left",
+        history=pl.lit("none"),
+        instruction=pl.lit(None, pl.String),
         chosen=pl.lit(chat, dtype=pairs.schema["messages_left"]),
         rejected=pl.lit(chat, dtype=pairs.schema["messages_left"]),
         flip_prob=pl.lit(0.25),
@@ -62,22 +66,33 @@ def test_configs_and_their_sizes_are_those_of_the_files(dataset: Path) -> None:
     head, _ = split_card(dataset)
     assert [config["config_name"] for config in head["configs"]] == BUILT
     assert [config["config_name"] for config in head["configs"] if config.get("default")] == ["pairwise"]
-    for config, info in zip(head["configs"], head["dataset_info"], strict=True):
+    contents = json.loads((dataset / "contents.json").read_text())
+    assert list(contents) == BUILT
+    for config in head["configs"]:
         name = config["config_name"]
-        assert info["config_name"] == name
+        assert [files["split"] for files in config["data_files"]] == list(contents[name]["rows"]) == list(SPLITS)
         for files in config["data_files"]:
             assert list(dataset.glob(files["path"])) == [parquet(dataset, name, files["split"])]
-        sizes = []
-        for declared in info["splits"]:
-            metadata = pq.read_metadata(parquet(dataset, name, declared["name"]))
-            assert declared["num_examples"] == metadata.num_rows
-            groups = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
-            assert declared["num_bytes"] == sum(groups) > 0
-            sizes.append(parquet(dataset, name, declared["name"]).stat().st_size)
-        assert [declared["name"] for declared in info["splits"]] == list(SPLITS)
-        assert info["download_size"] == sum(sizes)
-        assert info["dataset_size"] == sum(declared["num_bytes"] for declared in info["splits"])
-        assert [feature["name"] for feature in info["features"]] == [column.name for column in CONFIGS[name]]
+            rows = pq.read_metadata(parquet(dataset, name, files["split"])).num_rows
+            assert contents[name]["rows"][files["split"]] == rows > 0
+        assert contents[name]["columns"] == {column.name: column.type_name for column in CONFIGS[name]}
+
+
+def test_the_types_are_read_from_the_files(dataset: Path) -> None:
+    for name in BUILT:
+        streamed = load_dataset(str(dataset), name, split="train", streaming=True)
+        assert streamed.features == load_dataset(str(dataset), name, split="train").features == features(name)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_rows_can_be_filtered_while_they_load(dataset: Path, streaming: bool) -> None:
+    """A number of rows in the card's YAML would be the number that must come, also out of a filter."""
+    pairs = pl.read_parquet(parquet(dataset, "pairwise", "train"))
+    ids = pairs.filter(preference="left")["question_id"].to_list()
+    filters = [("preference", "==", "left")]
+    loaded = load_dataset(str(dataset), "pairwise", split="train", filters=filters, streaming=streaming)
+    assert [row["question_id"] for row in loaded] == ids
+    assert 0 < len(ids) < pairs.height
 
 
 def test_the_hub_can_read_the_card(dataset: Path) -> None:
@@ -91,8 +106,7 @@ def test_the_hub_can_read_the_card(dataset: Path) -> None:
     assert set(card.data.annotations_creators) <= {"crowdsourced", "found", "expert-generated", "machine-generated"}
     assert set(card.data.source_datasets) <= {"original", "extended"}
     assert set(card.data.task_categories) == {"text-generation", "tabular-classification"}
-    infos = DatasetInfosDict.from_dataset_card_data(card.data)
-    assert {name: info.features for name, info in infos.items()} == {name: features(name) for name in BUILT}
+    assert "dataset_info" not in card.data
     configs = MetadataConfigs.from_dataset_card_data(card.data)
     assert list(configs) == BUILT
     assert configs.get_default_config_name() == "pairwise"
@@ -124,12 +138,13 @@ def test_the_tables_of_the_body_agree_with_files_and_manifest(dataset: Path) -> 
     for name, train, test, _ in table(body, "config"):
         rows = [pq.read_metadata(parquet(dataset, name.strip("`"), split)).num_rows for split in SPLITS]
         assert [number(train), number(test)] == rows
-    for kind, *counts in table(body, "files"):
+    sheet = (dataset / "datasheet.md").read_text(encoding="utf-8")
+    for kind, *counts in table(sheet, "files"):
         expected = manifest["lines"][re.search("abs|rel", kind)[0]]
         assert [number(count) for count in counts] == [
             expected[name] for name in ("lines", "ticks", "duplicates", "quarantined", "unaccounted")
         ]
-    versions = table(body, "schema")
+    versions = table(sheet, "schema")
     assert [row[0] for row in versions] == ["v1", "v2", "v3", "all"]
     for version, carets, *shares in versions:
         rows = [row for row in manifest["carets"] if version in (row["schema_version"], "all")]
@@ -141,16 +156,49 @@ def test_the_tables_of_the_body_agree_with_files_and_manifest(dataset: Path) -> 
     assert f"{counted['questions']} questions of {counted['workers']} workers" in body
 
 
-def test_every_column_is_listed_with_type_unit_range_and_meaning(dataset: Path) -> None:
-    head, body = split_card(dataset)
-    for config, info in zip(BUILT, head["dataset_info"], strict=True):
+def test_every_column_is_listed_with_type_unit_range_nulls_and_meaning(dataset: Path) -> None:
+    _, body = split_card(dataset)
+    for config in BUILT[:-1]:
         listed = table(body.split(f"### `{config}`\n")[1], "column")
         expected = [[f"`{c.name}`", c.type_name, c.unit, c.range, c.meaning] for c in CONFIGS[config]]
-        assert listed == expected
-        for (_, type_name, *_), feature in zip(listed, info["features"], strict=True):
-            declared = feature.get("dtype") or feature["list"]
-            if isinstance(declared, str):
-                assert type_name == (declared if "dtype" in feature else f"list[{declared}]")
+        assert [[*row[:4], row[5]] for row in listed] == expected
+        frame = load_config(dataset, config)
+        for name, *_, nulls, _ in listed:
+            values = frame[name.strip("`")]
+            if isinstance(values.dtype, pl.List):
+                values = values.explode(empty_as_null=False)
+            share = {"": 0.0, "all": 1.0}.get(nulls) if not nulls.endswith("%") else float(nulls.rstrip("%")) / 100
+            assert share == pytest.approx(values.is_null().mean(), abs=0.00051), name
+            assert (nulls == "") == (values.null_count() == 0)
+
+
+def expanded(names: str) -> list[str]:
+    """As a shell does: a{b,c}d -> abd acd."""
+    parts = [part.split(",") for part in re.split(r"[{}]", names)]
+    return ["".join(words) for words in itertools.product(*parts)]
+
+
+def test_every_feature_is_in_one_row_of_the_table_of_features(dataset: Path) -> None:
+    text = (dataset / "features.md").read_text(encoding="utf-8")
+    rows = table(text, "feature")
+    assert [row[1:] for row in rows] == [list(row[1:]) for row in feature_rows()]
+    listed = [(name, row) for row in rows for name in expanded(row[0].strip("`"))]
+    columns = {column.name: column for column in CONFIGS["features"] if column.unit}
+    assert sorted(name for name, _ in listed) == sorted(columns)
+    for name, (_, unit, range_, formula, _) in listed:
+        assert unit == columns[name].unit
+        if not name.endswith("_diff"):
+            assert range_ == columns[name].range
+            said = columns[name].meaning.split(": ", 1)[1]
+            for different in ("mouse_", "gaze_"):
+                said = (
+                    said.replace(different, "{mouse,gaze}_")
+                    if name.startswith(different) and "{" in rows[0][0]
+                    else said
+                )
+            assert formula == re.sub("the (left|right) answer$", "that answer", said) or formula == said
+    for number in CONSTANTS.values():
+        assert f"{number:,}" in text
 
 
 def test_simulated_data_is_not_passed_off_as_the_study(dataset: Path, copy: Path) -> None:
@@ -164,10 +212,9 @@ def test_simulated_data_is_not_passed_off_as_the_study(dataset: Path, copy: Path
 def test_a_config_that_is_added_appears_on_the_card(copy: Path) -> None:
     replace_config(copy, "preferences_forest", preferences(copy, 9))
     head, body = split_card(copy)
-    info = head["dataset_info"][-1]
-    assert info["config_name"] == "preferences_forest"
     # An empty split is not declared: load_dataset would refuse the whole config.
-    assert [(declared["name"], declared["num_examples"]) for declared in info["splits"]] == [("train", 9)]
+    assert json.loads((copy / "contents.json").read_text())["preferences_forest"]["rows"] == {"train": 9}
+    assert head["configs"][-1]["config_name"] == "preferences_forest"
     assert [files["split"] for files in head["configs"][-1]["data_files"]] == ["train"]
     assert ["`preferences_forest`", "9", "0", row_is("preferences_forest")] in table(body, "config")
     replace_config(copy, "preferences_forest", preferences(copy, 0))
@@ -184,7 +231,7 @@ def test_the_card_is_the_same_when_nothing_changed(dataset: Path, copy: Path) ->
 
 
 def test_the_card_of_another_process_is_the_same(dataset: Path, copy: Path) -> None:
-    for path in (copy / "README.md", copy / "datasheet.md", copy / "croissant.json", *(copy / "figures").iterdir()):
+    for path in (*copy.glob("*.md"), copy / "contents.json", copy / "croissant.json", *(copy / "figures").iterdir()):
         path.unlink()
     code = "import sys, pathlib; from ifllm_hub.dataset.card import write_card; write_card(pathlib.Path(sys.argv[1]))"
     environment = {**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"}
@@ -255,13 +302,20 @@ PRIVACY: dict[str, Any] = {
     "tier": "full",
     "workers": 87,
     "withdrawn": 1,
-    "not_released": ["age"],
+    "not_included": ["age"],
     "k_anonymity": {
         "quasi_identifiers": ["questions", "browser"],
         "k": 4,
         "workers_below_5": 0.14,
         "workers_alone": 0.0,
         "statement": "Pseudonymous.",
+    },
+    "demographics": {
+        "workers": 80,
+        "each": [
+            {"quasi_identifiers": ["age", "gender"], "k": 1, "workers_below_5": 1.0, "workers_alone": 0.9},
+        ],
+        "statement": "One join away.",
     },
     "reidentification": {"workers": 60, "conversations": 400, "top1": 0.61, "low": 0.5, "high": 0.7, "majority": 0.2},
     "free_text": {"texts": 3, "findings": 0},
@@ -280,8 +334,10 @@ def test_the_privacy_report_is_on_the_card(dataset: Path, copy: Path) -> None:
         text = " ".join((copy / name).read_text().split())
         assert "k-anonymity over questions, browser" in text
         assert "at least 3 others (k = 4); 14% of the workers stand in a group of fewer than five" in text
-        assert "61% of 400 conversations of 60 workers (95 % interval 50% to 70%)" in text
-        assert "most frequent worker is right in 20%" in text
+        assert "61% of 400 conversations of 60 workers (95 % interval 50% to 70%; always naming" in text
+        assert "most frequent worker: 20%)" in text
+        assert "Of 87 workers here 80 are in it with such data; 72 are alone with their age, gender." in text
+        assert "Earlier tags and commits here still hold the worker's data" in text
         assert "searched for personal data by software" in text
         assert "1 worker has withdrawn and is in no config" in text
     assert '"privacy_report.json"' in (copy / "croissant.json").read_text()
@@ -320,7 +376,7 @@ def test_the_datasheet_has_the_sections_of_gebru_and_honest_gaps(dataset: Path) 
     assert "Not the study's data" in text
 
 
-@pytest.mark.parametrize("name", ["README.md", "datasheet.md"])
+@pytest.mark.parametrize("name", ["README.md", "datasheet.md", "features.md"])
 def test_the_text_is_well_formed(dataset: Path, name: str) -> None:
     text = (dataset / name).read_text()
     assert not re.search(r"\{[{%]|[%}]\}|\bNone\b|\bnan\b", text)

@@ -117,7 +117,7 @@ def test_files_are_listed_with_their_hashes(dataset: Path, described: dict[str, 
         assert entry["sha256"] == hashlib.sha256(data).hexdigest()
         assert entry["contentSize"] == f"{len(data)} B"
     listed = {entry["contentUrl"] for entry in files}
-    assert listed == {"manifest.json", "quarantine.csv", "privacy_report.json"} | {
+    assert listed == {"contents.json", "manifest.json", "quarantine.csv", "privacy_report.json"} | {
         path.relative_to(dataset).as_posix() for path in dataset.rglob("*.parquet")
     }
     sets = [entry for entry in described["distribution"] if entry["@type"] == "cr:FileSet"]
@@ -156,6 +156,8 @@ def test_it_says_what_a_responsible_user_must_know(described: dict[str, Any]) ->
     assert rai.keys() <= RAI
     assert len(rai) >= 15
     assert all(rai.values())
+    assert "one join away" in " ".join(rai["annotatorDemographics"])
+    assert rai["dataCollectionTimeframe"] == sorted(rai["dataCollectionTimeframe"])
     assert described["conformsTo"] == ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]
     assert "follow the text with the cursor" in rai["dataBiases"][0]
     assert described["description"].startswith("Not the study's data")

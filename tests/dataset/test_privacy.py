@@ -20,19 +20,22 @@ from hypothesis import strategies as st
 from ifllm_hub import cli
 from ifllm_hub.dataset import privacy
 from ifllm_hub.dataset.builder import build_dataset
+from ifllm_hub.dataset.card import write_card
+from ifllm_hub.dataset.coarse import COARSE, STEPS, coarse
 from ifllm_hub.dataset.disclosure import find_personal_data, k_anonymity, reidentify
 from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.manifest import REPORT, TIERS
 from ifllm_hub.dataset.privacy import (
-    REPORT,
-    TIERS,
     check_workers,
     known_workers,
     read_withdrawn,
     scan_dataset,
     write_privacy_report,
 )
+from ifllm_hub.dataset.schema import CONFIGS
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.release.source import Release, open_release
+from tests.docs.snippets import run
 
 UNKNOWN = "worker_nobody"
 SECRET = "zqx"  # in no text of the simulation
@@ -140,7 +143,7 @@ def test_who_refused_or_withdrew_is_in_no_file(folder: Path, before: Path, marke
     assert UNKNOWN not in words
     # The search does find who is there.
     assert marked.withdrawn in words_of(before)
-    assert all(worker in words for worker in load_config(folder, "features")["worker_id"].unique())
+    assert all(worker in words for worker in load_config(folder, "pairwise")["worker_id"].unique())
 
 
 def test_the_public_tier_is_the_full_one_without_trajectories(folder: Path, tier: str, before: Path) -> None:
@@ -154,9 +157,39 @@ def test_the_public_tier_is_the_full_one_without_trajectories(folder: Path, tier
         assert sum(split.num_rows for split in loaded.values()) == load_config(folder, config).height > 0
 
 
+def test_the_card_of_a_tier_says_what_it_protects(folder: Path, tier: str) -> None:
+    text = " ".join((folder / "README.md").read_text(encoding="utf-8").split())
+    assert f"This is the {tier} tier" in text
+    assert "no tier protects against a join with the authors' public release" in text
+    assert ("extra_gated_prompt" in text) == (tier == "full")
+    report = saved(folder, REPORT)
+    for name in ("reidentification_by_recording", "reidentification", "reidentification_coarse"):
+        attack = report.get(name)
+        assert (f"{attack['top1']:.0%} of {attack['conversations']} conversations" in text) if attack else True
+    counted = report["demographics"]
+    alone = round(counted["each"][0]["workers_alone"] * counted["workers"])
+    assert f"{alone} are alone with their age, location, education, race, gender;" in text
+    assert all(f"### `{config}`" in text for config in TIERS[tier] if config != "features")
+
+
+def test_the_code_of_the_coarse_card_runs(folder: Path, tier: str, tmp_path: Path) -> None:
+    if tier == "coarse":
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        _, medians = run(card, folder, tmp_path)
+        assert "mouse_dwell_log_ratio_less_habit" in medians
+
+
+def as_in_tier(full: Path, config: str) -> pl.DataFrame:
+    """A config of another tier from a folder of the full one."""
+    if config != "coarse":
+        return load_config(full, config)
+    names = [column.name for column in CONFIGS["coarse"]]
+    return coarse(load_config(full, "features").filter(mode="pairwise")).select(*names, "split")
+
+
 def test_a_withdrawal_changes_nothing_for_the_others(folder: Path, tier: str, before: Path, marked: Marked) -> None:
     for config in TIERS[tier]:
-        whole = load_config(before, config)
+        whole = as_in_tier(before, config)
         assert load_config(folder, config).equals(whole.filter(pl.col("worker_id") != marked.withdrawn))
     assert (load_config(before, "features")["worker_id"] == marked.withdrawn).any()
 
@@ -262,7 +295,7 @@ def test_a_release_in_which_all_have_withdrawn_is_refused(marked: Marked, tmp_pa
 
 
 def test_an_unknown_tier_is_refused(marked: Marked, tmp_path: Path) -> None:
-    with pytest.raises(IfllmError, match=r"no tier 'secret'.*public, full"):
+    with pytest.raises(IfllmError, match=r"no tier 'secret'.*coarse, public, full"):
         build_dataset(marked.release, tmp_path / "out", tier="secret")
 
 
@@ -301,15 +334,59 @@ def test_build_says_what_was_left_out_and_what_is_unknown(
 def test_the_report_says_what_is_released(folder: Path, tier: str, marked: Marked) -> None:
     report, manifest = saved(folder, REPORT), saved(folder, "manifest.json")
     assert report["workers"] == manifest["questions"]["all"]["workers"]
-    assert set(DEMOGRAPHICS) | set(FREE_TEXT) < set(report["not_released"])
-    assert not {"user_id", "task_id", "consent"} & set(report["not_released"])
+    assert set(DEMOGRAPHICS) | set(FREE_TEXT) < set(report["not_included"])
+    assert not {"user_id", "task_id", "consent"} & set(report["not_included"])
     assert report["window_fields_dropped"] == manifest["lines"]["rel"]["ticks"]
     assert report["free_text"] is None
     assert ("viewport size" in report["k_anonymity"]["quasi_identifiers"]) == (tier == "full")
     assert ("reidentification_by_recording" in report) == (tier == "full")
-    attack = report["reidentification"]
+    assert ("reidentification" in report) == (tier != "coarse")
+    attack = report["reidentification_coarse"]
     assert 0 <= attack["low"] <= attack["top1"] <= attack["high"] <= 1
     assert 0 < attack["majority"] < 1
+
+
+def test_demographics_are_counted_over_the_join_that_anybody_can_make(folder: Path, marked: Marked) -> None:
+    with (marked.release.root / "record_info_table.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["user_id"]: row for row in reversed(list(csv.DictReader(file)))}
+    everybody = set(load_config(folder, "pairwise")["worker_id"]) | set(load_config(folder, "pointwise")["worker_id"])
+    demographics = saved(folder, REPORT)["demographics"]
+    assert demographics["workers"] == len(everybody & set(rows))
+    for counted in demographics["each"]:
+        known = [(worker, tuple(rows[worker][name] for name in counted["quasi_identifiers"])) for worker in everybody]
+        assert (counted["k"], counted["workers_alone"], counted["workers_below_5"]) == k_by_hand(known)
+    assert "one join away" in demographics["statement"]
+
+
+def test_without_demographics_in_the_release_there_is_no_k_over_them(
+    before: Path, marked: Marked, tmp_path: Path
+) -> None:
+    root = shutil.copytree(marked.release.root, tmp_path / "dataset")
+    table = pl.read_csv(root / "record_info_table.csv", infer_schema=False)
+    table.drop(DEMOGRAPHICS).write_csv(root / "record_info_table.csv")
+    workers = load_config(before, "pairwise")["worker_id"].unique()
+    assert privacy._demographics(marked.release, workers) is not None
+    assert privacy._demographics(open_release(root), workers) is None
+    again = shutil.copytree(before, tmp_path / "again")
+    (again / REPORT).write_text(json.dumps(saved(again, REPORT) | {"demographics": None}))
+    write_card(again)
+    assert "has no demographics" in (again / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_coarse_tier_tells_two_rounded_numbers_of_a_pair(before: Path) -> None:
+    features = load_config(before, "features").filter(mode="pairwise")
+    rounded = coarse(features)
+    assert {column.name for column in CONFIGS["coarse"]} == {"question_id", "worker_id", *COARSE}
+    for name, step in STEPS.items():
+        exact, kept = features[name].to_list(), rounded[name].to_list()
+        assert [value is None for value in exact] == [value is None for value in kept]
+        for value, multiple in zip(exact, kept, strict=True):
+            if value is not None:
+                assert (multiple / step).is_integer()
+                assert abs(multiple - max(-2, min(2, value))) <= step / 2 + 1e-12
+        assert 1 < rounded[name].n_unique() < features[name].n_unique()
+    mirrored = coarse(features.with_columns(-pl.col(name) for name in STEPS))
+    assert all((mirrored[name] == -rounded[name]).all() for name in STEPS)
 
 
 def test_the_report_is_the_same_bytes_again(folder: Path, marked: Marked, tmp_path: Path) -> None:

@@ -76,6 +76,12 @@ def validate_yaml(hub: Hub, request: Request) -> Response:
     return Response({"errors": errors, "warnings": []}, 400 if errors else 200)
 
 
+def auth_check(hub: Hub, request: Request) -> Response:
+    """Whether the token may write; that it may read was checked with the route."""
+    require_write(request, request.repo.id)
+    return Response({})
+
+
 def list_repos(hub: Hub, request: Request, type: str) -> Response:
     author = request.query.get("author", [None])[0]
     return Response(
@@ -199,7 +205,7 @@ def delete_ref(hub: Hub, request: Request, kind: str, name: str) -> Response:
     names = request.repo.tags if kind == "tag" else request.repo.branches
     if name not in names:
         raise HubError(404, f"Invalid rev id: {name}", "RevisionNotFound")
-    del names[name]
+    request.repo.delete_ref(names, name)
     return Response({})
 
 
@@ -317,6 +323,7 @@ ROUTES: list[Route] = [
     ("POST", re.compile("/api/validate-yaml"), validate_yaml),
     ("GET", re.compile("/api/(?P<type>models|datasets|spaces)"), list_repos),
     ("GET", re.compile(_REPO), repo_info),
+    ("GET", re.compile(_REPO + "/auth-check/write"), auth_check),
     ("GET", re.compile(_REPO + "/revision/(?P<revision>[^/]+)"), repo_info),
     ("GET", re.compile(_REPO + "/tree/(?P<revision>[^/]+)(?:/(?P<path>.+))?"), tree),
     ("POST", re.compile(_REPO + "/paths-info/(?P<revision>[^/]+)"), paths_info),

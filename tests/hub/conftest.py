@@ -47,17 +47,17 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def old(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset folder, as built, with one more file; its card names the repo. Read only."""
+    """A dataset folder, as built, with one more figure; its card names the repo. Read only."""
     folder = tmp_path_factory.mktemp("old") / "ifllm"
     shutil.copytree(dataset, folder)
-    (folder / "notes.md").write_text("to be deleted")
+    (folder / "figures" / "old.png").write_bytes(b"to be deleted")
     write_card(folder, REPO)
     return folder
 
 
 @pytest.fixture(scope="session")
 def new(labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The next version: another config, a row less in `pairwise`, and no notes. Read only."""
+    """The next version: another config, a row less in `pairwise`, and a figure less. Read only."""
     folder = tmp_path_factory.mktemp("new") / "ifllm"
     shutil.copytree(labelled_dataset, folder)
     replace_config(folder, "pairwise", load_config(folder, "pairwise")[1:])

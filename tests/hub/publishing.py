@@ -1,5 +1,6 @@
 """What the tests of `ifllm publish` share."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,18 @@ def edit_card(folder: Path, edit: Callable[[dict], None]) -> None:
     data = yaml.safe_load(head)
     edit(data)
     (folder / "README.md").write_text(f"---\n{yaml.safe_dump(data, sort_keys=False)}---\n{body}", encoding="utf-8")
+
+
+def edit_contents(folder: Path, edit: Callable[[dict], None]) -> None:
+    path = folder / "contents.json"
+    contents = json.loads(path.read_text(encoding="utf-8"))
+    edit(contents)
+    path.write_text(json.dumps(contents), encoding="utf-8")
+
+
+def edit_manifest(folder: Path, **changed: object) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
 
 
 def command(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str, str]:

@@ -176,13 +176,25 @@ class Repo:
         return new
 
     def squash(self, branch: str, message: str, author: str) -> None:
-        """The branch's files as its only commit; the old ones are gone."""
-        files = self.resolve(branch).files
-        for old in self.history(branch):
-            del self.commits[old.oid]
-        new = Commit(files, (), message, "", author)
+        """The branch's files as its only commit; of the old ones, those stay that another branch or a tag leads to."""
+        old = self.history(branch)
+        new = Commit(old[0].files, (), message, "", author)
         self.commits[new.oid] = new
         self.branches[branch] = new.oid
+        for commit in old:
+            if not self._leads_to(commit.oid):
+                del self.commits[commit.oid]
+
+    def delete_ref(self, names: dict[str, str], name: str) -> None:
+        """Delete one of the branches or tags, and the commits that only it led to."""
+        gone = self.history(name)
+        del names[name]
+        for commit in gone:
+            if not self._leads_to(commit.oid):
+                del self.commits[commit.oid]
+
+    def _leads_to(self, oid: str) -> bool:
+        return any(oid == commit.oid for ref in (*self.branches, *self.tags) for commit in self.history(ref))
 
     def create_branch(self, name: str, start: str | None) -> None:
         if name.startswith("refs/"):

@@ -1,6 +1,7 @@
 """A checkpoint goes to the Hub in one commit, whatever fails on the way, and chats where it is pulled."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,9 @@ import yaml
 from huggingface_hub import HfApi
 from transformers import AutoModelForCausalLM
 
+from ifllm_hub.align import run as run_module
 from ifllm_hub.align.dpo import parse_dpo, run_dpo
+from ifllm_hub.align.push import checkpoint_name, model_name
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.locate import shipped_folder
 from tests.hub import client
@@ -44,13 +47,13 @@ Run = Callable[..., dict[str, Any]]
 def flags(dataset: str | Path, out: Path, **more: Any) -> list[str]:
     given = {"config": TINY, "dataset": dataset, "output_dir": out, "max_steps": 1, "train_size": 8, "test_size": 4}
     given |= {"disable_tqdm": True, "push_to_hub": True, "hub_model_id": REPO} | more
-    return [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    return [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
 
 
 @pytest.fixture
 def run(labelled_dataset: Path, tmp_path: Path) -> Run:
     """One step of the tiny recipe in this process, then a push."""
-    return lambda **more: run_dpo(*parse_dpo(flags(labelled_dataset, tmp_path / "out", **more)))
+    return lambda **more: run_dpo(*parse_dpo(flags(labelled_dataset, **{"out": tmp_path / "out"} | more)))
 
 
 def files(hub: Hub) -> dict[str, bytes]:
@@ -92,14 +95,137 @@ def test_the_card_names_the_data_by_their_commit(old: Path, labelled_dataset: Pa
     assert "labelled by `forest`" in text
 
 
-def test_unchanged_content_makes_no_commit_and_a_file_that_is_gone_is_deleted(run: Run, hub: Hub) -> None:
-    run(lora=True)
-    assert "adapter/adapter_model.safetensors" in files(hub)
+def put(contents: dict[str, bytes]) -> None:
+    """Files that somebody else puts into the repo."""
     api = HfApi()
-    api.upload_file(path_or_fileobj=b"old", path_in_repo="old.txt", repo_id=REPO)
-    run(lora=True)
-    assert "old.txt" not in files(hub)
-    assert "adapter/adapter_model.safetensors" in files(hub)
+    api.create_repo(REPO, exist_ok=True)
+    for path, given in contents.items():
+        api.upload_file(path_or_fileobj=given, path_in_repo=path, repo_id=REPO)
+
+
+def test_only_files_of_a_checkpoint_are_sent_and_deleted(
+    run: Run, hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What else lies in the folder stays here, links whatever their name; what else lies in the repo stays there."""
+    out = tmp_path / "out"
+    (out / "data").mkdir(parents=True)
+    for name in (".env", "notes.txt", "data/test-00000.parquet", "data/README.md"):
+        (out / name).write_text("TOKEN=secret")
+    (tmp_path / "vocab.txt").write_text("TOKEN=secret")
+    (out / "vocab.txt").symlink_to(tmp_path / "vocab.txt")
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("TOKEN=secret")
+    (out / "adapter").symlink_to(tmp_path / "adapter")
+    run()
+    pushed = files(hub)
+    assert not [name for name, content in pushed.items() if b"secret" in content]
+    told = f"{out}: left out, as no file of a checkpoint: .env, adapter (a link), data/, notes.txt, vocab.txt (a link)"
+    assert told in caplog.messages
+
+    put({"onnx/model.onnx": b"theirs", "adapter/adapter_config.json": b"of an earlier run"})
+    run()
+    assert files(hub).keys() == {*pushed, "onnx/model.onnx"}
+    assert files(hub)["onnx/model.onnx"] == b"theirs"
+
+
+FOREIGN = {
+    "an LLM": {
+        "config.json": b'{"model_type": "llama"}',
+        "model.safetensors": b"1",
+        "README.md": b"---\nlicense: mit\n---\n# Theirs",
+    },
+    "results of another program": {"results.json": b'{"stage": "eval", "versions": {"lm_eval": "1"}}'},
+    "results that are no JSON": {"results.json": b"{"},
+}
+
+
+@pytest.mark.parametrize("contents", FOREIGN.values(), ids=FOREIGN.keys())
+def test_what_others_put_there_is_refused_before_training_and_stays(
+    contents: dict[str, bytes], run: Run, hub: Hub, tmp_path: Path
+) -> None:
+    put(contents)
+    repo = hub.repos["model", REPO]
+    before, commits = files(hub), len(repo.commits)
+    with pytest.raises(IfllmError, match=rf"{REPO}: exists on the Hub and was not made by.*--force_push true"):
+        run()
+    assert (files(hub), len(repo.commits)) == (before, commits)
+    assert not list(tmp_path.glob("out/checkpoint-*"))
+
+
+def test_what_others_put_there_is_replaced_if_insisted(run: Run, hub: Hub, tmp_path: Path) -> None:
+    put(FOREIGN["an LLM"] | {"onnx/model.onnx": b"1"})
+    results = run(force_push=True)
+    assert "onnx/model.onnx" not in files(hub)
+    assert files(hub)["results.json"] == (tmp_path / "out" / "results.json").read_bytes()
+    assert "force_push" not in results["recipe"]
+
+
+def test_what_others_put_there_while_it_trained_is_not_replaced(
+    run: Run, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = run_module.model_card
+
+    def meanwhile(*words: Any) -> str:
+        put(FOREIGN["an LLM"])
+        return finish(*words)
+
+    monkeypatch.setattr(run_module, "model_card", meanwhile)
+    with pytest.raises(IfllmError, match=r"complete in .*, but not pushed: .*was not made by this command"):
+        run()
+    assert files(hub)["model.safetensors"] == b"1"
+
+
+def test_the_default_name_tells_llm_stage_and_labels(
+    run: Run, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also from a checkpoint of ours, whose folder may be called anything; another folder must be named."""
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    made = run(out=".", hub_model_id=None)
+    assert made["name"] == "tiny-dpo-forest"
+    assert b"# tiny-dpo-forest" in hub.repos["model", "ada/tiny-dpo-forest"].main.files["README.md"].content
+    monkeypatch.chdir(tmp_path)
+    sft = tmp_path / "runs" / "sft"
+    shutil.copytree(tmp_path / "out", sft)
+    shutil.rmtree(tmp_path / "out")
+    best = {"metric_for_best_model": "loss", "eval_strategy": "steps", "eval_steps": 1, "save_steps": 1}
+    again = run(hub_model_id=None, policy=sft, label_source="explicit", lora=True, **best)
+    pushed = hub.repos["model", "ada/tiny-dpo-explicit"].main.files
+    assert (again["llm"], again["model"], again["recipe"]["policy"]) == ("tiny", "sft", "sft")
+    assert b"# tiny-dpo-explicit" in pushed["README.md"].content
+    assert b"on labels that people gave" in pushed["README.md"].content
+    assert json.loads(pushed["trainer_state.json"].content)["best_model_checkpoint"] == "checkpoint-1"
+    assert not [name for name, file in pushed.items() if str(tmp_path).encode() in file.content], "a path from here"
+    (sft / "results.json").unlink()
+    with pytest.raises(IfllmError, match="Name it with --hub_model_id"):
+        run(hub_model_id=None, policy=sft, out=tmp_path / "other")
+
+
+NAMES = {
+    "qwen3-1.7b-dpo-forest": {"llm": "qwen3-1.7b"},
+    "qwen3-1.7b-dpo-reference-forest": {"llm": "qwen3-1.7b", "quirks": {"cut_answers": True}},
+    "lab-a-dpo-forest": {"llm": model_name("lab/a")},
+    "lab2-a-dpo-forest": {"llm": model_name("lab2/a")},
+    "minilm-dpo-cross_encoder-forest": {"llm": "minilm", "form": "cross_encoder"},
+    "a-dpo-minilm-reward-forest": {"llm": "a", "reward_model": "minilm-reward-forest"},
+    "a-dpo-my-judge": {"llm": "a", "label_source": "my judge"},
+    "sft-dpo-forest": {"llm": None, "model": "/runs/a/sft"},
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names(name: str) -> None:
+    assert checkpoint_name("dpo", {"label_source": "forest", "quirks": {}, **NAMES[name]}) == name
+
+
+def test_who_may_not_write_to_a_repo_of_ours_is_told_before_training(
+    run: Run, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put({"results.json": b'{"stage": "dpo", "versions": {"ifllm_hub": "0.1.0"}}'})
+    monkeypatch.setenv("HF_TOKEN", READ_TOKEN)
+    with pytest.raises(IfllmError, match=r"lab/aligned: .*token may not write"):
+        run()
+    assert not list(tmp_path.glob("out/checkpoint-*"))
 
 
 def test_who_may_not_push_is_told_before_training(

@@ -13,6 +13,7 @@ from tests.evaluation.made import both, table
 from tests.hub.server import READ_TOKEN, Hub
 
 REPO = "lab/a-forest"
+OURS = b'{"stage": "dpo", "versions": {"ifllm_hub": "0.1.0"}}'
 
 
 @pytest.fixture
@@ -28,11 +29,12 @@ def test_card_and_results_are_one_commit_and_nothing_else_changes(hub: Hub, chec
     api = HfApi()
     api.create_repo(REPO)
     api.upload_file(path_or_fileobj=b"{}", path_in_repo="config.json", repo_id=REPO)
+    api.upload_file(path_or_fileobj=OURS, path_in_repo="results.json", repo_id=REPO)
     before = len(api.list_repo_commits(REPO))
     first = push_results(checkpoint, REPO)
     assert len(api.list_repo_commits(REPO)) == before + 1
     assert push_results(checkpoint, REPO) == first
-    assert {CARD_FILE, RESULTS_FILE, "config.json"} <= set(api.list_repo_files(REPO))
+    assert {CARD_FILE, RESULTS_FILE, "config.json", "results.json"} <= set(api.list_repo_files(REPO))
     assert {result.metric_type for result in ModelCard.load(REPO).data.eval_results} >= {"relative_quality", "win_rate"}
     entries = parse_eval_result_entries(yaml.safe_load(Path(api.hf_hub_download(REPO, RESULTS_FILE)).read_text()))
     assert {(entry.dataset_id, entry.dataset_revision) for entry in entries} == {("lab/ifllm", "c0ffee")}
@@ -46,3 +48,14 @@ def test_where_it_cannot_go(hub: Hub, checkpoint: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("HF_TOKEN", READ_TOKEN)
     with pytest.raises(IfllmError, match="this token may not write there"):
         push_results(checkpoint, REPO)
+
+
+def test_the_card_of_somebody_elses_model_stays(hub: Hub, checkpoint: Path) -> None:
+    api = HfApi()
+    api.create_repo(REPO)
+    for path, content in (("README.md", b"---\nlicense: mit\n---\n"), ("model.safetensors", b"1")):
+        api.upload_file(path_or_fileobj=content, path_in_repo=path, repo_id=REPO)
+    before = hub.repos["model", REPO].main
+    with pytest.raises(IfllmError, match=r"was not made by this command: it holds model\.safetensors, and no results"):
+        push_results(checkpoint, REPO)
+    assert hub.repos["model", REPO].main == before

@@ -1,17 +1,17 @@
 """`ifllm publish`: what arrives on the Hub, and what is told before."""
 
-import json
 import shutil
 
 import pytest
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import GatedRepoError
 
+from ifllm_hub.dataset.card import write_card
 from ifllm_hub.dataset.publish import plan_publication, publish
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.labels import SOURCES
 from tests.hub import client
-from tests.hub.publishing import IFLLM, REPO, command, content, loads_as, rows, send, titles
+from tests.hub.publishing import IFLLM, REPO, command, content, edit_manifest, loads_as, rows, send, titles
 from tests.hub.server import OTHER_TOKEN
 
 
@@ -71,18 +71,48 @@ def test_the_diff_is_told_first_and_kept_with_the_commit(old, new, hub) -> None:
             for split in ("train", "test")
         ),
     ]
-    assert {"  + data/preferences_forest/train-00000-of-00001.parquet", "  - notes.md"} <= set(lines)
+    assert {"  + data/preferences_forest/train-00000-of-00001.parquet", "  - figures/old.png"} <= set(lines)
     send(new)
     assert hub.dataset(REPO).main.message == told
 
 
-def test_names_with_a_dot_stay_at_home(old, hub, tmp_path) -> None:
+def test_files_that_are_none_of_a_dataset_stay_at_home(old, hub, tmp_path, capsys, monkeypatch) -> None:
+    """They are named in the plan; a link stays at home whatever its name."""
     folder = shutil.copytree(old, tmp_path / "d")
-    (folder / ".cache").mkdir()
-    (folder / ".cache" / "x").write_text("x")
-    (folder / ".DS_Store").write_text("x")
-    send(folder)
+    for name in (".cache/x", ".env", "notes.txt", "notes.json", "data/notes.md", "data/pairwise/key", "old/README.md"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("secret")
+    (folder / "data" / "mine").mkdir()
+    shutil.copy(folder / "data" / "pairwise" / "test-00000-of-00001.parquet", folder / "data" / "mine")
+    (tmp_path / "secrets.json").write_text("secret")
+    (folder / "figures" / "key.png").symlink_to(tmp_path / "secrets.json")
+    (folder / "trl").symlink_to(tmp_path)
+    code, out, _ = command(capsys, monkeypatch, folder, REPO)
+    assert code == 0
+    (told,) = [line for line in out.splitlines() if "left out" in line]
+    named = ".cache/, .env, data/mine/test-00000-of-00001.parquet, data/notes.md, data/pairwise/key"
+    also = "figures/key.png (a link), notes.json, notes.txt, old/, trl (a link)"
+    assert told == f"warning: left out, as no file of a dataset: {named}, {also}"
     assert hub.files(REPO) == content(old)
+    assert plan_publication(folder, REPO).operations == {}
+
+
+def test_a_file_that_the_dataset_needs_is_no_link(old, hub, tmp_path) -> None:
+    folder = shutil.copytree(old, tmp_path / "d")
+    (folder / "data").rename(tmp_path / "elsewhere")
+    (folder / "data").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(IfllmError, match=r"data/features/.*parquet: is a link, or stands in a folder that is one"):
+        send(folder)
+    assert hub.faults.calls == []
+
+
+def test_what_others_put_beside_it_stays(old, new, hub) -> None:
+    send(old)
+    HfApi().upload_file(path_or_fileobj=b"1", path_in_repo="theirs.txt", repo_id=REPO, repo_type="dataset")
+    send(new)
+    assert hub.files(REPO) == content(new) | {"theirs.txt": b"1"}
+    publish(plan_publication(new, REPO, force=True))
+    assert hub.files(REPO) == content(new)
 
 
 def test_a_dry_run_shows_the_diff_and_writes_nothing(old, new, hub, capsys, monkeypatch) -> None:
@@ -132,15 +162,19 @@ def test_private_is_private_from_the_first_request(old, new, hub) -> None:
 
 
 def test_the_full_tier_is_gated_before_its_data_arrives(old, new, hub, tmp_path) -> None:
-    manifest = json.loads((old / "manifest.json").read_text())
     public = shutil.copytree(old, tmp_path / "public")
-    (public / "manifest.json").write_text(json.dumps({**manifest, "tier": "public"}))
-    full = shutil.copytree(old, tmp_path / "full")
-    (full / "manifest.json").write_text(json.dumps({**manifest, "tier": "full"}))
+    edit_manifest(public, tier="public")
+    with pytest.raises(
+        IfllmError, match="tier 'public', which has no trajectories, but data/trajectories is there"
+    ):
+        send(public)
+    assert hub.repos == {}
+    shutil.rmtree(public / "data" / "trajectories")
+    write_card(public, REPO)
     send(public)
     assert not hub.dataset(REPO).gated
     hub.faults.clear()
-    send(full)
+    send(old)
     assert hub.dataset(REPO).gated == "manual"
     writes = [call.path.split("/")[-1] for call in hub.faults.calls if call.method in ("PUT", "POST")]
     assert writes.index("settings") < writes.index("main")  # preupload/main is the first that carries content

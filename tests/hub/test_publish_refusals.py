@@ -10,7 +10,7 @@ from huggingface_hub import HfApi
 from ifllm_hub.dataset.publish import plan_publication, publish
 from ifllm_hub.errors import IfllmError
 from tests.hub.faults import What
-from tests.hub.publishing import REPO, command, content, edit_card, rows, send
+from tests.hub.publishing import REPO, command, content, edit_card, edit_contents, rows, send
 from tests.hub.server import NO_ROLE_TOKEN, OTHER_TOKEN, READ_TOKEN, Hub
 
 
@@ -18,9 +18,7 @@ def remove_column(folder: Path) -> str:
     for path in (folder / "data" / "pointwise").iterdir():
         table = pq.read_table(path).drop_columns("task_id")
         pq.write_table(table.replace_schema_metadata(None), path)
-    edit_card(
-        folder, lambda data: [f.remove(c) for f in features(data, "pointwise") for c in [*f] if c["name"] == "task_id"]
-    )
+    edit_contents(folder, lambda contents: contents["pointwise"]["columns"].pop("task_id"))
     return "pointwise.task_id: int64 -> none"
 
 
@@ -30,27 +28,16 @@ def change_type(folder: Path) -> str:
         at = table.schema.get_field_index("turn")
         table = table.set_column(at, "turn", table["turn"].cast("int64"))
         pq.write_table(table.replace_schema_metadata(None), path)
-    edit_card(
-        folder,
-        lambda data: [c.update(dtype="int64") for f in features(data, "pointwise") for c in f if c["name"] == "turn"],
-    )
+    edit_contents(folder, lambda contents: contents["pointwise"]["columns"].update(turn="int64"))
     return "pointwise.turn: int32 -> int64"
 
 
 def remove_config(folder: Path) -> str:
     was = rows(folder, "features")
     shutil.rmtree(folder / "data" / "features")
-    edit_card(
-        folder,
-        lambda data: data.update(
-            {key: [c for c in data[key] if c["config_name"] != "features"] for key in ("configs", "dataset_info")}
-        ),
-    )
+    edit_contents(folder, lambda contents: contents.pop("features"))
+    edit_card(folder, lambda data: data.update(configs=[c for c in data["configs"] if c["config_name"] != "features"]))
     return f"features train: {was} rows -> none"
-
-
-def features(data: dict, config: str) -> list[list[dict]]:
-    return [info["features"] for info in data["dataset_info"] if info["config_name"] == config]
 
 
 @pytest.mark.parametrize("spoil", [remove_column, change_type, remove_config])
@@ -73,6 +60,12 @@ def foreign_dataset(hub: Hub) -> None:
     HfApi().upload_file(path_or_fileobj=b"1", path_in_repo="table.csv", repo_id=REPO, repo_type="dataset")
 
 
+def foreign_manifest(hub: Hub) -> None:
+    HfApi().create_repo(REPO, repo_type="dataset")
+    manifest = b'{"version": 1}'
+    HfApi().upload_file(path_or_fileobj=manifest, path_in_repo="manifest.json", repo_id=REPO, repo_type="dataset")
+
+
 def private_of_others(hub: Hub) -> None:
     HfApi(token=OTHER_TOKEN).create_repo("eve/ifllm", repo_type="dataset", private=True)
 
@@ -92,6 +85,7 @@ REFUSALS = {
         "is a space on the Hub",
     ),
     "foreign dataset": ("hf_write", REPO, foreign_dataset, "was not made by this command"),
+    "foreign manifest": ("hf_write", REPO, foreign_manifest, "or replace all of it with --force"),
     "name taken": (
         "hf_write",
         REPO,
@@ -118,6 +112,12 @@ def test_a_refusal_is_one_line_and_leaves_nothing(case, old, hub, capsys, monkey
     assert {key: repo.main.oid for key, repo in hub.repos.items()} == before
 
 
+def test_a_foreign_repo_is_replaced_if_insisted(old, hub, capsys, monkeypatch) -> None:
+    foreign_dataset(hub)
+    assert command(capsys, monkeypatch, old, REPO, "--force")[0] == 0
+    assert hub.files(REPO).keys() == content(old).keys()
+
+
 def test_offline_mode_is_said(old, hub, monkeypatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(IfllmError, match="offline mode is enabled"):
@@ -131,14 +131,15 @@ def test_a_commit_of_somebody_else_is_not_overwritten(old, new, hub) -> None:
     with pytest.raises(IfllmError, match="somebody else committed meanwhile"):
         publish(plan)
     assert hub.files(REPO) == {**content(old), "theirs.txt": b"1"}
-    assert "  - theirs.txt" in str(plan_publication(new, REPO)).splitlines()
+    send(new)
+    assert hub.files(REPO) == {**content(new), "theirs.txt": b"1"}
 
 
 def test_a_folder_that_changes_under_way_is_noticed(old, hub, tmp_path) -> None:
     folder = shutil.copytree(old, tmp_path / "d")
     plan = plan_publication(folder, REPO)
-    (folder / "notes.md").write_text("changed")
-    with pytest.raises(IfllmError, match=r"notes\.md is not as the folder had it"):
+    (folder / "figures" / "old.png").write_bytes(b"changed")
+    with pytest.raises(IfllmError, match=r"figures/old\.png is not as the folder had it"):
         publish(plan)
     send(folder)
     assert hub.files(REPO) == content(folder)
@@ -161,12 +162,47 @@ def bad_yaml(folder: Path) -> str:
 
 def card_without_configs(folder: Path) -> str:
     (folder / "README.md").write_text("---\nlicense: mit\n---\n")
-    return "YAML header cannot be read"
+    return "its `configs` are not those of contents.json"
 
 
 def card_of_other_splits(folder: Path) -> str:
-    edit_card(folder, lambda data: data["dataset_info"][0]["splits"].pop())
-    return "do not name the same splits"
+    edit_card(folder, lambda data: data["configs"][0]["data_files"].pop())
+    return "its `configs` are not those of contents.json"
+
+
+def card_of_other_places(folder: Path) -> str:
+    edit_card(folder, lambda data: data["configs"][0]["data_files"][0].update(path="/etc/*"))
+    return "its `configs` are not those of contents.json"
+
+
+def card_of_a_list_of_places(folder: Path) -> str:
+    edit_card(folder, lambda data: data["configs"][0]["data_files"][0].update(path=["data/*.parquet"]))
+    return "its `configs` are not those of contents.json"
+
+
+def card_that_is_a_list(folder: Path) -> str:
+    (folder / "README.md").write_text("---\n- 1\n---\n")
+    return "YAML header cannot be read"
+
+
+def no_contents(folder: Path) -> str:
+    (folder / "contents.json").unlink()
+    return "contents.json: missing or damaged"
+
+
+def contents_of_another_kind(folder: Path) -> str:
+    edit_contents(folder, lambda contents: contents["pairwise"]["rows"].update(train=True))
+    return "contents.json: damaged"
+
+
+def contents_without_columns(folder: Path) -> str:
+    edit_contents(folder, lambda contents: contents["pairwise"].update(columns=[1]))
+    return "contents.json: missing or damaged"
+
+
+def nested_contents(folder: Path) -> str:
+    (folder / "contents.json").write_text("[" * 100_000)
+    return "contents.json: missing or damaged"
 
 
 def truncated_parquet(folder: Path) -> str:
@@ -186,19 +222,19 @@ def garbled_page(folder: Path) -> str:
 def missing_parquet(folder: Path) -> str:
     was = rows(folder, "features", "test")
     (folder / "data" / "features" / "test-00000-of-00001.parquet").unlink()
-    return f"0 rows, but README.md says {was}"
+    return f"0 rows, but contents.json says {was}"
 
 
 def other_rows(folder: Path) -> str:
     path = folder / "data" / "features" / "train-00000-of-00001.parquet"
     pq.write_table(pq.read_table(path)[:-1], path)
-    return f"{rows(folder, 'features')} rows, but README.md says {rows(folder, 'features') + 1}"
+    return f"{rows(folder, 'features')} rows, but contents.json says {rows(folder, 'features') + 1}"
 
 
 def other_columns(folder: Path) -> str:
     path = folder / "data" / "features" / "train-00000-of-00001.parquet"
     pq.write_table(pq.read_table(path).drop_columns("mode"), path)
-    return "its columns are not those in README.md"
+    return "its columns are not those in contents.json"
 
 
 @pytest.mark.parametrize(
@@ -209,6 +245,13 @@ def other_columns(folder: Path) -> str:
         bad_yaml,
         card_without_configs,
         card_of_other_splits,
+        card_of_other_places,
+        card_of_a_list_of_places,
+        card_that_is_a_list,
+        no_contents,
+        contents_of_another_kind,
+        contents_without_columns,
+        nested_contents,
         truncated_parquet,
         garbled_page,
         missing_parquet,

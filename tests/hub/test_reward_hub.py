@@ -10,7 +10,7 @@ import pytest
 import yaml
 from huggingface_hub import HfApi, ModelCard, eval_result_entries_to_yaml, parse_eval_result_entries
 
-from ifllm_hub import ImplicitFeedbackReward
+from ifllm_hub import ImplicitFeedbackReward, cli
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.card import model_card
 from ifllm_hub.reward.forest import FOREST_FILE
@@ -148,10 +148,80 @@ def test_what_cannot_be_pushed(hub: Hub, tmp_path: Path, monkeypatch: pytest.Mon
     (half / "README.md").write_text("---\n- no\n- mapping\n---\n")
     with pytest.raises(IfllmError, match=r"README\.md: its YAML header"):
         push_reward(half, REPO)
+    silent = Path(shutil.copytree(default_model(), tmp_path / "silent"))
+    config = json.loads((silent / CONFIG_FILE).read_text())
+    config["training"] |= {"dataset": "lab/ifllm"}
+    for key in ("protocol", "training"):
+        del config[key]
+        (silent / CONFIG_FILE).write_text(json.dumps(config))
+        with pytest.raises(IfllmError, match=rf"{CONFIG_FILE}: does not say what the model was trained on"):
+            push_reward(silent, REPO)
     assert hub.repos == {}
     monkeypatch.setenv("HF_TOKEN", READ_TOKEN)
     with pytest.raises(IfllmError, match=r"lab/ifllm-reward: this token may not write there"):
         push_reward(default_model(), REPO)
+
+
+def an_llm() -> dict[str, bytes]:
+    """In the repo, by somebody else."""
+    contents = {
+        "config.json": b'{"model_type": "qwen2"}',
+        "README.md": b"---\nlicense: mit\n---\nTheirs.",
+        "model.safetensors": b"1",
+    }
+    HfApi().create_repo(REPO)
+    for path, theirs in contents.items():
+        HfApi().upload_file(path_or_fileobj=theirs, path_in_repo=path, repo_id=REPO)
+    return contents
+
+
+def held(hub: Hub) -> dict[str, bytes]:
+    files = hub.repos["model", REPO].main.files
+    return {path: file.content for path, file in files.items() if path != ".gitattributes"}
+
+
+def test_an_llm_is_not_overwritten(
+    hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = an_llm()
+    words = ["ifllm", "publish-reward", str(default_model()), REPO]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    assert f"{REPO}: exists on the Hub and was not made by this command" in capsys.readouterr().err
+    assert held(hub) == theirs
+    assert len(hub.repos["model", REPO].history("main")) == 1 + len(theirs)
+    monkeypatch.setattr(sys, "argv", [*words, "--force"])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+    assert held(hub) == content(default_model())
+
+
+def test_files_of_others_are_neither_sent_nor_deleted(
+    hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path(shutil.copytree(default_model(), tmp_path / "model"))
+    (folder / ".env").write_text("TOKEN=secret")
+    push_reward(folder, REPO)
+    assert f"{folder}: left out, as no file of a reward model: .env" in caplog.messages
+    HfApi().upload_file(path_or_fileobj=b"1", path_in_repo="onnx/model.onnx", repo_id=REPO)
+    push_reward(folder, REPO)
+    assert held(hub) == content(default_model()) | {"onnx/model.onnx": b"1"}
+
+
+def test_a_link_is_not_followed_except_in_the_cache_of_the_hub(hub: Hub, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(default_model(), tmp_path / "model"))
+    (folder / LEADERBOARD_FILE).unlink()
+    (tmp_path / "key").write_text("secret")
+    (folder / LEADERBOARD_FILE).symlink_to(tmp_path / "key")
+    with pytest.raises(IfllmError, match=rf"{LEADERBOARD_FILE}: not there, or a link"):
+        push_reward(folder, REPO)
+    assert hub.repos == {}
+    push_reward(default_model(), REPO)
+    fetched = ImplicitFeedbackReward.from_pretrained(REPO)
+    assert (fetched.folder / CONFIG_FILE).is_symlink()
+    fetched.push_to_hub("lab/copy")
+    assert hub.repos["model", "lab/copy"].main.files == hub.repos["model", REPO].main.files
 
 
 def test_what_cannot_be_fetched(hub: Hub, tmp_path: Path) -> None:

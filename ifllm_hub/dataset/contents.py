@@ -1,0 +1,78 @@
+"""contents.json: the rows of each split and the columns of each config, as the Parquet files of a folder have them.
+
+Not in the card's YAML: `datasets` reads the types from the files themselves, and would take the row counts for the
+number of rows that every `load_dataset` must give, also one that filters.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ifllm_hub.dataset.load import footer
+from ifllm_hub.dataset.schema import DEFAULT_CONFIG, SPLITS, parquet_path, present_configs, type_name
+from ifllm_hub.errors import IfllmError
+
+CONTENTS = "contents.json"
+
+# config -> "rows": split -> number, "columns": name -> type. Splits without rows are not in it.
+Contents = dict[str, dict[str, dict[str, Any]]]
+
+
+def contents_of(folder: Path) -> Contents:
+    """What a folder holds, by the footers of its Parquet files.
+
+    An empty split is left out, for `load_dataset` would refuse the whole config; so is a config without rows.
+
+    Raises:
+        IfllmError: see `footer`.
+    """
+    found: Contents = {}
+    for config in present_configs(folder):
+        footers = {split: footer(parquet_path(folder, config, split), config) for split in SPLITS}
+        rows = {split: footer.num_rows for split, footer in footers.items() if footer.num_rows}
+        if rows:
+            found[config] = {"rows": rows, "columns": types_of(footers[SPLITS[0]].schema.to_arrow_schema())}
+    return found
+
+
+def types_of(schema: pa.Schema) -> dict[str, str]:
+    """Names and types of the columns, as `datasets` names them."""
+    return {field.name: type_name(field.type) for field in schema}
+
+
+def read_contents(path: Path, where: str) -> Contents:
+    """The content of a `contents.json`.
+
+    Args:
+        where: what an error calls the file.
+
+    Raises:
+        IfllmError: it is missing, or not what this package writes.
+    """
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+        sound = all(
+            entry.keys() == {"rows", "columns"}
+            and all(split in SPLITS and type(rows) is int and rows > 0 for split, rows in entry["rows"].items())
+            and all(isinstance(type_, str) for type_ in entry["columns"].values())
+            for entry in read.values()
+        )
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise IfllmError(f"{where}: missing or damaged ({error}). Build the dataset again.") from error
+    if not sound:
+        raise IfllmError(f"{where}: damaged: not the rows and columns of configs. Build the dataset again.")
+    return dict(read)
+
+
+def card_configs(contents: Contents) -> list[dict[str, Any]]:
+    """The entry `configs` of the card's YAML header, by which `datasets` finds the files."""
+    return [
+        {
+            "config_name": config,
+            **({"default": True} if config == DEFAULT_CONFIG else {}),
+            "data_files": [{"split": split, "path": f"data/{config}/{split}-*.parquet"} for split in entry["rows"]],
+        }
+        for config, entry in contents.items()
+    ]

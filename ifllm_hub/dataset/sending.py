@@ -1,0 +1,78 @@
+"""What of a dataset folder goes to the Hub: files of known names, no links, and for whom."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ifllm_hub.committer import Kind, sort_out
+from ifllm_hub.dataset.contents import CONTENTS, Contents
+from ifllm_hub.dataset.manifest import MANIFEST, TIERS
+from ifllm_hub.errors import IfllmError
+
+# Also what a collector exports.
+DATASET = Kind(
+    "dataset",
+    "dataset",
+    files=(
+        *("README.md", "datasheet.md", "features.md", "croissant.json", "privacy_report.json", "quarantine.csv"),
+        *(MANIFEST, CONTENTS, "figures/*.png", "data/*/*.parquet", "trl/kto.jsonl", "trl/preferences_*.jsonl"),
+    ),
+    sign=MANIFEST,
+    is_ours=lambda manifest: isinstance(manifest, dict) and "ifllm_hub" in manifest,
+    insist="--force",
+)
+
+
+def sendable(folder: Path, contents: Contents) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """What of a dataset folder is sent, by path in the repo, and the names of what is left out.
+
+    Args:
+        contents: of the folder, whose files were checked against it. Other Parquet files are sent only without rows.
+
+    Raises:
+        IfllmError: a file without which the dataset is not whole is a link.
+    """
+    files, left_out = sort_out(folder, DATASET)
+    checked = {
+        path.relative_to(folder).as_posix()
+        for config, entry in contents.items()
+        for split in entry["rows"]
+        for path in folder.glob(f"data/{config}/{split}-*.parquet")
+    }
+    linked = sorted({"README.md", MANIFEST, CONTENTS, *checked} - files.keys())
+    if linked:
+        raise IfllmError(
+            f"{folder / linked[0]}: is a link, or stands in a folder that is one, and links are not followed. Put the "
+            "file itself there."
+        )
+    stray = {name for name in files if name.startswith("data/") and name not in checked and not _is_empty(files[name])}
+    return {name: path for name, path in files.items() if name not in stray}, tuple(sorted({*left_out, *stray}))
+
+
+def is_gated(folder: Path, manifest: dict[str, Any]) -> bool:
+    """Whether readers must ask for access: there are trajectories.
+
+    Args:
+        manifest: of the folder.
+
+    Raises:
+        IfllmError: the folder has a config that its tier has not.
+    """
+    tier = TIERS[manifest["tier"]]
+    others = sorted({config for configs in TIERS.values() for config in configs} - set(tier))
+    for config in others:
+        if (folder / "data" / config).exists():
+            raise IfllmError(
+                f"{folder}: {MANIFEST} says the tier {manifest['tier']!r}, which has no {config}, but data/{config} is "
+                "there. Build it again as what it is to be: `ifllm build --tier ...`."
+            )
+    return "trajectories" in tier
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return bool(pq.read_metadata(path).num_rows == 0)
+    except (pa.ArrowException, OSError):
+        return False

@@ -1,0 +1,100 @@
+"""The versions of a dataset repo that were there before: who is still in them, and how they are deleted for good."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.hf_api import RepoFile
+
+
+class Older(NamedTuple):
+    """Versions that hold people who have since been taken out.
+
+    Attributes:
+        versions: tags, and commits of the branch that have no tag, shortened.
+        branches: names of other branches.
+    """
+
+    versions: tuple[str, ...] = ()
+    branches: tuple[str, ...] = ()
+
+
+def older_versions(api: HfApi, repo_id: str, revision: str, manifest: dict[str, Any]) -> Older:
+    """Which versions on the Hub hold more people than a folder from which some were taken out.
+
+    Args:
+        revision: the branch that the folder goes to; it need not exist.
+        manifest: of the folder.
+
+    Raises what the Hub raises.
+    """
+    if not (_withdrawn(manifest) or "collected" in manifest):
+        return Older()
+    refs = api.list_repo_refs(repo_id, repo_type="dataset")
+    branches = {branch.name: branch.target_commit for branch in refs.branches}
+    versions = {tag.name: tag.target_commit for tag in refs.tags}
+    commits = history(api, repo_id, revision) if revision in branches else []
+    versions |= {commit[:8]: commit for commit in commits if commit not in versions.values()}
+    branches.pop(revision, None)
+    holds = {commit: _holds_more(api, repo_id, commit, manifest) for commit in {*versions.values(), *branches.values()}}
+    return Older(
+        tuple(name for name, commit in versions.items() if holds[commit]),
+        tuple(name for name, commit in branches.items() if holds[commit]),
+    )
+
+
+def history(api: HfApi, repo_id: str, branch: str) -> list[str]:
+    """The commits of a branch, newest first. Raises what the Hub raises."""
+    return [commit.commit_id for commit in api.list_repo_commits(repo_id, repo_type="dataset", revision=branch)]
+
+
+def forget_history(api: HfApi, repo_id: str, branch: str = "main") -> str:
+    """Leave a branch as it is, in one commit, which is returned. Raises what the Hub raises."""
+    if len(history(api, repo_id, branch)) > 1:
+        api.super_squash_history(repo_id, branch=branch, repo_type="dataset")
+    return str(api.dataset_info(repo_id, revision=branch).sha)
+
+
+def forget_versions(api: HfApi, repo_id: str, kept: Collection[str] | None = None) -> None:
+    """Delete tags that stand for no branch as it is now, and for good the large files that no branch has now.
+
+    Args:
+        kept: the branches that count; all if None.
+
+    Raises what the Hub raises; a second call finishes then.
+    """
+    refs = api.list_repo_refs(repo_id, repo_type="dataset")
+    heads = {branch.target_commit for branch in refs.branches if kept is None or branch.name in kept}
+    for tag in refs.tags:
+        if tag.target_commit not in heads:
+            api.delete_tag(repo_id, tag=tag.name, repo_type="dataset")
+    entries = (
+        entry
+        for head in heads
+        for entry in api.list_repo_tree(repo_id, repo_type="dataset", revision=head, recursive=True)
+    )
+    needed = {entry.lfs.sha256 for entry in entries if isinstance(entry, RepoFile) and entry.lfs}
+    stored = api.list_lfs_files(repo_id, repo_type="dataset")
+    stale = [file for file in stored if file.file_oid not in needed]
+    api.permanently_delete_lfs_files(repo_id, stale, rewrite_history=False, repo_type="dataset")
+
+
+def _holds_more(api: HfApi, repo_id: str, commit: str, manifest: dict[str, Any]) -> bool:
+    try:
+        file = api.hf_hub_download(repo_id, "manifest.json", repo_type="dataset", revision=commit)
+    except EntryNotFoundError:  # before the first publication
+        return False
+    try:
+        before = json.loads(Path(file).read_text(encoding="utf-8"))
+        if "collected" in manifest:
+            return bool(before["people"] > manifest["people"])
+        return _withdrawn(before) < _withdrawn(manifest)
+    except (ValueError, TypeError, KeyError, AttributeError):  # somebody else's, from before ours
+        return False
+
+
+def _withdrawn(manifest: dict[str, Any]) -> int:
+    return int(manifest.get("withdrawn", {}).get("workers", 0))
