@@ -1,5 +1,6 @@
 """The model card of what a training script makes: what it was trained on, how far, and how to load it."""
 
+from collections.abc import Callable
 from typing import Any
 
 WHAT = {
@@ -76,9 +77,9 @@ def model_card(name: str, results: dict[str, Any]) -> str:
 
 ## Evaluation
 
-{_against_explicit(results)}{results["test_rows"]} test rows{_held_out(results)}.
+{_against_explicit(results)}{results["test_rows_after_length_filter"]} test rows{_held_out(results)}.
 {NO_MARGIN_AT_FIRST if stage == "dpo" else ""}TRL averages over batches, so a smaller last batch weighs as much as a
-full one.
+full one.{_evaluation_batches(results)}
 
 {_evaluation(results)}
 
@@ -99,7 +100,14 @@ def _training(results: dict[str, Any]) -> str:
     if not results["dataset_on_hub"]:
         source = f"a local folder, `{results['dataset']}`"
     revision = f" at revision `{results['dataset_revision']}`" if results["dataset_revision"] else ""
-    made = f"commit `{results['commit']}`" if results["commit"] else f"version {results['versions']['ifllm_hub']}"
+    starts, version = results["starts"], results["versions"]["ifllm_hub"]
+    made = _over_starts(starts, lambda it: f"commit `{it['commit']}`" if it["commit"] else f"version {version}")
+    cut = _over_starts(
+        starts,
+        lambda it: (
+            f"{it['processes']} process(es) on {it['device']} with {it['accumulation']} x {it['per_device']} rows each"
+        ),
+    )
     settings = ", ".join(f"`{name}: {value}`" for name, value in results["recipe"].items())
     lines = [
         f"Starting point: {results['weights']}",
@@ -111,20 +119,33 @@ def _training(results: dict[str, Any]) -> str:
         *(_preference_loss(results) if results["stage"] == "dpo" else []),
         f"Trained weights: {_trained_weights(results.get('lora'))}.",
         f"Recipe and flags: {settings}.",
-        f"Code: `ifllm_hub`, {made}. Seed {results['seed']}, {results['processes']} process(es) on "
-        f"{results['device']}, float32 weights.",
+        f"A step: {cut}.",
+        f"Code: `ifllm_hub`, {made}. Seed {results['seed']}, float32 weights.",
     ]
     return "\n".join(f"- {line}" for line in lines)
 
 
 def _extent(results: dict[str, Any]) -> str:
-    steps, epoch = results["steps"], results["steps_in_one_epoch"]
-    if steps >= epoch:
-        return f"{steps} steps; one epoch is {epoch}."
+    seen, epoch, steps = results["rows_seen"], results["rows_in_one_epoch"], results["steps"]
+    if seen >= epoch:
+        return f"{seen} rows in {steps} steps; one epoch is {epoch} rows in {results['steps_in_one_epoch']} steps."
     return (
-        f"**only {steps} of the {epoch} steps of one epoch ({steps / epoch:.1%}). This shows that the run works; do "
-        "not expect a better model than the one it started from.**"
+        f"**only {seen} of the {epoch} rows of one epoch ({seen / epoch:.1%}), in {steps} steps. This shows that the "
+        "run works; do not expect a better model than the one it started from.**"
     )
+
+
+def _over_starts(starts: list[dict[str, Any]], said: Callable[[dict[str, Any]], str]) -> str:
+    """What is said of each start of a run, once where it is the same, else with the step until which it was so."""
+    texts = [said(start) for start in starts]
+    changes = [at for at in range(1, len(texts)) if texts[at] != texts[at - 1]]
+    parts = [f"{texts[at - 1]} until step {starts[at]['from_step']}" for at in changes]
+    return ", then ".join([*parts, texts[-1]])
+
+
+def _evaluation_batches(results: dict[str, Any]) -> str:
+    before, after = (results["starts"][at]["evaluation_batch"] for at in (0, -1))
+    return "" if before == after else f" Batches had {before} rows before and {after} after."
 
 
 def _preference_loss(results: dict[str, Any]) -> list[str]:

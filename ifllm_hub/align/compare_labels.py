@@ -4,11 +4,13 @@ Loss, starting policy, reference model, pairs and their order, number of steps a
 label sources of a seed. What remains different is who said which answer is better.
 """
 
+import hashlib
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -16,11 +18,14 @@ from ifllm_hub.align.implicit_reward import answer_log_probs
 from ifllm_hub.align.launch import command_line, launch, recipe_file
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.preferences import load_preferences
-from ifllm_hub.align.resume import RESULTS
+from ifllm_hub.align.resume import RESULTS, make_folder
+from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.schema import preferences_config
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import read_parquet, write_parquet
+from ifllm_hub.files import read_json, read_parquet, write_atomically, write_parquet
 
 LOG_PROBS = "log_probs.parquet"
+COMPARED = "comparison.json"
 # The policy as the recipe names it, and after supervised fine-tuning, which is where all label sources start.
 BASE, SFT = "base", "sft"
 # What is trained: whose labels, and which flags of the recipe are changed.
@@ -67,9 +72,11 @@ def compare_labels(comparison: Comparison, advance: Advance = lambda _: None) ->
         it started from as its reference: for `sft` the policy of the recipe, for the others `sft` of their seed.
 
     Raises:
-        IfllmError: no such recipe or dataset, a label source is missing, or a training run fails.
+        IfllmError: no such recipe or dataset, a label source is missing, `out` holds runs of another recipe or of other
+            labels, or a training run fails.
     """
     beta = recipe_settings(comparison.recipe)["beta"]
+    _claim(comparison)
     seeds = range(comparison.seeds)
     stages = [[(0, BASE)], [(seed, SFT) for seed in seeds], [(seed, row) for seed in seeds for row in ROWS]]
     done, total = 0, sum(map(len, stages))
@@ -92,13 +99,43 @@ def recipe_settings(recipe: str) -> dict[str, Any]:
     Raises:
         IfllmError: there is no such recipe, or it says no `beta` or `max_length`.
     """
-    import yaml
-
-    content = yaml.safe_load(recipe_file(recipe).read_text())
+    content = _content(recipe, "dpo")
     missing = [name for name in ("beta", "max_length") if name not in content]
     if missing:
         raise IfllmError(f"{recipe_file(recipe)} does not say {missing[0]}, which policies are measured with. Add it.")
-    return dict(content)
+    return content
+
+
+def _content(recipe: str, stage: Literal["sft", "dpo"]) -> dict[str, Any]:
+    import yaml
+
+    return dict(yaml.safe_load(recipe_file(recipe, stage).read_text()))
+
+
+def _claim(comparison: Comparison) -> None:
+    """Refuse to add to the runs of a comparison that differs; seeds and jobs may. Note a new one."""
+    settings = {
+        f"{stage} {name}": value
+        for stage in ("sft", "dpo")
+        for name, value in _content(comparison.recipe, stage).items()
+    }
+    sources = dict.fromkeys(source for source, _ in ROWS.values())
+    rows = [load_config(comparison.dataset, preferences_config(source)) for source in sources]
+    digest = hashlib.sha256(pl.concat(rows).write_json().encode()).hexdigest()
+    now = json.loads(json.dumps(settings | {"SHA-256 of the labels": digest}))
+    file = comparison.out / COMPARED
+    if file.is_file():
+        stored = read_json(file)
+        names = [name for name in {**stored, **now} if stored.get(name) != now.get(name)]
+        if names:
+            changes = ", ".join(f"{name} {stored.get(name)!r} -> {now.get(name)!r}" for name in names)
+            raise IfllmError(
+                f"{comparison.out} holds runs of another comparison ({changes}). Choose another folder, or delete it "
+                "to start again."
+            )
+        return
+    make_folder(comparison.out)
+    write_atomically(file, json.dumps(now, indent=2) + "\n")
 
 
 def _folder(comparison: Comparison, seed: int, row: str) -> Path:

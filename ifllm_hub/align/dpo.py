@@ -6,10 +6,10 @@ likelihood of the chosen answer, as in IFLLM (https://huggingface.co/papers/2606
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifllm_hub.align.history import History, prompts_show
+from ifllm_hub.align.lengths import check_max_length, check_prompts_fit
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.preferences import Split, fingerprint, limited, load_preferences
 from ifllm_hub.align.quirks import ReferenceQuirks, cut_answers, quirky_pairs, reference_policy
@@ -17,6 +17,8 @@ from ifllm_hub.align.run import (
     PolicyArguments,
     Stage,
     chat_policy,
+    copies_folder,
+    damaged_copy,
     dataset_commit,
     describe_data,
     describe_policy,
@@ -29,6 +31,7 @@ from ifllm_hub.errors import IfllmError
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from ifllm_hub.align.trainer import FlipProbDPOConfig, FlipProbDPOTrainer
 
@@ -89,6 +92,9 @@ def run_dpo(args: DPOArguments, config: "FlipProbDPOConfig", recipe: dict[str, A
     )
     preferences = quirky_pairs(preferences, args, args.label_source, args.dataset, commit)
     preferences = limited(preferences, config.seed, args.train_size, args.test_size)
+    policy = chat_policy(args.policy, config.seed)
+    check_max_length(config, policy[0], args.policy)
+    check_prompts_fit(config, policy[1], preferences)
     flips = preferences["train"]["flip_prob"]
     origin = "each pair its own" if config.label_smoothing is None else "the same for every pair"
     mean = sum(flips) / len(flips)
@@ -118,8 +124,9 @@ def run_dpo(args: DPOArguments, config: "FlipProbDPOConfig", recipe: dict[str, A
     stage = Stage(
         "dpo",
         setup,
-        build=lambda completed: build_trainer(args, completed, preferences),
+        build=lambda completed: build_trainer(args, completed, preferences, policy),
         save=lambda trainer, output_dir: save_policy(trainer, args, output_dir),
+        is_cut_freely=True,
         measure=_truncated,
         metrics=METRICS,
         force_push=args.force_push,
@@ -127,22 +134,28 @@ def run_dpo(args: DPOArguments, config: "FlipProbDPOConfig", recipe: dict[str, A
     return run_stage(stage, config, recipe)
 
 
-def build_trainer(args: DPOArguments, config: "FlipProbDPOConfig", preferences: "DatasetDict") -> "FlipProbDPOTrainer":
+def build_trainer(
+    args: DPOArguments,
+    config: "FlipProbDPOConfig",
+    preferences: "DatasetDict",
+    policy: "tuple[PreTrainedModel, PreTrainedTokenizerBase]",
+) -> "FlipProbDPOTrainer":
     """The trainer for a completed configuration, with an explicit reference model.
 
     Raises:
-        IfllmError: the policy cannot be loaded or has no chat template, a setting is not defined for the loss, or no
-            prompt fits into `max_length` tokens.
+        IfllmError: the reference cannot be loaded or reads less than `max_length`, or a setting is not defined for the
+            loss.
     """
     from ifllm_hub.align.trainer import FlipProbDPOTrainer
 
-    model, tokenizer = chat_policy(args.policy, config.seed)
+    model, tokenizer = policy
     # Left to itself TRL reloads the reference by name, and a policy made here has none. With LoRA the reference is the
     # policy without its adapter; precomputed, it is the policy before the first step.
     reference = None
     reference_name = reference_policy(args.policy, args, args.label_source)
     if not args.lora and not config.precompute_ref_log_probs:
         reference, _ = load_policy(reference_name, seed=config.seed)
+        check_max_length(config, reference, reference_name)
     elif reference_name != args.policy or args.cut_answers:
         raise IfllmError(
             "base_reference and cut_answers need the reference model while training. Leave out lora and "
@@ -162,12 +175,6 @@ def build_trainer(args: DPOArguments, config: "FlipProbDPOConfig", preferences: 
     if args.cut_answers:
         trainer.train_dataset = cut_answers(trainer.train_dataset, tokenizer)
         trainer.eval_dataset = cut_answers(trainer.eval_dataset, tokenizer)
-    prepared: Any = (trainer.train_dataset, trainer.eval_dataset)
-    if any(len(split) == 0 for split in prepared):
-        raise IfllmError(
-            f"Every prompt of a split has max_length = {config.max_length} tokens or more, so nothing is left to train "
-            "or to evaluate on. Raise max_length."
-        )
     return trainer
 
 
@@ -177,18 +184,20 @@ def _on_disk(preferences: "DatasetDict") -> "DatasetDict":
     The main process writes what the reference model says beside the pairs, for the others to read; pairs in memory have
     a temporary folder in each process instead.
     """
-    from datasets import config, load_from_disk
+    from datasets import load_from_disk
     from filelock import FileLock
 
     name = "-".join(fingerprint(preferences[split])[:16] for split in ("train", "test"))
-    folder = Path(config.HF_DATASETS_CACHE) / "ifllm_hub" / name
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = copies_folder() / name
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
             partial = folder.with_name(f"{name}.partial")
             preferences.save_to_disk(str(partial))
             partial.rename(folder)
-    return load_from_disk(str(folder))
+    try:
+        return load_from_disk(str(folder))
+    except (OSError, ValueError) as error:
+        raise damaged_copy(folder, error) from error
 
 
 def _constant_flip_prob(args: DPOArguments, config: "FlipProbDPOConfig") -> float | None:

@@ -29,7 +29,7 @@ def answer_log_probs(model: Any, tokenizer: Any, pairs: "Dataset", max_length: i
     import torch
 
     sides = ("chosen", "rejected")
-    sequences = [_tokens(tokenizer, row["prompt"], row[side], max_length) for row in pairs for side in sides]
+    sequences = [answer_tokens(tokenizer, row["prompt"], row[side], max_length) for row in pairs for side in sides]
     # Of equal length in a batch, so that little is spent on padding.
     order = sorted(range(len(sequences)), key=lambda at: len(sequences[at][0]))
     sums = np.zeros(len(sequences))
@@ -44,8 +44,8 @@ def answer_log_probs(model: Any, tokenizer: Any, pairs: "Dataset", max_length: i
     return sums.reshape(-1, 2)
 
 
-def _tokens(tokenizer: Any, prompt: Any, answer: Any, max_length: int) -> tuple[list[int], int]:
-    """The tokens of a conversation, and how many of them are the prompt's."""
+def answer_tokens(tokenizer: Any, prompt: Any, answer: Any, max_length: int) -> tuple[list[int], int]:
+    """The tokens of a conversation, cut at `max_length`, and at which of them the answer begins."""
     from trl.data_utils import common_prefix_length
 
     head = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]

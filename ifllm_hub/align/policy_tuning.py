@@ -9,6 +9,7 @@ import polars.selectors as cs
 
 from ifllm_hub.align.history import History, prompts_show
 from ifllm_hub.align.kto import Desirable, load_kto
+from ifllm_hub.align.lengths import check_max_length, check_prompts_fit, prompts_with_room
 from ifllm_hub.align.preferences import limited, load_preferences
 from ifllm_hub.align.push import shown_model
 from ifllm_hub.align.run import (
@@ -78,6 +79,8 @@ def run_sft(args: SFTArguments, config: "SFTConfig", recipe: dict[str, Any]) -> 
     )
     data = limited(answers(preferences, args.targets), config.seed, args.train_size, args.test_size)
     policy, tokenizer = chat_policy(args.policy, config.seed)
+    check_max_length(config, policy, args.policy)
+    check_prompts_fit(config, tokenizer, data)
 
     def build(completed: "SFTConfig") -> Any:
         from trl.trainer.sft_trainer import SFTTrainer
@@ -104,7 +107,8 @@ def run_sft(args: SFTArguments, config: "SFTConfig", recipe: dict[str, Any]) -> 
         "data": f"{which}, of the pairs labelled by `{args.label_source}`. "
         f"{prompts_show(args.history, args.instruction)}",
     }
-    return run_stage(Stage("sft", setup, build, _saving(args), force_push=args.force_push), config, recipe)
+    run = Stage("sft", setup, build, _saving(args), is_cut_freely=True, force_push=args.force_push)
+    return run_stage(run, config, recipe)
 
 
 def answers(preferences: "DatasetDict", targets: Targets) -> "DatasetDict":
@@ -125,6 +129,8 @@ def run_kto(args: KTOArguments, config: "KTOConfig", recipe: dict[str, Any]) -> 
     commit = dataset_commit(args)
     data = limited(load_kto(args.dataset, args.desirable, commit), config.seed, args.train_size, args.test_size)
     policy, tokenizer = chat_policy(args.policy, config.seed)
+    check_max_length(config, policy, args.policy)
+    check_prompts_fit(config, tokenizer, data)
     # The rows are by worker and time, and the KL estimate needs them in the order they are in.
     data["train"] = data["train"].shuffle(seed=config.seed)
 
@@ -154,7 +160,9 @@ def run_kto(args: KTOArguments, config: "KTOConfig", recipe: dict[str, Any]) -> 
         **describe_data(args, data, commit),
         "data": f"Labelled by the workers' ratings (`{args.desirable}`): {sum(labels)} desirable.",
     }
-    return run_stage(Stage("kto", setup, build, _saving(args), force_push=args.force_push), config, recipe)
+    # The KL estimate pairs the rows of a micro-batch with each other.
+    run = Stage("kto", setup, build, _saving(args), is_cut_freely=False, force_push=args.force_push)
+    return run_stage(run, config, recipe)
 
 
 def run_grpo(args: GRPOArguments, config: "GRPOConfig", recipe: dict[str, Any]) -> dict[str, Any]:
@@ -177,12 +185,13 @@ def run_grpo(args: GRPOArguments, config: "GRPOConfig", recipe: dict[str, Any]) 
         from trl.trainer.grpo_trainer import GRPOTrainer
 
         rewards: list[Any] = [student, get_behaviour_reward()]
+        prompts = prompts_with_room(data, policy, tokenizer, config.max_completion_length or 0)
         return GRPOTrainer(
             model=policy,
             reward_funcs=rewards,
             args=completed,
-            train_dataset=data["train"],
-            eval_dataset=data["test"],
+            train_dataset=prompts["train"],
+            eval_dataset=prompts["test"],
             processing_class=tokenizer,
             peft_config=peft_config(args, policy),
         )
@@ -199,7 +208,9 @@ def run_grpo(args: GRPOArguments, config: "GRPOConfig", recipe: dict[str, Any]) 
         "data": f"Prompts alone; the rewards are those of the text reward model `{shown}` and of `behaviour_reward`, "
         "which knows none of what nobody has read.",
     }
-    return run_stage(Stage("grpo", setup, build, _saving(args), force_push=args.force_push), config, recipe)
+    # Each process draws its answers with random numbers of its own.
+    run = Stage("grpo", setup, build, _saving(args), is_cut_freely=False, force_push=args.force_push)
+    return run_stage(run, config, recipe)
 
 
 def load_prompts(dataset: str | Path, revision: str | None = None) -> "DatasetDict":

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 import platform
 import subprocess
 import time
@@ -17,11 +18,11 @@ from ifllm_hub.align.launch import PROGRESS, progress_callback
 from ifllm_hub.align.policies import accelerator_available, load_policy, lora_config, merge_adapter, policy_origin
 from ifllm_hub.align.preferences import fingerprint
 from ifllm_hub.align.push import checkpoint_name, claim_target, model_name, push, without_paths
-from ifllm_hub.align.resume import RESULTS, claim, completed, last_checkpoint, planned_steps, train
+from ifllm_hub.align.resume import RESULTS, claim, completed, last_checkpoint, progress, train
 from ifllm_hub.align.saving import clear_write_errors, save_beside
 from ifllm_hub.align.script import paths_at_home
 from ifllm_hub.dataset.load import commit_on_hub
-from ifllm_hub.errors import IfllmError
+from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.files import write_atomically
 from ifllm_hub.terminal import given_words
 
@@ -84,6 +85,8 @@ class Stage:
             have the same.
         build: the trainer for a configuration; it must be able to evaluate.
         save: write the weights and the tokenizer into a folder; every process calls it.
+        is_cut_freely: whether the loss is the same however the rows of a step are cut into micro-batches and spread
+            over processes, so that a continuation may cut them otherwise.
         measure: more results, once the trainer is done.
         metrics: which numbers of the trainer's evaluation to report; None for all.
         force_push: push also to a repo that holds something else.
@@ -93,6 +96,7 @@ class Stage:
     setup: dict[str, Any]
     build: Callable[[Any], Any]
     save: Callable[[Any, Path], None]
+    is_cut_freely: bool
     measure: Callable[[Any], dict[str, Any]] = lambda trainer: {}
     metrics: tuple[str, ...] | None = None
     force_push: bool = False
@@ -159,19 +163,25 @@ def run_stage(stage: Stage, config: Any, recipe: dict[str, Any]) -> dict[str, An
     Returns what `results.json` holds.
 
     Raises:
-        IfllmError: what the stage raises; TRL refuses the configuration; a folder of another run; the Hub refuses.
+        IfllmError: what the stage raises; TRL refuses the configuration; a folder of another run, or one that cannot be
+            written; the Hub refuses.
     """
+    from pyarrow import ArrowException
+
     started = time.monotonic()
     output_dir = Path(str(config.output_dir))
     checkpoint = last_checkpoint(output_dir)
-    setup = {"stage": stage.name, **stage.setup, "seed": config.seed, "recipe": recipe, "commit": code_commit()}
+    completed_config = completed(config, evaluate_first=checkpoint is None)
+    setup = {"stage": stage.name, **stage.setup, "seed": config.seed}
     is_main = config.process_index == 0
-    claim(output_dir, setup, checkpoint, write=is_main)
+    starts = claim(output_dir, setup, config, code_commit(), stage.is_cut_freely, write=is_main)
     name = checkpoint_name(stage.name, setup)
     repo_id = claim_target(config, setup, name, stage.force_push) if config.push_to_hub and is_main else None
 
     try:
-        trainer = stage.build(completed(config, evaluate_first=checkpoint is None))
+        trainer = stage.build(completed_config)
+    except ArrowException as error:
+        raise damaged_copy(copies_folder(), error) from error
     except (TypeError, ValueError) as error:
         raise IfllmError(f"TRL does not accept this configuration: {error} Correct the recipe.") from error
     # TRL writes a card of its own with each checkpoint, over that of an earlier run of ours.
@@ -180,6 +190,9 @@ def run_stage(stage: Stage, config: Any, recipe: dict[str, Any]) -> dict[str, An
     if is_main:
         start = checkpoint or "the start"
         logger.info("%s: %d training rows, %s From %s", stage.name, setup["train_rows"], setup["data"], start)
+        for split, rows in (("train", trainer.train_dataset), ("test", trainer.eval_dataset)):
+            if left_out := setup[f"{split}_rows"] - len(rows):
+                logger.info("Left out, as the prompt leaves no room for an answer: %d %s rows", left_out, split)
     with clear_write_errors(output_dir):
         train(trainer, checkpoint)
         after = trainer.evaluate()
@@ -189,9 +202,13 @@ def run_stage(stage: Stage, config: Any, recipe: dict[str, Any]) -> dict[str, An
     results = {
         "name": name,
         **setup,
+        "recipe": recipe,
+        "commit": starts[-1].commit,
+        **progress(trainer, starts[-1]),
         **_outcome(trainer, after, stage.metrics),
         **stage.measure(trainer),
         "resumed_from": Path(checkpoint).name if checkpoint else None,
+        "starts": [vars(start) for start in starts],
         "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
         "wall_seconds": round(time.monotonic() - started, 2),
     }
@@ -212,6 +229,7 @@ def describe_data(args: DataArguments, data: "DatasetDict", commit: str | None) 
         "dataset_on_hub": not Path(args.dataset).is_dir(),
         "dataset_revision": commit,
         "dataset_fingerprint": fingerprint(data["train"]),
+        "test_fingerprint": fingerprint(data["test"]),
         "train_rows": len(data["train"]),
         "test_rows": len(data["test"]),
     }
@@ -254,6 +272,30 @@ def chat_policy(policy: str, seed: int = 0) -> "tuple[PreTrainedModel, PreTraine
     return model, tokenizer
 
 
+def copies_folder() -> Path:
+    """The folder of the `datasets` cache in which processes of a machine share data.
+
+    Raises:
+        IfllmError: it cannot be written.
+    """
+    from datasets import config
+
+    folder = Path(config.HF_DATASETS_CACHE) / "ifllm_hub"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(folder, os.W_OK) else "no permission"
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise IfllmError(f"The cache {folder} cannot be written ({reason}). Set HF_HOME to a folder you may write to.")
+    return folder
+
+
+def damaged_copy(folder: Path, error: Exception) -> IfllmError:
+    """What to say when shared data cannot be read."""
+    return IfllmError(f"{folder} holds a damaged copy of the data ({first_line(error)}). Delete it, then start again.")
+
+
 def peft_config(args: PolicyArguments, policy: "PreTrainedModel") -> Any:
     """The LoRA adapter asked for, or None."""
     return lora_config(policy, args.lora_r, args.lora_alpha, args.lora_layers) if args.lora else None
@@ -276,10 +318,19 @@ def save_policy(trainer: Any, args: PolicyArguments, output_dir: Path) -> None:
 
 
 def dataset_commit(args: DataArguments) -> str | None:
-    """The commit of a Hub dataset that its revision means now; None for a folder, as given where the Hub is offline."""
+    """The commit of a Hub dataset that its revision means now; None for a folder, as given where the Hub is offline.
+
+    Raises:
+        IfllmError: a folder with a revision; there is no such dataset, or the Hub cannot be reached.
+    """
     from huggingface_hub import is_offline_mode
 
-    if Path(args.dataset).is_dir() or is_offline_mode():
+    is_folder = Path(args.dataset).is_dir()
+    if is_folder and args.dataset_revision is not None:
+        raise IfllmError(
+            f"{args.dataset} is a folder and has no revision {args.dataset_revision!r}. Leave the revision out."
+        )
+    if is_folder or is_offline_mode():
         return args.dataset_revision
     return commit_on_hub(args.dataset, args.dataset_revision)
 
@@ -308,8 +359,7 @@ def _outcome(trainer: Any, after: dict[str, float], metrics: tuple[str, ...] | N
     known = [name for name in names if all(math.isfinite(_number(entry[name])) for entry in (before, after))]
     return {
         "rows_after_length_filter": len(trainer.train_dataset),
-        "steps": trainer.state.global_step,
-        "steps_in_one_epoch": planned_steps(trainer)[0],
+        "test_rows_after_length_filter": len(trainer.eval_dataset),
         "eval_before": {name.removeprefix("eval_"): before[name] for name in known},
         "eval_after": {name.removeprefix("eval_"): after[name] for name in known},
         "processes": args.world_size,

@@ -70,6 +70,11 @@ def run_reward(args: StudentArguments, config: "RewardConfig", recipe: dict[str,
 
     from ifllm_hub.align.soft_label import SoftLabelRewardTrainer
 
+    if args.flip_prob is not None and not 0 <= args.flip_prob < 0.5:
+        raise IfllmError(
+            f"flip_prob is {args.flip_prob}, but must lie in [0, 0.5). Correct it, or leave it out: each pair then has "
+            "its own."
+        )
     form: Form = args.form if isinstance(args, TextRewardArguments) else "bradley_terry"
     commit = dataset_commit(args)
     preferences = load_preferences(args.dataset, args.label_source, commit, constant_flip_prob=args.flip_prob)
@@ -113,7 +118,8 @@ def run_reward(args: StudentArguments, config: "RewardConfig", recipe: dict[str,
         "data": f"Labelled by `{args.label_source}`, with P(label is wrong) {sum(flips) / len(flips):.4f} on average "
         f"({certainty}), as soft labels. Longer texts are cut at {length} tokens, form `{form}`.",
     }
-    return run_stage(Stage("reward", setup, build, save, measure, force_push=args.force_push), config, recipe)
+    run = Stage("reward", setup, build, save, is_cut_freely=True, measure=measure, force_push=args.force_push)
+    return run_stage(run, config, recipe)
 
 
 class TextReward:

@@ -20,7 +20,7 @@ from ifllm_hub.dataset.figures import draw_figures
 from ifllm_hub.dataset.load import footer, load_config
 from ifllm_hub.dataset.manifest import read_manifest, read_privacy_report
 from ifllm_hub.dataset.schema import COLLECTED, PREFIX, SPLITS, Column, columns, label_source_of, parquet_path, row_is
-from ifllm_hub.files import write_atomically
+from ifllm_hub.files import read_parquet, write_atomically
 from ifllm_hub.locate import shipped_folder
 from ifllm_hub.release.questions import excluded_workers
 
@@ -244,7 +244,7 @@ def _observed(folder: Path, contents: Contents, questions: pl.DataFrame) -> dict
 def _intervals(folder: Path) -> dict[str, int] | None:
     """Of the questions' median times between two ticks, ms: the least, the median and the largest."""
     paths = [parquet_path(folder, "trajectories", split) for split in SPLITS]
-    times = pl.concat([pl.read_parquet(path, columns=["t"]) for path in paths])["t"]
+    times = pl.concat([read_parquet(path, ["t"]) for path in paths])["t"]
     medians = times.list.diff().list.median().drop_nulls()
     if medians.is_empty():
         return None

@@ -95,7 +95,7 @@ def _curve(log: list[dict[str, Any]], results: dict[str, Any], name: str) -> Pic
             linestyle="none",
             clip_on=False,
             zorder=4,
-            label=f"test pairs (n = {results['test_rows']})",
+            label=f"test pairs (n = {results['test_rows_after_length_filter']})",
         )
         if name != "loss":
             axes.axhline(0.5 if name == "rewards/accuracies" else 0, color=INK, linewidth=0.7, linestyle="--")

@@ -123,14 +123,14 @@ def agreement_sentences(shares: dict[str, float], flips: dict[str, float]) -> li
 
 def extent_sentence(results: dict[str, Any]) -> str:
     """How far preference optimisation went."""
-    steps, epoch = results["steps"], results["steps_in_one_epoch"]
-    if steps < epoch:
+    seen, epoch, steps = results["rows_seen"], results["rows_in_one_epoch"], results["steps"]
+    taken = f"{steps:,} {'step' if steps == 1 else 'steps'}"
+    if seen < epoch:
         return (
-            f"The policy was trained for {steps:,} of the {epoch:,} steps of one epoch "
-            f"({percent(steps / epoch)}). That shows that training runs; it says nothing about whether the policy "
-            "got better."
+            f"The policy was trained on {seen:,} of the {epoch:,} pairs of one epoch ({percent(seen / epoch)}), in "
+            f"{taken}. That shows that training runs; it says nothing about whether the policy got better."
         )
-    return f"The policy was trained for {steps:,} {'step' if steps == 1 else 'steps'}; one epoch is {epoch:,}."
+    return f"The policy was trained on {seen:,} pairs in {taken}; one epoch is {epoch:,} pairs."
 
 
 def limit_sentence(results: dict[str, Any]) -> str:
@@ -145,10 +145,10 @@ def limit_sentence(results: dict[str, Any]) -> str:
 def margin_sentence(results: dict[str, Any]) -> str:
     """What changed on the test pairs."""
     before, after = results["eval_before"], results["eval_after"]
-    margin = f"{after['rewards/margins']:+.3f}".replace("-", "\u2212")
+    pairs, margin = results["test_rows_after_length_filter"], f"{after['rewards/margins']:+.3f}".replace("-", "\u2212")
     return (
-        f"On {results['test_rows']:,} test pairs the mean reward margin went from {before['rewards/margins']:.3f} to "
-        f"{margin} nats; afterwards {percent(after['rewards/accuracies'], 0)} of the pairs have a positive margin "
+        f"On {pairs:,} test pairs the mean reward margin went from {before['rewards/margins']:.3f} to {margin} nats; "
+        f"afterwards {percent(after['rewards/accuracies'], 0)} of the pairs have a positive margin "
         "(means over batches). Before the first step the policy is its own reference: every margin is 0 and no pair "
         "counts as right, so a rise from 0 is no gain by itself."
     )

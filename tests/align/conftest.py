@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from ifllm_hub.dataset.schema import BULLETS
 from tests.align.made import write_pairs
 
 FLIPS = [0.1, 0.2, 0.3, 0.0, 0.4, 0.2]
@@ -26,6 +27,8 @@ def _pairs(worker: str) -> list[dict[str, Any]]:
             "worker_id": worker,
             "label_source": "forest",
             "prompt": [{"role": "user", "content": f"What should I do about number {number}?"}],
+            "history": "none",
+            "instruction": BULLETS if number == 2 else None,
             "chosen": [{"role": "assistant", "content": chosen}],
             "rejected": [{"role": "assistant", "content": rejected}],
             "flip_prob": flip,

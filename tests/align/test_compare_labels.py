@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ import torch
 import yaml
 
 from ifllm_hub.align.compare_labels import LOG_PROBS, ROWS, SFT, Comparison, compare_labels
+from ifllm_hub.align.compare_labels import _claim as claim
 from ifllm_hub.align.dpo import parse_dpo, run_dpo
 from ifllm_hub.align.implicit_reward import answer_log_probs
 from ifllm_hub.align.labels_table import labels_markdown, summary, write_labels_page
@@ -17,6 +19,7 @@ from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.preferences import load_preferences
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.locate import shipped_folder
+from tests.align.made import write_config
 
 TINY = shipped_folder("training") / "recipes" / "tiny"
 
@@ -111,6 +114,25 @@ def test_all_sources_are_trained_alike_and_a_second_call_trains_nothing(
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob(LOG_PROBS)}
     assert compare_labels(comparison).equals(margins)
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_runs_of_another_comparison_are_not_mixed_in(
+    six_pairs: list[dict[str, Any]], recipe: str, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "data", tmp_path / "out"
+    write_config(folder, "preferences", six_pairs, six_pairs)
+    claim(Comparison(str(folder), recipe, out))
+    claim(Comparison(str(folder), recipe, out, seeds=5, jobs=2))
+    write_config(folder, "preferences", [row | {"flip_prob": 0.25} for row in six_pairs], six_pairs)
+    with pytest.raises(
+        IfllmError, match=r"out holds runs of another comparison \(SHA-256 of the labels '\w+' -> '\w+'\)"
+    ):
+        claim(Comparison(str(folder), recipe, out))
+    write_config(folder, "preferences", six_pairs, six_pairs)
+    file = Path(recipe) / "dpo.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"beta": 0.2, "optim": "sgd"}))
+    with pytest.raises(IfllmError, match=r"another comparison \(dpo beta 0\.1 -> 0\.2, dpo optim None -> 'sgd'\)"):
+        claim(Comparison(str(folder), recipe, out))
 
 
 def test_a_recipe_that_does_not_say_how_to_measure(tmp_path: Path) -> None:

@@ -16,13 +16,18 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from ifllm_hub.align import dpo
 from ifllm_hub.align.card import model_card
+from ifllm_hub.align.dpo import _on_disk as on_disk
 from ifllm_hub.align.dpo import parse_dpo, run_dpo
 from ifllm_hub.align.launch import launch_dpo
 from ifllm_hub.align.policies import load_policy
-from ifllm_hub.align.run import code_commit
+from ifllm_hub.align.policy_tuning import SFTArguments, answers, run_sft
+from ifllm_hub.align.preferences import fingerprint, load_preferences
+from ifllm_hub.align.run import code_commit, parse_arguments
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.locate import shipped_folder
 
@@ -285,7 +290,9 @@ def test_long_pairs_are_counted(run: Callable[..., dict[str, Any]]) -> None:
         ({"same_pairs": "gaze"}, "No label source 'gaze'"),
         ({"policy": "./nowhere"}, "Unknown policy './nowhere'"),
         ({"label_source": "gaze"}, "No label source 'gaze'"),
-        ({"max_length": 8}, "max_length = 8 tokens or more"),
+        ({"max_length": 8}, "Every prompt of the train split has max_length = 8 tokens or more"),
+        ({"max_length": 8, "precompute_ref_log_probs": True}, "Every prompt of the train split has max_length = 8"),
+        ({"max_length": 4096}, "max_length is 4096, but the policy 'tiny' can read 2048 tokens. Lower max_length"),
         ({"test_size": 0}, "test_size is 0"),
         ({"dataset": "./nowhere"}, r"cannot be listed from the Hub .* or give a dataset folder"),
         ({"resume_from_checkpoint": "elsewhere"}, "resume_from_checkpoint cannot be set"),
@@ -299,6 +306,62 @@ def test_long_pairs_are_counted(run: Callable[..., dict[str, Any]]) -> None:
 def test_bad_input_is_one_clear_error(run: Callable[..., dict[str, Any]], flags: dict[str, Any], message: str) -> None:
     with pytest.raises(IfllmError, match=message):
         run(**flags)
+
+
+def test_a_cache_that_cannot_be_written_is_told_from_a_dataset_that_cannot_be_read(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "file" / "cache")
+    preferences = load_preferences(dataset)  # a folder needs no cache
+    with pytest.raises(
+        IfllmError, match=r"The cache .*file/cache/.* cannot be written \(Not a directory\). Set HF_HOME"
+    ):
+        on_disk(preferences)
+
+
+def test_a_damaged_copy_in_the_cache_is_named(
+    run: Callable[..., dict[str, Any]], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    preferences = load_preferences(dataset)
+    assert on_disk(preferences)["train"].to_list() == preferences["train"].to_list()
+    (file,) = (tmp_path / "cache" / "ifllm_hub").glob("*/train/*.arrow")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(IfllmError, match=rf"{file.parents[1]} holds a damaged copy of the data \(.*\). Delete it"):
+        on_disk(preferences)
+    # A file that TRL's own preparation has left there.
+    monkeypatch.setattr(dpo, "build_trainer", lambda *args: Dataset.from_file(str(file)))
+    with pytest.raises(IfllmError, match=rf"{tmp_path}/cache/ifllm_hub holds a damaged copy of the data"):
+        run()
+
+
+@pytest.mark.parametrize("stage", ["dpo", "sft"])
+def test_the_instruction_reaches_the_prompts_on_request(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    from trl.trainer.sft_config import SFTConfig
+
+    setups: list[dict[str, Any]] = []
+    module = {"dpo": "ifllm_hub.align.dpo", "sft": "ifllm_hub.align.policy_tuning"}[stage]
+    monkeypatch.setattr(f"{module}.run_stage", lambda stage, config, recipe: setups.append(stage.setup))
+    words = ["--config", str(TINY.with_name(f"{stage}.yaml")), "--dataset", str(dataset), "--output_dir", str(tmp_path)]
+    words += ["--label_source", "forest"]
+    for more in ([], ["--instruction", "true"]):
+        if stage == "dpo":
+            run_dpo(*parse_dpo([*words, *more]))
+        else:
+            run_sft(*parse_arguments(SFTArguments, SFTConfig, [*words, *more]))
+    plain, sent = setups
+    assert (plain["instruction"], sent["instruction"]) == (False, True)
+    assert plain["data"].endswith("prompts show: none.")
+    assert sent["data"].endswith("prompts show: none, and of the query what the site appended to it.")
+    for setup, asked in ((plain, False), (sent, True)):
+        rows = load_preferences(dataset, instruction=asked)
+        data = rows if stage == "dpo" else answers(rows, "both")
+        assert setup["dataset_fingerprint"] == fingerprint(data["train"])
+    assert plain["dataset_fingerprint"] != sent["dataset_fingerprint"]
 
 
 def test_a_policy_without_a_chat_template(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
@@ -352,7 +415,7 @@ def test_smollm2_takes_two_steps_offline(dataset: Path, tmp_path: Path) -> None:
     results = json.loads((tmp_path / "results.json").read_text())
     assert (results["steps"], results["base_model"]) == (2, "HuggingFaceTB/SmolLM2-135M-Instruct")
     card = (tmp_path / "README.md").read_text()
-    assert "only 2 of the 3 steps" in card
+    assert "only 4 of the 6 rows of one epoch" in card
     assert "Q4_1" in card
     assert AutoModelForCausalLM.from_pretrained(tmp_path).num_parameters() > 134_000_000
     adapter = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())

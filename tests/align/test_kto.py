@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from ifllm_hub.align.kto import load_kto
+from ifllm_hub.align.policy_tuning import KTOArguments, run_kto
+from ifllm_hub.align.run import parse_arguments
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.locate import shipped_folder
 from tests.align.made import write_config
 
 
@@ -90,3 +93,41 @@ def test_one_kind_only_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_rule(folder: Path) -> None:
     with pytest.raises(IfllmError, match="no rule 'good'"):
         load_kto(folder, "good")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"max_length": 16}, "Every prompt of the train split has max_length = 16 tokens or more"),
+        ({"max_length": 16, "precompute_ref_log_probs": True}, "Every prompt of the train split has max_length = 16"),
+        ({"max_length": 4096}, "max_length is 4096, but the policy 'tiny' can read 2048 tokens"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_answers_that_do_not_fit(folder: Path, tmp_path: Path, flags: dict[str, Any], message: str) -> None:
+    with pytest.raises(IfllmError, match=message):
+        kto(folder, tmp_path / "out", **flags)
+
+
+def test_a_micro_batch_is_part_of_the_run(folder: Path, tmp_path: Path) -> None:
+    """TRL estimates the KL divergence from the rows of one, so as many rows in a step are not enough."""
+    results = kto(folder, tmp_path / "out", max_steps=1, desirable="at_least_4")
+    assert (results["rows_seen"], results["rows_in_one_epoch"]) == (2, 9)
+    with pytest.raises(IfllmError, match=r"rows a step 2 \(.*\) -> 2 \(per_device_train_batch_size 1 x"):
+        kto(
+            folder,
+            tmp_path / "out",
+            max_steps=1,
+            desirable="at_least_4",
+            per_device_train_batch_size=1,
+            gradient_accumulation_steps=2,
+        )
+
+
+def kto(folder: Path, output_dir: Path, **flags: Any) -> dict[str, Any]:
+    from trl.trainer.kto_config import KTOConfig
+
+    recipe = shipped_folder("training") / "recipes" / "tiny" / "kto.yaml"
+    flags = {"config": recipe, "dataset": folder, "output_dir": output_dir, "disable_tqdm": True} | flags
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    return run_kto(*parse_arguments(KTOArguments, KTOConfig, words))

@@ -111,6 +111,10 @@ def test_sft_results(tuned: Path, two_sources: Path) -> None:
         "test_rows": 12,
         "steps": 2,
         "steps_in_one_epoch": 6,
+        "rows_seen": 4,
+        "rows_in_one_epoch": 12,
+        "rows_after_length_filter": 12,
+        "test_rows_after_length_filter": 12,
         "seed": 0,
         "lora": None,
         "resumed_from": None,
@@ -133,7 +137,7 @@ def test_sft_card(tuned: Path, two_sources: Path) -> None:
     assert "Both answers of a pair are targets, of the pairs labelled by `explicit`" in card
     assert "`max_steps: 2`" in card
     assert "`targets: both`" in card
-    assert "only 2 of the 6 steps" in card
+    assert "only 4 of the 12 rows of one epoch (33.3%), in 2 steps" in card
     assert code_commit() is None or f"commit `{code_commit()}`" in card
     assert str(two_sources.parent) not in card, "a path of this machine"
 
@@ -292,11 +296,17 @@ def test_policy_that_cannot_chat(
         ("sft", {"resume_from_checkpoint": "elsewhere"}, "resume_from_checkpoint cannot be set"),
         ("sft", {"dataset_revision": "v2"}, "is a folder and has no revision 'v2'"),
         ("sft", {"padding_free": True}, "TRL does not accept this configuration"),
+        ("sft", {"max_length": 16}, "Every prompt of the train split has max_length = 16 tokens or more"),
+        ("sft", {"max_length": 4096}, "max_length is 4096, but the policy 'tiny' can read 2048 tokens"),
+        ("sft", {"save_only_model": True}, "save_only_model cannot be set"),
         ("reward_student", {"text_model": "no-such-model"}, "text model 'no-such-model' cannot be loaded"),
         ("reward_student", {"label_source": "gpt"}, "No label source 'gpt'"),
         ("reward_student", {"max_length": 8}, "max_length is 8"),
         ("reward_student", {"form": "cross_encoder"}, "--form"),
+        ("reward_student", {"flip_prob": 0.5}, "flip_prob is 0.5, but must lie in [0, 0.5)"),
+        ("kto", {"dataset_revision": "v2"}, "is a folder and has no revision 'v2'"),
         ("grpo", {}, "reward_model is not set"),
+        ("grpo", {"reward_model": ".", "dataset_revision": "v2"}, "is a folder and has no revision 'v2'"),
     ],
 )
 def test_bad_input(

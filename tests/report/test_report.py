@@ -114,9 +114,12 @@ def results(**changes: Any) -> dict[str, Any]:
         "lora": None,
         "seed": 0,
         "rows_after_length_filter": 40,
+        "test_rows_after_length_filter": 8,
         "pairs_truncated": 3,
         "steps": 3,
         "steps_in_one_epoch": 20,
+        "rows_seen": 6,
+        "rows_in_one_epoch": 40,
         "eval_before": dict.fromkeys(METRICS, 0.0),
         "eval_after": dict.fromkeys(METRICS, 0.25) | {"rewards/rejected": -0.5},
         "processes": 1,
@@ -411,10 +414,11 @@ def test_few_seeds_and_few_steps_are_named_as_such() -> None:
     assert "over 1 seed; a claim wants at least 20" in words.seeds_sentence({"seeds": 1})
     assert "claim" not in words.seeds_sentence({"seeds": 20})
     few = words.extent_sentence(results())
-    assert "3 of the 20 steps of one epoch (15.0\u00a0%)" in few
+    assert "6 of the 40 pairs of one epoch (15.0\u00a0%), in 3 steps" in few
     assert "says nothing about whether the policy got better" in few
-    assert words.extent_sentence(results(steps=40)) == "The policy was trained for 40 steps; one epoch is 20."
-    assert "no improvement of the answers is claimed" in words.limit_sentence(results(steps=40))
+    whole = words.extent_sentence(results(steps=40, rows_seen=80))
+    assert whole == "The policy was trained on 80 pairs in 40 steps; one epoch is 40 pairs."
+    assert "no improvement of the answers is claimed" in words.limit_sentence(results())
 
 
 def test_a_simpler_model_that_is_as_accurate_is_named() -> None:
