@@ -9,5 +9,6 @@ class IfllmError(Exception):
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an error says; some go on for pages."""
-    return str(error).strip().split("\n", 1)[0]
+    """The first line of what an error says, some go on for pages; unprintable characters of foreign files escaped."""
+    line = str(error).strip().split("\n", 1)[0]
+    return line if line.isprintable() else ascii(line)[1:-1]

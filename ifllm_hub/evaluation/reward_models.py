@@ -130,7 +130,8 @@ def _behaviour(name: str, pairs: Pairs, source: dict[str, Any]) -> _Row:
         label, trained_on = f"{label} (saw these pairs)", "these very pairs, so this row is no claim"
     elif shared == "release_sha256":
         trained_on = "another release"
-    return label, model.score(pairs.rows)[None], trained_on
+    # Not `score`: a pair that the model knows nothing about counts as undecided here.
+    return label, model.predict(model.columns(pairs.rows))[None], trained_on
 
 
 def _text(name: str, pairs: Pairs) -> _Row:

@@ -19,6 +19,8 @@ from ifllm_hub.reward.protocol import Fit
 TEXT_CONTRAST = "text_contrast"
 _TEXT_COMPONENTS = 16
 _INNER_FOLDS = 4
+# A fold may leave less: a model then knows nothing, and says 0.5.
+_LEAST_TO_LEARN_FROM = 2
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,10 @@ def forest(features: tuple[str, ...], linear: bool = True) -> Fit:
     """The reward model on some features; without `linear`, its trees alone."""
 
     def fit(train: Pairs, test: Pairs, seed: int) -> np.ndarray:
+        if len(train) < _LEAST_TO_LEARN_FROM:
+            return np.full(len(test), 0.5)
         model = ImplicitFeedbackRewardModel(linear=linear, random_state=seed)
-        model.fit(train.X(features), train.y, train.groups("worker_id"))
+        model.fit(*_of_both_kinds(train.X(features), train.y), train.groups("worker_id"))
         return model.predict_proba(test.X(features))[:, 1]
 
     return fit
@@ -106,9 +110,22 @@ def text(C: float) -> Fit:
 def _logistic(
     X: np.ndarray, y: np.ndarray, X_test: np.ndarray, C: float, weight: np.ndarray | None = None
 ) -> np.ndarray:
+    if len(y) < _LEAST_TO_LEARN_FROM:
+        return np.full(len(X_test), 0.5)
     scale = np.sqrt((X**2).mean(axis=0)) + 1e-12
-    model = LogisticRegression(fit_intercept=False, C=C).fit(X / scale, y, weight)
+    model = LogisticRegression(fit_intercept=False, C=C).fit(*_of_both_kinds(X / scale, y), weight)
     return model.predict_proba(X_test / scale)[:, 1]
+
+
+def _of_both_kinds(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same pairs, the answers of the first one swapped if all prefer the same side.
+
+    scikit-learn wants both classes. To an antisymmetric model, a pair and its mirror image are the same.
+    """
+    if y.min() != y.max():
+        return X, y
+    first = np.arange(len(y)) == 0
+    return np.where(first[:, None], -X, X), np.where(first, 1 - y, y)
 
 
 def llm_identity(train: Pairs, test: Pairs, seed: int) -> np.ndarray:
@@ -123,8 +140,10 @@ def llm_identity(train: Pairs, test: Pairs, seed: int) -> np.ndarray:
         )
         for rows in (train.rows, test.rows)
     )
+    if len(train) < _LEAST_TO_LEARN_FROM:
+        return np.full(len(test), 0.5)
     # Not scaled by frequency: every LLM has the same prior.
-    return LogisticRegression(fit_intercept=False).fit(X, train.y).predict_proba(X_test)[:, 1]
+    return LogisticRegression(fit_intercept=False).fit(*_of_both_kinds(X, train.y)).predict_proba(X_test)[:, 1]
 
 
 def majority(train: Pairs, test: Pairs, seed: int) -> np.ndarray:
@@ -140,12 +159,16 @@ def always_left(train: Pairs, test: Pairs, seed: int) -> np.ndarray:
 def nested(options: tuple[Fit, ...]) -> Fit:
     """Of some models, the one with the smallest log loss in folds over the workers of the training pairs.
 
-    The choice is made anew in every fold, from training pairs only, so its figure is free of selection.
+    The choice is made anew in every fold, from training pairs only, so its figure is free of selection. Where these are
+    of one worker, it is the first model.
     """
 
     def fit(train: Pairs, test: Pairs, seed: int) -> np.ndarray:
         workers = train.groups("worker_id")
-        folds = GroupKFold(min(_INNER_FOLDS, len(np.unique(workers))), shuffle=True, random_state=seed)
+        count = len(np.unique(workers))
+        if count < 2:
+            return options[0](train, test, seed)
+        folds = GroupKFold(min(_INNER_FOLDS, count), shuffle=True, random_state=seed)
         splits = [(Pairs(train.rows[i]), Pairs(train.rows[j])) for i, j in folds.split(workers, groups=workers)]
         losses = [
             sum(

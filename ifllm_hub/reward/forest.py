@@ -6,6 +6,7 @@ walk would end in is the lowest bit that no test has ruled out. The bits left by
 the rank of x among that feature's thresholds, so they are tabulated, and a pair costs one row of each table.
 """
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,12 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ifllm_hub.errors import IfllmError, first_line
+from ifllm_hub.reward.estimator_audit import without_repeats
 
 if TYPE_CHECKING:
     from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
 
 FOREST_FILE = "forest.safetensors"
 
+# Eight arrays take 600.
+MAX_HEADER_BYTES = 10_000
 # Bits of a mask. Trees of depth 6 have no more leaves.
 MAX_LEAVES = 64
 MAX_NODES = 1_000_000
@@ -115,7 +119,7 @@ class FlatForest:
         if X.ndim != 2 or X.shape[1] != self.width:
             raise ValueError(f"X has the shape {X.shape}; expected (n, {self.width}).")
         X = np.where(np.isnan(X), 0.0, X)
-        if (np.abs(X) > _LARGEST_VALUE).any():
+        if too_large(X).any():
             raise ValueError("X has a value that is infinite in float32.")
         parts = [self._contrast(X[start : start + _CHUNK]) for start in range(0, len(X), _CHUNK)]
         line = (X * self.weights).sum(axis=1)
@@ -163,6 +167,11 @@ class FlatForest:
             thresholds.append(values)
             masks.append(alive)
         return thresholds, masks, shares.ravel()
+
+
+def too_large(X: np.ndarray) -> np.ndarray:
+    """Same shape as X: where a value is infinite in float32, in which the thresholds are compared."""
+    return np.abs(X) > _LARGEST_VALUE
 
 
 def logit_of_contrast(contrast: np.ndarray) -> np.ndarray:
@@ -268,10 +277,14 @@ def read_forest(content: bytes, where: str) -> FlatForest:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    length = int.from_bytes(content[:8], "little")
     try:
+        if length > MAX_HEADER_BYTES:
+            raise ValueError(f"a header of {length:,} bytes")
+        json.loads(content[8 : 8 + length], object_pairs_hook=without_repeats)
         arrays = load(content)
-    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise IfllmError(f"{where}: damaged ({first_line(error)}). Download the model again.") from error
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise IfllmError(f"{where}: damaged ({first_line(error):.200}). Download the model again.") from error
     for name in {**_LAYOUT, **arrays}:
         dimensions = 0 if name == "slope" else 1
         known = name in _LAYOUT and name in arrays

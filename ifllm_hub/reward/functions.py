@@ -3,17 +3,18 @@
 A fresh completion has no recorded reading, and the model compares two answers that were read. So there are three
 honest uses: (1) labels and flip probabilities for DPO (`labels.py`); (2) a reward for *logged* answers, here: a
 completion that is, word for word, one of the two answers a person read gets the probability that it was the preferred
-one, and every other completion gets None; (3) a text model distilled from the labels, for live generation.
+one (as a logit), and every other completion gets None; (3) a text model distilled from the labels, for live generation.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.reward.forest import too_large
 from ifllm_hub.reward.hub import ImplicitFeedbackReward
 
 Scale = Literal["probability", "logit"]
@@ -34,17 +35,26 @@ class BehaviourReward:
         model: a model folder or Hub model id. None: `IFLLM_REWARD_MODEL` from the environment, else the model in the
             package.
         revision: branch, tag or commit of a Hub model.
-        scale: "probability" gives p = P(this answer was preferred over the other one) in [0, 1]; "logit" gives
-            log(p / (1 - p)), 0 where both are equally likely, the Bradley-Terry difference of the answers' rewards.
-            GRPO's own normalisation takes out shift and scale; among several rewards, `reward_weights` sets the share.
+        scale: of the rewards, with p = P(this answer was preferred over the other one). "logit" is log(p / (1 - p)),
+            the Bradley-Terry difference of the two answers' rewards: 0 where both are equally likely, negative for
+            the one that was liked less. "probability" is p, in [0, 1].
+
+    What a completion without a reward (None) counts as in the trainer follows from the scale:
+
+    | scale | the only function | beside others | beside others, `normalize_then_sum` (GRPO) |
+    |---|---|---|---|
+    | `logit` | nothing: advantage 0 | 0: neither liked nor disliked | the mean of its group's logged answers |
+    | `probability` | nothing: advantage 0 | 0: worse than any logged answer | the mean of its group's logged answers |
+
+    So `probability` beside another function teaches the policy to repeat logged answers, the disliked ones too: it is
+    for a trainer with no other reward, or for a mean that is to be read. With `normalize_then_sum` a logged answer that
+    is alone in its group counts as 0, like a fresh one. Among several rewards, `reward_weights` sets the share.
 
     Raises:
         IfllmError: there is no such scale.
     """
 
-    def __init__(
-        self, model: str | Path | None = None, revision: str | None = None, scale: Scale = "probability"
-    ) -> None:
+    def __init__(self, model: str | Path | None = None, revision: str | None = None, scale: Scale = "logit") -> None:
         if scale not in get_args(Scale):
             raise IfllmError(f"There is no scale {scale!r}. Use one of: {', '.join(get_args(Scale))}.")
         self.__name__ = "behaviour_reward"
@@ -65,17 +75,19 @@ class BehaviourReward:
         """Score logged answers.
 
         Args:
-            completions: texts, or conversations of which the last message is the answer.
+            completions: texts, or conversations of which the last message is the answer if its role is `assistant`.
             log_metric: TRL's; gets `behaviour_reward/coverage`, the share of completions that have a reward, and
                 `behaviour_reward/mean`, the mean of those rewards if there are any.
             columns: the other columns of the batch, each a list as long as `completions`.
 
         Returns:
             The reward of a logged answer on the chosen scale; None for any other text, for an answer of which no
-            reading was recorded, and for all where a column is missing.
+            reading was recorded or with an infinite feature, and for all where a column is missing.
 
         Raises:
-            IfllmError: the model cannot be loaded; see `ImplicitFeedbackReward.from_pretrained`.
+            IfllmError: the model cannot be loaded, see `ImplicitFeedbackReward.from_pretrained`; a column has another
+                length than `completions`, an answer is no text, or a feature is no number; a completion is neither a
+                text nor a list of messages.
         """
         rewards = self._rewards(completions, columns)
         if log_metric is not None and completions:
@@ -90,11 +102,18 @@ class BehaviourReward:
         rewards: list[float | None] = [None] * len(completions)
         if any(name not in columns for name in (*_ANSWERS, *model.features)):
             return rewards
-        left = np.array([_is(text, logged) for text, logged in zip(completions, columns[_ANSWERS[0]], strict=True)])
-        right = np.array([_is(text, logged) for text, logged in zip(completions, columns[_ANSWERS[1]], strict=True)])
+        for name in (*_ANSWERS, *model.features):
+            if len(columns[name]) != len(completions):
+                raise IfllmError(
+                    f"The column {name} has {len(columns[name])} values for {len(completions)} completions. "
+                    "Give each completion its row."
+                )
+        answers = [_answer(completion) for completion in completions]
+        left, right = (_matches(answers, name, columns[name]) for name in _ANSWERS)
         X = model.columns(columns)
         read = ~np.isnan(X[:, [name.startswith(_BEHAVIOUR) for name in model.features]]).all(axis=1)
-        rows = np.flatnonzero((left != right) & read)  # a text that is both answers was not preferred to anything
+        scorable = read & ~too_large(X).any(axis=1)
+        rows = np.flatnonzero((left != right) & scorable)  # a text that is both answers was not preferred to anything
         if self._scale == "logit":
             values = np.where(left[rows], 1, -1) * model.logit(X[rows])
         else:
@@ -115,7 +134,7 @@ class BehaviourReward:
 
 
 def get_behaviour_reward(
-    repo_id: str | Path | None = None, revision: str | None = None, scale: Scale = "probability"
+    repo_id: str | Path | None = None, revision: str | None = None, scale: Scale = "logit"
 ) -> BehaviourReward:
     """A reward function for TRL's GRPO and RLOO trainers; see `BehaviourReward` for arguments and errors."""
     return BehaviourReward(repo_id, revision, scale)
@@ -126,10 +145,30 @@ def default_model() -> Path:
     return Path(__file__).parent / "default"
 
 
-def _is(completion: Any, logged: str | None) -> bool:
-    text = completion if isinstance(completion, str) or not completion else completion[-1].get("content")
+def _answer(completion: Any) -> str | None:
+    """The text of a completion; None for what is no assistant's text."""
+    if isinstance(completion, str):
+        return completion
+    if not isinstance(completion, list) or not all(isinstance(message, Mapping) for message in completion):
+        raise IfllmError(
+            "A completion is a text, or a list of messages with `role` and `content`; "
+            f"there is one that is neither ({completion!a:.60})."
+        )
+    message = completion[-1] if completion else {}
+    content = message.get("content")
     # A call of a tool has no text; a multimodal message has a list of parts.
-    return isinstance(text, str) and logged is not None and text.strip() == logged.strip()
+    return content if message.get("role") == "assistant" and isinstance(content, str) else None
+
+
+def _matches(answers: list[str | None], name: str, logged: list[Any]) -> np.ndarray:
+    """(n,) bool: which answers are, but for space around them, the logged ones of this column."""
+    for text in logged:
+        if text is not None and not isinstance(text, str):
+            raise IfllmError(f"The column {name} holds {text!a:.60}, which is no text. Give texts, or None.")
+    stripped = [None if text is None else text.strip() for text in logged]
+    return np.array(
+        [one is not None and one.strip() == other for one, other in zip(answers, stripped, strict=True)], dtype=bool
+    )
 
 
 # A dotted path for `trl grpo --reward_funcs ifllm_hub.reward.functions.behaviour_reward`.

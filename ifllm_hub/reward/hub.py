@@ -1,8 +1,9 @@
 """The reward model as its users load it, by folder or Hub id, and how it gets to the Hub: in one commit."""
 
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from ifllm_hub.committer import Kind, commit_files, files_to_push
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.files import replacing_folder
 from ifllm_hub.hub import clear_hub_errors
-from ifllm_hub.reward.forest import FOREST_FILE
+from ifllm_hub.reward.forest import FOREST_FILE, too_large
 from ifllm_hub.reward.persistence import (
     CONFIG_FILE,
     LEADERBOARD_FILE,
@@ -20,9 +21,6 @@ from ifllm_hub.reward.persistence import (
     load_model,
     read_bounded,
 )
-
-if TYPE_CHECKING:
-    import polars as pl
 
 CARD_FILE, EVALUATION_FILE = "README.md", ".eval_results/ifllm.yaml"
 _FILES = (MODEL_FILE, FOREST_FILE, CONFIG_FILE, LEADERBOARD_FILE, CARD_FILE)
@@ -88,27 +86,44 @@ class ImplicitFeedbackReward:
         """log(p / (1 - p)) of `predict`: the Bradley-Terry reward of left over right; finite, (n,) float64."""
         return self._forest.logit(X)
 
-    def score(self, features: "pl.DataFrame | Mapping[str, Any]") -> np.ndarray:
+    def score(self, features: Any) -> np.ndarray:
         """P(left preferred), of rows by name, such as the dataset's config `features`.
 
         Args:
-            features: a column for each of `self.features`, None or NaN where not recorded; others are ignored.
+            features: a column for each of `self.features`, None or NaN where not recorded; others are ignored. A
+                mapping of columns, a frame (polars, pandas, pyarrow) or a `datasets.Dataset`.
 
         Returns:
-            (n,) float64 in [0, 1].
+            (n,) float64 in [0, 1]; NaN where none of the features is known, as of every pointwise question: the
+            model knows nothing then, and abstains.
 
         Raises:
-            IfllmError: a column is missing.
+            IfllmError: `features` is something else; a column is missing, of another length than the others, or holds
+                what is no number or infinite in float32.
         """
-        return self.predict(self.columns(features))
+        X = self.columns(features)
+        for name, infinite in zip(self.features, too_large(X).T, strict=True):
+            if infinite.any():
+                raise IfllmError(
+                    f"The column {name} holds an infinite value in row {np.flatnonzero(infinite)[0]}. Give finite "
+                    "numbers, and None where a feature was not recorded."
+                )
+        return np.where(np.isnan(X).all(axis=1), np.nan, self.predict(X))
 
-    def columns(self, features: "pl.DataFrame | Mapping[str, Any]") -> np.ndarray:
-        """X for `predict`, from rows by name; see `score`."""
-        there = features.keys() if isinstance(features, Mapping) else features.columns
-        missing = [name for name in self.features if name not in there]
+    def columns(self, features: Any) -> np.ndarray:
+        """X for `predict`, from rows by name; infinite values are let through. See `score`."""
+        table = _table(features)
+        missing = [name for name in self.features if name not in table]
         if missing:
             raise IfllmError(f"The rows lack the column {missing[0]}. Take them from the dataset's config 'features'.")
-        return np.column_stack([np.array(features[name], dtype=np.float64) for name in self.features])
+        columns = {name: _numbers(name, table[name]) for name in self.features}
+        lengths = {name: len(column) for name, column in columns.items()}
+        for name, length in lengths.items():
+            if length != lengths[self.features[0]]:
+                raise IfllmError(
+                    f"The column {name} has {length} values, and {self.features[0]} has {lengths[self.features[0]]}."
+                )
+        return np.column_stack(list(columns.values()))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Copy the model's files (those that are there; the arrays and `config.json` always are) to a folder.
@@ -127,6 +142,42 @@ class ImplicitFeedbackReward:
     def push_to_hub(self, repo_id: str, private: bool = False, force: bool = False) -> str:
         """Push the model's files in one commit; see `push_reward`."""
         return push_reward(self.folder, repo_id, private, force)
+
+
+def _table(features: Any) -> Mapping[str, Any]:
+    """Columns by name."""
+    if isinstance(features, Mapping):
+        return features
+    import polars as pl
+
+    try:
+        # Of a datasets.Dataset, the rows that it has after `select` or `shuffle`.
+        rows = features.with_format("arrow")[: len(features)] if hasattr(features, "with_format") else features
+        return pl.DataFrame(rows).to_dict()
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise IfllmError(
+            "Rows to score are a mapping of columns, a frame (polars, pandas, pyarrow) or a datasets.Dataset, "
+            f"not a {type(features).__name__}."
+        ) from error
+
+
+def _numbers(name: str, values: Any) -> np.ndarray:
+    """A column as (n,) float64, NaN for None."""
+    try:
+        column = np.asarray(values)
+        if column.dtype.kind not in "iuf":
+            column = np.asarray(values, dtype=object)
+            for value in column:
+                if not (value is None or isinstance(value, Real)) or isinstance(value, bool):
+                    raise TypeError(ascii(value))
+        if column.ndim != 1:
+            raise TypeError(f"an array of {column.ndim} dimensions")
+        return column.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise IfllmError(
+            f"The column {name} is no list of numbers: {first_line(error):.60}. A feature is a number, or None where "
+            "it was not recorded."
+        ) from error
 
 
 def fetch_reward(model: str | Path, revision: str | None = None) -> Path:

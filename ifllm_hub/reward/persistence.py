@@ -5,17 +5,16 @@ plain arrays, to score with; `config.json` says what the columns are, and has th
 """
 
 import hashlib
-import io
 import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import numpy as np
 
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.files import write_atomically
+from ifllm_hub.reward.estimator_audit import check_archive, without_repeats
 from ifllm_hub.reward.forest import FOREST_FILE, FlatForest, check_links, check_splits, dump_forest, read_forest
 
 if TYPE_CHECKING:  # scikit-learn takes no part in scoring
@@ -23,13 +22,11 @@ if TYPE_CHECKING:  # scikit-learn takes no part in scoring
 
 MODEL_FILE, CONFIG_FILE, LEADERBOARD_FILE = "reward_model.skops", "config.json", "leaderboard.json"
 FORMAT = 1
-# A model of ours has half a megabyte and unpacks to 2 MB, most of it the schema; a small file can be made that unpacks
-# to any size. zipfile bounds what a deflated member unpacks to by the size it states, and that of no other kind.
+# A model of ours has half a megabyte.
 MAX_FILE_BYTES = 50_000_000
 MAX_CONFIG_BYTES = 1_000_000
-MAX_UNPACKED_BYTES = 50_000_000
-MAX_SCHEMA_BYTES = 10_000_000
-_MEMBER = re.compile(r"schema\.json|\d+\.npy")
+# Names of features are printed in errors and tables.
+_FEATURE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
 
 # Everything a file of ours holds beyond what skops trusts by itself. `Tree` is not trusted by default since skops 0.16
 # because its node arrays are followed without bounds checks; `check_tree` makes up for that.
@@ -67,17 +64,17 @@ def load_model(folder: Path) -> tuple["ImplicitFeedbackRewardModel", dict[str, A
         The model and its `config.json`.
 
     Raises:
-        IfllmError: a file is missing, damaged or changed, holds a type that is not named in `TRUSTED_TYPES`, a tree
-            that `check_tree` refuses, or other trees than `forest.safetensors`.
+        IfllmError: a file is missing, damaged or changed, holds what `check_archive` refuses, a type that is not named
+            in `TRUSTED_TYPES`, a tree that `check_tree` refuses, or other trees than `forest.safetensors`.
     """
-    import skops.io
-
     config, content = _read(folder, MODEL_FILE)
     path = folder / MODEL_FILE
     try:
-        problem = _check_archive(content)
+        problem = check_archive(content)
         if problem:
             raise IfllmError(f"{path}: {problem}. Not loaded.")
+        import skops.io
+
         unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED_TYPES))
         if unknown:
             raise IfllmError(f"{path}: holds the type {unknown[0]}, which no reward model of ours does. Not loaded.")
@@ -93,7 +90,7 @@ def load_model(folder: Path) -> tuple["ImplicitFeedbackRewardModel", dict[str, A
     except IfllmError:
         raise
     except Exception as error:  # skops raises whatever the first broken part happens to cause
-        told = f"{type(error).__name__}: {first_line(error)}"
+        told = f"{type(error).__name__}: {first_line(error):.200}"
         raise IfllmError(f"{path}: damaged ({told}). Download the model again.") from error
     return model, config
 
@@ -140,9 +137,9 @@ def _read(folder: Path, name: str) -> tuple[dict[str, Any], bytes]:
     """The config, and a file that has the sha256 named there."""
     path = folder / CONFIG_FILE
     try:
-        config = json.loads(read_bounded(path, MAX_CONFIG_BYTES))
+        config = json.loads(read_bounded(path, MAX_CONFIG_BYTES), object_pairs_hook=without_repeats)
     except (ValueError, RecursionError) as error:
-        raise IfllmError(f"{path}: damaged ({error}). Download the model again.") from error
+        raise IfllmError(f"{path}: damaged ({first_line(error)}). Download the model again.") from error
     if not _is_ours(config):
         raise IfllmError(f"{path}: not a reward model of format {FORMAT}.")
     content = read_bounded(folder / name, MAX_FILE_BYTES)
@@ -162,7 +159,8 @@ def _is_ours(config: Any) -> bool:
     if not isinstance(features, list) or not isinstance(digests, dict):
         return False
     names = [feature.get("name") if isinstance(feature, dict) else None for feature in features]
-    return all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
+    known = all(isinstance(name, str) and _FEATURE.fullmatch(name) for name in names)
+    return known and len(set(names)) == len(names)
 
 
 def _check_width(width: Any, named: int) -> str | None:
@@ -170,57 +168,15 @@ def _check_width(width: Any, named: int) -> str | None:
 
 
 def _check_slope(slope: float, named: Any) -> str | None:
-    return None if slope == named else f"the model has the slope {slope:g}, and {CONFIG_FILE} says {named!r:.40}"
-
-
-def _check_archive(content: bytes) -> str | None:
-    """What makes an archive of skops unsafe to unpack in memory, or None."""
-    with ZipFile(io.BytesIO(content)) as archive:
-        members = {member.filename: member for member in archive.infolist()}
-        for name, member in members.items():
-            if not _MEMBER.fullmatch(name) or member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-                return f"holds a file {name[:100]!r} of a kind that no reward model of ours does"
-        schema, size = members["schema.json"].file_size, sum(member.file_size for member in members.values())
-        if schema > MAX_SCHEMA_BYTES or size > MAX_UNPACKED_BYTES:
-            return f"unpacks to {size:,} bytes, far more than any model of ours"
-        used: list[Any] = []
-        json.loads(archive.read("schema.json"), object_hook=lambda node: used.append(node.get("file")))
-    if sum(members[name].file_size for name in used if name is not None) > MAX_UNPACKED_BYTES:
-        return "repeats its arrays far more often than any model of ours"
-    return None
+    return None if slope == named else f"the model has the slope {slope:g}, and {CONFIG_FILE} says {named!a:.40}"
 
 
 def _check_model(model: Any, width: int) -> str | None:
-    """What makes a model unsafe to call or incomplete, or None.
-
-    skops trusts every estimator of scikit-learn and sets any attribute, so the types are compared exactly: another
-    ensemble could hold trees that nobody checks, and an attribute could take the place of a method.
-    """
-    from sklearn.ensemble import ExtraTreesClassifier
-    from sklearn.tree import ExtraTreeClassifier
-    from sklearn.tree._tree import Tree
-
-    from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
-
-    if type(model) is not ImplicitFeedbackRewardModel:
-        return f"holds a {type(model).__name__}, not an ImplicitFeedbackRewardModel"
-    forest, slope = vars(model).get("forest_"), vars(model).get("slope_")
-    if type(forest) is not ExtraTreesClassifier:
-        return "the model has no forest of extra-trees"
-    trees = vars(forest).get("estimators_")
-    if type(trees) is not list or not trees or type(slope) is not float or not 0 <= slope <= 10:
+    """What makes a model, of parts of the right types, unsafe to call or incomplete; or None."""
+    forest, slope = model.forest_, model.slope_
+    trees = forest.estimators_
+    if not trees or type(slope) is not float or not 0 <= slope <= 10:
         return "the model is incomplete (no trees, or no slope in 0-10)"
-    if any(type(tree) is not ExtraTreeClassifier or type(vars(tree).get("tree_")) is not Tree for tree in trees):
-        return "the forest holds something that is no tree"
-    for part in (model, forest, *trees):
-        hidden = [name for name in vars(part) if hasattr(type(part), name)]
-        if hidden:
-            return f"an attribute takes the place of {type(part).__name__}.{hidden[0]}"
-    return _check_sizes(model, forest, trees, width)
-
-
-def _check_sizes(model: Any, forest: Any, trees: list[Any], width: int) -> str | None:
-    """What does not fit together in a model whose parts are of the right types, or None."""
     if (forest.n_estimators, forest.n_jobs) != (len(trees), None):
         return "the forest asks for more trees or threads than it has trees"
     if model.classes_.shape != (2,):

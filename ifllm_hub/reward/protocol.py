@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from sklearn.model_selection import GroupKFold
 
+from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.pairs import Pairs
 from ifllm_hub.reward.scores import auc, correct
 
@@ -26,9 +27,19 @@ Fit = Callable[[Pairs, Pairs, int], np.ndarray]
 
 
 def out_of_fold(pairs: Pairs, fit: Fit, protocol: str, seeds: int) -> np.ndarray:
-    """(seeds, n) P(left preferred), each by a model that saw neither the pair nor its question/conversation/worker."""
-    groups = pairs.groups(PROTOCOLS["worker" if protocol == LEAVE_ONE_OUT else protocol])
+    """(seeds, n) P(left preferred), each by a model that saw neither the pair nor its question/conversation/worker.
+
+    Raises:
+        IfllmError: all pairs are of one question/conversation/worker, so that none can be held out.
+    """
+    unit = "worker" if protocol == LEAVE_ONE_OUT else protocol
+    groups = pairs.groups(PROTOCOLS[unit])
     count = len(np.unique(groups))
+    if count < 2:
+        raise IfllmError(
+            f"The {len(pairs)} pairs to learn from are of one {unit}, so that none can be held out. Use a dataset of "
+            f"more {unit}s."
+        )
     probability = np.empty((seeds, len(pairs)))
     for seed in range(seeds):
         folds = GroupKFold(count if protocol == LEAVE_ONE_OUT else min(FOLDS, count), shuffle=True, random_state=seed)

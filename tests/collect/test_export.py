@@ -63,7 +63,7 @@ def test_from_the_browser_to_a_preference_row(site: Site, tmp_path: Path) -> Non
     assert pair["messages_left"] == [{"role": "user", "content": "What about q0?"}]
     assert features["question_id"] == pair["question_id"] == rows["trajectories"][0]["question_id"]
     assert (features["mouse_dwell_left"], features["mouse_dwell_right"]) == (8_000, 4_000)
-    reward = BehaviourReward()
+    reward = BehaviourReward(scale="probability")
     columns = {name: [value] for name, value in {**pair, **features}.items()}
     left, right = (
         reward(prompts=[""], completions=[pair[f"response_{side}"]], **columns)[0] for side in ("left", "right")

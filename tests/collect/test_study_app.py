@@ -29,7 +29,7 @@ rows = {name: [row for part in load_dataset(sys.argv[1], name).values() for row 
 trl = load_dataset("json", data_files=sys.argv[1] + "/trl/preferences_explicit.jsonl", split="train").to_list()
 columns = {name: [row[name] for row in rows["features"]] for name in rows["features"][0]}
 columns |= {name: [row[name] for row in rows["pairwise"]] for name in rows["pairwise"][0]}
-reward = BehaviourReward()
+reward = BehaviourReward(scale="probability")
 rows["rewards"] = [
     reward(prompts=[""] * len(rows["pairwise"]), completions=columns[f"response_{side}"], **columns)
     for side in ("left", "right")

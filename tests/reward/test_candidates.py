@@ -17,8 +17,9 @@ from ifllm_hub.reward.candidates import (
     nested,
     text,
 )
+from ifllm_hub.reward.labels import MODELS
 from ifllm_hub.reward.pairs import FEATURES, Pairs
-from ifllm_hub.reward.protocol import correct, out_of_fold
+from ifllm_hub.reward.protocol import Fit, correct, out_of_fold
 from tests.reward.made import made
 
 
@@ -126,3 +127,48 @@ def test_nested_takes_the_better_option_and_looks_at_whole_workers() -> None:
     for kept, held_out in seen:
         assert not kept & held_out
         assert kept | held_out == set(train.rows["worker_id"])
+
+
+def with_all(pairs: Pairs) -> Pairs:
+    """With the columns that some models read: the LLMs and a contrast of embeddings."""
+    generator = np.random.default_rng(0)
+    contrast = pl.Series(TEXT_CONTRAST, generator.normal(size=(len(pairs), 24)), dtype=pl.Array(pl.Float32, 24))
+    llms = {f"model_{side}": pl.Series(generator.choice(["x", "y", "z"], len(pairs))) for side in ("left", "right")}
+    return Pairs(pairs.rows.with_columns(contrast, **llms))
+
+
+@pytest.mark.parametrize("count", [1, 2, 30])
+@pytest.mark.parametrize("candidate", [one for one in FULL if one.name != "nested choice"], ids=lambda one: one.name)
+def test_training_pairs_that_all_prefer_one_side(candidate: Candidate, count: int, pairs: Pairs) -> None:
+    """A fold may have such pairs, or hardly any, where the dataset as a whole has enough of both kinds."""
+    some = with_all(pairs)
+    sided = Pairs(some.rows[:count].with_columns(preference=pl.lit("right")))
+    probability = candidate.fit(sided, Pairs(some.rows[count:]), 0)
+    assert probability.shape == (len(some) - count,)
+    assert ((probability >= 0) & (probability <= 1)).all()
+
+
+@pytest.mark.parametrize("fit", MODELS.values(), ids=MODELS)
+def test_a_label_source_that_learned_from_nothing_knows_nothing(fit: Fit, pairs: Pairs) -> None:
+    assert (fit(Pairs(pairs.rows[:0]), pairs, 0) == 0.5).all()
+
+
+@pytest.mark.parametrize("name", ["longer answer", "logistic: mouse + gaze + length", "forest: mouse + gaze + length"])
+def test_which_side_an_answer_stood_on_does_not_matter(name: str, pairs: Pairs) -> None:
+    """So pairs that all prefer the left answer teach what they teach with the answers of one pair exchanged."""
+    (candidate,) = (one for one in FULL if one.name == name)
+    sided = pairs.rows[:100].with_columns(preference=pl.lit("left"))
+    third = pl.int_range(pl.len()) == 3
+    other = sided.with_columns(
+        *(pl.when(third).then(-pl.col(feature)).otherwise(feature).alias(feature) for feature in FEATURES),
+        preference=pl.when(third).then(pl.lit("right")).otherwise("preference"),
+    )
+    test = Pairs(pairs.rows[100:])
+    expected = candidate.fit(Pairs(other), test, 0)
+    assert candidate.fit(Pairs(sided), test, 0) == pytest.approx(expected, abs=1e-6)
+
+
+def test_among_pairs_of_one_worker_nothing_is_chosen() -> None:
+    train = made([True, False, True, True], [1] * 4, length_log_ratio=[1.0, -1.0, 0.5, -0.5])
+    test = made([True], [2], length_log_ratio=[2.0])
+    assert nested((LONGER_ANSWER.fit, majority))(train, test, 0) == LONGER_ANSWER.fit(train, test, 0)

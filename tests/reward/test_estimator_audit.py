@@ -1,5 +1,6 @@
 """The audit of an estimator that skops has restored: its trees, and whatever stands around them."""
 
+import json
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -15,7 +16,8 @@ from sklearn.tree._tree import Tree
 from ifllm_hub.reward.forest import FOREST_FILE
 from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.persistence import MODEL_FILE, check_tree, load_model
-from tests.reward.sent import WIDTH, put, refused, store
+from tests.reward.hostile.archives import members, packed
+from tests.reward.sent import WIDTH, not_to_be_reached, put, refused, store
 
 
 def with_tree(model: ImplicitFeedbackRewardModel, change: Callable[[dict[str, Any]], None]) -> Any:
@@ -148,12 +150,12 @@ def other_width(model: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (other_forest, "no forest of extra-trees"),
-        (ensemble_with_hidden_trees, "no forest of extra-trees"),
-        (stub_tree, "something that is no tree"),
-        (hidden_method, r"takes the place of ExtraTreesClassifier\.predict_proba"),
+        (other_forest, r"holds the type sklearn\.linear_model\._logistic\.LogisticRegression"),
+        (ensemble_with_hidden_trees, r"holds the type sklearn\.ensemble\._forest\.RandomForestClassifier"),
+        (stub_tree, r"holds the type builtins\.str, which no reward model of ours does in that place"),
+        (hidden_method, "its ExtraTreesClassifier has an attribute 'predict_proba', which none of ours does"),
         (no_trees, "incomplete"),
-        (unfitted, "no forest of extra-trees"),
+        (unfitted, "its ImplicitFeedbackRewardModel is incomplete"),
         (slope(-1.0), "incomplete"),
         (slope(float("nan")), "incomplete"),
         (slope(11.0), "incomplete"),
@@ -171,9 +173,55 @@ def test_an_unsound_model_around_sound_trees(
     refused(tmp_path, rf"{MODEL_FILE}: .*{problem}")
 
 
+def changed_schema(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the attributes of the forest in the JSON of a model file."""
+    content = (folder / MODEL_FILE).read_bytes()
+    schema = json.loads(members(content)["schema.json"])
+    change(schema["content"]["content"]["forest_"]["content"]["content"])
+    put(folder, packed(content, {"schema.json": json.dumps(schema).encode()}))
+
+
+def laughing(forest: dict[str, Any]) -> None:
+    """A list of twice the same list, and so on: to walk it takes 2 ** 40 steps."""
+    laugh = {**forest["estimators_"], "__id__": 1, "content": []}
+    for number in range(2, 42):
+        laugh = {**laugh, "__id__": number, "content": [laugh, {**laugh, "content": []}]}
+    forest["verbose"] = laugh
+
+
+def shared(forest: dict[str, Any]) -> None:
+    trees = forest["estimators_"]["content"]
+    trees.append({**trees[0]})
+
+
+def saying(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(forest: dict[str, Any]) -> None:
+        forest[name] = {**forest["verbose"], "content": json.dumps(value), "__id__": 1}
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (laughing, r"holds the type builtins\.list, which no reward model of ours does in that place"),
+        (shared, "two nodes have the same number"),
+        (saying("verbose", [0, 0]), "verbose is neither a number nor a text"),
+        (saying("verbose", "x" * 1_000), "verbose is longer than any of ours"),
+        (saying("_sklearn_version", "\x1b[2J"), "_sklearn_version is neither a number nor a text"),
+    ],
+)
+def test_a_schema_that_is_not_ours_never_reaches_skops(
+    model_folder: Path, change: Any, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed_schema(model_folder, change)
+    monkeypatch.setattr(skops.io, "get_untrusted_types", not_to_be_reached)
+    refused(model_folder, rf"{MODEL_FILE}: {problem}")
+
+
 def test_another_estimator_is_not_a_reward_model(model_folder: Path) -> None:
     put(model_folder, skops.io.dumps(ExtraTreesClassifier()))
-    refused(model_folder, "holds a ExtraTreesClassifier, not an ImplicitFeedbackRewardModel")
+    refused(model_folder, r"holds the type sklearn\.ensemble\._forest\.ExtraTreesClassifier, which no")
 
 
 def more_threads(model: Any) -> None:

@@ -1,5 +1,6 @@
 """The TRL reward function: logged answers get their probability, everything else gets None."""
 
+import math
 import pickle
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,8 @@ from ifllm_hub.reward import functions
 from ifllm_hub.reward.functions import BehaviourReward, behaviour_reward, default_model, get_behaviour_reward
 from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.pairs import FEATURES, GAZE_FEATURES, MOUSE_FEATURES, Pairs
+
+LEFT = "response_left"
 
 
 @pytest.fixture
@@ -44,7 +47,8 @@ def near(values: Any) -> Any:
 
 
 def reward(model: Any, completions: list[Any], columns: dict[str, list[Any]], **more: Any) -> list[float | None]:
-    return BehaviourReward(model)(prompts=["?"] * len(completions), completions=completions, **columns, **more)
+    function = BehaviourReward(model, scale="probability")
+    return function(prompts=["?"] * len(completions), completions=completions, **columns, **more)
 
 
 @pytest.mark.parametrize("form", [list, chat])
@@ -55,10 +59,10 @@ def test_logged_answers_get_the_models_probability(
     assert reward(model_folder, form(columns["response_right"]), columns) == near(1 - p_left)
 
 
-def test_the_logit_is_that_of_the_own_side(
+def test_unless_told_otherwise_it_is_the_logit_of_the_own_side(
     model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray
 ) -> None:
-    function = get_behaviour_reward(model_folder, scale="logit")
+    function = get_behaviour_reward(model_folder)
     logit = np.log(p_left / (1 - p_left))
     assert function([], columns["response_left"], **columns) == near(logit)
     assert function([], columns["response_right"], **columns) == near(-logit)
@@ -130,6 +134,52 @@ def test_the_last_message_is_the_answer(model_folder: Path, columns: dict[str, l
     assert reward(model_folder, [message[::-1] for message in steps], columns) == [None] * 8
 
 
+@pytest.mark.parametrize("role", ["user", "system", "tool", None])
+def test_what_the_assistant_did_not_say_gets_none(
+    model_folder: Path, columns: dict[str, list[Any]], role: str | None
+) -> None:
+    said = [[{"role": "assistant", "content": "Well?"}, {"role": role, "content": text}] for text in columns[LEFT]]
+    assert reward(model_folder, said, columns) == [None] * 8
+
+
+@pytest.mark.parametrize("odd", [["a", "text"], 7, None, {"role": "assistant", "content": "x"}], ids=str)
+def test_a_completion_of_another_kind_is_one_error(model_folder: Path, columns: dict[str, list[Any]], odd: Any) -> None:
+    with pytest.raises(IfllmError, match=r"a list of messages with `role` and `content`; there is one that is neither"):
+        reward(model_folder, [*columns[LEFT][:7], odd], columns)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, 1e39, math.nan])
+def test_an_infinite_feature_silences_its_row_and_no_other(
+    model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray, value: float
+) -> None:
+    for name in FEATURES[1:]:
+        columns[name][5] = value
+    expected = [None if row == 5 else near(p) for row, p in enumerate(p_left)]
+    assert reward(model_folder, columns[LEFT], columns) == expected
+
+
+@pytest.mark.parametrize("value", ["", "abc", "0.5", True, [0.5], 10**400], ids=lambda value: str(value)[:5])
+def test_a_feature_that_is_no_number_is_named(model_folder: Path, columns: dict[str, list[Any]], value: Any) -> None:
+    columns[FEATURES[2]] = [value] * 8
+    with pytest.raises(IfllmError, match=f"The column {FEATURES[2]} is no list of numbers: .*None where"):
+        reward(model_folder, columns[LEFT], columns)
+
+
+@pytest.mark.parametrize("name", [LEFT, "response_right", FEATURES[0], FEATURES[-1]])
+def test_a_column_of_another_length_is_named(model_folder: Path, columns: dict[str, list[Any]], name: str) -> None:
+    answers = columns[LEFT].copy()
+    columns[name] = columns[name][:3]
+    with pytest.raises(IfllmError, match=f"The column {name} has 3 values for 8 completions"):
+        reward(model_folder, answers, columns)
+
+
+def test_a_logged_answer_that_is_no_text_is_named(model_folder: Path, columns: dict[str, list[Any]]) -> None:
+    answers = columns[LEFT].copy()
+    columns[LEFT][4] = 4.5
+    with pytest.raises(IfllmError, match=r"The column response_left holds 4\.5, which is no text"):
+        reward(model_folder, answers, columns)
+
+
 def test_a_row_without_logged_answers_gets_none(
     model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray
 ) -> None:
@@ -173,7 +223,7 @@ def test_the_dotted_path_of_trl_reaches_a_usable_object(columns: dict[str, list[
     module, _, name = "ifllm_hub.reward.functions.behaviour_reward".rpartition(".")
     assert getattr(import_module(module), name) is behaviour_reward
     scores = pickle.loads(pickle.dumps(behaviour_reward))([], columns["response_left"], **columns)
-    assert all(0 < score < 1 for score in scores)
+    assert all(isinstance(score, float) for score in scores)
 
 
 def test_the_environment_names_the_model(

@@ -16,7 +16,7 @@ import pytest
 from tests.reward.hostile import ALL, CANARY, Armed
 
 ROOT = Path(__file__).parents[2]
-MOST_SECONDS, MOST_BYTES = 15, 300_000_000
+MOST_CPU_SECONDS, MOST_BYTES = 1, 150_000_000
 
 
 def outcomes(work: Path, share: float) -> list[dict[str, Any]]:
@@ -32,11 +32,12 @@ def refused(outcome: dict[str, Any]) -> bool:
         outcome["signal"] == 0
         and not outcome["ran"]
         and not outcome["followed"]
+        and not outcome["wrote"]
         and outcome["error"] == "IfllmError"
         and outcome["message"].startswith(outcome["folder"] + "/")
-        and "\n" not in outcome["message"]
+        and outcome["message"].isprintable()
         and len(outcome["message"]) < 500
-        and outcome["seconds"] < MOST_SECONDS
+        and outcome["seconds"] < MOST_CPU_SECONDS
         and outcome["bytes"] < MOST_BYTES
     )
 
@@ -50,12 +51,12 @@ def check(found: list[dict[str, Any]], cases: int) -> None:
 
 
 def test_a_sample_of_hostile_folders_is_refused(tmp_path: Path) -> None:
-    check(outcomes(tmp_path, 0.2), 60)
+    check(outcomes(tmp_path, 0.15), 80)
 
 
 @pytest.mark.slow
 def test_every_hostile_folder_is_refused(tmp_path: Path) -> None:
-    check(outcomes(tmp_path, 1.0), 440)
+    check(outcomes(tmp_path, 1.0), 600)
 
 
 def test_the_canary_sings_for_whoever_trusts_the_payload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import skops.io
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward import persistence
+from ifllm_hub.reward.estimator_audit import MAX_UNPACKED_BYTES
 from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.pairs import FEATURES, Pairs
 from ifllm_hub.reward.persistence import (
@@ -138,13 +139,13 @@ def test_an_archive_of_something_else(model_folder: Path) -> None:
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("schema.json", "[]")
     put(model_folder, buffer.getvalue())
-    refused(model_folder, f"{MODEL_FILE}: damaged")
+    refused(model_folder, f"{MODEL_FILE}: its schema has no protocol")
 
 
 def test_an_archive_that_unpacks_to_any_size(model_folder: Path) -> None:
     buffer = io.BytesIO((model_folder / MODEL_FILE).read_bytes())
     with zipfile.ZipFile(buffer, "a", compression=zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("1.npy", bytes(persistence.MAX_UNPACKED_BYTES))
+        archive.writestr("1.npy", bytes(MAX_UNPACKED_BYTES))
     put(model_folder, buffer.getvalue())
     assert len(buffer.getvalue()) < 200_000
     refused(model_folder, r"unpacks to 50,\d{3},\d{3} bytes")

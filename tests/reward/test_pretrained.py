@@ -1,15 +1,20 @@
 """`ImplicitFeedbackReward`, the class that scores: from a folder, by rows or by name, and copied to another folder."""
 
+import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from datasets import Dataset
 
 import ifllm_hub
 from ifllm_hub import ImplicitFeedbackReward
+from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.forest import FOREST_FILE
 from ifllm_hub.reward.functions import default_model
@@ -54,6 +59,60 @@ def test_rows_by_name(model_folder: Path, pairs: Pairs) -> None:
     assert (reward.score(shuffled.to_dict(as_series=False)) == expected).all()
     with pytest.raises(IfllmError, match=f"lack the column {FEATURES[2]}.*config 'features'"):
         reward.score(pairs.rows.drop(FEATURES[2]))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        pl.DataFrame.to_pandas,
+        lambda rows: rows.to_pandas().convert_dtypes(),
+        pl.DataFrame.to_arrow,
+        lambda rows: Dataset.from_polars(rows),
+        lambda rows: Dataset.from_polars(rows[::-1]).with_format("torch").select(range(len(rows))[::-1]),
+        pl.DataFrame.to_dicts,
+    ],
+    ids=["pandas", "nullable pandas", "pyarrow", "datasets", "shuffled datasets", "rows"],
+)
+def test_rows_come_in_any_frame(model_folder: Path, pairs: Pairs, form: Callable[[pl.DataFrame], Any]) -> None:
+    reward = ImplicitFeedbackReward.from_pretrained(model_folder)
+    third = pl.int_range(pl.len()) == 2
+    rows = pairs.rows.select("question_id", *(pl.when(~third).then(name).alias(name) for name in FEATURES))
+    expected = reward.predict(rows.select(FEATURES).to_numpy())
+    expected[2] = np.nan
+    np.testing.assert_array_equal(reward.score(form(rows)), expected)
+
+
+def test_it_abstains_where_nothing_is_known(study: Path) -> None:
+    rows = load_config(study, "features")
+    score = ImplicitFeedbackReward.from_pretrained(default_model()).score(rows)
+    assert (np.isnan(score) == (rows["mode"] == "pointwise").to_numpy()).all()
+    assert np.isnan(score).any()
+    assert not np.isnan(score).all()
+
+
+@pytest.mark.parametrize("rows", [7, Dataset.from_dict({"x": [1]}).to_iterable_dataset()], ids=["number", "stream"])
+def test_what_is_no_frame_is_one_error(rows: Any) -> None:
+    with pytest.raises(IfllmError, match=r"a mapping of columns, a frame .* or a datasets\.Dataset, not a "):
+        ImplicitFeedbackReward.from_pretrained(default_model()).score(rows)
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        (["0.5", "1"], "is no list of numbers: '0.5'"),
+        ([0.5, "abc"], "is no list of numbers: 'abc'"),
+        ([[1], [2]], "is no list of numbers: an array of 2 dimensions"),
+        (7, "is no list of numbers"),
+        ([0.5], r"has 1 values, and length_log_ratio has 2"),
+        ([0.5, -math.inf], "holds an infinite value in row 1"),
+        ([1e39, 0.5], "holds an infinite value in row 0"),
+    ],
+    ids=str,
+)
+def test_a_column_that_cannot_be_scored_is_named(values: Any, problem: str) -> None:
+    columns = {name: [0.5, 1] for name in FEATURES} | {FEATURES[1]: values}
+    with pytest.raises(IfllmError, match=f"The column {FEATURES[1]} {problem}"):
+        ImplicitFeedbackReward.from_pretrained(default_model()).score(columns)
 
 
 def test_scoring_needs_numpy_and_no_more(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.candidates import FOREST
 from ifllm_hub.reward.leaderboard import Job
 from ifllm_hub.reward.pairs import Pairs
@@ -116,3 +117,10 @@ def test_the_forest_learns_preferences_and_falls_to_chance_without_them(pairs: P
     sd = 0.5 / np.sqrt(len(pairs))
     assert accuracy > 0.5 + 3 * sd
     assert abs(null.mean() - 0.5) < 3 * sd / np.sqrt(len(null))
+
+
+@pytest.mark.parametrize("protocol", [*PROTOCOLS, LEAVE_ONE_OUT])
+def test_what_cannot_be_held_out_is_one_error(protocol: str) -> None:
+    alone = made([True], [1])
+    with pytest.raises(IfllmError, match=r"The 1 pairs to learn from are of one \w+, so that none"):
+        out_of_fold(alone, FOREST.fit, protocol, 1)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 import torch
 from datasets import Dataset
@@ -63,6 +65,24 @@ def answer_from_the_log(generate: Callable[..., Any], tokenizer: Any) -> Callabl
     return generate_some
 
 
+def settings(folder: Path) -> dict[str, Any]:
+    return {
+        "output_dir": str(folder / "out"),
+        "per_device_train_batch_size": GENERATIONS,
+        "num_generations": GENERATIONS,
+        "max_completion_length": 16,
+        "learning_rate": 1e-2,
+        "use_cpu": True,
+        "bf16": False,
+        "activation_checkpointing": False,
+        "report_to": "none",
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "seed": 0,
+    }
+
+
 @pytest.mark.parametrize("algorithm", ["GRPO", "RLOO"])
 @pytest.mark.parametrize(
     ("conversational", "scale"), [(True, "probability"), (False, "logit")], ids=["chat, probability", "text, logit"]
@@ -85,22 +105,7 @@ def test_trainer_learns_from_logged_answers_only(
     policy, tokenizer = load_policy(str(tmp_path / "policy"))
     before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
     spy = Spy(get_behaviour_reward(model_folder, scale=scale))
-    arguments = getattr(trl, f"{algorithm}Config")(
-        output_dir=str(tmp_path / "out"),
-        max_steps=2,
-        per_device_train_batch_size=GENERATIONS,
-        num_generations=GENERATIONS,
-        max_completion_length=16,
-        learning_rate=1e-2,
-        use_cpu=True,
-        bf16=False,
-        activation_checkpointing=False,
-        report_to="none",
-        save_strategy="no",
-        logging_steps=1,
-        disable_tqdm=True,
-        seed=0,
-    )
+    arguments = getattr(trl, f"{algorithm}Config")(**settings(tmp_path), max_steps=2)
     trainer = getattr(trl, f"{algorithm}Trainer")(
         model=policy,
         reward_funcs=spy,
@@ -130,3 +135,47 @@ def test_trainer_learns_from_logged_answers_only(
     assert [entry["behaviour_reward/coverage"] for entry in metrics] == [0.5, 0.5]
     assert [entry["behaviour_reward/mean"] for entry in metrics] == pytest.approx([mean, mean], abs=1e-6)
     assert any(not torch.equal(before[name], tensor) for name, tensor in policy.state_dict().items())
+
+
+@pytest.mark.parametrize("aggregation", ["sum_then_normalize", "normalize_then_sum"])
+@pytest.mark.parametrize("options", [{}, {"scale": "probability"}], ids=["default", "probability"])
+def test_beside_another_reward_a_disliked_answer_is_worth_less_than_a_fresh_one(
+    aggregation: str,
+    options: dict[str, Any],
+    model_folder: Path,
+    small_model: ImplicitFeedbackRewardModel,
+    pairs: Pairs,
+    tmp_path: Path,
+) -> None:
+    """TRL counts None as 0 once another function scores the completion. A probability is above 0 for any answer."""
+    from trl import GRPOConfig, GRPOTrainer
+
+    def politeness(completions: list[Any], **columns: Any) -> list[float]:
+        return [0.01] * len(completions)
+
+    torch.set_num_threads(1)
+    probability = small_model.predict_proba(pairs.X()[:3])[:, 1]
+    clear = int(np.abs(probability - 0.5).argmax())
+    policy, tokenizer = load_policy("tiny")
+    trainer = GRPOTrainer(
+        model=policy,
+        reward_funcs=[get_behaviour_reward(model_folder, **options), politeness],
+        args=GRPOConfig(
+            **settings(tmp_path), max_steps=1, multi_objective_aggregation=aggregation, log_completions=True
+        ),
+        train_dataset=logged_questions(pairs, True).select([clear]),
+        processing_class=tokenizer,
+    )
+    trainer.model.generate = answer_from_the_log(trainer.model.generate, tokenizer)
+    trainer.train()
+
+    told = pl.read_parquet(tmp_path / "out" / "completions" / "*.parquet")
+    assert told["behaviour_reward"].is_null().to_list() == [True, False, False, True]
+    first, left, right, last = told["advantage"]
+    liked, disliked = (left, right) if probability[clear] > 0.5 else (right, left)
+    assert first == last
+    assert disliked < liked
+    if options and aggregation == "sum_then_normalize":
+        assert first < disliked, "as the docstring warns"
+    else:
+        assert disliked < first < liked

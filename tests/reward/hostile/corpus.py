@@ -12,6 +12,9 @@ from tests.reward.hostile.archives import hostile_archives, hostile_schemas
 from tests.reward.hostile.estimators import hostile_estimators, hostile_trees
 from tests.reward.hostile.flat import hostile_arrays, hostile_safetensors
 from tests.reward.hostile.folders import hostile_configs, hostile_files, stale_digests
+from tests.reward.hostile.seeded import seeded
+
+SEEDS = range(2)
 
 
 def corpus(model: ImplicitFeedbackRewardModel, folder: Path) -> list[Case]:
@@ -27,6 +30,11 @@ def corpus(model: ImplicitFeedbackRewardModel, folder: Path) -> list[Case]:
         *(Case(f"config: {name}", loaders, spoil) for name, loaders, spoil in hostile_configs()),
         *(Case(f"file: {name}", loaders, spoil) for name, loaders, spoil in hostile_files()),
         *(Case(f"stale: {name}", loaders, spoil) for name, loaders, spoil in stale_digests(forest, estimator)),
+        *(
+            Case(f"seeded: {name}", loaders, spoil)
+            for seed in SEEDS
+            for name, loaders, spoil in seeded(seed, forest, estimator)
+        ),
     ]
     names = [case.name for case in cases]
     assert len(set(names)) == len(names)

@@ -35,9 +35,10 @@ MEMORY = 1_000_000_000
 
 
 def main(work: Path, share: float) -> None:
-    """Write a line of JSON for each case and loader: what was raised, the signal, seconds, bytes, and what was run."""
+    """Write a line of JSON for each case and loader: what was raised, the signal, CPU seconds, bytes, what was run."""
     os.environ[CANARY] = str(work / "canary")
     model = sound(work / "sound")
+    load_model(work / "sound")  # what it imports is not counted
     cases = corpus(model, work / "sound")
     chosen = np.random.default_rng(0).random(len(cases)) < share
     control = Case("control", tuple(LOADERS), lambda folder: None)
@@ -45,8 +46,11 @@ def main(work: Path, share: float) -> None:
         folder = work / "case"
         shutil.copytree(work / "sound", folder)
         case.spoil(folder)
+        there = sorted(os.listdir(folder)) + sorted(os.listdir(work))
         for loader in case.loaders:
-            sys.stdout.write(json.dumps({"case": case.name, "loader": loader, **run(loader, folder)}) + "\n")
+            told = run(loader, folder)
+            told["wrote"] = sorted(os.listdir(folder)) + sorted(os.listdir(work)) != there
+            sys.stdout.write(json.dumps({"case": case.name, "loader": loader, **told}) + "\n")
             sys.stdout.flush()  # before the next fork
         shutil.rmtree(folder)
 
@@ -80,7 +84,7 @@ def load(loader: str, folder: Path) -> dict[str, Any]:
     limit = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    followed, started = mock.Mock(), time.perf_counter()
+    followed, started = mock.Mock(), time.process_time()
     told: dict[str, Any] = {"error": None, "message": ""}
     with (
         mock.patch.object(FlatForest, "logit", followed),
@@ -93,7 +97,7 @@ def load(loader: str, folder: Path) -> dict[str, Any]:
         except BaseException as error:
             told = {"error": type(error).__name__, "message": traceback.format_exc()[-2_000:]}
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     return {**told, "folder": str(folder), "followed": followed.called, "seconds": seconds, "bytes": 1_024 * grown}
 
 
