@@ -45,6 +45,8 @@ _SETTINGS: Any = {
     "grid.color": RULE,
     "grid.linewidth": 0.6,
     "text.color": INK,
+    # Names from data may hold a dollar sign; no figure has a formula.
+    "text.parse_math": False,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "xtick.labelcolor": INK,

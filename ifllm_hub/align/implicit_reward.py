@@ -40,7 +40,7 @@ def answer_log_probs(model: Any, tokenizer: Any, pairs: "Dataset", max_length: i
         with torch.no_grad():
             logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].float()
             said = logits.gather(2, ids[:, 1:, None]).squeeze(2) - logits.logsumexp(2)
-        sums[batch] = (said * is_answer[:, 1:]).sum(1).double().cpu().numpy()
+        sums[batch] = (said * is_answer[:, 1:]).sum(1).cpu().double().numpy()
     return sums.reshape(-1, 2)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
 from ifllm_hub.align.policies import SMOLLM2
+from ifllm_hub.chat_dialect import Dialect, chat_arguments
 from ifllm_hub.errors import IfllmError, first_line
 
 DEFAULT_MODELS = (f"local:{SMOLLM2}",)
@@ -71,6 +72,10 @@ class EndpointModel:
 
     name: str
     url: str | None
+    _dialect: Dialect = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._dialect = Dialect(self.name)
 
     async def stream(self, messages: Sequence[Message], max_tokens: int) -> AsyncIterator[str]:
         from huggingface_hub import AsyncInferenceClient
@@ -79,9 +84,7 @@ class EndpointModel:
         key = (os.environ.get(ENDPOINT_KEY) or "none") if self.url else None
         client = AsyncInferenceClient(base_url=self.url, api_key=key, timeout=_PATIENCE)
         try:
-            chunks = await client.chat_completion(
-                list(messages), model=self.name, max_tokens=max_tokens, stream=True, temperature=_TEMPERATURE
-            )
+            chunks = await self._complete(client, list(messages), max_tokens)
             async for chunk in chunks:
                 if chunk.choices and (piece := chunk.choices[0].delta.content):
                     yield piece
@@ -89,6 +92,19 @@ class EndpointModel:
             raise AnswerFailed(f"{self.name}: no answer ({first_line(error)}).") from error
         finally:
             await client.close()
+
+    async def _complete(self, client: Any, messages: list[Message], max_tokens: int) -> Any:
+        """Ask, and again while the endpoint refuses a parameter."""
+        from huggingface_hub.errors import HfHubHTTPError
+
+        arguments = chat_arguments(self._dialect.refused, max_tokens, _TEMPERATURE)
+        try:
+            return await client.chat_completion(messages, model=self.name, stream=True, **arguments)
+        except HfHubHTTPError as error:
+            await error.response.aread()  # of a stream, the client reads what was refused only where its length is said
+            if not self._dialect.learns(error, arguments):
+                raise
+            return await self._complete(client, messages, max_tokens)
 
 
 @dataclass

@@ -33,8 +33,8 @@ def read_benchmark(file: Path) -> pl.DataFrame:
         file: Parquet or JSON lines (`.jsonl`).
 
     Raises:
-        IfllmError: it is not there, cannot be read or lacks a column; or a row has no chosen or no rejected answer, or,
-            in the subset Ties, an id that is not `ref:N` or `tied:N`.
+        IfllmError: it is not there, cannot be read, lacks a column or holds no row; or a row has no chosen or no
+            rejected answer, or, in the subset Ties, an id that is not `ref:N` or `tied:N` or that another row has too.
     """
     if not file.is_file():
         raise IfllmError(
@@ -51,12 +51,15 @@ def read_benchmark(file: Path) -> pl.DataFrame:
         rows = rows.select(pl.col(name).cast(type_) for name, type_ in _COLUMNS.items())
     except (OSError, pl.exceptions.PolarsError) as error:
         raise IfllmError(f"{file}: cannot be read as Parquet or JSON lines ({first_line(error)}).") from error
+    if rows.is_empty():
+        raise IfllmError(f"{file}: holds no prompts. Get it again.")
     empty = (pl.col("chosen").list.len() == 0) | (pl.col("rejected").list.len() == 0)
-    odd = (pl.col("subset") == TIES) & ~pl.col("id").str.contains(r"^(ref|tied):\d+$")
+    of_ties = pl.col("subset") == TIES
+    odd = of_ties & (~pl.col("id").str.contains(r"^(ref|tied):\d+$") | pl.col("id").is_duplicated().over("subset"))
     for row in rows.filter(pl.any_horizontal(pl.all().is_null()) | empty | odd).iter_rows(named=True):
         raise IfllmError(
             f"{file}, id {row['id']!r}: needs a prompt, at least one chosen and one rejected answer, and in the subset "
-            f"{TIES} an id such as 'tied:3' or 'ref:3'."
+            f"{TIES} an id of its own such as 'tied:3' or 'ref:3'."
         )
     return rows
 

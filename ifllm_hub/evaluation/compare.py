@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from ifllm_hub import __version__
+from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation import names
 from ifllm_hub.evaluation.comparison_figures import draw_comparison
 from ifllm_hub.evaluation.comparison_tables import comparison_csv, comparison_latex, comparison_page
@@ -67,6 +68,10 @@ def read_comparison(folder: Path) -> dict[str, Any]:
         IfllmError: it is missing or damaged.
     """
     comparison: dict[str, Any] = read_json(folder / COMPARISON_FILE)
+    if not isinstance(comparison, dict) or "asked" not in comparison:
+        raise IfllmError(
+            f"{folder / COMPARISON_FILE}: was not written by this version. Compare again: eval/compare.py."
+        )
     return comparison
 
 
@@ -86,15 +91,19 @@ def compare(
     Returns:
         `judge`, `judge_settings`, `preset`, `ifllm_hub`, `draws`, `seed`; counts as in `Differences`, and `set_aside`
         by reason; `llms` and `label_sources`, the columns and rows of the table in order; `cells`, one a cell that was
-        judged, with `llm`, `label_source`, what was compared, `set_aside` and the numbers of `statistics.summary`
-        (without a scored pair only `n`, which is 0); `pooled`, one a label source; `contrasts` of every two label
-        sources; `missing`, the cells without numbers; `position`, see `measures.position_consistency`, None with one
-        order.
+        judged, with `llm`, `label_source`, what was compared, the pairs `asked`, `tied` and `set_aside`, and the
+        numbers of `statistics.summary` (without a scored pair only `n`, which is 0); `pooled`, one a label source;
+        `contrasts` of every two label sources; `missing`, the cells without numbers; `position`, see
+        `measures.position_consistency`, None with one order. Everywhere `asked` is the sum of the pairs scored, ties
+        among them, and those set aside.
 
     Raises:
-        IfllmError: see `differences`.
+        IfllmError: see `differences`; or not one pair can be scored.
     """
     found = differences(judgements)
+    if found.pairs.is_empty():
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in _reasons(found).items())
+        raise IfllmError(f"Not one of {found.asked.height} pairs can be scored: {reasons}. Judge again, or by another.")
     seen = judgements.filter(pl.col("mode") == "pairwise").unique(["llm", "label_source"]).sort("llm", "label_source")
     llms = names.llm_order(seen["llm"])
     sources = names.label_source_order(seen["label_source"], llms)
@@ -119,8 +128,10 @@ def compare(
         "statuses": found.statuses,
         "contradictions": found.contradictions,
         "resampled_baselines": found.resampled_baselines,
+        "asked": found.asked.height,
         "pairs": found.pairs.height,
-        "set_aside": dict(found.set_aside.group_by("reason").len().sort("reason").iter_rows()),
+        "tied": _tied(found.pairs),
+        "set_aside": _reasons(found),
         "position": _position(found.pairs),
         "llms": llms,
         "label_sources": sources,
@@ -139,12 +150,21 @@ def compare(
 
 
 def _numbers(found: Differences, where: dict[str, str], draws: int, seed: int) -> dict[str, Any]:
-    pairs, set_aside = (
+    pairs, set_aside, asked = (
         table.filter(*(pl.col(name) == value for name, value in where.items()))
-        for table in (found.pairs, found.set_aside)
+        for table in (found.pairs, found.set_aside, found.asked)
     )
     numbers = summary(pairs, draws, seed) if pairs.height else {"n": 0}
-    return {"set_aside": set_aside.height, **numbers}
+    return {"asked": asked.height, "tied": _tied(pairs), "set_aside": set_aside.height, **numbers}
+
+
+def _tied(pairs: pl.DataFrame) -> int:
+    return int((pairs["winner"] == "tie").sum())
+
+
+def _reasons(found: Differences) -> dict[str, int]:
+    """How many pairs were set aside, by reason."""
+    return dict(found.set_aside.group_by("reason").len().sort("reason").iter_rows())
 
 
 def _position(pairs: pl.DataFrame) -> dict[str, float] | None:

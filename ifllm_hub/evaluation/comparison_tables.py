@@ -5,9 +5,12 @@ import io
 from typing import Any
 
 from ifllm_hub.evaluation.names import name_of
+from ifllm_hub.markdown import markdown_table, one_line
 
 DASH = "\u2013"
 POOLED = "pooled"
+# What becomes of the pairs that were asked: the first is the sum of the others.
+COUNTS = ("asked", "decided", "tied", "set aside")
 
 # How often a judge that tosses a coin names the same winner in both orders.
 _COIN = 0.5
@@ -19,7 +22,9 @@ _LATEX_SPECIAL = {
     "^": r"\textasciicircum{}",
 }
 _CSV_NUMBERS = {
+    "asked": ("asked",),
     "n": ("n",),
+    "tied": ("tied",),
     "set_aside": ("set_aside",),
     "difference": ("difference", "mean"),
     "difference_low": ("difference", "low"),
@@ -54,8 +59,7 @@ def comparison_page(comparison: dict[str, Any]) -> str:
 
 Written by `eval/compare.py`; do not edit.
 
-Judge: `{comparison["judge"]}`, preset `{comparison["preset"]}`. {comparison["pairs"]:,} pairs scored;
-{_set_aside(comparison)}.
+Judge: `{one_line(comparison["judge"])}`, preset `{one_line(comparison["preset"])}`. {accounting(comparison)}
 
 ## Difference of scores
 
@@ -67,9 +71,9 @@ prompts and LLMs.
 
 {missing_sentence(comparison)}
 
-Pairs of each cell:
+Pairs of each cell; none of those asked is lost:
 
-{_markdown(comparison, lambda cell: f"{cell['n']:,}")}
+{markdown_table(("labels from", "LLM", *(f">{name}" for name in COUNTS)), accounting_rows(comparison))}
 
 ## Win rate
 
@@ -102,6 +106,29 @@ model's answer within each LLM, conditions on what alignment changes and is show
 
 {chr(10).join(f"- {note}" for note in notes(comparison))}
 """
+
+
+def accounting(comparison: dict[str, Any]) -> str:
+    """What became of every pair that the judge was asked about: it has a winner, is tied, or was set aside, and why."""
+    tied, aside = comparison["tied"], sum(comparison["set_aside"].values())
+    why = f" ({_listed(comparison['set_aside'])})" if aside else ""
+    return (
+        f"{comparison['asked']:,} pairs asked = {comparison['pairs'] - tied:,} decided + {tied:,} tied + {aside:,} set "
+        f"aside{why}."
+    )
+
+
+def accounting_rows(comparison: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A row a judged cell, then those of all LLMs together: label source, LLM, and the numbers of `COUNTS`."""
+    cells = comparison["cells"] + [{**row, "llm": POOLED} for row in comparison["pooled"] if row["asked"]]
+    return [
+        (
+            name_of(cell["label_source"]),
+            name_of(cell["llm"]),
+            *(f"{count:,}" for count in (cell["asked"], cell["n"] - cell["tied"], cell["tied"], cell["set_aside"])),
+        )
+        for cell in cells
+    ]
 
 
 def missing_sentence(comparison: dict[str, Any]) -> str:
@@ -175,7 +202,7 @@ def comparison_latex(comparison: dict[str, Any]) -> str:
             r"\begin{table}",
             r"\centering",
             rf"\caption{{Difference of the judge's scores (1 to 10), aligned model less its own SFT model, $\pm$ half "
-            rf"of the 95\,\% interval; $n$ pairs. Judge: {_latex(comparison['judge'])}. {missing}}}",
+            rf"of the 95\,\% interval; $n$ pairs. Judge: {_latex(one_line(comparison['judge']))}. {missing}}}",
             rf"\begin{{tabular}}{{l{'r' * len(llms)}}}",
             r"\toprule",
             rf"{head} \\",
@@ -190,8 +217,9 @@ def comparison_latex(comparison: dict[str, Any]) -> str:
 
 
 def comparison_csv(comparison: dict[str, Any]) -> str:
-    """`comparison.csv`: a row a cell, also of those without numbers, whose fields are then empty; pooled rows last."""
-    cells = by_cell(comparison)
+    """`comparison.csv`: a row a cell, pooled rows last; of a cell that is not there the fields are empty."""
+    cells = {(cell["label_source"], cell["llm"]): cell for cell in comparison["cells"]}
+    cells |= {(row["label_source"], POOLED): row for row in comparison["pooled"] if row["asked"]}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["label_source", "llm", *_CSV_NUMBERS])
@@ -244,12 +272,7 @@ def _markdown(comparison: dict[str, Any], show: Any) -> str:
 
 
 def _rows(head: list[str], rows: list[list[str]]) -> str:
-    table = [head, ["---", *("---:" for _ in head[1:])], *([_escaped(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in table)
-
-
-def _escaped(text: str) -> str:
-    return " ".join(text.replace("|", r"\|").split())
+    return markdown_table((head[0], *(f">{name}" for name in head[1:])), [tuple(row) for row in rows])
 
 
 def _pooled(comparison: dict[str, Any]) -> str:
@@ -304,11 +327,6 @@ def _thirds(comparison: dict[str, Any]) -> str:
         for third in row[key]
     ]
     return _rows(["labels from", "by the words of the", "third", "pairs", "difference"], rows)
-
-
-def _set_aside(comparison: dict[str, Any]) -> str:
-    total = sum(comparison["set_aside"].values())
-    return f"{total:,} set aside ({_listed(comparison['set_aside'])})" if total else "none set aside"
 
 
 def _listed(counts: dict[str, int]) -> str:

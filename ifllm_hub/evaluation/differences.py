@@ -16,6 +16,7 @@ import polars as pl
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.tables import JUDGEMENTS, read_table
 
+# A judged question of a cell.
 KEYS = ("llm", "label_source", "question_id")
 ORDERS = ("model_first", "baseline_first")
 WINNERS = ("model", "baseline", "tie")
@@ -41,8 +42,9 @@ class Differences:
             `winner_in_both`: that word if both orders agree, else `tie`, null where one order was asked for;
             `words_*` and `chars_*` (code points) of `model`, `baseline`, `prompt`.
         set_aside: a row a question and cell that cannot: `KEYS` and `reason`.
+        asked: a row a question and cell that was judged, by `KEYS`: each is in `pairs` or in `set_aside`.
         judgements: number of judgements that were looked at.
-        repeated: judgements that were in more than one file, or more than once; each counts once.
+        repeated: rows that were in more than one file, or more than once; each counts once.
         single: judgements of one answer alone; they take no part.
         statuses: number of judgements by status.
         contradictions: judgements whose word contradicts their own scores.
@@ -51,6 +53,7 @@ class Differences:
 
     pairs: pl.DataFrame
     set_aside: pl.DataFrame
+    asked: pl.DataFrame
     judgements: int
     repeated: int
     single: int
@@ -94,17 +97,14 @@ def differences(judgements: pl.DataFrame) -> Differences:
         IfllmError: they are of several judges, settings or presets; a cell mixes models or revisions; a question was
             judged twice in the same order; a score is missing or out of range.
     """
-    rows = judgements.sort("judgement_id", pl.col("status") != "ok", "asked_at").unique(
-        "judgement_id", keep="first", maintain_order=True
-    )
+    rows = without_repeats(judgements)
     pairwise = rows.filter(pl.col("mode") == "pairwise")
     _check(pairwise)
-    joined = _join_orders(pairwise)
-    orders = 1 if pairwise["preset"][0] == ONE_ORDER else 2
-    scored = pl.col("orders") >= orders
+    pairs, set_aside = join_orders(pairwise)
     return Differences(
-        pairs=_scored(joined.filter(scored)),
-        set_aside=joined.filter(~scored).select(*KEYS, reason=_reason()),
+        pairs=pairs,
+        set_aside=set_aside,
+        asked=judgements.filter(pl.col("mode") == "pairwise").select(KEYS).unique().sort(KEYS),
         judgements=judgements.height,
         repeated=judgements.height - rows.height,
         single=rows.height - pairwise.height,
@@ -115,6 +115,23 @@ def differences(judgements: pl.DataFrame) -> Differences:
         .filter(pl.col("answer_baseline") > 1)
         .height,
     )
+
+
+def without_repeats(judgements: pl.DataFrame) -> pl.DataFrame:
+    """Each row once that is there several times, such as in two files; one with a verdict rather than one without.
+
+    The id alone does not tell rows apart: it says what the judge saw. Both orders of two equal answers have one id, and
+    so have two cells, or two questions, that share their texts; each of them is a row of its own.
+    """
+    ordered = judgements.sort("judgement_id", *KEYS, "order", pl.col("status") != "ok", "asked_at")
+    return ordered.unique(["judgement_id", *KEYS, "order"], keep="first", maintain_order=True)
+
+
+def join_orders(pairwise: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`pairs` and `set_aside` of `Differences`, from the judgements of pairs in one preset, none of them repeated."""
+    joined = _joined(pairwise)
+    scored = pl.col("orders") >= (1 if (pairwise["preset"] == ONE_ORDER).all() else 2)
+    return _scored(joined.filter(scored)), joined.filter(~scored).select(*KEYS, reason=_reason())
 
 
 def _digest(file: Path) -> str:
@@ -155,7 +172,7 @@ def _refuse(rows: pl.DataFrame, bad: pl.Expr, what: str) -> None:
         )
 
 
-def _join_orders(rows: pl.DataFrame) -> pl.DataFrame:
+def _joined(rows: pl.DataFrame) -> pl.DataFrame:
     ok = pl.col("status") == "ok"
 
     def of(order: str, value: pl.Expr) -> pl.Expr:

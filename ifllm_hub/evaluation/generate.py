@@ -18,6 +18,7 @@ from ifllm_hub.evaluation.model_revision import model_name, model_revision
 from ifllm_hub.evaluation.prompts import PromptArguments, load_prompts
 from ifllm_hub.evaluation.sampling import Answer, Prompt, Sampling, check_sampling, transformers_answers, vllm_answers
 from ifllm_hub.evaluation.tables import GENERATIONS, write_table
+from ifllm_hub.evaluation.thoughts import without_thought
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +45,14 @@ def run_generate(args: GenerateArguments) -> pl.DataFrame:
 
     Every batch is on the disk when it is done, in JSON lines beside the table. An answer is found again by model
     revision, question, messages and settings: a run that was killed goes on, and one with more prompts makes only those
-    that are new.
+    that are new. What a reasoning model thought stays in those lines; the table has its answers alone.
 
     Returns:
         `GENERATIONS`, in the order of `load_prompts`.
 
     Raises:
-        IfllmError: a setting is out of range; see `load_prompts`, `load_policy`, `model_revision` and `Journal`.
+        IfllmError: a setting is out of range; no answer has an end of its thought; see `load_prompts`, `load_policy`,
+            `model_revision` and `Journal`.
     """
     check_sampling(args)
     if args.batch_size < 1 or args.output.suffix != ".parquet":
@@ -70,6 +72,13 @@ def run_generate(args: GenerateArguments) -> pl.DataFrame:
         for batch in _batches(args, engine, [asked[key] for key in missing]):
             journal.append([{"key": next(keys), **asdict(answer)} for answer in batch])
         answers = [journal.records[key] for key in asked]
+    thinking = sum(bool(answer["text"]) and not without_thought(answer["text"]) for answer in answers)
+    if thinking == len(answers):
+        raise IfllmError(f"All {thinking} answers are a thought without an end. Raise max_new_tokens.")
+    if thinking:
+        logger.warning(
+            "%d of %d answers are empty: the thought has no end. Raise max_new_tokens", thinking, len(answers)
+        )
     table = _table(prompts, answers).with_columns(
         model=pl.lit(args.model_name or model_name(args.model)),
         model_revision=pl.lit(revision),
@@ -113,8 +122,10 @@ def _batches(args: GenerateArguments, engine: str, missing: Sequence[Prompt]) ->
 
 
 def _table(prompts: pl.DataFrame, answers: Sequence[dict[str, Any]]) -> pl.DataFrame:
-    names = {"answer": "text", "finish_reason": "finish_reason"}
-    columns = [pl.Series(name, [answer[key] for answer in answers], dtype=pl.String) for name, key in names.items()]
+    columns = [
+        pl.Series("answer", [without_thought(answer["text"]) for answer in answers], dtype=pl.String),
+        pl.Series("finish_reason", [answer["finish_reason"] for answer in answers], dtype=pl.String),
+    ]
     counts = ("prompt_tokens", "answer_tokens")
     columns += [pl.Series(name, [answer[name] for answer in answers], dtype=pl.Int32) for name in counts]
     return prompts.with_columns(columns)

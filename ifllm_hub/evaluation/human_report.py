@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ifllm_hub.markdown import markdown_table
+from ifllm_hub.markdown import markdown_table, one_line
 
 _NAMES = {
     "claim_supported": "claim holds (share)",
@@ -139,5 +139,5 @@ def _share(value: float | None) -> str:
 
 
 def _text(name: str) -> str:
-    """A name from a file as plain text in a Markdown cell."""
-    return f"`{name.replace('`', chr(39)).replace('|', '/')}`"
+    """A name from a file as plain text."""
+    return f"`{one_line(name).replace('`', chr(39))}`"

@@ -32,10 +32,15 @@ def score_ratings(ratings: pl.DataFrame, judgements: pl.DataFrame | None = None)
         `agreement` (see `between_raters`) and `judges` (see `with_judges`). What is not defined is None.
 
     Raises:
-        IfllmError: there are no ratings, or no judgement is of a rated pair of answers.
+        IfllmError: there are no ratings, a rating is there twice, or no judgement is of a rated pair of answers.
     """
     if ratings.is_empty():
         raise IfllmError("There are no ratings. Import those of at least one rater.")
+    for row in ratings.filter(pl.struct("item_id", "rater_id").is_duplicated()).head(1).iter_rows(named=True):
+        raise IfllmError(
+            f"Item {row['item_id']!r} of rater {row['rater_id']!r} is there more than once. Name each file of ratings "
+            "once."
+        )
     groups = [
         _group(rows, judgements, *names) for names, rows in ratings.group_by("llm", "label_source", maintain_order=True)
     ]

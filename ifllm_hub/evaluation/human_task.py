@@ -18,7 +18,7 @@ import polars as pl
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.human_questions import COMPARISON, FIELDS, SCALES, SIDES
-from ifllm_hub.evaluation.tables import GENERATIONS, RATINGS, read_table, write_table
+from ifllm_hub.evaluation.tables import RATINGS, read_generations, write_table
 from ifllm_hub.files import replacing_folder
 from ifllm_hub.web_page import csp_source, page_template
 
@@ -156,7 +156,7 @@ def _compared(model: Path, baseline: Path) -> pl.DataFrame:
 
 
 def _answers(file: Path, name: str) -> pl.DataFrame:
-    rows = read_table(file, GENERATIONS)
+    rows = read_generations(file)
     revisions = rows.select("model", "model_revision").n_unique()
     if revisions != 1 or rows["question_id"].is_duplicated().any():
         raise IfllmError(

@@ -1,15 +1,15 @@
 """Judging answers with a language model: what `eval/judge.py` runs.
 
-A judgement is known by the SHA-256 of the judge, its settings and the messages it is shown. It is asked for once:
-whatever came back is on the disk before the next step, and a run that was killed goes on. Only where the server gave no
-answer at all (`failed`) is it asked again by the next run.
+A judgement is known by the SHA-256 of the judge, the settings asked for and the messages it is shown. It is asked for
+once: whatever came back is on the disk before the next step, and a run that was killed goes on. Only where the server
+gave no answer at all (`failed`) is it asked again by the next run, and where it is no verdict (`malformed`) if wanted.
 """
 
 import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from ifllm_hub.align.history import History
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.journal import Journal
-from ifllm_hub.evaluation.judge_client import Endpoint, JudgeClient
+from ifllm_hub.evaluation.judge_client import Endpoint, JudgeClient, Outcome
 from ifllm_hub.evaluation.judge_inputs import answers_alone, pairs_of_generations, pairs_of_people
 from ifllm_hub.evaluation.judge_prompts import (
     Form,
@@ -38,6 +38,8 @@ from ifllm_hub.terminal import shown
 logger = logging.getLogger(__name__)
 
 ORDERS = ("model_first", "baseline_first")
+# So many questions without any answer, and no other question of the run is expected to have one.
+HOPELESS = 20
 TEMPERATURES: dict[Preset, float] = {"corrected": 0.0, "reference": 1.0}
 
 
@@ -63,6 +65,9 @@ class JudgeArguments(Endpoint):
     )
     temperature: float | None = field(default=None, metadata={"help": "Of the preset if unset: 0, or 1 (reference)."})
     concurrency: int = field(default=4, metadata={"help": "Questions asked at the same time."})
+    retry_malformed: bool = field(
+        default=False, metadata={"help": "Ask again where an earlier run got text that is no verdict."}
+    )
     prompt_price: float = field(default=0.0, metadata={"help": "US dollars per million prompt tokens."})
     answer_price: float = field(default=0.0, metadata={"help": "US dollars per million answer tokens."})
     dry_run: bool = field(
@@ -85,8 +90,8 @@ def run_judge(args: JudgeArguments) -> pl.DataFrame:
         `JUDGEMENTS`; with `dry_run` none, and nothing is asked or written.
 
     Raises:
-        IfllmError: settings that do not go together; see `judge_inputs`, `JudgeClient` and `Journal`. What was answered
-            before is kept.
+        IfllmError: settings that do not go together; see `judge_inputs`, `JudgeClient` and `Journal`. No question was
+            answered, or none with a verdict (the table is written first). What was answered before is kept.
     """
     _check(args)
     form = args.form
@@ -101,23 +106,29 @@ def run_judge(args: JudgeArguments) -> pl.DataFrame:
         _show(args, questions)
         return pl.DataFrame(schema=JUDGEMENTS)
     with Journal(args.output.with_suffix(".jsonl"), "judgement_id") as journal:
-        missing = [key for key in questions if journal.records.get(key, {}).get("status", "failed") == "failed"]
+        again = {"failed", *(("malformed",) if args.retry_malformed else ())}
+        missing = [key for key in questions if journal.records.get(key, {}).get("status", "failed") in again]
         logger.info("%s: %d of %d judgements are there", args.output, len(questions) - len(missing), len(questions))
-        _ask(args, {key: questions[key] for key in missing}, journal)
+        _ask(args, questions, missing, journal)
         records = {key: journal.records[key] for key in questions}
-    table = _table(planned, records).with_columns(
-        mode=pl.lit(args.mode),
-        preset=pl.lit(args.preset),
-        judge=pl.lit(judge),
-        judge_settings=pl.lit(settings),
+    table = _table(planned, records, settings).with_columns(
+        mode=pl.lit(args.mode), preset=pl.lit(args.preset), judge=pl.lit(judge)
     )
     table = table.select(*JUDGEMENTS)
     write_table(args.output, table)
     logger.info("%s: %s", args.output, summary(list(records.values()), args.prompt_price, args.answer_price))
     for error in table.filter(pl.col("status") == "failed")["error"].head(1):
         logger.warning("Run it again for those that failed; the first: %s", error)
+    if "malformed" in table["status"]:
+        logger.info("--retry_malformed asks those that are malformed again")
     if args.mode == "pairwise":
         _measure(args, table)
+    if "ok" not in table["status"]:
+        why = table["error"][0].partition("; then ")[0]  # its later attempts as a rule fail alike
+        raise IfllmError(
+            f"{args.output}: holds no verdict, only why not; the first: {why}. Correct that, show the judge worked "
+            "examples (--examples 4), or ask another."
+        )
     return table
 
 
@@ -226,25 +237,37 @@ def _measure(args: JudgeArguments, table: pl.DataFrame) -> None:
     Console().print(Markdown(shown(quality_markdown(qualities))))
 
 
-def _ask(args: JudgeArguments, questions: dict[str, list[Message]], journal: Journal) -> None:
-    """Ask from several threads; each answer is in the journal when its thread goes on to the next."""
-    if not questions:
+def _ask(args: JudgeArguments, questions: dict[str, list[Message]], missing: list[str], journal: Journal) -> None:
+    """Ask from several threads; each answer is in the journal when its thread goes on to the next.
+
+    Raises:
+        IfllmError: none of the first questions, nor any before them, was answered.
+    """
+    if not missing:
         return
     client = JudgeClient(args, args.form, _temperature(args))
+    answered = any(journal.records.get(key, {}).get("status", "failed") != "failed" for key in questions)
 
-    def ask(key: str) -> None:
+    def ask(key: str) -> Outcome:
         outcome = client.ask(questions[key])
         record = asdict(outcome) | {
             "judgement_id": key,
             "asked_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
         journal.append([record])
+        return outcome
 
     with ThreadPoolExecutor(args.concurrency) as threads:
-        futures = [threads.submit(ask, key) for key in questions]
+        futures = [threads.submit(ask, key) for key in missing]
         try:
-            for future in _with_bar(futures):
-                future.result()
+            for number, future in enumerate(_with_bar(futures), start=1):
+                outcome = future.result()
+                answered = answered or outcome.status != "failed"
+                if not answered and number == min(len(missing), HOPELESS):
+                    raise IfllmError(
+                        f"{client.where}: none of {number} questions was answered; the last: {outcome.error}. Correct "
+                        "that, then run this again; it goes on from there."
+                    )
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
 
@@ -261,11 +284,31 @@ def _with_bar(futures: list[Any]) -> Iterator[Any]:
             bar.advance(task)
 
 
-def _table(planned: pl.DataFrame, records: dict[str, dict[str, Any]]) -> pl.DataFrame:
-    """`planned` with what came of each question, turned from places back to model and baseline."""
-    rows = [_result(records[key], order) for key, order in planned.select("judgement_id", "order").iter_rows()]
+def _table(planned: pl.DataFrame, records: dict[str, dict[str, Any]], settings: str) -> pl.DataFrame:
+    """`planned` with what came of each question, turned from places back to model and baseline.
+
+    A question without any answer was asked in vain in whatever way the others were answered.
+    """
+    known = {name for record in records.values() if record["status"] != "failed" for name in record["refused"]}
+    rows = []
+    for key, order in planned.select("judgement_id", "order").iter_rows():
+        record = records[key]
+        refused = known if record["status"] == "failed" else record["refused"]
+        rows.append(_result(record, order) | {"judge_settings": _sent(settings, refused)})
     results = pl.DataFrame(rows, schema={name: JUDGEMENTS[name] for name in rows[0]})
     return planned.hstack(results)
+
+
+def _sent(settings: str, refused: Collection[str]) -> str:
+    """The settings as they were sent to a server that refuses some of them."""
+    sent = json.loads(settings)
+    if "max_tokens" in refused:
+        sent["max_completion_tokens"] = sent.pop("max_tokens")
+    if "temperature" in refused:
+        sent["temperature"] = None
+    if "response_format" in refused:
+        sent["structured"] = False
+    return json.dumps(sent, sort_keys=True)
 
 
 def _result(record: dict[str, Any], order: str | None) -> dict[str, Any]:

@@ -1,24 +1,23 @@
 """One question to a judge over the OpenAI chat API: asked again after what may pass, given up after what will not."""
 
-import logging
 import os
 import random
-import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 from huggingface_hub import ChatCompletionOutput, InferenceClient, get_token
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, OfflineModeIsEnabled
 
+from ifllm_hub.chat_dialect import Dialect, chat_arguments
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.evaluation.judge_prompts import Form, Message, response_format, schema_format
 from ifllm_hub.evaluation.verdicts import NoVerdict, Verdict, read_verdict, utf8
-
-logger = logging.getLogger(__name__)
 
 LONGEST_WAIT = 300.0
 # Too many requests, or the server's own trouble; any other status means the same the next time.
@@ -28,7 +27,6 @@ _FATAL = {
     403: "this key may not use it",
     404: "there is no such model or address",
 }
-_ABOUT_FORMAT = re.compile(r"response_format|json_schema|json_object|structured|guided|grammar", re.IGNORECASE)
 
 
 @dataclass(kw_only=True)
@@ -63,6 +61,7 @@ class Outcome:
         raw: the last answer as it came; None if none came.
         earlier_raw: those before it, which were no verdicts.
         error: what went wrong on the way, also where there is a verdict in the end.
+        refused: parameters that the server had refused by the last attempt, which went without them; see `Dialect`.
         prompt_tokens: of all attempts; None where the server does not say. Likewise `answer_tokens`.
     """
 
@@ -71,6 +70,7 @@ class Outcome:
     raw: str | None
     earlier_raw: tuple[str, ...]
     error: str | None
+    refused: tuple[str, ...]
     attempts: int
     prompt_tokens: int | None
     answer_tokens: int | None
@@ -79,14 +79,15 @@ class Outcome:
 class JudgeClient:
     """Asks one judge; its threads may ask at the same time.
 
-    A server that refuses `response_format` is asked without it from then on: the form is in the prompt as well.
+    A server that refuses a parameter is asked without it from then on, see `Dialect`; the form is in the prompt too.
     """
 
     def __init__(self, endpoint: Endpoint, form: Form, temperature: float) -> None:
         """Raises IfllmError: there is no key: the variable that should hold it is not set, nor a login to the Hub."""
         self._endpoint = endpoint
         self._form, self._temperature = form, temperature
-        self.structured = endpoint.structured and form.preset == "corrected"
+        self._response_format = response_format(form) if endpoint.structured and form.preset == "corrected" else None
+        self._dialect = Dialect(self.where)
         self._client = _Client(
             base_url=endpoint.base_url,
             provider=endpoint.provider,  # type: ignore[arg-type]  # a name; an unknown one is refused
@@ -109,7 +110,7 @@ class JudgeClient:
             tries.count += 1
             wait = self._endpoint.backoff * 2 ** (tries.count - 1) * random.uniform(0.5, 1)
             try:
-                completion = self._complete(messages)
+                completion = self._complete(messages, tries)
             except _Trouble as trouble:
                 tries.errors.append(str(trouble))
                 unreachable = trouble.unreachable
@@ -130,39 +131,42 @@ class JudgeClient:
                 time.sleep(min(wait, LONGEST_WAIT))
         if unreachable:
             raise IfllmError(
-                f"{self._where}: {tries.errors[-1]}. Start it, then run this again; it goes on from there."
+                f"{self.where}: {tries.errors[-1]}. {self._way_out()}, then run this again; it goes on from there."
             )
         return tries.outcome(None, status)
 
+    def _way_out(self) -> str:
+        url = self._endpoint.base_url or ""
+        proxy = _proxy_of(url)
+        if proxy is None:
+            return "Start it"
+        return (
+            f"The environment sends requests for it to the proxy {proxy}: add {urlsplit(url).hostname} to NO_PROXY, or "
+            "start both"
+        )
+
     @property
-    def _where(self) -> str:
+    def where(self) -> str:
+        """Whom it asks, for messages."""
         return f"The judge {self._endpoint.judge} at {self._endpoint.base_url or 'the Hub'}"
 
-    def _complete(self, messages: list[Message]) -> ChatCompletionOutput:
-        """One request.
+    def _complete(self, messages: list[Message], tries: "_Tries") -> ChatCompletionOutput:
+        """One request, and again while the server refuses a parameter.
 
         Raises:
             _Trouble: there is no chat completion.
             IfllmError: nor will there be for any other question.
         """
-        structured = self.structured
+        tries.refused = self._dialect.refused
+        arguments = chat_arguments(tries.refused, self._endpoint.max_tokens, self._temperature, self._response_format)
         try:
-            return self._client.chat_completion(
-                messages,
-                model=self._endpoint.judge,
-                max_tokens=self._endpoint.max_tokens,
-                temperature=self._temperature,
-                response_format=response_format(self._form) if structured else None,  # type: ignore[arg-type]
-            )
+            return self._client.chat_completion(messages, model=self._endpoint.judge, **arguments)
         except HfHubHTTPError as error:
+            if self._dialect.learns(error, arguments):
+                return self._complete(messages, tries)
             status, said = error.response.status_code, _said(error)
-            if structured and status in (400, 422) and _ABOUT_FORMAT.search(said):
-                if self.structured:
-                    logger.warning("%s refuses response_format; the form is asked for in words alone", self._where)
-                self.structured = False
-                return self._complete(messages)
             if status in _FATAL:
-                raise IfllmError(f"{self._where}: {_FATAL[status]} ({said}).") from error
+                raise IfllmError(f"{self.where}: {_FATAL[status]} ({said}).") from error
             raise _Trouble(said, may_pass=status in _PASSING, retry_after=_retry_after(error)) from error
         except OfflineModeIsEnabled as error:
             raise IfllmError("HF_HUB_OFFLINE is set, which stops requests to any server. Unset it for this.") from error
@@ -214,6 +218,7 @@ class _Tries:
     """What came of each attempt at one question."""
 
     count: int = 0
+    refused: frozenset[str] = frozenset()
     answers: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     usage: list[Any] = field(default_factory=list)
@@ -225,6 +230,7 @@ class _Tries:
             raw=self.answers[-1] if self.answers else None,
             earlier_raw=tuple(self.answers[:-1]),
             error=utf8("; then ".join(self.errors)) or None,
+            refused=tuple(sorted(self.refused)),
             attempts=self.count,
             prompt_tokens=self._tokens("prompt_tokens"),
             answer_tokens=self._tokens("completion_tokens"),
@@ -246,6 +252,15 @@ def _key(endpoint: Endpoint) -> str | None:
     if not os.environ.get(endpoint.api_key_variable):
         raise IfllmError(f"The environment variable {endpoint.api_key_variable} is not set. Put the judge's key in it.")
     return os.environ[endpoint.api_key_variable]
+
+
+def _proxy_of(url: str) -> str | None:
+    """Host and port of the proxy that the environment sets for an address."""
+    parts, proxies = urlsplit(url), getproxies()
+    if proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return proxy.rpartition("/")[2].rpartition("@")[2] if proxy else None
 
 
 def _said(error: HfHubHTTPError) -> str:

@@ -10,7 +10,7 @@ from ifllm_hub.align.history import History
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.prompts import conversation, sample
-from ifllm_hub.evaluation.tables import GENERATIONS, JUDGEMENTS, read_table
+from ifllm_hub.evaluation.tables import JUDGEMENTS, read_generations
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def pairs_of_people(dataset: str, revision: str | None, history: History, n: int
 
 
 def _generations(file: Path) -> pl.DataFrame:
-    rows = read_table(file, GENERATIONS)
+    rows = read_generations(file)
     if rows.is_empty():
         raise IfllmError(f"{file}: holds no answers. Generate some.")
     for name in ("model", "model_revision", "settings"):

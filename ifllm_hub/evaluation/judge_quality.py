@@ -12,6 +12,8 @@ from typing import Any
 
 import polars as pl
 
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.evaluation.differences import KEYS, ORDERS, join_orders, without_repeats
 from ifllm_hub.evaluation.judge_inputs import PEOPLE
 from ifllm_hub.files import read_json, without_nan, write_atomically
 from ifllm_hub.markdown import markdown_table
@@ -27,7 +29,6 @@ SHARES = {
     "agreement": "agreement with people",
     "self_preference": "own kind preferred, more than by people",
 }
-_PAIR = ["llm", "label_source", "question_id", "model", "model_revision", "baseline", "baseline_revision"]
 _MAKERS = {"meta"}  # names that stand before that of the family
 
 
@@ -35,20 +36,22 @@ def judge_quality(judgements: pl.DataFrame, preferences: pl.DataFrame | None = N
     """One entry a judge with one set of settings, in the order of the table.
 
     Args:
-        judgements: `JUDGEMENTS`; those of mode `single` are counted by status, and tell nothing else.
+        judgements: `JUDGEMENTS`; repeated ones count once, and those of mode `single` by their status alone.
         preferences: `question_id` and `preference` (`left`, `right`) of the pairs that people rated; judgements of them
             are those of `pairs_of_people`.
 
     Returns:
-        `judge`, `judge_settings`, `judgements` (how many), the share of each of `STATUSES`, and of each of `SHARES`
-        `mean`, `low`, `high` and `n`; NaN where there is nothing to measure. `position_consistency` is over pairs that
-        have a verdict in both orders; `agreement` over all judgements of rated pairs; `self_preference` over those of
-        them where one answer of the two is by a model of the judge's family: how often the judge prefers it, minus how
-        often people do.
+        `judge`, `judge_settings`, `judgements` (how many), `pairs` (see below), the share of each of `STATUSES`, and of
+        each of `SHARES` `mean`, `low`, `high` and `n`; NaN where there is nothing to measure. `pairs`: how many were
+        `asked`, which is the sum of those `decided`, `tied` and `set_aside`, as in `differences.Differences`.
+        `position_consistency` is over pairs that have a verdict in both orders; `agreement` over all judgements of
+        rated pairs; `self_preference` over those of them where one answer of the two is by a model of the judge's
+        family: how often the judge prefers it, minus how often people do.
     """
+    rows = judgements.with_row_index("row").pipe(without_repeats).sort("row").drop("row")
     return [
-        _measured(str(judge), str(settings), rows, preferences)
-        for (judge, settings), rows in judgements.group_by("judge", "judge_settings", maintain_order=True)
+        _measured(str(judge), str(settings), part, preferences)
+        for (judge, settings), part in rows.group_by("judge", "judge_settings", maintain_order=True)
     ]
 
 
@@ -61,6 +64,7 @@ def family(name: str) -> str:
 def quality_rows(qualities: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     """All judges side by side, one row a measure: its name, and what each judge has, with interval and n."""
     rows = [("judgements", *(str(one["judgements"]) for one in qualities))]
+    rows += [("pairs asked = decided + tied + set aside", *(_pairs(one["pairs"]) for one in qualities))]
     rows += [(status, *(f"{one[status]:.3f}" for one in qualities)) for status in STATUSES]
     rows += [
         (what, *(f"{with_interval(one[name])}, n {one[name]['n']}" if one[name]["n"] else "-" for one in qualities))
@@ -93,9 +97,14 @@ def read_quality(path: Path) -> list[dict[str, Any]]:
         IfllmError: it is missing or damaged.
     """
     qualities: list[dict[str, Any]] = read_json(path)
-    for one in qualities:
-        for name in SHARES:
-            one[name] = {key: float("nan") if value is None else value for key, value in one[name].items()}
+    try:
+        for one in qualities:
+            for name in (*SHARES, "pairs"):
+                one[name] = {key: float("nan") if value is None else value for key, value in one[name].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise IfllmError(
+            f"{path}: was not written by this version of eval/judge.py. Run that again; it asks nothing twice."
+        ) from error
     return qualities
 
 
@@ -108,16 +117,16 @@ def clustered_mean(values: pl.Series, workers: pl.Series) -> dict[str, float]:
 
 
 def _measured(judge: str, settings: str, rows: pl.DataFrame, preferences: pl.DataFrame | None) -> dict[str, Any]:
-    verdicts = rows.filter(pl.col("status") == "ok", pl.col("mode") == "pairwise")
-    both = verdicts.group_by(_PAIR, maintain_order=True).agg(
-        pl.col("worker_id").first(), orders=pl.col("order").n_unique(), value=pl.col("winner").n_unique() == 1
-    )
+    pairwise = rows.filter(pl.col("mode") == "pairwise")
+    verdicts = pairwise.filter(pl.col("status") == "ok")
+    pairs, set_aside = join_orders(pairwise)
+    first, second = (pl.col(f"word_{order}") for order in ORDERS)
     decided = verdicts.filter(pl.col("winner") != "tie")
     rated = _rated(verdicts, preferences)
     own = rated.filter(_is_own("model", judge) != _is_own("baseline", judge))
     side = pl.when(_is_own("model", judge)).then(pl.lit("model")).otherwise(pl.lit("baseline"))
     shares = {
-        "position_consistency": both.filter(pl.col("orders") == 2),
+        "position_consistency": pairs.filter(pl.col("orders") == 2).with_columns(value=first == second),
         "first_position": decided.with_columns(
             value=(pl.col("winner") == "model") == (pl.col("order") == "model_first")
         ),
@@ -129,9 +138,19 @@ def _measured(judge: str, settings: str, rows: pl.DataFrame, preferences: pl.Dat
         "judge": judge,
         "judge_settings": settings,
         "judgements": rows.height,
+        "pairs": {
+            "asked": pairwise.select(KEYS).n_unique(),
+            "decided": int((pairs["winner"] != "tie").sum()),
+            "tied": int((pairs["winner"] == "tie").sum()),
+            "set_aside": set_aside.height,
+        },
         **{status: float((rows["status"] == status).sum()) / rows.height for status in STATUSES},
         **{name: clustered_mean(frame["value"], frame["worker_id"]) for name, frame in shares.items()},
     }
+
+
+def _pairs(counts: dict[str, int]) -> str:
+    return f"{counts['asked']} = {counts['decided']} + {counts['tied']} + {counts['set_aside']}"
 
 
 def _rated(verdicts: pl.DataFrame, preferences: pl.DataFrame | None) -> pl.DataFrame:

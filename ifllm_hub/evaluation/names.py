@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from ifllm_hub.align.policies import BASE_MODELS
+from ifllm_hub.markdown import one_line
 
 # Columns, in the paper's order: the recipes of our eight LLMs.
 LLMS = {
@@ -47,8 +48,8 @@ def is_of_the_paper(llms: Iterable[str]) -> bool:
 
 
 def name_of(key: str) -> str:
-    """The display name of an LLM or a label source; of an unknown one, the name it came with."""
-    return (LLMS | LABEL_SOURCES | _CONTROLS).get(key, key)
+    """The display name of an LLM or a label source; of an unknown one, the name it came with, in one line."""
+    return (LLMS | LABEL_SOURCES | _CONTROLS).get(key, one_line(key))
 
 
 def _order(seen: set[str], paper: dict[str, str], controls: dict[str, str], whole: bool) -> list[str]:

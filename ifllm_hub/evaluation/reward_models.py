@@ -16,6 +16,7 @@ from scipy.special import expit
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.text_scorer import load_scorer
 from ifllm_hub.files import read_json
+from ifllm_hub.markdown import one_line
 from ifllm_hub.reward.candidates import LONGER_ANSWER
 from ifllm_hub.reward.candidates import longer as choose_longer
 from ifllm_hub.reward.hub import ImplicitFeedbackReward
@@ -167,7 +168,7 @@ def judge_differences(pairs: Pairs, judgements: pl.DataFrame) -> list[tuple[str,
 
     Raises:
         IfllmError: there is no such judgement, one is of other answers than the dataset's, or a judge was asked about
-            no pair in both orders.
+            no pair in both orders, or answered none well in both.
     """
     ours = judgements.filter(pl.col("llm") == DATASET_LLM, pl.col("mode") == "pairwise")
     if ours.is_empty():
@@ -190,9 +191,12 @@ def judge_differences(pairs: Pairs, judgements: pl.DataFrame) -> list[tuple[str,
         both = by_order.group_by("question_id").agg(
             orders=pl.len(), difference=pl.when(pl.col("difference").count() == 2).then(pl.col("difference").mean())
         )
-        asked = both.filter(pl.col("orders") == 2).with_columns(pl.col("difference").fill_null(0))
+        asked = both.filter(pl.col("orders") == 2)
         if asked.is_empty():
             raise IfllmError(f"Judge {judge} ({preset}) was asked in one order only; a verdict needs both.")
+        if asked["difference"].is_null().all():
+            raise IfllmError(f"Judge {judge} ({preset}) gave no verdict in both orders of any pair. Judge again.")
+        asked = asked.with_columns(pl.col("difference").fill_null(0))
         found = answers.join(asked, on="question_id", how="left", maintain_order="left")["difference"]
         judges.append((f"{judge} ({preset})", str(settings), found))
     return judges
@@ -225,7 +229,7 @@ def reward_models_page(board: dict[str, Any]) -> str:
     """The rows as Markdown, in the columns of the leaderboard."""
     parts = []
     for part in board["parts"]:
-        trained = "\n".join(f"- {row['model']}: trained on {row['trained_on']}." for row in part["rows"])
+        trained = "\n".join(f"- {one_line(row['model'])}: trained on {row['trained_on']}." for row in part["rows"])
         parts.append(f"""## On {part["on"]}
 
 {part["pairs"]} rated pairs of {part["workers"]} workers; choosing the longer answer is right in

@@ -12,6 +12,7 @@ from ifllm_hub.align.policies import TINY, policy_folder
 from ifllm_hub.align.run import chat_policy
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.model_revision import model_name
+from ifllm_hub.evaluation.thoughts import OPENED
 
 if TYPE_CHECKING:
     import torch
@@ -42,9 +43,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer, white space at its ends taken off.
+    """One answer.
 
     Attributes:
+        text: white space at its ends taken off; with the thought of a reasoning model, which `<think>` opens also where
+            the chat template wrote that and not the model.
         finish_reason: `stop` after the model's own end token, `length` where `max_new_tokens` cut it.
         answer_tokens: without the end token.
     """
@@ -119,7 +122,8 @@ def transformers_answers(
             )
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
         new = tokens[:, inputs["input_ids"].shape[1] :].tolist()
-        yield [_answer(row, length, ends, tokenizer) for row, length in zip(new, lengths, strict=True)]
+        opening = _opening(tokenizer, inputs["input_ids"][0].tolist())
+        yield [_answer(row, length, ends, tokenizer, opening) for row, length in zip(new, lengths, strict=True)]
 
 
 def vllm_answers(model: str, prompts: Sequence[Prompt], sampling: Sampling, batch_size: int) -> Iterator[list[Answer]]:
@@ -156,7 +160,7 @@ def vllm_answers(model: str, prompts: Sequence[Prompt], sampling: Sampling, batc
         )
         yield [
             Answer(
-                text=output.outputs[0].text.strip(),
+                text=_opening(tokenizer, output.prompt_token_ids) + output.outputs[0].text.strip(),
                 finish_reason="length" if output.outputs[0].finish_reason == "length" else "stop",
                 prompt_tokens=len(output.prompt_token_ids),
                 answer_tokens=len(output.outputs[0].token_ids),
@@ -193,10 +197,15 @@ def _check_lengths(prompts: Sequence[Prompt], sampling: Sampling, policy: Any, t
             )
 
 
-def _answer(tokens: list[int], prompt_tokens: int, ends: Sequence[int], tokenizer: Any) -> Answer:
+def _opening(tokenizer: Any, prompt: Sequence[int]) -> str:
+    """`<think>` where a prompt of this chat template ends with it; the model then begins with its thought."""
+    return OPENED if tokenizer.decode(prompt[-16:]).rstrip().endswith(OPENED) else ""
+
+
+def _answer(tokens: list[int], prompt_tokens: int, ends: Sequence[int], tokenizer: Any, opening: str) -> Answer:
     length = next((place for place, token in enumerate(tokens) if token in ends), None)
     kept = tokens if length is None else tokens[:length]
-    text = tokenizer.decode(kept, skip_special_tokens=True).strip()
+    text = opening + tokenizer.decode(kept, skip_special_tokens=True).strip()
     return Answer(text, "length" if length is None else "stop", prompt_tokens, len(kept))
 
 
@@ -220,6 +229,13 @@ def _uniforms(batch: Sequence[Prompt], sampling: Sampling) -> "torch.Tensor":
     return torch.stack(rows)
 
 
+def float64_device(device: "torch.device") -> "torch.device":
+    """Where numbers of a device can be float64: there, or on the CPU for Apple's MPS, which has none."""
+    import torch
+
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 def _draw_with(uniforms: "torch.Tensor") -> "LogitsProcessor":
     """A processor that leaves one token possible, so that the likeliest is the one drawn."""
     import torch
@@ -230,13 +246,13 @@ def _draw_with(uniforms: "torch.Tensor") -> "LogitsProcessor":
             self._step = 0
 
         def __call__(self, input_ids: Any, scores: Any) -> Any:
-            cumulated = scores.double().softmax(dim=-1).cumsum(dim=-1)
+            cumulated = scores.to(float64_device(scores.device)).double().softmax(dim=-1).cumsum(dim=-1)
             total = cumulated[:, -1:]
-            uniform = uniforms[:, self._step : self._step + 1].to(scores.device)
+            uniform = uniforms[:, self._step : self._step + 1].to(cumulated.device)
             # Below the total, or a token after the last possible one could be drawn.
             level = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
             self._step += 1
-            drawn = torch.searchsorted(cumulated, level, right=True)
+            drawn = torch.searchsorted(cumulated, level, right=True).to(scores.device)
             return torch.full_like(scores, -torch.inf).scatter(1, drawn, 0.0)
 
     return Draw()

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from ifllm_hub.errors import IfllmError, first_line
+from ifllm_hub.evaluation.thoughts import without_thought
 from ifllm_hub.files import read_parquet, write_parquet
 
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
@@ -21,19 +22,19 @@ GENERATIONS: dict[str, pl.DataType | type[pl.DataType]] = {
     "model": pl.String,  # a folder's name or a Hub id
     "model_revision": pl.String,  # Hub commit, or SHA-256 of the weights in the folder
     "settings": pl.String,  # JSON, sorted keys: sampling settings, seed, history
-    "answer": pl.String,
+    "answer": pl.String,  # without the thought of a reasoning model
     "finish_reason": pl.String,  # `stop`, or `length` where max_new_tokens cut it
     "prompt_tokens": pl.Int32,
-    "answer_tokens": pl.Int32,
+    "answer_tokens": pl.Int32,  # of thought and answer
 }
 
 # One row a question put to a judge: kept whatever came back, never asked again.
 JUDGEMENTS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "judgement_id": pl.String,  # SHA-256 of the judge, its settings and all it was shown, in order
+    "judgement_id": pl.String,  # SHA-256 of the judge, the settings asked for and all it was shown, in order
     "mode": pl.String,  # `pairwise`, or `single`: one answer alone, then no baseline
     "preset": pl.String,  # `corrected`, or `reference`: the paper's
     "judge": pl.String,
-    "judge_settings": pl.String,  # JSON, sorted keys: temperature, tokens, prompt version; no secrets
+    "judge_settings": pl.String,  # JSON, sorted keys: temperature, tokens, prompt version as sent; no secrets
     "llm": pl.String,  # which base LLM was aligned: the column of the paper's table
     "label_source": pl.String,  # whose labels it was aligned on: the row of the paper's table
     "question_id": pl.Int64,
@@ -112,6 +113,17 @@ def read_table(file: Path, columns: dict[str, pl.DataType | type[pl.DataType]]) 
         if table.schema[name] != type_:
             raise IfllmError(f"{file}: {name} is {table.schema[name]}, not {type_}. Make it again with this version.")
     return table.select(*columns)
+
+
+def read_generations(file: Path) -> pl.DataFrame:
+    """`GENERATIONS`, without the thoughts that other tools leave in answers.
+
+    Raises:
+        IfllmError: see `read_table`.
+    """
+    return read_table(file, GENERATIONS).with_columns(
+        pl.col("answer").map_elements(without_thought, return_dtype=pl.String)
+    )
 
 
 def write_table(file: Path, table: pl.DataFrame) -> None:

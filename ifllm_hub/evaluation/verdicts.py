@@ -4,8 +4,9 @@ What counts as in order:
 
 - A score is a JSON number (in four lines: digits) from 1 to 10, whole or half. `"8"`, `8/10`, `true`, 0, 11 and 7.3
   are not scores.
-- The whole answer is the verdict. A Markdown fence around the JSON object and one `<think>...</think>` before it are
-  taken off; any other text beside it makes it malformed, because it cannot be told whose text that is.
+- The whole answer is the verdict. A Markdown fence around the JSON object and what a reasoning model thinks before it,
+  up to the last `</think>`, are taken off; any other text beside it makes it malformed, because it cannot be told whose
+  text that is.
 - Keys are those asked for, each once.
 - The winner does not have the lower score, and a tie has equal scores. Equal scores with a winner are fine: the scale
   is coarse.
@@ -16,9 +17,11 @@ Anything else is `malformed`, even where one could guess what was meant.
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from ifllm_hub.evaluation.judge_prompts import Form, verdict_keys
+from ifllm_hub.evaluation.thoughts import CLOSED
 
 Place = Literal["first", "second", "tie"]
 
@@ -63,11 +66,12 @@ def read_verdict(
         return NoVerdict("truncated", "the answer was cut at max_tokens; allow more")
     if not text or not text.strip():
         return NoVerdict("malformed", "the answer is empty")
+    answer = text.rpartition(CLOSED)[2].strip()
     try:
-        return _four_lines(_visible(text)) if form.preset == "reference" else _json_verdict(form, _visible(text))
+        return _read(form, text.strip(), answer)
     except (_Malformed, RecursionError) as error:
-        if _REFUSAL.match(text.strip()):
-            return NoVerdict("refused", f"the judge refused: {_excerpt(text)}")
+        if _REFUSAL.match(answer):
+            return NoVerdict("refused", f"the judge refused: {_excerpt(answer)}")
         return NoVerdict("malformed", str(error))
 
 
@@ -95,10 +99,15 @@ _FOUR_LINES = re.compile(
 _PLACES: dict[str, Place] = {"a": "first", "b": "second", "tie": "tie"}
 
 
-def _visible(text: str) -> str:
-    """Without what a reasoning model thinks aloud: everything up to the last end of thinking."""
-    text = text.strip()
-    return text.rpartition("</think>")[2].strip() if text.startswith("<think>") else text
+def _read(form: Form, text: str, answer: str) -> Verdict:
+    """The verdict of the whole text, which may have an end of thinking in its explanation, else of what follows it."""
+    read = _four_lines if form.preset == "reference" else partial(_json_verdict, form)
+    try:
+        return read(text)
+    except _Malformed:
+        if answer == text:
+            raise
+        return read(answer)
 
 
 def _four_lines(text: str) -> Verdict:

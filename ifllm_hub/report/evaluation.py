@@ -14,8 +14,11 @@ from ifllm_hub.evaluation.comparison_figures import (
     thirds_picture,
 )
 from ifllm_hub.evaluation.comparison_tables import (
+    COUNTS,
     DASH,
     POOLED,
+    accounting,
+    accounting_rows,
     by_cell,
     half_width,
     missing_sentence,
@@ -65,6 +68,9 @@ def build_evaluation_page(folder: Path) -> Path:
         table=_table(comparison),
         pooled=[row for row in comparison["pooled"] if row["n"]],
         contrasts=[row for row in comparison["contrasts"] if row["n"]],
+        accounting=accounting(comparison),
+        counts=COUNTS,
+        counted=accounting_rows(comparison),
         missing=missing_sentence(comparison),
         notes=notes(comparison),
         warning=warning(comparison),
@@ -100,9 +106,7 @@ def _table(comparison: dict[str, Any]) -> list[tuple[str, list[dict[str, Any] | 
 
 def _qualities(folder: Path, judgements: pl.DataFrame) -> tuple[list[str], list[tuple[str, ...]]]:
     """Headings and rows of what the judge is worth: on these judgements, and on those whose quality is in a folder."""
-    columns = [
-        ("these judgements", one) for one in judge_quality(judgements.unique("judgement_id", maintain_order=True))
-    ]
+    columns = [("these judgements", one) for one in judge_quality(judgements)]
     for file in sorted(folder.glob(f"*{QUALITY}")):
         columns += [(file.name.removesuffix(QUALITY), one) for one in read_quality(file)]
     return [heading for heading, _ in columns], quality_rows([one for _, one in columns])

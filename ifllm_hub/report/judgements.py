@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from ifllm_hub.evaluation.differences import KEYS, ORDERS
+from ifllm_hub.evaluation.differences import KEYS, ORDERS, without_repeats
 from ifllm_hub.evaluation.names import name_of
 
 # How many of each kind are shown, and the code points of a text.
@@ -84,7 +84,7 @@ def choose_judgements(pairs: pl.DataFrame, set_aside: pl.DataFrame) -> list[tupl
 def read_judged(judgements: pl.DataFrame, pairs: pl.DataFrame, keys: dict[str, Any], why: str) -> Judged:
     """One pair with both orders, for the page."""
     here = [pl.col(name) == value for name, value in keys.items()]
-    found = judgements.filter(*here, pl.col("mode") == "pairwise").unique("judgement_id")
+    found = without_repeats(judgements.filter(*here, pl.col("mode") == "pairwise"))
     rows = found.sort(pl.col("order").replace_strict(ORDERS, range(len(ORDERS)))).to_dicts()
     differences = pairs.filter(*here)["difference"]
     one = rows[0]

@@ -29,16 +29,21 @@ async def text_of(stream: AsyncIterator[str]) -> str:
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """An OpenAI-compatible server: `asked` has what came in, `status` what it answers with."""
+    """An OpenAI-compatible server: `asked` has what came in, `status` what it answers with, `refuses` parameters."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    state: dict[str, Any] = {"asked": [], "status": 200}
+    state: dict[str, Any] = {"asked": [], "status": 200, "refuses": ()}
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             state["asked"].append((self.path, self.headers.get("authorization"), body))
+            if refused := next((name for name in state["refuses"] if name in body), None):
+                self.send_response(400)
+                self.end_headers()
+                self.wfile.write(f'{{"error": {{"message": "Unsupported parameter: {refused}"}}}}'.encode())
+                return
             self.send_response(state["status"])
             self.send_header("content-type", "text/event-stream")
             self.end_headers()
@@ -72,6 +77,18 @@ def test_an_endpoint(endpoint: dict[str, Any], monkeypatch: pytest.MonkeyPatch) 
     # The Hub's token is nobody else's business.
     assert (first, second) == ("Bearer none", "Bearer its own key")
     assert (body["model"], body["messages"], body["max_tokens"], body["stream"]) == ("owner/m", MESSAGES, 77, True)
+
+
+def test_an_endpoint_of_another_dialect(endpoint: dict[str, Any]) -> None:
+    endpoint["refuses"] = ("max_tokens", "temperature")
+    model = EndpointModel("m", endpoint["url"])
+    for _ in range(2):
+        assert asyncio.run(text_of(model.stream(MESSAGES, 77))) == "Because of \U0001f41d."
+    *refused, first, second = [body for _, _, body in endpoint["asked"]]
+    assert len(refused) == 2
+    for body in (first, second):
+        assert body["max_completion_tokens"] == 77
+        assert not {"max_tokens", "temperature"} & body.keys()
 
 
 def test_an_endpoint_that_fails(endpoint: dict[str, Any]) -> None:

@@ -91,7 +91,7 @@ def test_no_file_says_how_to_get_it(tmp_path: Path) -> None:
     [
         ({"chosen": []}, "id '5': needs a prompt, at least one chosen"),
         ({"rejected": None}, "id '5': needs a prompt"),
-        ({"subset": "Ties"}, "an id such as 'tied:3'"),
+        ({"subset": "Ties"}, "an id of its own such as 'tied:3'"),
         ({"subset": "Ties", "id": "tied:x"}, "id 'tied:x'"),
     ],
 )
@@ -102,9 +102,21 @@ def test_bad_row(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
         read_benchmark(file)
 
 
+def test_two_rows_of_one_id(tmp_path: Path) -> None:
+    """Elsewhere ids mean nothing; those of ties say which prompts belong together."""
+    pl.DataFrame([ROWS[0], ROWS[0], ROWS[4]]).write_parquet(tmp_path / "test.parquet")
+    assert read_benchmark(tmp_path / "test.parquet").height == 3
+    pl.DataFrame([ROWS[0], ROWS[4], ROWS[4]]).write_parquet(tmp_path / "test.parquet")
+    with pytest.raises(IfllmError, match="id 'tied:7'"):
+        read_benchmark(tmp_path / "test.parquet")
+
+
 def test_bad_file(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"no Parquet")
     with pytest.raises(IfllmError, match="cannot be read as Parquet or JSON lines"):
+        read_benchmark(tmp_path / "x.parquet")
+    pl.DataFrame(ROWS).clear().write_parquet(tmp_path / "x.parquet")
+    with pytest.raises(IfllmError, match="holds no prompts"):
         read_benchmark(tmp_path / "x.parquet")
     (tmp_path / "x.jsonl").write_text('{"id": "1", "prompt": "?"}\n')
     with pytest.raises(IfllmError, match="lacks the column 'chosen'"):

@@ -114,11 +114,12 @@ def test_the_printed_tables_hold_the_cells_and_a_dash(judgements: pl.DataFrame, 
     assert tex.count(" -- &") == 2
     assert tex.count("$n=7$") == 46
     with (tmp_path / "out/comparison.csv").open() as file:
-        records = list(csv.DictReader(file))
+        records = {(record["label_source"], record["llm"]): record for record in csv.DictReader(file)}
     assert len(records) == 9 * 6
-    empty = [(record["label_source"], record["llm"]) for record in records if not record["n"]]
-    assert sorted(empty) == sorted([MISSING, ALL_FAILED])
-    assert all(record["difference"] == "" for record in records if not record["n"])
+    assert [key for key, record in records.items() if not record["asked"]] == [MISSING]
+    assert [key for key, record in records.items() if record["n"] == "0"] == [ALL_FAILED]
+    assert (records[ALL_FAILED]["asked"], records[ALL_FAILED]["set_aside"]) == ("7", "7")
+    assert all((record["difference"] == "") == (key in (MISSING, ALL_FAILED)) for key, record in records.items())
 
 
 def test_the_same_judgements_give_the_same_bytes(judgements: pl.DataFrame, tmp_path: Path) -> None:
@@ -129,6 +130,9 @@ def test_the_same_judgements_give_the_same_bytes(judgements: pl.DataFrame, tmp_p
     for name in FILES:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert read_comparison(tmp_path / "one")["llms"] == list(LLMS)
+    (tmp_path / "two/comparison.json").write_text("{}")
+    with pytest.raises(IfllmError, match="not written by this version"):
+        read_comparison(tmp_path / "two")
 
 
 def test_a_study_of_other_llms_is_not_padded() -> None:
@@ -156,6 +160,31 @@ def test_names_from_outside_do_not_break_the_tables() -> None:
     found = compare(table(both(1, (7, 5), (7, 5), llm=evil, judge=evil)), draws=20)
     tex = comparison_latex(found)
     assert r"a|b \& c\_d \textbackslash{} \{x\} \% \# \textasciitilde{} \textasciicircum{} \$" in tex
+
+
+def test_names_from_outside_break_neither_table_nor_figure(tmp_path: Path) -> None:
+    """Two dollar signs would be a formula to the figure; a pipe and a line end would end a cell or a row."""
+    evil = "gpt $x_1^{ | a\\|b\n\x1b[31m $"
+    rows = both(1, (7, 5), (7, 5), llm=evil, label_source=evil, judge=evil)
+    write_table(tmp_path / "j.parquet", table(rows))
+    run_comparison([tmp_path / "j.parquet"], tmp_path / "out", draws=20)
+    page = (tmp_path / "out/comparison.md").read_text()
+    assert "\x1b" not in page
+    shown = r"gpt $x_1^{ \| a\\\|b [31m $"
+    assert f"| labels from | {shown} | pooled |\n|---|---:|---:|\n| {shown} | +2.00 | +2.00 |" in page
+    assert r"Judge: `gpt $x_1^{ | a\|b [31m $`" in page
+    with (tmp_path / "out/comparison.csv").open(newline="") as file:
+        assert next(csv.DictReader(file))["llm"] == evil
+
+
+def test_nothing_scored_is_an_error(tmp_path: Path) -> None:
+    write_table(
+        tmp_path / "j.parquet", table([judgement(1, "model_first", None, None), judgement(2, "model_first", 7, 5)])
+    )
+    says = r"Not one of 2 pairs .* no order scored: malformed \(1\), one order scored: the other is not there \(1\)"
+    with pytest.raises(IfllmError, match=says):
+        run_comparison([tmp_path / "j.parquet"], tmp_path / "out", draws=20)
+    assert not (tmp_path / "out").exists()
 
 
 def test_one_order_is_said(judgements: pl.DataFrame) -> None:

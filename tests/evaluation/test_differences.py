@@ -96,6 +96,26 @@ def test_the_order_of_rows_and_repeats_change_nothing() -> None:
     assert (found.repeated, again.repeated) == (0, 18)
 
 
+def test_rows_that_show_the_judge_the_same_are_rows_of_their_own() -> None:
+    """Equal answers, equal answers of two cells, and the same question asked by two workers have one id."""
+    same = {"judgement_id": "one", "answer_model": "Yes.", "answer_baseline": "Yes."}
+    rows = [
+        row
+        for source, question in (("forest", 1), ("forest", 2), ("explicit", 1))
+        for row in both(question, (9, 3), (3, 9), label_source=source, model=source, **same)
+    ]
+    found = differences(table([*rows, *rows[:2]]))
+    assert found.pairs["winner"].to_list() == ["tie"] * 3
+    assert found.asked.equals(found.pairs.select(KEYS).sort(KEYS))
+    assert (found.set_aside.height, found.repeated) == (0, 2)
+
+
+def test_a_verdict_counts_where_the_same_row_also_failed() -> None:
+    failed = [{**row, "status": "failed", "winner": None} for row in both(1, (7, 5), (7, 5))]
+    found = differences(table([*failed, *both(1, (7, 5), (7, 5))]))
+    assert (found.pairs["difference"].to_list(), found.repeated) == ([2], 2)
+
+
 def test_what_is_counted_beside_the_scores() -> None:
     rows = [
         *both(1, (7, 5), (7, 5)),

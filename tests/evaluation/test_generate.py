@@ -15,10 +15,12 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation import generate, sampling
 from ifllm_hub.evaluation.generate import GenerateArguments, run_generate
 from ifllm_hub.evaluation.journal import Journal
+from ifllm_hub.evaluation.judge_inputs import pairs_of_generations
 from ifllm_hub.evaluation.model_revision import model_revision
 from ifllm_hub.evaluation.prompts import PromptArguments, load_prompts, sample
 from ifllm_hub.evaluation.sampling import Prompt, Sampling, prompt_seed, transformers_answers
-from ifllm_hub.evaluation.tables import GENERATIONS, read_table
+from ifllm_hub.evaluation.tables import GENERATIONS, read_generations, read_table
+from ifllm_hub.evaluation.thoughts import without_thought
 from tests.waiting import kill_after
 
 
@@ -192,10 +194,68 @@ def test_the_end_token_ends_an_answer() -> None:
     tokenizer = load_policy("tiny")[1]
     words = tokenizer.encode("a warm soup")
     end = tokenizer.eos_token_id
-    stopped = sampling._answer([*words, end, *words], 5, [end], tokenizer)
+    stopped = sampling._answer([*words, end, *words], 5, [end], tokenizer, "")
     assert (stopped.text, stopped.finish_reason, stopped.answer_tokens) == ("a warm soup", "stop", len(words))
-    cut = sampling._answer(words, 5, [end], tokenizer)
+    cut = sampling._answer(words, 5, [end], tokenizer, "")
     assert (cut.text, cut.finish_reason, cut.answer_tokens) == ("a warm soup", "length", len(words))
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("An answer.", "An answer."),
+        ("<think>\nHm.\n</think>\n\nAn answer.", "An answer."),
+        (" <think>Hm.</think>", ""),
+        ("<think>Hm, and no end", ""),
+        ("Hm.\n</think>\nAn answer.", "An answer."),  # the template opened it
+        ("Write <think>...</think> around it.", "Write <think>...</think> around it."),
+        ("<think>Hm.</think>The tag </think> ends it.", "The tag </think> ends it."),
+    ],
+)
+def test_a_thought_is_no_part_of_an_answer(text: str, answer: str) -> None:
+    assert without_thought(text) == answer
+
+
+def test_thoughts_stay_in_the_cache_and_reach_no_judge(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = iter(["<think>Hm.</think>\n\nYes.", "<think>Hm, hm, hm", "No."])
+
+    def thinking(model: str, prompts: list[Prompt], *rest: Any) -> Any:
+        yield [sampling.Answer(text, "stop", 5, 7) for text in texts]
+
+    monkeypatch.setitem(generate._ANSWERING, "transformers", thinking)
+    table = run_generate(arguments(dataset, tmp_path / "a.parquet", prompts=3, batch_size=8))
+    assert table["answer"].to_list() == ["Yes.", "", "No."]
+    assert table["answer_tokens"].to_list() == [7, 7, 7]
+    assert "<think>Hm." in (tmp_path / "a.jsonl").read_text()
+    assert "1 of 3 answers are empty: the thought has no end" in caplog.text
+    texts = iter(["<think>Hm"] * 3)
+    with pytest.raises(IfllmError, match="All 3 answers are a thought without an end"):
+        run_generate(arguments(dataset, tmp_path / "b.parquet", prompts=3))
+    assert not (tmp_path / "b.parquet").exists()
+    # Files of other tools may have them.
+    foreign = table.with_columns(answer=pl.lit("<think>Hm.</think>Yes."), model=pl.lit("other"))
+    foreign.write_parquet(tmp_path / "foreign.parquet")
+    assert read_generations(tmp_path / "foreign.parquet")["answer"].to_list() == ["Yes."] * 3
+    pairs = pairs_of_generations(tmp_path / "a.parquet", tmp_path / "foreign.parquet", "llm", "forest")
+    assert pairs["answer_baseline"].to_list() == ["Yes."] * 3
+
+
+def test_a_thought_that_the_template_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny policy with a template that ends in `<think>`: all it says belongs to a thought without an end."""
+    policy, tokenizer = sampling._ready("tiny")
+    tokenizer.chat_template += "{% if add_generation_prompt %}<think>\n{% endif %}"
+    monkeypatch.setattr(sampling, "_ready", lambda model: (policy, tokenizer))
+    prompt = Prompt(1, [{"role": "user", "content": "Why?"}])
+    ((answer,),) = transformers_answers("tiny", [prompt], Sampling(max_new_tokens=3), 1)
+    assert answer.text.startswith("<think>")
+    assert without_thought(answer.text) == ""
+
+
+def test_what_a_device_without_float64_draws_is_drawn_on_the_cpu() -> None:
+    assert sampling.float64_device(torch.device("mps")) == torch.device("cpu")
+    assert sampling.float64_device(torch.device("cuda", 1)) == torch.device("cuda", 1)
 
 
 def test_seeds_are_of_the_prompt() -> None:

@@ -284,6 +284,8 @@ def test_nothing_decisive_divides_nothing() -> None:
 def test_no_ratings_or_judgements_of_other_answers() -> None:
     with pytest.raises(IfllmError, match="no ratings"):
         score_ratings(voted().clear())
+    with pytest.raises(IfllmError, match="Item 'item2' of rater 'bob' is there more than once"):
+        score_ratings(pl.concat([voted(), table([rating(2, "bob", 3)])]))
     other = table([judged(0, "model_first", 5, 5, answer_baseline="another")], JUDGEMENTS)
     with pytest.raises(IfllmError, match="No judgement is of a rated pair"):
         score_ratings(voted(), other)
@@ -293,14 +295,16 @@ def test_report_of_two_conditions() -> None:
     second = voted().with_columns(
         item_id=pl.col("item_id") + "b", label_source=pl.lit("text | `x`"), comparison=-pl.col("comparison")
     )
-    scores = score_ratings(pl.concat([voted(), second]), table([judged(0, "model_first", 8, 4)], JUDGEMENTS))
+    scores = score_ratings(
+        pl.concat([voted(), second]), table([judged(0, "model_first", 8, 4, judge="j|k\n")], JUDGEMENTS)
+    )
     assert [group["label_source"] for group in scores["groups"]] == ["forest", "text | `x`", None]
     assert scores["groups"][2]["comparison"]["mean"] == 0
     assert scores["groups"][2]["items"] == 12
     page = ratings_page(scores)
-    assert "## `qwen`, labels `text / 'x'`" in page
+    assert "## `qwen`, labels `text | 'x'`" in page
     assert "## All together" in page
     assert "| comparison (-3 to 3) | 16 |  |  | +0.875 [" in page
     assert "| ratings | 0 | 1 | 1 | 5 | 3 | 4 | 2 |" in page
     assert "Of 14 pairs of comparisons" in page
-    assert "| `j` | corrected | 1 (0) | - - | - | 100.0 % of 1 |" in page
+    assert r"| `j\|k` | corrected | 1 (0) | - - | - | 100.0 % of 1 |" in page

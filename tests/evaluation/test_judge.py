@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.evaluation.judge import JudgeArguments, run_judge, summary
+from ifllm_hub.evaluation.judge import HOPELESS, JudgeArguments, run_judge, summary
 from ifllm_hub.evaluation.judge_quality import judge_quality
 from ifllm_hub.evaluation.tables import JUDGEMENTS, read_table
 from tests.evaluation.conftest import write_answers
@@ -210,6 +210,120 @@ def test_a_server_without_structured_output_is_asked_in_words(answers: tuple[Pat
     assert table["attempts"].to_list() == [1] * 12
 
 
+def refusal(name: str, code: str = "unsupported_parameter") -> Reply:
+    """As OpenAI's reasoning models refuse a parameter."""
+    said = {
+        "max_tokens": "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+        "'max_completion_tokens' instead.",
+        "temperature": "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) "
+        "value is supported.",
+        "response_format": "Invalid parameter: 'response_format' of type 'json_schema' is not supported by it.",
+    }
+    error = {"message": said[name], "type": "invalid_request_error", "param": name, "code": code}
+    return Reply(status=400, body=json.dumps({"error": error}))
+
+
+def reasoning_judge(body: dict[str, Any], before: int) -> Reply:
+    """Knows neither `max_tokens` nor a temperature of 0 nor a form."""
+    refused = [name for name in ("max_tokens", "temperature", "response_format") if name in body]
+    return refusal(refused[0]) if refused else longer_wins(body, before)
+
+
+def test_a_judge_of_another_dialect(answers: tuple[Path, Path], caplog: pytest.LogCaptureFixture) -> None:
+    with JudgeServer(reasoning_judge) as server:
+        table = run_judge(arguments(answers, server, concurrency=4))
+        asked = [
+            one.body for one in server.log if not {"max_tokens", "temperature", "response_format"} & one.body.keys()
+        ]
+        assert len(asked) == 12
+        assert {body["max_completion_tokens"] for body in asked} == {512}
+        assert len(server.log) <= 12 + 3 * 4  # each of the first four questions is refused thrice, and no other
+        said = [record.getMessage() for record in caplog.records if "refuses" in record.getMessage()]
+        assert [one.rpartition(" refuses ")[2] for one in said] == [
+            "max_tokens; max_completion_tokens is sent instead",
+            "temperature; its own is used",
+            "response_format; the form is asked for in words alone",
+        ]
+        assert table["status"].to_list() == ["ok"] * 12
+        assert table["attempts"].to_list() == [1] * 12
+        # The table says how they were asked, and the next run finds them again.
+        (settings,) = table["judge_settings"].unique().to_list()
+        sent = {"max_completion_tokens": 512, "temperature": None, "structured": False}
+        assert json.loads(settings).items() >= sent.items()
+        assert "max_tokens" not in json.loads(settings)
+        before = len(server.log)
+        assert run_judge(arguments(answers, server)).equals(table)
+        assert len(server.log) == before
+
+
+def test_a_question_without_an_answer_does_not_tell_settings_apart(answers: tuple[Path, Path]) -> None:
+    def judge(body: dict[str, Any], before: int) -> Reply:
+        return Reply(status=500, body="boom") if "Question 3?" in shown(body) else reasoning_judge(body, before)
+
+    with JudgeServer(judge) as server:
+        table = run_judge(arguments(answers, server, attempts=1, concurrency=12))
+    assert Counter(table["status"]) == {"ok": 10, "failed": 2}
+    assert table["judge_settings"].n_unique() == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, "model 'gpt-judge' takes no chat"),
+        (400, "'max_tokens' is too large: 512. This model's context length is 400 tokens."),
+        (402, "Payment required"),
+        (500, "boom"),
+    ],
+)
+def test_a_judge_that_answers_nothing_ends_the_run(tmp_path: Path, status: int, body: str) -> None:
+    many = [
+        write_answers(tmp_path / f"{name}.parquet", name, [f"{name} {n}" for n in range(HOPELESS)])
+        for name in ("model", "baseline")
+    ]
+    with JudgeServer(lambda *_: Reply(status=status, body=body)) as server:
+        with pytest.raises(IfllmError, match=rf"none of {HOPELESS} questions was answered.*HTTP {status}: .*Correct"):
+            run_judge(arguments((many[0], many[1]), server, attempts=1))
+        assert HOPELESS <= len(server.log) < 2 * HOPELESS  # not all of them
+    assert not (tmp_path / "judged.parquet").exists()
+
+
+def test_a_run_whose_other_answers_are_there_goes_on(answers: tuple[Path, Path]) -> None:
+    too_long = Reply(status=400, body="context length exceeded")
+    for _ in range(2):
+        with JudgeServer(
+            lambda body, before: too_long if "n 3?" in shown(body) else longer_wins(body, before)
+        ) as server:
+            table = run_judge(arguments(answers, server))
+    assert len(server.log) == 2
+    assert Counter(table["status"]) == {"ok": 10, "failed": 2}
+
+
+def test_a_judge_without_a_single_verdict_is_an_error_and_may_be_asked_again(answers: tuple[Path, Path]) -> None:
+    args = {"attempts": 1, "output": answers[0].parent / "judged.parquet"}
+    says = r"holds no verdict.*not one JSON object.*--examples 4"
+    with JudgeServer(lambda *_: Reply("The first one.")) as server, pytest.raises(IfllmError, match=says):
+        run_judge(arguments(answers, server, **args))
+    assert read_table(args["output"], JUDGEMENTS)["status"].to_list() == ["malformed"] * 12
+    with JudgeServer(longer_wins) as server:
+        with pytest.raises(IfllmError, match="holds no verdict"):
+            run_judge(arguments(answers, server, **args))
+        assert server.log == []
+        table = run_judge(arguments(answers, server, retry_malformed=True, **args))
+        assert len(server.log) == 12
+        assert run_judge(arguments(answers, server, retry_malformed=True, **args)).equals(table)
+        assert len(server.log) == 12
+    assert table["status"].to_list() == ["ok"] * 12
+
+
+def test_a_judge_whose_template_opens_its_thought(answers: tuple[Path, Path]) -> None:
+    def judge(body: dict[str, Any], before: int) -> Reply:
+        reply = longer_wins(body, before)
+        return Reply(f"Both are short. {{Hm.}}\n</think>\n\n{reply.content}")
+
+    with JudgeServer(judge) as server:
+        assert run_judge(arguments(answers, server))["status"].to_list() == ["ok"] * 12
+
+
 def test_failed_questions_alone_are_asked_by_the_next_run(answers: tuple[Path, Path]) -> None:
     def bad_day(body: dict[str, Any], before: int) -> Reply:
         if "Question 2?" in shown(body):
@@ -242,6 +356,22 @@ def test_a_server_that_is_not_there(answers: tuple[Path, Path]) -> None:
         pass
     with pytest.raises(IfllmError, match=r"cannot be reached.*Start it"):
         run_judge(arguments(answers, server, attempts=2))
+
+
+def test_a_proxy_that_stands_between_is_named(answers: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.utils import close_session
+
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://user:secret@127.0.0.1:9")
+    close_session()  # it reads the environment when it begins
+    with JudgeServer(longer_wins) as server:
+        with pytest.raises(IfllmError, match=r"to the proxy 127\.0\.0\.1:9: add 127\.0\.0\.1 to NO_PROXY") as raised:
+            run_judge(arguments(answers, server, attempts=1))
+        assert "secret" not in str(raised.value)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        close_session()
+        assert run_judge(arguments(answers, server, attempts=1))["status"].to_list() == ["ok"] * 12
 
 
 def test_a_server_that_is_still_starting_is_waited_for(answers: tuple[Path, Path]) -> None:
@@ -320,10 +450,11 @@ def test_half_a_character_in_the_judges_text_is_written(answers: tuple[Path, Pat
     text = '{"explanation": "\\ud83d", "score_first": 8, "score_second": 5, "winner": "first"}'
     with JudgeServer(lambda body, before: Reply(text)) as server:
         table = run_judge(arguments(answers, server))
-    with JudgeServer(lambda body, before: Reply("\ud83d no JSON")) as server:
-        other = run_judge(arguments(answers, server, attempts=1, output=answers[0].parent / "other.parquet"))
+    other = answers[0].parent / "other.parquet"
+    with JudgeServer(lambda body, before: Reply("\ud83d no JSON")) as server, pytest.raises(IfllmError):
+        run_judge(arguments(answers, server, attempts=1, output=other))
     assert table["explanation"].to_list() == ["?"] * 12
-    assert other["raw"].to_list() == ["? no JSON"] * 12
+    assert read_table(other, JUDGEMENTS)["raw"].to_list() == ["? no JSON"] * 12
 
 
 def test_a_folder_is_judged_by_under_a_name(answers: tuple[Path, Path]) -> None:

@@ -1,21 +1,37 @@
 """Measures of a judge against hand counts and a slow bootstrap."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ifllm_hub.evaluation.judge_quality import clustered_mean, family, judge_quality, quality_markdown
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.evaluation.judge_quality import (
+    clustered_mean,
+    family,
+    judge_quality,
+    quality_markdown,
+    read_quality,
+    write_quality,
+)
 from ifllm_hub.evaluation.tables import JUDGEMENTS
 
 SETTINGS = '{"prompt": "pairwise-1", "temperature": 0.0}'
 
 
+SCORES = {"model": (8.0, 4.0), "baseline": (4.0, 8.0), "tie": (6.0, 6.0), None: (None, None)}
+
+
 def judged(question: int, order: str, winner: str | None, status: str = "ok", **more: Any) -> dict[str, Any]:
     return {
+        "judgement_id": f"{question} {order}",
         "mode": "pairwise",
+        "preset": "corrected",
+        "score_model": SCORES[winner][0],
+        "score_baseline": SCORES[winner][1],
         "judge": "openai/gpt-4o-mini",
         "judge_settings": SETTINGS,
         "llm": "ifllm",
@@ -58,6 +74,7 @@ def test_measures_by_hand(judgements: pl.DataFrame) -> None:
     )
     (quality,) = judge_quality(judgements, preferences)
     assert quality["judgements"] == 10
+    assert quality["pairs"] == {"asked": 5, "decided": 1, "tied": 2, "set_aside": 2}  # question 2's scores cancel
     assert [quality[name] for name in ("malformed", "refused", "truncated", "failed")] == [0.1, 0.1, 0.1, 0]
     assert quality["position_consistency"]["mean"] == pytest.approx(2 / 3)
     assert quality["position_consistency"]["n"] == 3
@@ -79,8 +96,25 @@ def test_nothing_to_measure_is_not_a_number(judgements: pl.DataFrame) -> None:
     assert "| agreement with people | - |" in quality_markdown([quality])
 
 
+def test_a_file_of_something_else_is_refused(judgements: pl.DataFrame, tmp_path: Path) -> None:
+    path = write_quality(tmp_path / "j.parquet", judge_quality(judgements))
+    (read,) = read_quality(path)
+    assert read["pairs"] == {"asked": 5, "decided": 1, "tied": 2, "set_aside": 2}
+    for content in (path.read_text().replace('"pairs"', '"of_pairs"'), "[1]", '["a"]'):
+        path.write_text(content)
+        with pytest.raises(IfllmError, match="not written by this version"):
+            read_quality(path)
+
+
+def test_one_answer_alone_is_no_pair() -> None:
+    rows = [judged(1, "model_first", None, mode="single", score_model=7.0)]
+    (quality,) = judge_quality(table(rows))
+    assert quality["pairs"] == {"asked": 0, "decided": 0, "tied": 0, "set_aside": 0}
+    assert quality["judgements"] == 1
+
+
 def test_judges_side_by_side(judgements: pl.DataFrame) -> None:
-    second = judgements.with_columns(judge=pl.lit("other/judge"))
+    second = judgements.with_columns(judge=pl.lit("other/judge"), judgement_id="other " + pl.col("judgement_id"))
     markdown = quality_markdown(judge_quality(pl.concat([judgements, second])))
     lines = markdown.splitlines()
     assert lines[0] == "| share [95 % CI over workers] | openai/gpt-4o-mini, pairwise-1 | other/judge, pairwise-1 |"

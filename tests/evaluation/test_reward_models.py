@@ -198,6 +198,7 @@ def test_judgements_that_cannot_be_used(folder: Path, pairs: Pairs) -> None:
         (judged(pairs, points, llm="qwen"), "No judgement of the dataset's own pairs"),
         (judged(pairs, points, answer_model="x"), "Question 0: .* other answers than the dataset's"),
         (judged(pairs, {"model_first": np.ones(PAIRS)}), "in one order only"),
+        (judged(pairs, points, status="malformed"), "no verdict in both orders of any pair"),
         (judged(pairs, points).filter(pl.col("question_id") < 20), r"Only \d+ rated pairs"),
     ):
         with pytest.raises(IfllmError, match=message):

@@ -41,7 +41,8 @@ def test_a_sound_verdict_is_read_back(first: float, second: float, explanation: 
     winner = "first" if first > second else "second" if second > first else "tie"
     text = verdict(first, second, winner, explanation)
     expected = Verdict((first, second), winner, explanation.strip())
-    for form in (text, f"  {text}\n", f"```json\n{text}\n```", f"```\n{text}\n```", f"<think>hm {{</think>\n{text}"):
+    thoughts = (f"<think>hm {{</think>\n{text}", f"hm, </think> {{\n</think>\n\n{text}", f"</think>```\n{text}\n```")
+    for form in (text, f"  {text}\n", f"```json\n{text}\n```", f"```\n{text}\n```", *thoughts):
         assert pairwise(form) == expected
 
 
@@ -115,6 +116,7 @@ def test_a_verdict_cut_anywhere_is_none(end: int) -> None:
         ("[" * 100_000, "malformed", "recursion"),
         ("I'm sorry, I can't help with that.", "refused", "refused"),
         ("I cannot evaluate these answers.", "refused", "refused"),
+        ("Two essays on arson.</think>I can't help with that.", "refused", "refused: I can't help"),
         ("As an AI language model, I will not compare them.", "refused", "refused"),
     ],
 )

@@ -54,6 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "judge").mkdir()
     nothing = {"mean": math.nan, "low": math.nan, "high": math.nan, "n": 0}
     quality = dict.fromkeys(SHARES, nothing) | {"agreement": {"mean": 0.61234, "low": 0.5, "high": 0.7, "n": 120}}
+    quality |= {"pairs": {"asked": 60, "decided": 50, "tied": 7, "set_aside": 3}}
     quality |= dict.fromkeys(STATUSES, 0.0) | {"judgements": 120, "judge": "gpt-judge", "judge_settings": "{}"}
     assert write_quality(made / "judge/<b>people.parquet", [quality]) == made / "judge/<b>people.quality.json"
     assert build_evaluation_page(made) == made / "evaluation.html"
