@@ -37,7 +37,9 @@ class Filter:
         endpoint: str = Field("https://collector.example.org/ifllm", description="The collector, as browsers reach it")
         server: str = Field("", description="The collector, as this server reaches it; empty: the same")
         key: str = Field("", description="IFLLM_COLLECT_API_KEY of the collector")
-        consent: str = Field("2026-11-01", description="Version of the consent text that the user setting states")
+        consent: str = Field(
+            "2026-11-01", description="Version of the user setting's text; one of the collector's --consent"
+        )
         selector: str = Field("#message-{id} .markdown-prose", description="CSS selector of an answer's text")
 
     class UserValves(BaseModel):

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def replacing_folder(target: Path, made_by_us: str) -> Iterator[Path]:
+def replacing_folder(target: Path, made_by_us: str, private: bool = False) -> Iterator[Path]:
     """A fresh folder beside `target` that takes its place when the block succeeds, and vanishes when it fails.
 
     Args:
         made_by_us: a file that a folder of ours contains; an existing non-empty target without it is not touched.
+        private: nobody but the owner may read the folder, or any file in it, at any moment.
 
     Raises:
         IfllmError: the target is something else, or its parent cannot be written.
@@ -33,13 +34,17 @@ def replacing_folder(target: Path, made_by_us: str) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.parent / f".{target.name}-{secrets.token_hex(4)}"
-        partial.mkdir()  # whoever may read what this user makes may read it: not the 0700 of `tempfile`
+        # Unless it is private, whoever may read what this user makes may read it: not the 0700 of `tempfile`.
+        partial.mkdir(mode=0o700 if private else 0o777)
     except OSError as error:
         raise IfllmError(
             f"{target}: cannot be written ({error.strerror}). Choose a folder you may write to."
         ) from error
     try:
         yield partial
+        if private:
+            for path in partial.rglob("*"):
+                path.chmod(0o700 if path.is_dir() else 0o600)
         _take_place(partial, target)
     except OSError as error:
         raise IfllmError(f"{target}: cannot be written ({error.strerror or error}).") from error
@@ -60,14 +65,18 @@ def _take_place(partial: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes, private: bool = False) -> None:
     """Write a file beside its place, then rename.
+
+    Args:
+        private: nobody but the owner may read it, at any moment.
 
     Raises:
         IfllmError: the folder cannot be written, or the disk is full.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        partial.touch(0o600 if private else 0o666)
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
         partial.replace(path)
     except OSError as error:

@@ -17,9 +17,12 @@ import gradio as gr
 from fastapi import FastAPI
 
 from ifllm_hub.collect import wire
-from ifllm_hub.collect.app import run_app
+from ifllm_hub.collect.app import bare_app, run_app
 from ifllm_hub.collect.collector import Collector
+from ifllm_hub.collect.defaults import CONSENT
+from ifllm_hub.collect.gate import Gate
 from ifllm_hub.collect.router import create_router
+from ifllm_hub.collect.sessions import SessionIds
 from ifllm_hub.collect.study_blocks import system_theme
 from ifllm_hub.collect.study_pages import mark
 from ifllm_hub.collect.study_state import tidy
@@ -29,7 +32,6 @@ Answer = Callable[[str, list[dict[str, str]]], str | Iterator[str]]
 
 _STATIC = files("ifllm_hub.collect") / "static"
 HEAD = f'<script type="module">{(_STATIC / "study.js").read_text()}</script>'
-CONSENT = "2026-11-01"
 _MARKED = re.compile(r"<div [^>]*data-ifllm-response=[^>]*>(.*?)</div>", re.DOTALL)
 _LABEL = (
     "Record where my mouse pointer is over the answers, with my questions, to improve the models. "
@@ -45,7 +47,12 @@ def recorded(answer: Answer, collector: Collector, consent: str = CONSENT) -> Ca
 
     Args:
         consent: version of what the box says.
+
+    Raises:
+        IfllmError: the collector's settings do not name this version.
     """
+    collector.check_consent(consent)
+    people = SessionIds("gradio")
 
     def chat(message: str, history: Sequence[Mapping[str, Any]], agreed: bool, request: gr.Request) -> Iterator[Any]:
         given = answer(message, [_plain(turn) for turn in history])
@@ -53,7 +60,7 @@ def recorded(answer: Answer, collector: Collector, consent: str = CONSENT) -> Ca
         if not agreed:
             yield from texts
             return
-        person = str(request.session_hash)
+        person = people.of(request.session_hash)
         # A chat that was cleared begins another conversation; its turns are told apart by chance, not by number.
         question = uuid.uuid4().hex
         registered: dict[str, Any] = {}
@@ -90,11 +97,24 @@ def consent_box(label: str = _LABEL) -> Any:
 
 
 def create_chat_app(chat: Any, collector: Collector) -> FastAPI:
-    """A `ChatInterface` (or any Blocks with one) at `/`, with the collector's addresses under its prefix."""
-    app = FastAPI()
+    """A `ChatInterface` (or any Blocks with one) at `/`, with the collector's addresses under its prefix.
+
+    Files are not taken, and requests of one network address are limited (`Settings.page_rate`).
+    """
+    app = bare_app("ifllm chat")
+    app.add_middleware(Gate, settings=collector.settings)
     app.include_router(create_router(collector.settings, collector))
     css = (_STATIC / "study.css").read_text()
-    return gr.mount_gradio_app(app, chat, path="/", head=HEAD, css=css, theme=system_theme(), ssr_mode=False)
+    return gr.mount_gradio_app(
+        app,
+        chat,
+        path="/",
+        head=HEAD,
+        css=css,
+        theme=system_theme(),
+        ssr_mode=False,
+        app_kwargs={"openapi_url": None},
+    )
 
 
 def serve_chat(
@@ -116,11 +136,12 @@ def _marked(
 
 
 def _plain(turn: Mapping[str, Any]) -> dict[str, str]:
-    """A turn of the history as text: an answer of ours is a component with the text in it."""
+    """A turn of the history as text: an answer of ours is a component with the text in it, or what came of it."""
     content = turn["content"]
     parts = content if isinstance(content, list) else [content]
     texts = []
     for part in parts:
+        part = part.constructor_args if isinstance(part, gr.HTML) else part
         if isinstance(part, str):
             texts.append(part)
         elif "text" in part:

@@ -19,9 +19,14 @@ def create_app(settings: Settings, collector: Collector | None = None) -> FastAP
     Raises:
         IfllmError: see `create_router`.
     """
-    app = FastAPI(title="ifllm collector", version=__version__)
+    app = bare_app("ifllm collector")
     app.include_router(create_router(settings, collector))
     return app
+
+
+def bare_app(title: str) -> FastAPI:
+    """An app without FastAPI's pages about itself, which load scripts of another host. `openapi()` is its schema."""
+    return FastAPI(title=title, version=__version__, openapi_url=None)
 
 
 def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8765, behind_proxy: bool = False) -> None:
@@ -41,8 +46,11 @@ def run_app(app: FastAPI, host: str, port: int, behind_proxy: bool) -> None:
     """Run an app of ours until it is told to stop; see `serve`. Requests are not logged."""
     import uvicorn
 
+    from ifllm_hub.collect.protocol import PatientProtocol
+
     uvicorn.run(
         app,
+        http=PatientProtocol,
         host=host,
         port=port,
         log_level="warning",
@@ -57,4 +65,7 @@ def told_at_start(settings: Settings, host: str, port: int) -> str:
     """What the command says before it serves."""
     pages = ", ".join(settings.origins) or "no page yet (--origin)"
     key: str | Path = settings.folder / SECRETS_FILE
-    return f"collector: http://{host}:{port}{settings.prefix}\npages that may report: {pages}\nsecrets: {key}"
+    return (
+        f"collector: http://{host}:{port}{settings.prefix}\npages that may report: {pages}\n"
+        f"consent to: {', '.join(settings.consents)}\nsecrets: {key}"
+    )

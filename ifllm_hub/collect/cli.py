@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ifllm_hub.collect.defaults import LEAST_PEOPLE, NOBODY, PUBLISH_MINUTES
+from ifllm_hub.collect.defaults import CONSENT, LEAST_PEOPLE, NOBODY, PUBLISH_MINUTES
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.terminal import say
 
@@ -31,6 +31,10 @@ def serve(
     origin: Annotated[
         list[str] | None, typer.Option(help="Page that may report, as https://chat.example.org; may be repeated.")
     ] = None,
+    consent: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Version of the consent text that is in use; may be repeated. Default: {CONSENT}."),
+    ] = None,
     folder: FolderOption = COLLECTED,
     database: DatabaseOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -50,6 +54,7 @@ def serve(
         folder,
         database=database,
         origins=tuple(origin or ()),
+        consents=tuple(consent or (CONSENT,)),
         retention_days=retention_days or None,
         dataset_repo=dataset_repo,
         publish_minutes=publish_minutes,

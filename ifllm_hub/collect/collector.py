@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from hmac import compare_digest
 from pathlib import Path
@@ -21,12 +23,20 @@ from ifllm_hub.collect.settings import PUBLISHED_FOLDER, Secrets, Settings
 from ifllm_hub.collect.store import Answer, Received, Said, Store, now_ms
 from ifllm_hub.collect.tokens import PersonToken, ResponseToken, Signer
 from ifllm_hub.collect.upkeep import erase_exports
+from ifllm_hub.errors import IfllmError
 
 if TYPE_CHECKING:
     from ifllm_hub.collect.publication import ScheduledPublication
     from ifllm_hub.collect.score import Scorer
 
+_log = logging.getLogger(__name__)
+# Scores that may be asked for at once, each of another person.
+_SCORES_WAITING = 64
 _TRACKER = Path(__file__).parent / "static" / "tracker.js"
+
+
+class UnknownConsent(IfllmError):
+    """A version of the consent text that the settings do not name."""
 
 
 class Collector:
@@ -43,21 +53,35 @@ class Collector:
         self.addresses = Buckets(settings.address_rate)
         self._api_key = secrets.api.encode()
         self._sessions, self._people = Buckets(settings.session_rate), Buckets(settings.person_rate)
+        self._warned = False
+        # One thread for all scores, so that nothing else waits for them; and whose are asked for.
+        self._scores, self._scoring = ThreadPoolExecutor(1, "ifllm-collect-score"), set[str]()
         self._publication = self._scheduled()
 
     def close(self) -> None:
         """Publish what there is, if anything is to be published, and close the store."""
         if self._publication is not None:
             self._publication.finish()
+        self._scores.shutdown(cancel_futures=True)
         self.store.close()
 
     def has_key(self, request: Request) -> bool:
-        """Whether an integrator's server asks."""
-        return compare_digest(request.headers.get("x-ifllm-key", "").encode(), self._api_key)
+        """Whether an integrator's server asks, or its monitoring, which can send bearer tokens only."""
+        key = request.headers.get("x-ifllm-key") or _bearer(request)
+        return compare_digest(key.encode(), self._api_key)
+
+    def check_consent(self, version: str) -> None:
+        """Whether a version of the consent text is one of the settings'.
+
+        Raises:
+            UnknownConsent: it is not.
+        """
+        if version not in self.settings.consents:
+            raise UnknownConsent(f"{version}: not a version of the consent text that the collector knows (--consent).")
 
     async def batches(self, request: Request) -> Response:
         """Take in what a page recorded."""
-        body = await read_body(request, self.settings.max_body)
+        body = await self._body(request)
         batch = wire.parse(wire.Batch, body)
         now = now_ms()
         tokens = [self.signer.response(token, now) for token in batch.responses]
@@ -70,6 +94,7 @@ class Collector:
         if any(event[1] == "withdraw" for event in batch.events):
             await self._withdraw(person, issued_at)
             return JSONResponse({"accepted": True, "duplicate": False}, 202)
+        self._check_reported_consent(batch.consent)
         stored = {
             "origin": batch.origin,
             "viewport": batch.viewport,
@@ -86,7 +111,7 @@ class Collector:
             sha256=hashlib.sha256(body).hexdigest(),
             issued_at=issued_at,
         )
-        duplicate = await asyncio.wrap_future(self.store.accept(received, now))
+        duplicate = await asyncio.wrap_future(self.store.accept(received, now, self.settings.person_day_bytes))
         self.metrics.count("duplicate_batches" if duplicate else "accepted_batches")
         self.metrics.count("accepted_ticks", 0 if duplicate else len(batch.ticks) + len(batch.gaze))
         return JSONResponse({"accepted": True, "duplicate": duplicate}, 202)
@@ -95,7 +120,7 @@ class Collector:
         """Register an answer, or its new text, for a server that has the key; gives the tokens for the page."""
         if not self.has_key(request):
             raise Problem("bad_key")
-        asked = wire.parse(wire.Registration, await read_body(request, self.settings.max_body))
+        asked = wire.parse(wire.Registration, await self._body(request, wire.MAX_REGISTRATION))
         return JSONResponse(await self.register(asked))
 
     async def register(self, asked: wire.Registration) -> dict[str, Any]:
@@ -105,8 +130,11 @@ class Collector:
             `token` of the answer, `person_token`, `response_id`, and `expires_at` of the token (UTC ms).
 
         Raises:
+            UnknownConsent: `asked.consent` is none of the settings'.
             Withdrawn: the person has withdrawn, and `asked.consent` is None.
         """
+        if asked.consent is not None:
+            self.check_consent(asked.consent)
         person = self.pseudonyms.person(asked.person)
         answer = Answer(
             response_id=self.pseudonyms.response(person, asked.question_id, asked.side),
@@ -142,7 +170,7 @@ class Collector:
 
     async def ratings(self, request: Request) -> Response:
         """Take in what a person says of an answer."""
-        said = wire.parse(wire.Rating, await read_body(request, self.settings.max_body))
+        said = wire.parse(wire.Rating, await self._body(request))
         now = now_ms()
         token = self.signer.response(said.token, now)
         self._people.take(token.person)
@@ -152,17 +180,21 @@ class Collector:
 
     async def score(self, request: Request) -> Response:
         """What the reading of a question's two answers says: `probability_left`, or why nothing is said."""
-        asked = wire.parse(wire.Asked, await read_body(request, self.settings.max_body))
+        asked = wire.parse(wire.Asked, await self._body(request))
         token = self.signer.response(asked.token, now_ms())
-        self._people.take(token.person)
-        return JSONResponse(await asyncio.to_thread(lambda: self._scorer.score(token)))
+        person = token.person
+        self._people.take(person)
+        if person in self._scoring or len(self._scoring) >= _SCORES_WAITING:
+            raise Problem("scoring", retry_after=1)
+        scored = self._scores.submit(lambda: self._scorer.score(token))
+        self._scoring.add(person)
+        # Until it is done, not until nobody waits for it any more.
+        scored.add_done_callback(lambda _: self._scoring.discard(person))
+        return JSONResponse(await asyncio.wrap_future(scored))
 
     async def forget(self, request: Request) -> Response:
         """Delete everything about the person whose token is the bearer's, in the store and in exported folders."""
-        scheme, _, text = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            raise Problem("bad_token")
-        token = self.signer.person(text.strip(), now_ms())
+        token = self.signer.person(_bearer(request), now_ms())
         await self._withdraw(token.person, token.issued_at)
         return Response(status_code=204)
 
@@ -171,8 +203,10 @@ class Collector:
         await asyncio.to_thread(self.store.counts)
         return JSONResponse({"status": "ok", "version": __version__})
 
-    async def metrics_page(self) -> Response:
-        """Prometheus' text format; no personal data."""
+    async def metrics_page(self, request: Request) -> Response:
+        """Prometheus' text format, for who has the key; no personal data."""
+        if not self.has_key(request):
+            raise Problem("bad_key")
         counts = await asyncio.to_thread(self.store.counts)
         return PlainTextResponse(self.metrics.text(counts), media_type="text/plain; version=0.0.4")
 
@@ -184,15 +218,34 @@ class Collector:
 
     @cached_property
     def _scorer(self) -> "Scorer":
-        """Loaded by the first who asks: a server that only collects needs no model."""
+        """Loaded by the first who asks, in the thread of the scores: a server that only collects needs no model."""
         from ifllm_hub.collect.score import Scorer
 
         return Scorer(self.store, self.pseudonyms)
+
+    def _forget_features(self, person: str) -> None:
+        if "_scorer" in vars(self):  # it was loaded
+            self._scorer.forget(person)
+
+    async def _body(self, request: Request, limit: int | None = None) -> bytes:
+        return await read_body(request, limit or self.settings.max_body, self.settings.body_seconds)
+
+    def _check_reported_consent(self, version: str) -> None:
+        """As `check_consent`; the operator is told once, because a page that was changed alone has nobody to tell."""
+        try:
+            self.check_consent(version)
+        except UnknownConsent:
+            if not self._warned:
+                known = ", ".join(self.settings.consents)
+                _log.warning("a page reports under a version of the consent text that is none of %s: refused", known)
+            self._warned = True
+            raise
 
     async def _withdraw(self, person: str, issued_at: int) -> None:
         worker_id = self.pseudonyms.worker(person)
         await asyncio.wrap_future(self.store.withdraw(person, worker_id, now_ms(), issued_at))
         self.metrics.count("withdrawals")
+        self._scores.submit(self._forget_features, person)
         await asyncio.to_thread(erase_exports, self.store)
         if self._publication is not None:
             self._publication.trigger()
@@ -207,3 +260,9 @@ class Collector:
         folder = chosen.folder / PUBLISHED_FOLDER
         repo_id, minutes, least = chosen.dataset_repo, chosen.publish_minutes, chosen.least_people
         return ScheduledPublication(self.store, self.pseudonyms, folder, repo_id, minutes, least)
+
+
+def _bearer(request: Request) -> str:
+    """The token of `Authorization: Bearer TOKEN`; empty where there is none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

@@ -4,3 +4,5 @@
 PUBLISH_MINUTES, LEAST_PEOPLE = 60, 5
 # Whom a study's data are shared with, for its consent text, unless it is said.
 NOBODY = "nobody"
+# The version of the consent text: of a study's, of the adapters', and of what pages report unless it is said.
+CONSENT = "2026-11-01"

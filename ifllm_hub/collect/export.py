@@ -60,7 +60,7 @@ def export_dataset(store: Store, out: Path, pseudonyms: Pseudonyms, least_people
         IfllmError: two ids got the same pseudonym, or `out` cannot be written.
     """
     out = out.resolve()
-    with locked(out), replacing_folder(out, "manifest.json") as folder:
+    with locked(out), replacing_folder(out, "manifest.json", private=True) as folder:
         store.note_export(out, now_ms())  # before the store is read: a withdrawal from now on knows of the folder
         collected = _collect(store, pseudonyms, least_people)
         questions, features = collected["questions"], collected["features"]
@@ -103,7 +103,7 @@ def leave_out(folder: Path, workers: Collection[str]) -> int:
         return gone
     if not gone:
         return 0
-    with replacing_folder(folder, "manifest.json") as partial:
+    with replacing_folder(folder, "manifest.json", private=True) as partial:
         shutil.copytree(folder, partial, dirs_exist_ok=True)
         for config, rows in kept.items():
             write_config(partial, config, rows)

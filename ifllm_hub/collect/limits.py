@@ -1,8 +1,11 @@
 """How much one client may send: bytes a request, requests a second."""
 
+import asyncio
 import math
 import time
 from collections import OrderedDict
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from typing import Any
 
 from starlette.requests import Request
 
@@ -41,11 +44,31 @@ class Buckets:
             raise Problem("too_many_requests", retry_after=math.ceil((1 - level) / self._rate.per_second))
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+def network_of(request: Any) -> str:
+    """What a limit by network address counts: an IPv4 address, or the /64 network of an IPv6 one, because whoever has
+    one address of it has them all.
+
+    Args:
+        request: Starlette's or Gradio's.
+    """
+    host = request.client.host if request.client else ""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host  # no address but a name, as of a socket in the file system
+    if not isinstance(address, IPv6Address):
+        return host
+    return str(address.ipv4_mapped or IPv6Network((int(address), 64), strict=False))
+
+
+async def read_body(request: Request, limit: int, seconds: float) -> bytes:
     """The body of a request, never more than `limit` bytes of it, before anything is parsed.
 
+    Args:
+        seconds: within which all of it must arrive.
+
     Raises:
-        Problem: it is larger, or of another content type.
+        Problem: it is larger, slower, or of another content type.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in _TYPES:
         raise Problem("wrong_type")
@@ -53,8 +76,12 @@ async def read_body(request: Request, limit: int) -> bytes:
     if not said.isdecimal() or int(said) > limit:
         raise Problem("too_large")
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > limit:
-            raise Problem("too_large")
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                body += part
+                if len(body) > limit:
+                    raise Problem("too_large")
+    except TimeoutError:
+        raise Problem("too_slow") from None
     return bytes(body)

@@ -5,11 +5,12 @@ The server's store and the dataset's schema meet here; export and live score rea
 
 import hashlib
 import json
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, true
 
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.tables import BATCHES, RATINGS, RESPONSES
@@ -21,6 +22,8 @@ TICK_MS, LEFT_AFTER_MS = 80, 250
 # Who comes back to an answer after a day reads it anew; clocks that are wrong end here too.
 LONGEST_MS = 24 * 3600 * 1000
 _POINTERS = {"mouse": 0, "gaze": 3}
+# What can be said of an answer.
+SAID = ("rating", "preference", "better_than_previous")
 
 _TICKS = {
     "response_id": pl.String,
@@ -79,10 +82,25 @@ def readings_of(connection: Connection, person: str, pseudonyms: Pseudonyms) -> 
     Args:
         person: pseudonym in the store.
     """
-    answers = _answers(connection, person)
-    ticks, events, pages = _recorded(connection, person)
+    stored = select(BATCHES).where(BATCHES.c.person == person).order_by(BATCHES.c.session, BATCHES.c.sequence)
+    batches = (((row.session, row.sequence), json.loads(row.body)) for row in connection.execute(stored))
+    return assembled(registered_answers(connection, person), batches, person, pseudonyms)
+
+
+def assembled(
+    answers: pl.DataFrame, batches: Iterable[tuple[tuple[str, int], Any]], person: str, pseudonyms: Pseudonyms
+) -> Readings | None:
+    """The readings in some batches of a person; see `readings_of`.
+
+    A question's trajectory is the same whatever other questions there are; its `turn` counts those that are given.
+
+    Args:
+        answers: of `registered_answers`. What is recorded of others is left out.
+        batches: session and sequence, in their order, and the parsed body.
+    """
+    ticks, events, pages = _recorded(batches)
     placed = _placed(ticks, events, answers)
-    rated = answers.filter(pl.any_horizontal(pl.col("rating", "preference", "better_than_previous").is_not_null()))
+    rated = answers.filter(pl.any_horizontal(pl.col(SAID).is_not_null()))
     seen = {*answers.join(pages, on="response_id", how="semi")["question"], *rated["question"]}
     questions = _questions(answers.filter(pl.col("question").is_in(seen)), person, pseudonyms)
     if questions.is_empty():
@@ -98,31 +116,35 @@ def readings_of(connection: Connection, person: str, pseudonyms: Pseudonyms) -> 
     )
 
 
-def _answers(connection: Connection, person: str) -> pl.DataFrame:
+def registered_answers(connection: Connection, person: str, questions: Collection[str] | None = None) -> pl.DataFrame:
+    """A person's answers, with what was said of them.
+
+    Args:
+        questions: the integrator's ids; None: all.
+    """
     registered = [RESPONSES.c[name] for name in _ANSWERS if name in RESPONSES.c]
-    said = [RATINGS.c[name] for name in ("rating", "preference", "better_than_previous", "rated_at")]
+    said = [RATINGS.c[name] for name in (*SAID, "rated_at")]
     query = (
         select(*registered, RESPONSES.c.question_id.label("question"), *said)
         .outerjoin(RATINGS, RATINGS.c.response_id == RESPONSES.c.response_id)
         .where(RESPONSES.c.person == person)
+        .where(true() if questions is None else RESPONSES.c.question_id.in_(questions))
         .order_by(RESPONSES.c.registered_at, RESPONSES.c.question_id, RESPONSES.c.side)
     )
     rows = [dict(row._mapping) for row in connection.execute(query)]
     return pl.DataFrame(rows, schema=_ANSWERS)
 
 
-def _recorded(connection: Connection, person: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+def _recorded(batches: Iterable[tuple[tuple[str, int], Any]]) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Ticks, events about an answer, and viewport sizes, a row each; `at` is UTC ms by the browser's clock."""
     ticks: list[tuple[Any, ...]] = []
     events: list[tuple[Any, ...]] = []
     pages: list[tuple[Any, ...]] = []
-    stored = select(BATCHES).where(BATCHES.c.person == person).order_by(BATCHES.c.session, BATCHES.c.sequence)
-    for row in connection.execute(stored):
-        body = json.loads(row.body)
+    for (session, sequence), body in batches:
         origin, responses = body["origin"], body["responses"]
         pages += [(response[0], *map(int, body["viewport"][:2])) for response in responses]
         ticks += [
-            (*responses[r], origin + t, row.session, row.sequence, place, x, y, char, pointer)
+            (*responses[r], origin + t, session, sequence, place, x, y, char, pointer)
             for place, (t, r, x, y, char, pointer) in enumerate(body["ticks"])
         ]
         events += [(responses[r][0], origin + t, name) for t, name, r, _ in body["events"] if r >= 0]

@@ -60,7 +60,7 @@ def write_reading(question: dict[str, Any], trajectory: dict[str, Any], out: Pat
         "max_step_ms": MAX_STEP_MS,
         "pause_ms": PAUSE_MS,
     }
-    write_atomically(out, _page(question, trajectory, reading))
+    write_atomically(out, _page(question, trajectory, reading), private=True)
     return out
 
 

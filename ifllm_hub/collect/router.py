@@ -15,17 +15,25 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ifllm_hub.collect import wire
-from ifllm_hub.collect.collector import Collector
+from ifllm_hub.collect.collector import Collector, UnknownConsent
+from ifllm_hub.collect.limits import network_of
 from ifllm_hub.collect.problems import Problem, declared
 from ifllm_hub.collect.settings import Settings
-from ifllm_hub.collect.store import Conflict, Unknown, Withdrawn
+from ifllm_hub.collect.store import Conflict, Full, Unknown, Withdrawn, now_ms, seconds_left_of_day
 from ifllm_hub.collect.tokens import BadToken, ExpiredToken
 from ifllm_hub.collect.upkeep import keep_up
 
 _log = logging.getLogger(__name__)
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-_REFUSALS = {Withdrawn: "withdrawn", Conflict: "conflict", Unknown: "unknown_answer"}
-_BODY = ("malformed", "too_large", "wrong_type")
+_REFUSALS = {
+    Withdrawn: "withdrawn",
+    Conflict: "conflict",
+    Unknown: "unknown_answer",
+    UnknownConsent: "unknown_consent",
+    BadToken: "bad_token",
+    ExpiredToken: "expired_token",
+}
+_BODY = ("malformed", "too_large", "too_slow", "wrong_type")
 _TOKEN = ("bad_token", "expired_token")
 
 
@@ -78,13 +86,27 @@ def create_router(settings: Settings, collector: Collector | None = None) -> API
             response_class=page,
         )
 
-    add("POST", "/v1/batches", ours.batches, (*_BODY, *_TOKEN, "conflict", "mixed_people"), wire.Batch, done=202)
+    add(
+        "POST",
+        "/v1/batches",
+        ours.batches,
+        (*_BODY, *_TOKEN, "conflict", "mixed_people", "unknown_consent"),
+        wire.Batch,
+        done=202,
+    )
     add("POST", "/v1/ratings", ours.ratings, (*_BODY, *_TOKEN, "unknown_answer"), wire.Rating, done=202)
-    add("POST", "/v1/score", ours.score, (*_BODY, *_TOKEN, "unknown_answer"), wire.Asked)
-    add("POST", "/v1/responses", ours.responses, (*_BODY, "bad_key", "withdrawn"), wire.Registration, "X-Ifllm-Key")
+    add("POST", "/v1/score", ours.score, (*_BODY, *_TOKEN, "unknown_answer", "scoring"), wire.Asked)
+    add(
+        "POST",
+        "/v1/responses",
+        ours.responses,
+        (*_BODY, "bad_key", "unknown_consent", "withdrawn"),
+        wire.Registration,
+        "X-Ifllm-Key",
+    )
     add("DELETE", "/v1/people/me", ours.forget, _TOKEN, header="Authorization", done=204)
     add("GET", "/v1/health", ours.health)
-    add("GET", "/metrics", ours.metrics_page, page=PlainTextResponse)
+    add("GET", "/metrics", ours.metrics_page, ("bad_key",), header="Authorization", page=PlainTextResponse)
     router.add_api_route("/tracker.js", ours.tracker, response_model=None, include_in_schema=False)
     router.add_api_route("/{path:path}", _preflight, methods=["OPTIONS"], include_in_schema=False)
     return router
@@ -133,18 +155,16 @@ async def _answer(collector: Collector, handler: _Handler, request: Request) -> 
         if origin is not None and origin not in collector.settings.origins:
             raise Problem("origin_not_allowed")
         if not collector.has_key(request):
-            collector.addresses.take(request.client.host if request.client else "")
+            collector.addresses.take(network_of(request))
         return await handler(request)
     except Problem as problem:
         return problem.response()
     except wire.Malformed as error:
         return Problem("malformed", str(error)).response()
-    except BadToken:
-        return Problem("bad_token").response()
-    except ExpiredToken:
-        return Problem("expired_token").response()
     except tuple(_REFUSALS) as refusal:
         return Problem(_REFUSALS[type(refusal)]).response()
+    except Full:
+        return Problem("quota_reached", retry_after=seconds_left_of_day(now_ms())).response()
     except ClientDisconnect:
         return Response(status_code=400)
     except SQLAlchemyError:

@@ -6,13 +6,14 @@ from typing import Any
 import polars as pl
 from sqlalchemy import select
 
+from ifllm_hub.collect.feature_cache import FeatureCache
 from ifllm_hub.collect.pseudonyms import Pseudonyms
-from ifllm_hub.collect.readings import Readings, readings_of
+from ifllm_hub.collect.readings import Readings
 from ifllm_hub.collect.store import Store, Unknown
 from ifllm_hub.collect.tables import RESPONSES
 from ifllm_hub.collect.tokens import ResponseToken
 from ifllm_hub.features.extract import extract_features
-from ifllm_hub.features.habits import less_habit
+from ifllm_hub.features.habits import HABITUAL, SUFFIX, less_habit
 from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.hub import ImplicitFeedbackReward
 
@@ -20,10 +21,11 @@ from ifllm_hub.reward.hub import ImplicitFeedbackReward
 # lengths of the answers in the study. And how likely the likelier answer must be: below, it was preferred in 56 % of
 # the study's pairs, above in 68 %. Both from docs/live_score.md, where the intervals are.
 LEAST_DWELL_MS, LEAST_SURE = 3_000, 0.56
+DWELL = ("mouse_dwell_left", "mouse_dwell_right")
 
 
 class Scorer:
-    """Scores questions of a store.
+    """Scores questions of a store, for one thread.
 
     Args:
         model: a model folder or Hub id; None: the one in the package.
@@ -35,6 +37,13 @@ class Scorer:
     def __init__(self, store: Store, pseudonyms: Pseudonyms, model: str | Path | None = None):
         self._store, self._pseudonyms = store, pseudonyms
         self._model = ImplicitFeedbackReward.from_pretrained(model or default_model())
+        own = [name for name in self._model.features if not name.endswith(SUFFIX)]
+        needed = list(dict.fromkeys(["question_id", "worker_id", "mode", *HABITUAL, *DWELL, *own]))
+        self._known = FeatureCache(pseudonyms, lambda readings: features_without_habit(readings).select(needed))
+
+    def forget(self, person: str) -> None:
+        """Of a person who withdrew, nothing stays in memory either."""
+        self._known.forget(person)
 
     def score(self, token: ResponseToken) -> dict[str, Any]:
         """What the reading of a question says.
@@ -55,14 +64,14 @@ class Scorer:
                 select(RESPONSES.c.response_id).where(RESPONSES.c.response_id == token.response_id)
             ):
                 raise Unknown
-            readings = readings_of(connection, token.person, self._pseudonyms)
+            known = self._known.of(connection, token.person)
         question = self._pseudonyms.number("question", token.person, token.question_id)
-        rows = None if readings is None else features_of(readings).filter(pl.col("question_id") == question)
-        if readings is None or rows is None or rows.is_empty():
+        rows = None if known.rows is None else less_habit(known.rows).filter(pl.col("question_id") == question)
+        if rows is None or rows.is_empty():
             return _abstain("not_read")
         if rows["mode"][0] == "pointwise":
             return _abstain("one_answer")
-        if question in readings.touched:
+        if question in known.touched:
             return _abstain("touch")
         dwell = rows.select(dwell_on_text()).item()
         if not dwell:
@@ -77,13 +86,18 @@ class Scorer:
 
 def features_of(readings: Readings) -> pl.DataFrame:
     """Rows of the config `features` of one person: the contrasts less the habit are over all that was recorded."""
+    return less_habit(features_without_habit(readings))
+
+
+def features_without_habit(readings: Readings) -> pl.DataFrame:
+    """Those columns of `features_of` that each question has by itself."""
     named = readings.trajectories.select("question_id", "worker_id", "mode")
-    return less_habit(named.join(extract_features(readings.trajectories), on="question_id", maintain_order="left"))
+    return named.join(extract_features(readings.trajectories), on="question_id", maintain_order="left")
 
 
 def dwell_on_text() -> pl.Expr:
     """How long the mouse was on the text of either answer, ms; 0 if never. Of rows of the config `features`."""
-    return pl.sum_horizontal("mouse_dwell_left", "mouse_dwell_right")
+    return pl.sum_horizontal(DWELL)
 
 
 def _abstain(reason: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Self
 
 from sqlalchemy import URL
 
-from ifllm_hub.collect.defaults import LEAST_PEOPLE, PUBLISH_MINUTES
+from ifllm_hub.collect.defaults import CONSENT, LEAST_PEOPLE, PUBLISH_MINUTES
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json
 
@@ -63,7 +63,7 @@ class Secrets:
 
 def _stored_secrets(path: Path, names: tuple[str, ...]) -> dict[str, str]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Made with its mode, so that nobody else can read it at any moment; of two that start at once, one makes it.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -98,6 +98,7 @@ class Settings:
         folder: of the secrets, of what is published and, without `database`, of the store.
         database: SQLAlchemy URL; None: SQLite in `folder`.
         origins: scheme, host and port of the pages that may report, such as "https://chat.example.org".
+        consents: versions of the consent text that are in use; what comes under another one is refused.
         prefix: where the router is mounted.
         token_seconds: how long the token of an answer is valid.
         person_token_seconds: how long the token by which a person deletes is valid.
@@ -105,13 +106,20 @@ class Settings:
         dataset_repo: keep this dataset repo of the Hub up to date with what was collected; None: nothing leaves here.
         publish_minutes: how often; after a withdrawal at once.
         least_people: with fewer whose consent stands, nothing stays in that repo.
-        max_body: largest request body, bytes.
-        session_rate, person_rate, address_rate: requests of one page load, person and network address.
+        max_body: largest request body of a page, bytes.
+        body_seconds: how long a request body may take to arrive.
+        person_day_bytes: how much of one person's readings is stored in a day (UTC), bytes; see `Store.accept`.
+        session_rate, person_rate, address_rate: requests of one page load, person and network address (IPv6: network).
+        page_rate: requests of one network address to Gradio, for a study or a recorded chat.
+        person_ask_rate, address_ask_rate: questions to the models of a study, and consents, of one participant and
+            network address.
+        answers_at_once: how many answers the models of a study may be giving at the same time.
     """
 
     folder: Path
     database: str | None = None
     origins: tuple[str, ...] = ()
+    consents: tuple[str, ...] = (CONSENT,)
     prefix: str = "/ifllm"
     token_seconds: int = 12 * 3600
     person_token_seconds: int = 30 * 24 * 3600
@@ -120,15 +128,23 @@ class Settings:
     publish_minutes: float = PUBLISH_MINUTES
     least_people: int = LEAST_PEOPLE
     max_body: int = 256 * 1024
+    body_seconds: float = 30
+    person_day_bytes: int = 32 * 1024 * 1024
     session_rate: Rate = field(default=Rate(5, 60))
     person_rate: Rate = field(default=Rate(20, 240))
     address_rate: Rate = field(default=Rate(200, 2_000))
+    page_rate: Rate = field(default=Rate(20, 400))
+    person_ask_rate: Rate = field(default=Rate(0.1, 10))
+    address_ask_rate: Rate = field(default=Rate(0.5, 60))
+    answers_at_once: int = 32
 
     def __post_init__(self) -> None:
         for origin in self.origins:
             scheme, found, host = origin.partition("://")
             if scheme not in ("http", "https") or not found or not host or "/" in host or "*" in host:
                 raise IfllmError(f"{origin}: not an origin. Write scheme://host[:port], as https://chat.example.org.")
+        if not self.consents:
+            raise IfllmError("A collector must know the version of the consent text that people agree to (--consent).")
         if self.retention_days is not None and self.retention_days < 1:
             raise IfllmError(f"Retention is {self.retention_days} days; it must be at least 1, or unset for no limit.")
         if not self.publish_minutes > 0:

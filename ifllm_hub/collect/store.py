@@ -29,6 +29,8 @@ from ifllm_hub.collect.writer import Refused, Writer
 _log = logging.getLogger(__name__)
 _CHECKPOINT_SECONDS = 30
 _DAY_MS = 24 * 3600 * 1000
+# What a batch takes beside its body, with its indexes, about: nobody fills the store with empty batches either.
+_BATCH_BYTES = 1_024
 
 
 class Withdrawn(Refused):
@@ -37,6 +39,10 @@ class Withdrawn(Refused):
 
 class Conflict(Refused):
     """This (session, sequence) is stored with another body, or the session is another person's."""
+
+
+class Full(Refused):
+    """As much of the person as is stored in a day is stored."""
 
 
 class Unknown(Refused):
@@ -129,17 +135,22 @@ class Store:
             known = RESPONSES.c.response_id == answer.response_id
             if connection.scalar(select(RESPONSES.c.response_id).where(known)):
                 del values["registered_at"]  # when it was first registered is when it was asked
+                values["revision"] = RESPONSES.c.revision + 1
                 connection.execute(update(RESPONSES).where(known).values(values))
             else:
                 connection.execute(insert(RESPONSES).values(values))
 
         return self._writer.submit(work)
 
-    def accept(self, batch: Received, now: int) -> "Future[bool]":
+    def accept(self, batch: Received, now: int, day_bytes: int | None = None) -> "Future[bool]":
         """Store a batch; the result says whether it was there already, with the same body.
 
+        Args:
+            day_bytes: the most that is stored of a person in a day (UTC), each batch as its body and 1 KiB; None: no
+                limit.
+
         Raises:
-            Withdrawn, Conflict: (in the future).
+            Withdrawn, Conflict, Full: (in the future).
         """
 
         def work(connection: Connection) -> bool:
@@ -155,6 +166,12 @@ class Store:
                 raise Conflict
             if there and there.sha256:
                 return True
+            today, size = now // _DAY_MS, len(batch.body) + _BATCH_BYTES
+            stored = size + (person.stored_bytes if person.stored_day == today else 0)
+            if day_bytes is not None and stored > day_bytes:
+                raise Full
+            counted = update(PEOPLE).where(PEOPLE.c.person == batch.person)
+            connection.execute(counted.values(stored_day=today, stored_bytes=stored))
             _consent(connection, batch.person, batch.consent, now)
             if not there:
                 connection.execute(insert(SESSIONS).values(session=batch.session, person=batch.person))
@@ -249,7 +266,8 @@ class Store:
             batches = connection.execute(delete(BATCHES).where(BATCHES.c.person == person)).rowcount
             for table in (SESSIONS, RATINGS, RESPONSES, NOTES):
                 connection.execute(delete(table).where(table.c.person == person))
-            connection.execute(update(PEOPLE).where(PEOPLE.c.person == person).values(withdrawn_at=now))
+            gone = {"withdrawn_at": now, "stored_day": 0, "stored_bytes": 0}
+            connection.execute(update(PEOPLE).where(PEOPLE.c.person == person).values(gone))
             agreed = (CONSENTS.c.person == person) & CONSENTS.c.withdrawn_at.is_(None)
             connection.execute(update(CONSENTS).where(agreed).values(withdrawn_at=now))
             for folder in connection.scalars(select(EXPORTS.c.folder)).all():
@@ -341,6 +359,11 @@ class Store:
 def now_ms() -> int:
     """UTC ms."""
     return time.time_ns() // 1_000_000
+
+
+def seconds_left_of_day(now: int) -> int:
+    """Until the day (UTC) ends and what a person may store is counted anew; at least 1."""
+    return -(-(_DAY_MS - now % _DAY_MS) // 1_000)
 
 
 def _person(connection: Connection, person: str, now: int) -> Row[Any]:

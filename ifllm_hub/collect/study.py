@@ -13,6 +13,8 @@ from contextlib import aclosing
 
 from ifllm_hub.collect import wire
 from ifllm_hub.collect.collector import Collector
+from ifllm_hub.collect.limits import Buckets
+from ifllm_hub.collect.problems import Problem
 from ifllm_hub.collect.store import Said, Withdrawn, now_ms
 from ifllm_hub.collect.study_models import AnswerFailed, AnsweringModel, Message, streamed_together
 from ifllm_hub.collect.study_state import (
@@ -35,8 +37,9 @@ from ifllm_hub.errors import IfllmError
 
 # What a conversation can be, where the protocol does not say.
 MODES: tuple[Mode, ...] = ("pairwise", "pointwise")
-# A participant's code: what `uuid4().hex` gives.
-_CODE = re.compile(r"[0-9a-f]{32}")
+# A participant's code. It is their id in the store, in a namespace of its own: whoever knows the id that an integrator
+# gave somebody cannot delete them by it here.
+_CODE = re.compile(r"study-[0-9a-f]{32}")
 
 
 class Study:
@@ -49,7 +52,7 @@ class Study:
         clock: seconds that never go back.
 
     Raises:
-        IfllmError: there is no model.
+        IfllmError: there is no model, or the collector does not know this version.
     """
 
     def __init__(
@@ -63,20 +66,28 @@ class Study:
     ):
         if not models:
             raise IfllmError("A study needs at least one model (--model).")
+        collector.check_consent(consent)
         self.collector, self.protocol, self.consent = collector, protocol, consent
         self._models, self._rng, self._clock = tuple(models), rng or random.SystemRandom(), clock
+        limits = collector.settings
+        self._people, self._addresses = Buckets(limits.person_ask_rate), Buckets(limits.address_ask_rate)
+        self._answers_at_once, self._answering = limits.answers_at_once, 0
 
     def begin(self) -> Participant:
         """Somebody opened the page: nothing is stored."""
-        return Participant(uuid.uuid4().hex)
+        return Participant(f"study-{uuid.uuid4().hex}")
 
-    async def agree(self, participant: Participant) -> None:
+    async def agree(self, participant: Participant, address: str) -> None:
         """Store the consent, with its version and date.
 
+        Args:
+            address: of their network, for its limits; it is not stored.
+
         Raises:
-            NotYet: they have agreed, or withdrawn, before.
+            NotYet: they have agreed, or withdrawn, before; or too much comes from there.
         """
         self._must_be(participant, "new")
+        _take(self._addresses, address)
         person, now = self._person(participant), now_ms()
         await asyncio.wrap_future(self.collector.store.agree(person, self.consent, now))
         participant.token, participant.state = self.collector.person_token(person, now), "agreed"
@@ -119,13 +130,17 @@ class Study:
         await self._note(participant, participant.conversation, {"topic": topic, **before})
         participant.started, participant.state = self._clock(), "chatting"
 
-    async def ask(self, participant: Participant, query: str) -> AsyncGenerator[Turn]:
+    async def ask(self, participant: Participant, query: str, address: str) -> AsyncGenerator[Turn]:
         """Ask the models: yields the turn before its answers, as they grow, and at last with `done`.
 
         Answers are registered when each has begun, so that they can be read along with the stream, and again complete.
 
+        Args:
+            address: as of `agree`.
+
         Raises:
-            NotYet: it is not their turn: no consent, an answer still streams, or the last one is not rated.
+            NotYet: it is not their turn: no consent, an answer still streams, or the last one is not rated. Or too
+                many questions come from them, from there, or at the same time.
             AnswerFailed: a model gave nothing. Nothing of the turn is stored, then.
             Withdrawn: they withdrew meanwhile, from another page.
         """
@@ -139,11 +154,17 @@ class Study:
             raise NotYet(f"Please ask in at most {MAX_QUERY:,} characters; these are {len(query):,}.")
         if participant.turns and not participant.turns[-1].rated:
             raise NotYet("Please rate the answers above before you ask the next question.")
+        answers = len(participant.models)
+        if self._answering + answers > self._answers_at_once:
+            raise NotYet("Many people are asking at this moment. Please ask again in a few seconds.")
+        _take(self._people, participant.code)
+        _take(self._addresses, address)
         bullets = self._rng.random() < self.protocol.bullet_share
         question_id = f"{participant.conversation}.{len(participant.turns) + 1}"
-        answers = {side: Shown(model, question_id) for side, model in participant.models.items()}
-        turn = Turn(query, bullets, now_ms(), answers)
+        shown = {side: Shown(model, question_id) for side, model in participant.models.items()}
+        turn = Turn(query, bullets, now_ms(), shown)
         participant.asking = True
+        self._answering += answers
         try:
             yield turn
             async with aclosing(self._stream(participant, turn)) as growing:
@@ -151,6 +172,7 @@ class Study:
                     yield turn
         finally:
             participant.asking = False
+            self._answering -= answers
         yield turn
 
     async def _stream(self, participant: Participant, turn: Turn) -> AsyncGenerator[None]:
@@ -274,7 +296,7 @@ class Study:
             IfllmError: it cannot be a code.
         """
         if not _CODE.fullmatch(code := code.strip().lower()):
-            raise IfllmError("This is not a code: it has 32 digits and letters from a to f.")
+            raise IfllmError("This is not a code: it is study- and 32 digits and letters from a to f.")
         await asyncio.to_thread(delete_person, self.collector.store, self.collector.pseudonyms, code)
 
     async def _register(self, participant: Participant, turn: Turn) -> None:
@@ -315,6 +337,14 @@ def _messages(turns: Sequence[Turn], side: Side, turn: Turn) -> list[Message]:
             {"role": "assistant", "content": past.answers[side].text},
         ]
     return [*messages, {"role": "user", "content": turn.query + BULLETS * turn.bullet_points}]
+
+
+def _take(buckets: Buckets, key: str) -> None:
+    try:
+        buckets.take(key)
+    except Problem as problem:
+        wait = f"{problem.retry_after} second{'s' * (problem.retry_after != 1)}"
+        raise NotYet(f"There were many requests in a short time. Please try again in {wait}.") from None
 
 
 def _check_scale(value: int | None) -> None:

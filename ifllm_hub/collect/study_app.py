@@ -1,14 +1,14 @@
 """The study as a web app: Gradio pages and the collector's router in one FastAPI app."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 
 from fastapi import FastAPI
 
-from ifllm_hub import __version__
-from ifllm_hub.collect.app import run_app
+from ifllm_hub.collect.app import bare_app, run_app
 from ifllm_hub.collect.collector import Collector
-from ifllm_hub.collect.defaults import NOBODY
+from ifllm_hub.collect.defaults import CONSENT, NOBODY
+from ifllm_hub.collect.gate import Gate
 from ifllm_hub.collect.router import create_router
 from ifllm_hub.collect.settings import Settings
 from ifllm_hub.collect.study import Study
@@ -40,7 +40,7 @@ class StudySettings:
     topics: tuple[str, ...] = TOPICS
     questionnaire: bool = True
     title: str = "How do you read answers?"
-    consent_version: str = "2026-11-01"
+    consent_version: str = CONSENT
     purpose: str = "to learn how people read, and to improve language models by it"
     shared_with: str = NOBODY
     contact: str = ""
@@ -78,7 +78,8 @@ def create_study_app(settings: StudySettings, study: Study | None = None) -> Fas
     from ifllm_hub.collect.study_blocks import StudyBlocks, system_theme
 
     ours = study or create_study(settings)
-    app = FastAPI(title=settings.title, version=__version__)
+    app = bare_app(settings.title)
+    app.add_middleware(Gate, settings=settings.collector)
     app.include_router(create_router(settings.collector, ours.collector))
     static = files("ifllm_hub.collect") / "static"
     return gr.mount_gradio_app(
@@ -91,6 +92,7 @@ def create_study_app(settings: StudySettings, study: Study | None = None) -> Fas
         footer_links=[],
         ssr_mode=False,
         show_error=False,
+        app_kwargs={"openapi_url": None},
     )
 
 
@@ -101,7 +103,9 @@ def create_study(settings: StudySettings) -> Study:
         IfllmError: see `create_study_app`.
     """
     models = [model_of(spec) for spec in settings.models]
-    return Study(Collector(settings.collector), models, PROTOCOLS[settings.protocol], settings.consent_version)
+    version = settings.consent_version
+    knowing = replace(settings.collector, consents=(*settings.collector.consents, version))
+    return Study(Collector(knowing), models, PROTOCOLS[settings.protocol], version)
 
 
 def run_study(settings: StudySettings, host: str = "127.0.0.1", port: int = 7860, behind_proxy: bool = False) -> None:

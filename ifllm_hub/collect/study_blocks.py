@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ifllm_hub.collect import study_pages as pages
+from ifllm_hub.collect.limits import network_of
 from ifllm_hub.collect.store import Withdrawn
 from ifllm_hub.collect.study import Study
 from ifllm_hub.collect.study_state import MAX_QUERY, MAX_SUMMARY, QUESTIONNAIRE, SCALE, Participant
@@ -137,12 +138,12 @@ class StudyBlocks:
         on(self._send.click, self._on_send, [self._person, self._summary, self._after])
         on(self._withdraw.click, self._on_withdraw, [self._person])
 
-    async def _on_agree(self, participant: Participant, adult: bool) -> Updates:
+    async def _on_agree(self, request: gr.Request, participant: Participant, adult: bool) -> Updates:
         if not adult:
             return {self._notice: pages.notice("Please tick the box, if you agree. If you do not, close this page.")}
 
         async def work() -> Updates:
-            await self._study.agree(participant)
+            await self._study.agree(participant, network_of(request))
             stop = gr.update(visible=True)
             return {**self._step(1), self._recorder: self._mark(participant), self._stop: stop}
 
@@ -167,7 +168,9 @@ class StudyBlocks:
 
         return await self._guarded(participant, work)
 
-    async def _on_ask(self, participant: Participant, query: str, *ratings: Any) -> AsyncGenerator[Updates]:
+    async def _on_ask(
+        self, request: gr.Request, participant: Participant, query: str, *ratings: Any
+    ) -> AsyncGenerator[Updates]:
         async def rate() -> Updates:
             if participant.turns:
                 await self._rate(participant, *ratings)
@@ -180,7 +183,7 @@ class StudyBlocks:
         waiting = {self._notice: "", self._ratings: gr.update(visible=False), self._query: gr.update(interactive=False)}
         shown_at = 0.0
         try:
-            async with aclosing(self._study.ask(participant, query)) as growing:
+            async with aclosing(self._study.ask(participant, query, network_of(request))) as growing:
                 async for turn in growing:
                     if turn.done or time.monotonic() - shown_at >= _UPDATE_SECONDS:
                         yield {**waiting, self._answers: pages.answers(turn), self._history: pages.history(before)}

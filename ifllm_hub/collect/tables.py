@@ -1,5 +1,6 @@
 """The store's tables, and the engine they are reached by: SQLite in a file, or PostgreSQL by URL."""
 
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -36,6 +37,9 @@ PEOPLE = Table(
     Column("first_seen", BigInteger, nullable=False),
     Column("withdrawn_at", BigInteger),
     Column("renewed_at", BigInteger),
+    # How many bytes of readings were stored on which day since 1970, UTC: what the daily quota is counted by.
+    Column("stored_day", Integer, nullable=False, default=0),
+    Column("stored_bytes", BigInteger, nullable=False, default=0),
 )
 CONSENTS = Table(
     "consents",
@@ -58,6 +62,8 @@ RESPONSES = Table(
     Column("model", String(200), nullable=False),
     Column("bullet_points", Boolean, nullable=False),
     Column("registered_at", BigInteger, nullable=False, index=True),
+    # How often it was registered again, as a text that streams is.
+    Column("revision", Integer, nullable=False, default=0),
     Index("responses_of_question", "person", "question_id"),
 )
 SESSIONS = Table(
@@ -111,20 +117,29 @@ ERASURES = Table(
 def connect(url: str | URL) -> Engine:
     """The engine of a store, whose tables are made where there are none.
 
-    On SQLite, a commit returns once it is on the disk (WAL, synchronous=FULL), and deleted content is overwritten.
+    On SQLite, a commit returns once it is on the disk (WAL, synchronous=FULL), deleted content is overwritten, and a
+    new file is for its owner alone; SQLite gives its log the same mode.
 
     Raises:
         IfllmError: the URL is not one of a database, or the database cannot be reached or written.
     """
     try:
-        engine = create_engine(url)
+        # Errors are logged, and parameters are what people wrote and read.
+        engine = create_engine(url, hide_parameters=True)
         if engine.dialect.name == "sqlite":
+            _make_private(engine.url)
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
         _METADATA.create_all(engine)
-    except (ArgumentError, SQLAlchemyError, ImportError) as error:
+    except (ArgumentError, SQLAlchemyError, ImportError, OSError) as error:
         raise IfllmError(f"The store cannot be opened ({first_line(error)}). Check the database's URL.") from error
     return engine
+
+
+def _make_private(url: URL) -> None:
+    """Make a database's file, if there is none, so that nobody else can read it at any moment."""
+    if url.database and url.database != ":memory:" and not url.database.startswith("file:"):
+        Path(url.database).touch(mode=0o600)
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

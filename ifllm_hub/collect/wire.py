@@ -13,6 +13,9 @@ MAX_RESPONSES, MAX_TICKS, MAX_EVENTS = 16, 512, 256
 # Char indices of the dataset are int16.
 MAX_TEXT = 32_767
 _MAX_INT = 2**31 - 1
+# The largest body of a registration, bytes: JSON may escape a code point in 12, as "\ud83d\ude00", and texts may have
+# `MAX_TEXT` of them. The key is asked for before the body is read.
+MAX_REGISTRATION = 1024 * 1024
 # 2020-01-01 and 2100-01-01.
 _FIRST_MS, _LAST_MS = 1_577_836_800_000, 4_102_444_800_000
 
@@ -57,7 +60,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 
 class Batch(_Strict):

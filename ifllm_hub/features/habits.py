@@ -19,7 +19,7 @@ from ifllm_hub.features.catalogue import CATALOGUE
 PRIOR_READINGS = 3
 
 # Contrasts of the reward model that the `features` config also gives without the habit.
-_HABITUAL = ("mouse_dwell_log_ratio", "mouse_coverage_diff", "gaze_dwell_log_ratio", "gaze_coverage_diff")
+HABITUAL = ("mouse_dwell_log_ratio", "mouse_coverage_diff", "gaze_dwell_log_ratio", "gaze_coverage_diff")
 SUFFIX = "_less_habit"
 
 # What `less_habit` adds, declared like the catalogue; "odd" is meant of swapping all questions of a worker.
@@ -33,11 +33,11 @@ LESS_HABIT = tuple(
         high=None,
     )
     for feature in CATALOGUE
-    if feature.name in _HABITUAL
+    if feature.name in HABITUAL
 )
 
 
-def less_habit(rows: pl.DataFrame, features: Sequence[str] = _HABITUAL) -> pl.DataFrame:
+def less_habit(rows: pl.DataFrame, features: Sequence[str] = HABITUAL) -> pl.DataFrame:
     """Contrasts less the worker's habit: x - sum(x) / (n + PRIOR_READINGS), over the worker's n rows that have x.
 
     Swapping the sides of all of a worker's questions changes the sign of the result exactly. A person read once keeps

@@ -124,6 +124,11 @@ def test_the_whole_way_for_many(known_site: Site, tmp_path: Path) -> None:
     assert {row["split"] for row in rows} == {"train", "test"}
     content = b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())
     assert site.pseudonyms.person("p3").encode() not in content
+    for path in (out, *out.rglob("*")):  # when it was written, and when somebody was taken out of it
+        assert path.stat().st_mode & 0o077 == 0
+    delete_person(site.store, site.pseudonyms, "p3")
+    for path in (out, *out.rglob("*")):
+        assert path.stat().st_mode & 0o077 == 0
 
 
 def test_who_did_not_agree_or_withdrew_is_not_exported(site: Site, tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 """The addresses of the collector, as a page and an integrator's server use them."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from ifllm_hub.collect.settings import Rate, Secrets
 from ifllm_hub.collect.store import now_ms
 from ifllm_hub.collect.tokens import ResponseToken, Signer
+from ifllm_hub.errors import IfllmError
 from tests.collect.client import ORIGIN, batch, encoded, reading, registration
 from tests.collect.conftest import Site
 
@@ -180,7 +183,7 @@ def test_the_body_of_a_withdrawn_person_is_refused(site: Site) -> None:
     again = registration("ada", "q2", "left", "text")
     assert site.client.post("/ifllm/v1/responses", json=again, headers=key).status_code == 410
     # Who agrees again is let in again, and the old tokens stay refused.
-    renewed = site.register("ada", "q2", consent="2026-12-01")["token"]
+    renewed = site.register("ada", "q2", consent="2026-11-01")["token"]
     assert site.send([renewed], session=2).status_code == 202
     assert site.send(tokens, sequence=1).status_code == 410
 
@@ -212,7 +215,9 @@ def test_nothing_of_a_person_is_in_the_store_by_name(site: Site) -> None:
 def test_health_and_metrics(site: Site) -> None:
     site.send(site.pair("ada", "q1"), ticks=reading(1, 0))
     assert site.client.get("/ifllm/v1/health").json()["status"] == "ok"
-    page = site.client.get("/ifllm/metrics").text
+    for key in ({}, {"Authorization": "Bearer wrong"}, {"X-Ifllm-Key": "wrong"}):
+        assert site.client.get("/ifllm/metrics", headers=key).status_code == 401
+    page = site.client.get("/ifllm/metrics", headers={"Authorization": f"Bearer {site.key}"}).text
     assert "ifllm_accepted_ticks_total 12\n" in page
     assert 'ifllm_requests_total{route="/ifllm/v1/batches",status="202"} 1\n' in page
     assert "ifllm_accept_seconds_count 1\n" in page
@@ -226,5 +231,75 @@ def test_errors_tell_nothing_of_the_inside(site: Site, monkeypatch: pytest.Monke
     assert response.json() == {"error": {"code": "failed", "message": "The server failed. Try again later."}}
 
 
-def test_the_secrets_are_for_the_owner_alone(site: Site) -> None:
-    assert (site.settings.folder / "secrets.json").stat().st_mode & 0o077 == 0
+def test_what_people_wrote_is_for_the_owner_alone(site: Site) -> None:
+    site.send(site.pair("ada", "q1"))
+    folder = site.settings.folder
+    assert folder.stat().st_mode & 0o077 == 0
+    names = {path.name for path in folder.iterdir() if path.stat().st_mode & 0o077 == 0}
+    assert names == {path.name for path in folder.iterdir()}
+    assert {"secrets.json", "collected.sqlite", "collected.sqlite-wal"} <= names
+
+
+def test_versions_of_the_consent_text(make_site: Callable[..., Site], caplog: pytest.LogCaptureFixture) -> None:
+    site = make_site(consents=("2026-11-01", "2027-01-01"))
+    tokens = site.pair("ada", "q1")
+    for sequence, version in enumerate(site.settings.consents):
+        assert site.send(tokens, sequence=sequence, consent=version).status_code == 202
+    key = {"X-Ifllm-Key": site.key}
+    unknown = registration("ada", "q1", "left", "text", consent="v29")
+    with caplog.at_level("WARNING"):
+        for response in (
+            site.send(tokens, sequence=2, consent="v29"),
+            site.send(tokens, sequence=3, consent="v30"),
+            site.client.post("/ifllm/v1/responses", json=unknown, headers=key),
+        ):
+            assert (response.status_code, response.json()["error"]["code"]) == (400, "unknown_consent")
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("ifllm_hub")]
+    assert told == [
+        "a page reports under a version of the consent text that is none of 2026-11-01, 2027-01-01: refused"
+    ]
+    # Withdrawing needs no version.
+    assert site.send(tokens, sequence=4, consent="v29", events=[[9, "withdraw", -1, None]]).status_code == 202
+    assert site.store.counts()["batches"] == 0
+    with pytest.raises(IfllmError, match="--consent"):
+        make_site(consents=())
+
+
+def test_a_day_holds_so_much_of_a_person(make_site: Callable[..., Site]) -> None:
+    site = make_site(person_day_bytes=10_000)
+    tokens, other = site.pair("ada", "q1"), site.pair("bob", "q1")
+    sent = [site.send(tokens, session=n, sequence=n) for n in range(12)]
+    taken = [response.status_code for response in sent].count(202)
+    assert 6 <= taken <= 9  # each some 250 bytes and a row
+    refused = sent[-1]
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "quota_reached")
+    assert 1 <= int(refused.headers["retry-after"]) <= 24 * 3600
+    assert site.store.counts()["batches"] == taken
+    assert site.send(tokens).json()["duplicate"]  # what was taken is confirmed
+    assert site.send(other, session=99).status_code == 202
+    assert site.send(tokens, sequence=99, events=[[9, "withdraw", -1, None]]).status_code == 202
+    assert site.store.counts()["batches"] == 1
+
+
+def test_the_longest_texts_fit_however_json_spells_them(site: Site) -> None:
+    longest = "\U0001f642" * 32_767
+    body = registration("ada", "q1", "left", longest, query=longest)
+    for ascii_only in (True, False):
+        content = json.dumps(body, ensure_ascii=ascii_only).encode()
+        headers = {"Content-Type": "application/json", "X-Ifllm-Key": site.key}
+        assert site.client.post("/ifllm/v1/responses", content=content, headers=headers).status_code == 200
+    assert len(content) > site.settings.max_body
+
+
+def test_logs_say_nothing_of_people(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even where the store fails in the middle of writing."""
+    with create_engine(site.settings.url).begin() as connection:
+        failing = "BEFORE INSERT ON responses BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        connection.execute(text(f"CREATE TRIGGER failing {failing}"))
+    body = registration("ada.lovelace", "q1", "left", "a sentence nobody else wrote")
+    headers = {"X-Ifllm-Key": site.key}
+    with caplog.at_level("DEBUG", logger="ifllm_hub"):
+        assert site.client.post("/ifllm/v1/responses", json=body, headers=headers).status_code == 503
+    assert "the store failed" in caplog.text
+    for told in ("lovelace", "nobody else wrote", site.pseudonyms.person("ada.lovelace")):
+        assert told not in caplog.text

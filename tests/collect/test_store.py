@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from ifllm_hub.collect.store import Answer, Conflict, Received, Said, Store, Unknown, Withdrawn
+from ifllm_hub.collect.store import (
+    Answer,
+    Conflict,
+    Full,
+    Received,
+    Said,
+    Store,
+    Unknown,
+    Withdrawn,
+    seconds_left_of_day,
+)
 from ifllm_hub.collect.writer import Refused, Writer
 from ifllm_hub.errors import IfllmError
 
@@ -86,6 +96,22 @@ def test_withdrawal(store: Store, tmp_path: Path) -> None:
     store.register(answer("ada"), "2026-12-01", 220).result()
     assert store.withdrawn() == []
     assert store.accept(batch("ada", "t", 0, issued_at=220), 230).result() is False
+
+
+def test_a_day_ends(store: Store) -> None:
+    """What may be stored is counted by day and person; 2 bytes of a body and 1,024 of the rest are a batch."""
+
+    def accepted(person: str, number: int, day: float) -> bool:
+        try:
+            return not store.accept(batch(person, person, number), round(day * DAY), 2_100).result()
+        except Full:
+            return False
+
+    assert [accepted("ada", number, 100.5) for number in range(3)] == [True, True, False]
+    assert accepted("bob", 0, 100.6)
+    assert not accepted("ada", 3, 100.9999)
+    assert [accepted("ada", number, 101) for number in range(4, 7)] == [True, True, False]
+    assert [seconds_left_of_day(now) for now in (0, 1, DAY - 1, DAY)] == [86_400, 86_400, 1, 86_400]
 
 
 def test_who_was_never_seen_can_withdraw(store: Store) -> None:

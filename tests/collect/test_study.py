@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,19 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from ifllm_hub.collect.collector import Collector
+from ifllm_hub.collect.defaults import CONSENT
 from ifllm_hub.collect.export import export_dataset
-from ifllm_hub.collect.settings import Settings
+from ifllm_hub.collect.settings import Rate, Settings
 from ifllm_hub.collect.store import Withdrawn
 from ifllm_hub.collect.study import Study
+from ifllm_hub.collect.study_app import StudySettings, create_study
 from ifllm_hub.collect.study_models import AnswerFailed, EchoModel
-from ifllm_hub.collect.study_state import PROTOCOLS, Participant, Protocol, tidy
+from ifllm_hub.collect.study_state import PROTOCOLS, NotYet, Participant, Protocol, tidy
 from ifllm_hub.collect.tables import CONSENTS, NOTES, RATINGS, RESPONSES
 from ifllm_hub.dataset.schema import BULLETS
 from ifllm_hub.errors import IfllmError
+
+ADDRESS = "192.0.2.1"
 
 
 class Script:
@@ -41,9 +46,10 @@ class Script:
 @pytest.fixture
 def make(tmp_path: Path) -> Any:
     """A function that makes a study, whose clock is `study.now`, over one store."""
-    collector = Collector(Settings(tmp_path / "collected"))
+    collector = Collector(Settings(tmp_path / "collected", consents=("v1",), address_ask_rate=Rate(1_000, 1_000)))
 
-    def make(*models: Any, protocol: Protocol = PROTOCOLS["paper"], seed: int = 0) -> Study:
+    def make(*models: Any, protocol: Protocol = PROTOCOLS["paper"], seed: int = 0, **limits: Any) -> Study:
+        collector.settings = replace(collector.settings, **limits)
         study = Study(collector, models, protocol, "v1", random.Random(seed), lambda: study.now)
         study.now = 0.0
         return study
@@ -54,13 +60,13 @@ def make(tmp_path: Path) -> Any:
 
 async def chatting(study: Study) -> Participant:
     participant = study.begin()
-    await study.agree(participant)
+    await study.agree(participant, ADDRESS)
     await study.start(participant, "Bees", 2)
     return participant
 
 
 async def ask(study: Study, participant: Participant, query: str) -> None:
-    async for _ in study.ask(participant, query):
+    async for _ in study.ask(participant, query, ADDRESS):
         pass
 
 
@@ -88,7 +94,7 @@ def test_the_papers_rules(make: Callable[..., Study]) -> None:
         await refused(ask(study, participant, "Hello?"), "not possible now")
         await refused(study.start(participant, "Bees"), "not possible now")
         assert study.collector.store.counts()["people"] == 0
-        await study.agree(participant)
+        await study.agree(participant, ADDRESS)
         await refused(study.describe(participant, {"age": "41"}), "offered for age")
         await refused(study.describe(participant, {"name": "Ada"}), "offered for name")
         await study.describe(participant, {"age": "40-49", "education": None})
@@ -221,7 +227,7 @@ def test_an_answer_is_registered_while_it_grows(make: Callable[..., Study]) -> N
     async def run() -> list[tuple[str, str]]:
         participant = await chatting(study)
         seen = []
-        async for turn in study.ask(participant, "Hello?"):
+        async for turn in study.ask(participant, "Hello?", ADDRESS):
             seen.append((turn.answers["left"].token, turn.answers["left"].text))
             if not turn.done:
                 await refused(ask(study, participant, "Again?"), "wait until the answers are complete")
@@ -270,3 +276,50 @@ def test_tidied_text_grows_at_its_end_only(pieces: list[str]) -> None:
 def test_a_study_needs_a_model(make: Callable[..., Study]) -> None:
     with pytest.raises(IfllmError, match="at least one model"):
         make()
+
+
+def test_a_study_knows_the_version_it_asks_consent_to(make: Callable[..., Study], tmp_path: Path) -> None:
+    with pytest.raises(IfllmError, match="v1: not a version of the consent text"):
+        make(Script("a"), consents=("v2",))
+    settings = StudySettings(Settings(tmp_path / "other"), models=("echo",), contact="Ada", consent_version="mine")
+    study = create_study(settings)
+    assert study.collector.settings.consents == (CONSENT, "mine")  # its own is one of them, whatever the settings say
+    study.collector.close()
+
+
+def test_models_are_asked_at_a_limited_rate(make: Callable[..., Study]) -> None:
+    """By one participant, who cannot ask by the hour; and by one address, whoever the participants are."""
+
+    async def questions(study: Study, people: int, each: int) -> int:
+        asked = 0
+        for _ in range(people):
+            participant = await chatting(study)
+            for turn in range(each):
+                await ask(study, participant, "Why?")
+                await rate(study, participant, turn + 1)
+                asked += 1
+        return asked
+
+    model = Script("a", "text")
+    slow = Rate(1e-9, 3)
+    with pytest.raises(NotYet, match="many requests in a short time"):
+        asyncio.run(questions(make(model, person_ask_rate=slow), people=1, each=4))
+    assert len(model.asked) in (3, 6)  # of one answer or two
+    study = make(model, person_ask_rate=Rate(1, 1_000), address_ask_rate=slow)
+    with pytest.raises(NotYet, match="many requests in a short time"):
+        asyncio.run(questions(study, people=3, each=1))  # consent and question of the first, consent of the second
+    assert study.collector.store.counts()["people"] == 3  # 1 of the first study, 2 of this one
+
+
+def test_no_more_answers_at_once_than_agreed(make: Callable[..., Study]) -> None:
+    study = make(EchoModel("a", pause=0), protocol=PROTOCOLS["pairwise"], answers_at_once=3)
+
+    async def run() -> None:
+        first, second = [await chatting(study) for _ in range(2)]
+        growing = study.ask(first, "Why?", ADDRESS)
+        await anext(growing)
+        await refused(ask(study, second, "Why?"), "Many people are asking")
+        await growing.aclose()  # whoever leaves makes room
+        await ask(study, second, "Why?")
+
+    asyncio.run(run())

@@ -192,7 +192,7 @@ def test_a_code_deletes_later(open_page: Callable[[], Any]) -> None:
     page.locator("#code input, #code textarea").fill(HOSTILE)
     page.locator("#forget").click()
     page.get_by_text("This is not a code").wait_for()
-    page.locator("#code input, #code textarea").fill("0" * 32)
+    page.locator("#code input, #code textarea").fill("study-" + "0" * 32)
     page.locator("#forget").click()
     page.get_by_text("it is deleted now").wait_for()
     assert page.evaluate("window.hit") is None

@@ -1,4 +1,4 @@
-"""What of the tracker needs no browser: its unit tests under Node, its size, and its types."""
+"""What of the scripts needs no browser: their unit tests under Node, the tracker's size, and its types."""
 
 import re
 import shutil
@@ -13,14 +13,15 @@ SOURCE = (STATIC / "tracker.js").read_text()
 LIMIT = 10 * 1024
 
 
-def test_the_unit_tests_under_node() -> None:
+@pytest.mark.parametrize(("script", "least"), [("tracker", 15), ("study", 1)])
+def test_the_unit_tests_under_node(script: str, least: int) -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("needs node 20 or later (Debian: apt install nodejs)")
-    tests = Path(__file__).parent / "tracker.test.mjs"
+    tests = Path(__file__).parent / f"{script}.test.mjs"
     ran = subprocess.run([node, "--test", str(tests)], capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert int(re.findall(r"(?:#|ℹ) pass (\d+)", ran.stdout)[0]) >= 15
+    assert int(re.findall(r"(?:#|ℹ) pass (\d+)", ran.stdout)[0]) >= least
     assert re.findall(r"(?:#|ℹ) (?:skipped|todo) (\d+)", ran.stdout) == ["0", "0"]
 
 

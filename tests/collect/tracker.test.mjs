@@ -172,7 +172,7 @@ test("waits double from 1 s to 30 s, with jitter; the order is kept and the body
     const world = makeWorld(() => {
       if (failing-- <= 0) return 202;
       if (failing % 2) throw new TypeError("network");
-      return 503;
+      return failing % 4 ? 503 : 408;
     });
     const tracker = track();
     tracker.grantConsent();

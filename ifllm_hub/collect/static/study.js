@@ -4,6 +4,7 @@
  * `data-ifllm-study="recording|finished|withdrawn"` with `data-endpoint`, `data-person` and `data-consent` starts and
  * ends it; before the first mark the tracker is not even loaded. `data-ifllm-stream="ID"` on a marked answer says
  * which answer it is, `data-ifllm-complete` that it is whole. A click on `data-ifllm-withdraw` deletes.
+ * A mark whose endpoint is of another origin is not ours: anybody's text may be in the page.
  */
 
 let tracker = null;
@@ -15,9 +16,11 @@ async function look() {
   const mark = document.querySelector("[data-ifllm-study]");
   if (!mark) return;
   const { ifllmStudy: state, endpoint, person, consent } = mark.dataset;
+  const script = new URL(`${endpoint}/tracker.js`, location.href);
+  if (script.origin !== location.origin) return;
   if (state === "recording" && !loading) {
     loading = true;
-    const { createTracker } = await import(new URL(`${endpoint}/tracker.js`, location.href).href);
+    const { createTracker } = await import(script.href);
     tracker = createTracker({ endpoint, person, consentVersion: consent });
     tracker.grantConsent();
   }

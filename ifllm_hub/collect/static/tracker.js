@@ -106,13 +106,13 @@ function leading(element, answer, height) {
   return Math.max(0, (line - height) / 2);
 }
 
-/** Ask until the answer is neither 429 nor 5xx, or `signal` is aborted (then null); waits double, with jitter. */
+/** Ask until the answer is none of 408, 429 and 5xx, or `signal` is aborted (then null); waits double, with jitter. */
 async function persist(url, init, [first, longest], signal) {
   for (let failures = 0; !signal.aborted; failures++) {
     const asked = fetch(url, { ...init, keepalive: true, credentials: "omit", signal });
     const response = await Promise.race([asked, pause(REQUEST_MS, signal)]).catch(() => null);
     if (signal.aborted) break;
-    if (response && response.status !== 429 && response.status < 500) return response;
+    if (response && ![408, 429].includes(response.status) && response.status < 500) return response;
     const wait = Math.min(longest, first * 2 ** failures) * (0.5 + Math.random() / 2);
     const wished = 1000 * Number(response?.headers.get("retry-after"));
     await pause(wished > wait ? wished : wait, signal);
