@@ -226,6 +226,7 @@ def _check_pairs(rows: pl.DataFrame, where: str) -> None:
             "a flip_prob that is null or outside [0, 0.5); from 0.5 on, the robust loss is undefined",
         ),
         (pl.col("chosen") == pl.col("rejected"), "the same text as chosen and as rejected"),
+        (pl.any_horizontal(pl.col("prompt", "chosen", "rejected").list.len() == 0), "a prompt or answer without text"),
     ):
         wrong = rows.filter(is_wrong)
         if not wrong.is_empty():

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from ifllm_hub import __version__
 from ifllm_hub.dataset.card import write_card
 from ifllm_hub.dataset.coarse import coarse
-from ifllm_hub.dataset.manifest import TIERS
+from ifllm_hub.dataset.manifest import TIERS, read_manifest, read_privacy_report
 from ifllm_hub.dataset.privacy import admit, check_workers, write_privacy_report
 from ifllm_hub.dataset.schema import (
     SPLITS,
@@ -27,7 +27,7 @@ from ifllm_hub.dataset.schema import (
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.extract import extract_features
 from ifllm_hub.features.habits import less_habit
-from ifllm_hub.files import read_json, replacing_folder
+from ifllm_hub.files import replacing_folder
 from ifllm_hub.release.align import Accounts, align_tasks
 from ifllm_hub.release.source import RELEASE_DIGEST, Advance, Release
 
@@ -131,7 +131,9 @@ def by_label_source(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 def _replace(folder: Path, configs: dict[str, pl.DataFrame], earlier: Collection[str] = ()) -> None:
     """Write configs, all of them before any takes its place, and delete those of `earlier` that are not written."""
-    read_json(folder / "manifest.json")  # another folder is refused before anything is written into it
+    # What the card cannot be made from, such as another folder, is refused before anything is written into it.
+    if "collected" not in read_manifest(folder):
+        read_privacy_report(folder)
     with ExitStack() as stack:
         for config, rows in configs.items():
             place = replacing_folder(folder / "data" / config, file_name(SPLITS[0]))

@@ -5,6 +5,7 @@ about the study's site are in the templates, and hold nothing that could be coun
 """
 
 import json
+import math
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -174,21 +175,22 @@ def _column_tables(
 
 def _nulls(folder: Path, configs: list[str]) -> dict[str, str]:
     """By column, the share of its values (in lists: of their entries) that is null, from the files' footers."""
-    counts: dict[str, list[int]] = {}
+    counts: dict[str, list[float]] = {}
     for config, split in product(configs, SPLITS):
         metadata = footer(parquet_path(folder, config, split), config)
         for group, number in product(range(metadata.num_row_groups), range(metadata.num_columns)):
             chunk = metadata.row_group(group).column(number)
-            # Without its number of nulls a column counts as one that has some: what we write has the number.
-            nulls = chunk.statistics.null_count if chunk.is_stats_set else 1
             total = counts.setdefault(chunk.path_in_schema.split(".")[0], [0, 0])
-            total[0] += nulls
+            # What we write has the number of nulls; NaN without it.
+            total[0] += chunk.statistics.null_count if chunk.is_stats_set else math.nan
             total[1] += chunk.num_values
     return {name: _share(nulls, values) for name, (nulls, values) in counts.items()}
 
 
-def _share(part: int, whole: int) -> str:
+def _share(part: float, whole: float) -> str:
     """Rounded, but never to none or all."""
+    if math.isnan(part):
+        return "not known"
     if part in (0, whole):
         return "all" if part else ""
     return f"{min(max(part / whole, 0.001), 0.999):.1%}"

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ifllm_hub.dataset.schema import SPLITS, columns, label_source_of, parquet_path, present_configs
+from ifllm_hub.dataset.schema import COLLECTED, SPLITS, Column, columns, label_source_of, parquet_path, present_configs
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.hub import clear_hub_errors
 
@@ -19,8 +19,9 @@ MOST_UNPACKED, MOST_METADATA = 4 << 30, 16 << 20
 # Rows that are unpacked before their size is looked at.
 _BATCH = 4_096
 # Columns without nulls, in the configs that have them; who labels pairs elsewhere may not know the workers.
-_KEYS = ("question_id", "worker_id", "conversation_id", "fold_question", "fold_conversation", "fold_worker")
-_KEYS_OF_PREFERENCES = ("question_id",)
+_KEYS = ("question_id", "worker_id", "conversation_id", "fold_question", "fold_conversation", "fold_worker", "mode")
+_TEXTS = ("query", "response", "response_left", "response_right")
+_KEYS_OF_PREFERENCES = ("question_id", "prompt", "chosen", "rejected")
 
 
 def load_config(
@@ -36,7 +37,7 @@ def load_config(
     Raises:
         IfllmError: there is no such dataset or config, a folder is asked for a revision, or a file cannot be read: it
             is damaged, unpacks to more than `MOST_UNPACKED`, lacks a column of the schema or has it with another type,
-            has a number that is not finite, no key, or a question twice.
+            has a value that the schema does not allow, a number that is not finite, no key, or a question twice.
     """
     wanted = columns(config)  # refuses what is no config, before it becomes a path
     folder = _folder(dataset, revision)
@@ -150,8 +151,7 @@ def _is_type(found: pa.DataType, declared: pa.DataType) -> bool:
     if types.is_string(declared):
         return types.is_string(found) or types.is_large_string(found) or types.is_string_view(found)
     if types.is_list(declared):
-        is_list = types.is_list(found) or types.is_large_list(found)
-        return is_list and _is_type(found.value_type, declared.value_type)
+        return _is_list(found) and _is_type(found.value_type, declared.value_type)
     if types.is_struct(declared):
         pairs = zip(found, declared, strict=False) if types.is_struct(found) else ()
         same = sum(part.name == other.name and _is_type(part.type, other.type) for part, other in pairs)
@@ -182,18 +182,22 @@ def _checked(
     """
     kept, seen, size = [], 0, 0
     wanted = None if question_ids is None else pa.array(list(question_ids), pa.int64())
-    keys = _KEYS_OF_PREFERENCES if label_source_of(config) else [name for name in _KEYS if name in schema.names]
+    filled = [name for name in (*_KEYS, *_TEXTS) if name in schema.names]
+    if source := label_source_of(config):
+        filled = list(_KEYS_OF_PREFERENCES)
     for batch in batches:
         batch.validate(full=True)
         seen += batch.num_rows
-        for name in keys:
+        for name in filled:
             if batch[name].null_count:
                 raise IfllmError(f"{where}: has rows without {name}. Build or download the dataset again.")
-        for field in schema:
-            is_list = pa.types.is_list(field.type) or pa.types.is_large_list(field.type)
-            values = batch[field.name].flatten() if is_list else batch[field.name]
-            if pa.types.is_floating(values.type) and pc.all(pc.is_finite(values)).as_py() is False:
-                raise IfllmError(f"{where}: {field.name} has values that are not finite. Build the dataset again.")
+        for column in columns(config):
+            allowed = column.values + (COLLECTED[column.name].values if column.name in COLLECTED else ())
+            if source and column.name == "label_source":
+                allowed = (source,)
+            if problem := _problem(batch[column.name], column, allowed):
+                raise IfllmError(f"{where}: {column.name} has {problem}. Build or download the dataset again.")
+        _check_ticks(batch, where)
         if wanted is not None:
             batch = batch.filter(pc.is_in(batch["question_id"], value_set=wanted))
         size += batch.nbytes
@@ -202,6 +206,42 @@ def _checked(
     if seen != rows:
         raise IfllmError(f"{where}: has {seen} rows and says {rows}. Build or download the dataset again.")
     return pl.DataFrame(pl.from_arrow(pa.Table.from_batches(kept, schema), rechunk=False))
+
+
+def _problem(values: pa.Array, column: Column, allowed: tuple[str, ...]) -> str | None:
+    """What values (or the entries of lists) a column has that it may not have, or None."""
+    if _is_list(values.type):
+        values = values.flatten()
+    if pa.types.is_floating(values.type):
+        return None if pc.all(pc.is_finite(values)).as_py() in (True, None) else "values that are not finite"
+    if pa.types.is_integer(values.type) and not column.name.endswith("_id"):  # a name, whatever number it is
+        ends = pc.min_max(values)
+        least, most = ends["min"].as_py(), ends["max"].as_py()
+        if least is not None and column.low is not None and least < column.low:
+            return f"the value {least}, and the least there can be is {column.low:g}"
+        if most is not None and column.high is not None and most > column.high:
+            return f"the value {most}, and the largest there can be is {column.high:g}"
+    elif allowed:
+        others = set(pc.unique(values).to_pylist()).difference(allowed, {None})
+        if others:
+            return f"the value {min(others)[:80]!a}, and there can be {', '.join(map(ascii, allowed))}"
+    return None
+
+
+def _check_ticks(batch: pa.RecordBatch, where: str) -> None:
+    """Lists with an entry a tick are of one length in a row."""
+    lists = [
+        field.name for field in batch.schema if _is_list(field.type) and not pa.types.is_nested(field.type.value_type)
+    ]
+    for name in lists[1:]:
+        if not pc.list_value_length(batch[name]).equals(pc.list_value_length(batch[lists[0]])):
+            raise IfllmError(
+                f"{where}: the lists of {name} and {lists[0]} differ in length. Build or download the dataset again."
+            )
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_))
 
 
 def _names_on_hub(repo_id: str, revision: str | None) -> list[str]:

@@ -92,7 +92,7 @@ def _holds_more(api: HfApi, repo_id: str, commit: str, manifest: dict[str, Any])
         if "collected" in manifest:
             return bool(before["people"] > manifest["people"])
         return _withdrawn(before) < _withdrawn(manifest)
-    except (ValueError, TypeError, KeyError, AttributeError):  # somebody else's, from before ours
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # somebody else's, from before ours
         return False
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
-from ifllm_hub.errors import IfllmError
+from ifllm_hub.errors import IfllmError, first_line
 
 COMMIT = "923bac0"
 RELEASE_URL = f"https://github.com/themehulpatwari/llm-implicit-feedback/archive/{COMMIT}.tar.gz"
@@ -50,7 +50,7 @@ _BROKEN_ARCHIVE = (
 )
 
 # The study's release unpacks to 0.5 GB in 2,909 files, 7 times its .tar.xz; far more than that is meant to do harm.
-_MAX_UNPACKED, _MAX_RATIO, _MAX_FILES = 10 << 30, 100, 100_000
+_MAX_UNPACKED, _MAX_RATIO, _MAX_FILES = 10 << 30, 100, 20_000
 # Small archives may be packed as tightly as they like.
 _ALWAYS_UNPACKED = 64 << 20
 
@@ -256,8 +256,8 @@ def _unpack(archive: Path, cache_dir: Path | None, advance: Advance | None) -> P
         if target.is_dir():  # another process unpacked the same archive first
             return target
         raise IfllmError(
-            f"{archive}: cannot be unpacked ({error or type(error).__name__}): truncated, damaged, or not a "
-            ".tar.xz/.tar.gz/.tar.zst/.zip archive. Fetch it again and compare its checksum."
+            f"{archive}: cannot be unpacked ({first_line(error)[:200] or type(error).__name__}): truncated, damaged, "
+            "or not a .tar.xz/.tar.gz/.tar.zst/.zip archive. Fetch it again and compare its checksum."
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -289,10 +289,7 @@ def _untar(archive: Path, target: Path, advance: Advance) -> None:
                 # The holes of a sparse file are not in the stream, whose bytes are counted.
                 content = tar.extractfile(member) if wanted and member.isfile() and not member.issparse() else None
                 if wanted and content:
-                    path = target / wanted
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    with path.open("wb") as out:
-                        shutil.copyfileobj(content, out)
+                    _write(content, target, wanted)
                     advance(raw.tell() / size)
             # To tarfile, a damaged header past the first is the end of the archive; the true end is two empty blocks.
             if tar.fileobj is None or tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
@@ -351,8 +348,16 @@ def _unzip(archive: Path, target: Path, advance: Advance) -> None:
         for done, member in enumerate(members, start=1):
             wanted = _wanted(member.filename)
             if wanted and not member.is_dir():
-                path = target / wanted
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with bundle.open(member) as content, path.open("wb") as out:
-                    shutil.copyfileobj(content, out)
+                with bundle.open(member) as content:
+                    _write(content, target, wanted)
                 advance(done / len(members))
+
+
+def _write(content: IO[bytes], folder: Path, name: PurePosixPath) -> None:
+    """A file of the release; an archive that holds two of one name does not say which of them it is."""
+    path = folder / name
+    if path.exists():
+        raise IfllmError(f"{path}: is in the archive more than once. Pack one release alone.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as out:
+        shutil.copyfileobj(content, out)

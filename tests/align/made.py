@@ -9,7 +9,7 @@ from ifllm_hub.dataset.schema import arrow_schema, parquet_path, preferences_con
 
 
 def write_config(folder: Path, config: str, train: list[dict[str, Any]], test: list[dict[str, Any]]) -> None:
-    """Both splits of a config; columns that a row does not have are null, but for ids and folds of questions."""
+    """Both splits of a config; columns that a row does not have are null, but for ids, folds and texts of questions."""
     empty = pl.DataFrame(pl.from_arrow(arrow_schema(config).empty_table()))
     for split, rows in (("train", train), ("test", test)):
         path = parquet_path(folder, config, split)
@@ -19,7 +19,11 @@ def write_config(folder: Path, config: str, train: list[dict[str, Any]], test: l
         if "conversation_id" in whole.columns:
             ids = {"worker_id": "somebody", "conversation_id": pl.format("somebody/{}", "question_id")}
             folds = {f"fold_{group}": 0 for group in ("question", "conversation", "worker")}
-            whole = whole.with_columns(pl.col(name).fill_null(value) for name, value in {**ids, **folds}.items())
+            texts = {
+                name: "" for name in ("query", "response_left", "response_right", "response") if name in whole.columns
+            }
+            filled = {**ids, **folds, **texts}
+            whole = whole.with_columns(pl.col(name).fill_null(value) for name, value in filled.items())
         whole.write_parquet(path)
 
 

@@ -120,15 +120,22 @@ def test_runs_of_another_comparison_are_not_mixed_in(
     six_pairs: list[dict[str, Any]], recipe: str, tmp_path: Path
 ) -> None:
     folder, out = tmp_path / "data", tmp_path / "out"
-    write_config(folder, "preferences", six_pairs, six_pairs)
+
+    def label(rows: list[dict[str, Any]]) -> None:
+        for source in {source for source, _ in ROWS.values()}:
+            test = [row | {"question_id": 100 + row["question_id"]} for row in rows]
+            parts = ([row | {"label_source": source} for row in part] for part in (rows, test))
+            write_config(folder, f"preferences_{source}", *parts)
+
+    label(six_pairs)
     claim(Comparison(str(folder), recipe, out))
     claim(Comparison(str(folder), recipe, out, seeds=5, jobs=2))
-    write_config(folder, "preferences", [row | {"flip_prob": 0.25} for row in six_pairs], six_pairs)
+    label([row | {"flip_prob": 0.25} for row in six_pairs])
     with pytest.raises(
         IfllmError, match=r"out holds runs of another comparison \(SHA-256 of the labels '\w+' -> '\w+'\)"
     ):
         claim(Comparison(str(folder), recipe, out))
-    write_config(folder, "preferences", six_pairs, six_pairs)
+    label(six_pairs)
     file = Path(recipe) / "dpo.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"beta": 0.2, "optim": "sgd"}))
     with pytest.raises(IfllmError, match=r"another comparison \(dpo beta 0\.1 -> 0\.2, dpo optim None -> 'sgd'\)"):

@@ -28,11 +28,12 @@ def test_rows_that_do_not_fit_are_counted_and_said(
 ) -> None:
     folder = tmp_path / "uneven"
     shutil.copytree(dataset, folder)
-    for file in folder.glob("data/preferences/*.parquet"):
-        rows = Dataset.from_parquet(str(file)).to_list()
+    for file in folder.glob("data/preferences_forest/*.parquet"):
+        stored = Dataset.from_parquet(str(file), cache_dir=str(tmp_path / "cache"))
+        rows = stored.to_list()
         for row in rows[: 2 if "train" in file.name else 1]:
             row["prompt"][0]["content"] *= 9
-        Dataset.from_list(rows).to_parquet(file)
+        Dataset.from_list(rows, features=stored.features).to_parquet(file)
     with caplog.at_level(logging.INFO, logger="ifllm_hub.align.run"):
         results = dpo(config=TINY, dataset=folder, output_dir=tmp_path / "out", max_length=100)
     assert (results["train_rows"], results["rows_after_length_filter"]) == (6, 4)

@@ -195,7 +195,9 @@ def test_bad_input_is_said_and_nothing_is_written(dataset: Path, questions: dict
     folder = Path(shutil.copytree(dataset, tmp_path / "dataset"))
     for split in SPLITS:
         path = parquet_path(folder, "trajectories", split)
-        pl.read_parquet(path).with_columns(t=pl.lit([], dtype=pl.List(pl.Int32))).write_parquet(path)
+        rows = pl.read_parquet(path)
+        lists = {name: type_ for name, type_ in rows.schema.items() if isinstance(type_, pl.List)}
+        rows.with_columns(pl.lit([], dtype=type_).alias(name) for name, type_ in lists.items()).write_parquet(path)
     with pytest.raises(IfllmError, match="nothing was recorded of question"):
         write_replay(folder, questions["pairwise"], out)
     parquet_path(folder, "trajectories", "train").unlink()

@@ -370,7 +370,7 @@ def test_what_fits_no_column_is_counted_and_the_rest_is_built(other: Path, tmp_p
     assert manifest["quarantine_reasons"]["coordinate beyond any screen"] == 1
     ticks = dict(manifest["ticks"])
     assert ticks.pop("ticks") == sum(ticks.values()) - ticks["lines_missing"]
-    assert "1\nweeks after the last answer" in (tmp_path / "out" / "README.md").read_text()
+    assert "1\nweeks after the last answer" in (tmp_path / "out" / "datasheet.md").read_text()
 
 
 def test_a_place_that_is_taken_is_not_touched(release: Release, tmp_path: Path) -> None:

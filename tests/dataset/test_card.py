@@ -202,7 +202,9 @@ def test_every_feature_is_in_one_row_of_the_table_of_features(dataset: Path) -> 
 
 
 def test_simulated_data_is_not_passed_off_as_the_study(dataset: Path, copy: Path) -> None:
-    assert "> **Not the study's data.**" in split_card(dataset)[1]
+    head, body = split_card(dataset)
+    assert "> **Not the study's data.**" in body
+    assert head["extra_gated_prompt"].startswith("Simulated or modified, not the study's data")
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps(manifest | {"is_the_released_data": True}))
     write_card(copy)

@@ -1,5 +1,6 @@
 """The rows keep what card and schema promise: ranges, values, nulls that are announced, and the viewer's limits."""
 
+from itertools import product
 from pathlib import Path
 
 import polars as pl
@@ -42,6 +43,26 @@ def test_values_are_within_the_declared_range(folder: Path, config: str) -> None
             assert known.is_finite().all(), column.name
         if config != "features":
             assert values.null_count() == 0 or "null" in column.meaning, column.name
+
+
+def test_a_caret_is_at_most_behind_the_last_code_point(folder: Path) -> None:
+    """The card says that a char index can be the length: `response[char]` is not always there."""
+    rows = load_config(folder, "trajectories")
+    behind = 0
+    for modality, side in product(("mouse", "gaze"), ("left", "right")):
+        carets = rows.select(f"length_{side}", caret=f"{modality}_char_{side}").explode("caret", empty_as_null=False)
+        on_text = carets.filter(pl.col("caret") >= 0)
+        assert (on_text["caret"] <= on_text[f"length_{side}"]).all()
+        behind += (on_text["caret"] == on_text[f"length_{side}"]).sum()
+    assert behind > 0
+    meaning = {column.name: column.meaning for column in CONFIGS["trajectories"]}
+    assert "0 to its length, both included" in meaning["mouse_char_left"]
+
+
+def test_nulls_are_where_the_card_says(folder: Path) -> None:
+    faces = load_config(folder, "trajectories").filter(schema_version="v1")["face_ok"].explode(empty_as_null=False)
+    assert faces.is_null().all()
+    assert load_config(folder, "pointwise").filter(turn=1)["better_than_previous"].is_null().all()
 
 
 @pytest.mark.parametrize("config", BUILT)

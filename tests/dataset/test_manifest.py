@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ifllm_hub.dataset.card import write_card
-from ifllm_hub.dataset.publish import addressed
+from ifllm_hub.dataset.publish import planned
 from ifllm_hub.errors import IfllmError
 
 DAMAGES = {
@@ -48,6 +48,6 @@ def test_what_is_damaged_is_named(case: str, dataset: Path, tmp_path: Path) -> N
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     with pytest.raises(IfllmError, match=message):
         write_card(copy)
-    with pytest.raises(IfllmError, match=message), addressed(copy, "lab/ifllm"):
+    with pytest.raises(IfllmError, match=message), planned(copy, "lab/ifllm"):
         pass
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before

@@ -164,7 +164,7 @@ def test_private_is_private_from_the_first_request(old, new, hub) -> None:
 def test_the_full_tier_is_gated_before_its_data_arrives(old, new, hub, tmp_path) -> None:
     public = shutil.copytree(old, tmp_path / "public")
     edit_manifest(public, tier="public")
-    with pytest.raises(IfllmError, match="tier 'public', which has no trajectories, but data/trajectories is there"):
+    with pytest.raises(IfllmError, match="the tier 'public', which has no trajectories, but data/trajectories"):
         send(public)
     assert hub.repos == {}
     shutil.rmtree(public / "data" / "trajectories")

@@ -320,6 +320,17 @@ def test_a_dataset_with_too_few_rated_pairs(all_pairs: Pairs) -> None:
         preference_rows(one_sided)
 
 
+def test_workers_whom_no_model_can_label(all_pairs: Pairs) -> None:
+    """Where folds are hashes, all workers may be in one; and what the others say may be one-sided."""
+    together = Pairs(all_pairs.rows.with_columns(fold_worker=pl.lit(2)))
+    with pytest.raises(IfllmError, match=r"the workers of fold 2 .* the others of the train split have 0 rated pairs"):
+        preference_rows(together, sources=("longer",))
+    others = pl.when(pl.col("fold_worker") == 1).then("preference").otherwise(pl.lit("left"))
+    one_sided = Pairs(all_pairs.rows.with_columns(preference=others))
+    with pytest.raises(IfllmError, match=r"the workers of fold 1 .* both preferences are needed"):
+        preference_rows(one_sided, sources=("longer",))
+
+
 def test_excluded_workers_teach_and_are_labelled_only_when_asked(all_pairs: Pairs) -> None:
     some = all_pairs.rows["worker_id"][0]
     marked = Pairs(all_pairs.rows.with_columns(excluded_worker=pl.col("worker_id") == some))
