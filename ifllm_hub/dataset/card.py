@@ -197,7 +197,10 @@ def _share(part: float, whole: float) -> str:
 
 
 def _example(folder: Path) -> str:
-    """The first row of `pairwise` as JSON; everybody may read the card of a gated repo, so it leads to no person."""
+    """The first row of `pairwise` as JSON; everybody may read the card of a gated repo, so it leads to no person.
+
+    Lengths of texts are not shown: three of them are one row of the authors' release.
+    """
     row = load_config(folder, "pairwise").drop("split").row(0, named=True)
     shown = {name: "…" if name in _IDS else _shown(value, name) for name, value in row.items()}
     lines = (f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in shown.items())
@@ -207,7 +210,7 @@ def _example(folder: Path) -> str:
 def _shown(value: Any, name: str) -> Any:
     if isinstance(value, list):
         return [{"role": message["role"], "content": "…"} for message in value]
-    return f"… ({len(value)} code points)" if name.startswith(("query", "response")) else value
+    return "…" if name.startswith(("query", "response")) else value
 
 
 def _questions(folder: Path) -> pl.DataFrame:
@@ -239,8 +242,29 @@ def _observed(folder: Path, contents: Contents, questions: pl.DataFrame) -> dict
         "bullet_points": questions["bullet_points"].mean(),
         "excluded": questions.filter("excluded_worker")["worker_id"].n_unique(),
         "excluded_listed": len(excluded_workers()),
+        "left_out": _left_out(folder, contents),
         "intervals": _intervals(folder) if "trajectories" in contents else None,
     }
+
+
+def _left_out(folder: Path, contents: Contents) -> dict[str, int]:
+    """How many pairs are in none of the configs of preferences, by the first reason that holds."""
+    configs = [config for config in contents if label_source_of(config)]
+    if not configs:
+        return {}
+    used = pl.concat([load_config(folder, config).select("question_id") for config in configs])
+    rest = load_config(folder, "pairwise").join(used, on="question_id", how="anti")
+    why = (
+        pl.when("ai_error")
+        .then(pl.lit("with an error message"))
+        .when(~pl.col("has_mouse") & ~pl.col("has_gaze"))
+        .then(pl.lit("without mouse or gaze on a text"))
+        .when("excluded_worker")
+        .then(pl.lit("of excluded workers"))
+        .otherwise(pl.lit("others"))
+    )
+    counts = rest.group_by(why=why).len().sort("len", "why", descending=[True, False])
+    return dict(counts.iter_rows())
 
 
 def _intervals(folder: Path) -> dict[str, int] | None:

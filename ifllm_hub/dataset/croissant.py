@@ -13,7 +13,7 @@ _PARQUET = "application/x-parquet"
 _ENCODINGS = {".parquet": _PARQUET, ".json": "application/json", ".csv": "text/csv"}
 _DOCUMENTS = {
     "contents.json": "Rows of each split and types of each column, by config.",
-    "manifest.json": "What came in and what became of it: every file of the release, line by line in sums.",
+    "manifest.json": "What became of the lines of every file of the release, in sums.",
     "privacy_report.json": "k-anonymity and re-identification of what is released here.",
     "quarantine.csv": "File, line and reason of each line that could not be parsed.",
 }

@@ -89,7 +89,7 @@ def _questions_per_worker(folder: Path, questions: pl.DataFrame) -> CardFigure:
         f"the {_LARGEST} largest asked {share:.0%} of {questions.height:,}."
     )
     return CardFigure(
-        f"{FOLDER}/questions_per_worker.png", alt, "A few workers are much of the data: hold out whole workers."
+        f"{FOLDER}/questions_per_worker.png", alt, "A few workers asked much of it: hold out whole workers."
     )
 
 
@@ -136,7 +136,7 @@ def _preference(folder: Path, pairs: pl.DataFrame) -> CardFigure:
         _write(folder / FOLDER / "preference.png", figure)
     alt = f"Share that prefers left against left / right: {'; '.join(ends) or 'no rated pairs'}."
     caption = (
-        "Rated pairs in bins of equal size; 95 % Wilson intervals that take pairs as independent, which pairs of one "
+        "Rated pairs in bins of equal size; 95% Wilson intervals that take pairs as independent, which pairs of one "
         "worker are not."
     )
     return CardFigure(f"{FOLDER}/preference.png", alt, caption)

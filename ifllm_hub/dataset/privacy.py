@@ -41,8 +41,8 @@ _NOT_QUASI_IDENTIFIERS = {
     "features, ticks": "behaviour: see reidentification",
 }
 _STATEMENT = (
-    "Pseudonymous, not anonymous. Who knows these values of one question of a worker finds the worker if alone in a "
-    "group; and all questions of a worker carry the same pseudonym, so that finding one finds all."
+    "Pseudonymous, not anonymous: whoever knows these values of one question finds the worker, if alone in the group, "
+    "and by the pseudonym all of the worker's questions."
 )
 # Columns of the release's table of workers, which is public and has the ids that this dataset has.
 _DEMOGRAPHICS = ("age", "location", "education", "race", "gender")

@@ -97,7 +97,7 @@ def _viewport(name: str, axis: str) -> Column:
 
 
 def _place(name: str, of: str) -> Column:
-    meaning = f"cursor in the viewport, {of}; null where not recorded. Off the text it can tell the rating click"
+    meaning = f"cursor in the viewport, {of}; null where not recorded. Off the text it can reveal the rating click"
     return _ticks(name, pa.float32(), "CSS px", f"{meaning}: never train on it")
 
 
@@ -106,15 +106,15 @@ def _caret(modality: str, side: str) -> Column:
     meaning = f"caret in the {side} answer at the {where}, as in `mouse_char_left`; -1 off its text"
     if (modality, side) == ("mouse", "left"):
         meaning = (
-            "caret in the left answer at the cursor: so many of its code points stand before. 0 to its length, both "
-            "included, so that `response[char]` may be beyond its end; -1 off its text"
+            "caret in the left answer at the cursor: how many of its code points stand before, 0 to its length, both "
+            "included (`response[char]` may be beyond the end); -1 off its text"
         )
     return _ticks(f"{modality}_char_{side}", pa.int16(), "code points", meaning, -1)
 
 
 _IDS = (
     Column("question_id", pa.int64(), "", "key that joins all configs (`query_ID` of the release)", 1),
-    Column("worker_id", pa.string(), "", "pseudonym of who asked and rated (`user_id` of the release)"),
+    Column("worker_id", pa.string(), "", "who asked and rated: a pseudonym (`user_id` of the release)"),
 )
 _CONVERSATION = (
     Column("conversation_id", pa.string(), "", "worker_id/task_id"),
@@ -139,7 +139,7 @@ _FLAGS = (
 )
 _MODE = Column("mode", pa.string(), "", "two answers, or one (then on the left side)", values=("pairwise", "pointwise"))
 
-_AS_TYPED = "what the LLM had seen, but for the text that `bullet_points` says was appended"
+_AS_TYPED = "what the LLM saw, but for the text that `bullet_points` says was appended"
 
 PAIRWISE = (
     *_IDS,
@@ -226,7 +226,7 @@ PREFERENCES = (
         "prompt",
         MESSAGES,
         "",
-        "conversational prompt: the query alone, as typed. The LLM had seen the earlier turns too (see `history`), and "
+        "conversational prompt: the query alone, as typed. The LLM saw the earlier turns too (see `history`), and "
         "`instruction`",
     ),
     Column("history", pa.string(), "", "how much of the earlier turns `prompt` shows", values=("none",)),
@@ -289,9 +289,9 @@ COLLECTED = {
 # Who or what labeled the pairs of a label source; their config is `PREFIX` and its name.
 LABEL_SOURCES = {
     "explicit": "the worker",
-    "forest": "a model that saw no pair of the worker, by mouse, gaze and length",
-    "forest_mouse": "a model that saw no pair of the worker, by the mouse",
-    "forest_gaze": "a model that saw no pair of the worker, by the gaze",
+    "forest": "a model that saw no pair of the worker, from mouse, gaze and length",
+    "forest_mouse": "a model that saw no pair of the worker, from the mouse",
+    "forest_gaze": "a model that saw no pair of the worker, from the gaze",
     "longer": "length: the longer answer",
     "shuffled": "chance: the workers' own labels, permuted within a split",
     "shipped_forest": "the reward model of the package, trained on the study",

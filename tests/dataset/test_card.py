@@ -219,6 +219,10 @@ def test_a_config_that_is_added_appears_on_the_card(copy: Path) -> None:
     assert head["configs"][-1]["config_name"] == "preferences_forest"
     assert [files["split"] for files in head["configs"][-1]["data_files"]] == ["train"]
     assert ["`preferences_forest`", "9", "0", row_is("preferences_forest")] in table(body, "config")
+    pairs = json.loads((copy / "manifest.json").read_text())["questions"]["pairwise"]["questions"]
+    lacking = re.search(r"`preferences_\*` lack (\d+) of the (\d+) pairs: ([^.]*)\.", body)
+    assert [int(lacking[1]), int(lacking[2])] == [pairs - 9, pairs]
+    assert sum(map(int, re.findall(r"\d+", lacking[3]))) == pairs - 9
     replace_config(copy, "preferences_forest", preferences(copy, 0))
     assert [config["config_name"] for config in split_card(copy)[0]["configs"]] == BUILT
 
@@ -335,10 +339,11 @@ def test_the_privacy_report_is_on_the_card(dataset: Path, copy: Path) -> None:
     for name in ("README.md", "datasheet.md"):
         text = " ".join((copy / name).read_text().split())
         assert "k-anonymity over questions, browser" in text
-        assert "at least 3 others (k = 4); 14% of the workers stand in a group of fewer than five" in text
-        assert "61% of 400 conversations of 60 workers (95 % interval 50% to 70%; always naming" in text
+        assert "at least 3 others (k = 4); 14% of the workers are in a group of fewer than five" in text
+        assert "61% of 400 conversations of 60 workers (95% interval 50% to 70%; always naming" in text
         assert "most frequent worker: 20%)" in text
-        assert "Of 87 workers here 80 are in it with such data; 72 are alone with their age, gender." in text
+        assert "80 of the 87 workers here are in it with such data;" in text
+        assert "; 72 are the only ones with their age and gender." in text
         assert "Earlier tags and commits here still hold the worker's data" in text
         assert "searched for personal data by software" in text
         assert "1 worker has withdrawn and is in no config" in text

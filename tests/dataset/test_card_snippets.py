@@ -23,8 +23,8 @@ def test_the_code_of_the_card_runs(dataset: Path, tmp_path: Path) -> None:
         expected = joined.filter(preference=side).select(pl.col("mouse_dwell_log_ratio", "length_log_ratio").median())
         assert [round(float(value), 5) for value in row[1:]] == [round(value, 5) for value in expected.row(0)]
     ticks = pl.read_parquet(dataset / "data/trajectories/train-00000-of-00001.parquet")
-    on_left = (ticks["mouse_char_left"][0] >= 0).sum()
-    assert streamed.strip() == f"{len(ticks['t'][0])} ticks, {on_left} of them with the cursor on the left answer"
+    on_text = ((ticks["mouse_char_left"][0] >= 0) | (ticks["mouse_char_right"][0] >= 0)).sum()
+    assert streamed.strip() == f"{len(ticks['t'][0])} ticks, {on_text} of them with the cursor on an answer"
     assert str(ticks.height) in described
 
 

@@ -168,7 +168,7 @@ def test_the_card_of_a_tier_says_what_it_protects(folder: Path, tier: str) -> No
         assert (f"{attack['top1']:.0%} of {attack['conversations']} conversations" in text) if attack else True
     counted = report["demographics"]
     alone = round(counted["each"][0]["workers_alone"] * counted["workers"])
-    assert f"{alone} are alone with their age, location, education, race, gender;" in text
+    assert f"{alone} are the only ones with their age, location, education, race and gender;" in text
     assert all(f"### `{config}`" in text for config in TIERS[tier] if config != "features")
 
 
