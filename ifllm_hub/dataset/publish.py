@@ -284,6 +284,8 @@ def _read_card(card: Path) -> dict[str, Any]:
 
 def _rows(path: Path, columns: dict[str, str]) -> int:
     """Every page is decoded, so that damage anywhere is found."""
+    if not path.is_file():  # a named pipe would be waited for
+        raise IfllmError(f"{path}: is not a file. Build the dataset again.")
     try:
         with pq.ParquetFile(path) as file:
             same = types_of(file.schema_arrow) == columns

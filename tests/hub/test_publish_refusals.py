@@ -1,5 +1,6 @@
 """`ifllm publish`: what it refuses, in one line, before anything is changed."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -225,6 +226,13 @@ def missing_parquet(folder: Path) -> str:
     return f"0 rows, but contents.json says {was}"
 
 
+def a_pipe(folder: Path) -> str:
+    path = folder / "data" / "features" / "test-00000-of-00001.parquet"
+    path.unlink()
+    os.mkfifo(path)
+    return "test-00000-of-00001.parquet: is not a file"
+
+
 def other_rows(folder: Path) -> str:
     path = folder / "data" / "features" / "train-00000-of-00001.parquet"
     pq.write_table(pq.read_table(path)[:-1], path)
@@ -255,6 +263,7 @@ def other_columns(folder: Path) -> str:
         truncated_parquet,
         garbled_page,
         missing_parquet,
+        a_pipe,
         other_rows,
         other_columns,
     ],
