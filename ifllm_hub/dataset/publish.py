@@ -150,7 +150,7 @@ def plan_publication(folder: Path, repo_id: str, revision: str = "main", force: 
         if CONTENTS in changed:
             was = api.hf_hub_download(repo_id, CONTENTS, repo_type="dataset", revision=head)
             before = read_contents(Path(was), f"{repo_id}/{CONTENTS}")
-        older = older_versions(api, repo_id, revision, manifest) if head else Older()
+        older = older_versions(api, repo_id, revision, folder, manifest) if head else Older()
     operations = {name: "~" if name in changed else "+" for name in files if name in changed or name not in there}
     operations |= {name: "-" for name in sorted(there) if name not in files and (force or DATASET.has(name))}
     differences, breaking = _compare(before, contents)

@@ -1,13 +1,16 @@
 """The versions of a dataset repo that were there before: who is still in them, and how they are deleted for good."""
 
-import json
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from huggingface_hub import HfApi
-from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.hf_api import RepoFile
+
+# The configs that between them name everybody in a dataset.
+_NAMING = ("pairwise", "pointwise")
 
 
 class Older(NamedTuple):
@@ -22,11 +25,12 @@ class Older(NamedTuple):
     branches: tuple[str, ...] = ()
 
 
-def older_versions(api: HfApi, repo_id: str, revision: str, manifest: dict[str, Any]) -> Older:
-    """Which versions on the Hub hold more people than a folder from which some were taken out.
+def older_versions(api: HfApi, repo_id: str, revision: str, folder: Path, manifest: dict[str, Any]) -> Older:
+    """Which versions on the Hub hold people whom a folder, from which some were taken out, does not hold.
 
     Args:
         revision: the branch that the folder goes to; it need not exist.
+        folder: a dataset folder.
         manifest: of the folder.
 
     Raises what the Hub raises.
@@ -39,7 +43,11 @@ def older_versions(api: HfApi, repo_id: str, revision: str, manifest: dict[str, 
     commits = history(api, repo_id, revision) if revision in branches else []
     versions |= {commit[:8]: commit for commit in commits if commit not in versions.values()}
     branches.pop(revision, None)
-    holds = {commit: _holds_more(api, repo_id, commit, manifest) for commit in {*versions.values(), *branches.values()}}
+    here = _people(path for mode in _NAMING for path in folder.glob(f"data/{mode}/*.parquet"))
+    holds = {
+        commit: bool(_people(_downloaded(api, repo_id, commit)) - here)
+        for commit in {*versions.values(), *branches.values()}
+    }
     return Older(
         tuple(name for name, commit in versions.items() if holds[commit]),
         tuple(name for name, commit in branches.items() if holds[commit]),
@@ -82,18 +90,23 @@ def forget_versions(api: HfApi, repo_id: str, kept: Collection[str] | None = Non
     api.permanently_delete_lfs_files(repo_id, stale, rewrite_history=False, repo_type="dataset")
 
 
-def _holds_more(api: HfApi, repo_id: str, commit: str, manifest: dict[str, Any]) -> bool:
-    try:
-        file = api.hf_hub_download(repo_id, "manifest.json", repo_type="dataset", revision=commit)
-    except EntryNotFoundError:  # before the first publication
-        return False
-    try:
-        before = json.loads(Path(file).read_text(encoding="utf-8"))
-        if "collected" in manifest:
-            return bool(before["people"] > manifest["people"])
-        return _withdrawn(before) < _withdrawn(manifest)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # somebody else's, from before ours
-        return False
+def _downloaded(api: HfApi, repo_id: str, commit: str) -> Iterator[Path]:
+    for entry in api.list_repo_tree(repo_id, repo_type="dataset", revision=commit, recursive=True):
+        if isinstance(entry, RepoFile) and any(
+            PurePosixPath(entry.path).match(f"data/{mode}/*.parquet") for mode in _NAMING
+        ):
+            yield Path(api.hf_hub_download(repo_id, entry.path, repo_type="dataset", revision=commit))
+
+
+def _people(paths: Iterable[Path]) -> set[str]:
+    """Who asked the questions of some files; a file that is none of ours names nobody."""
+    people: set[str] = set()
+    for path in paths:
+        try:
+            people.update(pq.read_table(path, columns=["worker_id"])["worker_id"].to_pylist())
+        except (pa.ArrowException, KeyError):
+            continue
+    return people
 
 
 def _withdrawn(manifest: dict[str, Any]) -> int:

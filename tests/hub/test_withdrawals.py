@@ -1,7 +1,6 @@
 """Who has withdrawn is in no version on the Hub that can be downloaded, once older ones are squashed."""
 
 import io
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -69,15 +68,22 @@ def test_publish_says_which_versions_still_hold_them(old, new, without, hub, cap
     assert "older versions (v1, paper," in command(capsys, monkeypatch, without, REPO)[1], "until they are squashed"
 
 
-def test_an_older_version_of_a_collectors_export_with_more_people_is_told(hub) -> None:
+@pytest.mark.parametrize("manifest", [{"collected": True, "people": 3}, {"withdrawn": {"workers": 1}}])
+def test_it_is_told_by_who_is_there_and_not_by_how_many(hub, tmp_path: Path, manifest: dict) -> None:
     api = HfApi()
     api.create_repo(REPO, repo_type="dataset")
-    for people in (3, 2):
-        manifest = json.dumps({"collected": True, "people": people}).encode()
-        api.upload_file(path_or_fileobj=manifest, path_in_repo="manifest.json", repo_id=REPO, repo_type="dataset")
-        api.create_tag(REPO, tag=f"of{people}", repo_type="dataset")
-    assert older_versions(api, REPO, "main", {"collected": True, "people": 2}) == (("of3",), ())
-    assert older_versions(api, REPO, "main", {"collected": True, "people": 3}) == ((), ())
+    name = "data/pairwise/train-00000-of-00001.parquet"
+    for people in ("abc", "bcd", "cd"):
+        rows = io.BytesIO()
+        pl.DataFrame({"worker_id": list(people)}).write_parquet(rows)
+        api.upload_file(path_or_fileobj=rows.getvalue(), path_in_repo=name, repo_id=REPO, repo_type="dataset")
+        api.create_tag(REPO, tag=people, repo_type="dataset")
+    for people, older in (("bcd", ("abc",)), ("acd", ("abc", "bcd")), ("abcd", ())):
+        file = tmp_path / people / name
+        file.parent.mkdir(parents=True)
+        pl.DataFrame({"worker_id": list(people)}).write_parquet(file)
+        assert older_versions(api, REPO, "main", tmp_path / people, manifest) == (older, ())
+    assert older_versions(api, REPO, "main", tmp_path / "bcd", {"withdrawn": {"workers": 0}}) == ((), ())
 
 
 @pytest.mark.slow
