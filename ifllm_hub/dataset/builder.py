@@ -15,7 +15,7 @@ from ifllm_hub import __version__
 from ifllm_hub.dataset.card import write_card
 from ifllm_hub.dataset.coarse import coarse
 from ifllm_hub.dataset.manifest import TIERS, read_manifest, read_privacy_report
-from ifllm_hub.dataset.privacy import admit, check_workers, write_privacy_report
+from ifllm_hub.dataset.privacy import Admitted, admit, check_workers, write_privacy_report
 from ifllm_hub.dataset.schema import (
     SPLITS,
     arrow_schema,
@@ -71,7 +71,7 @@ def build_dataset(
         writers = {config: _Writers(folder / "data" / config, config) for config in TIERS[tier]}
         features = []
         for keys, share in _chunks(admitted.release, questions, chunk):
-            rows = _trajectories(admitted.release, questions, keys, accounts)
+            rows = _trajectories(admitted, questions, keys, accounts)
             named = rows.select("question_id", "worker_id", "mode", "split")
             features.append(named.join(extract_features(rows), on="question_id", maintain_order="left"))
             if "trajectories" in writers:
@@ -170,12 +170,12 @@ def _chunks(release: Release, questions: pl.DataFrame, size: int) -> Iterator[tu
         yield keys[start : start + size], min(1.0, (start + size) / keys.height)
 
 
-def _trajectories(release: Release, questions: pl.DataFrame, keys: pl.DataFrame, accounts: Accounts) -> pl.DataFrame:
+def _trajectories(admitted: Admitted, questions: pl.DataFrame, keys: pl.DataFrame, accounts: Accounts) -> pl.DataFrame:
     """Rows of the `trajectories` config for all questions of some conversations; no ticks are empty lists."""
     wanted = set(keys.iter_rows())
-    tasks = [task for task in release.tasks if (task.worker_id, task.task_id) in wanted]
+    tasks = [task for task in admitted.release.tasks if (task.worker_id, task.task_id) in wanted]
     ours = questions.join(keys, on=["worker_id", "task_id"], how="semi", maintain_order="left")
-    ticks = align_tasks(tasks, ours, accounts)
+    ticks = align_tasks(tasks, ours, accounts, admitted.unanswered)
     lists = ticks.group_by("question_id", maintain_order=True).agg(
         pl.col("schema_version").first(), pl.exclude("schema_version")
     )

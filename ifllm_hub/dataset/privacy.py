@@ -75,6 +75,7 @@ class Admitted:
         counts: of the cleaning, as if nobody else had been in the tables.
         workers: who consented and did not withdraw.
         left_out: entries of the manifest about the others, without their ids.
+        unanswered: see `questions.Cleaned`.
     """
 
     release: Release
@@ -82,6 +83,7 @@ class Admitted:
     counts: dict[str, int]
     workers: frozenset[str]
     left_out: dict[str, dict[str, int]]
+    unanswered: pl.DataFrame
 
 
 def admit(release: Release, withdrawn: Collection[str] = ()) -> Admitted:
@@ -117,6 +119,7 @@ def admit(release: Release, withdrawn: Collection[str] = ()) -> Admitted:
         read_questions(release, leave_out=gone).counts if gone else whole.counts,
         workers,
         left_out,
+        whole.unanswered,
     )
 
 

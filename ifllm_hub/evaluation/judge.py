@@ -127,7 +127,7 @@ def run_judge(args: JudgeArguments) -> pl.DataFrame:
         why = table["error"][0].partition("; then ")[0]  # its later attempts as a rule fail alike
         raise IfllmError(
             f"{args.output}: holds no verdict, only why not; the first: {why}. Correct that, show the judge worked "
-            "examples (--examples 4), or ask another."
+            "examples (--examples 4), or ask another; once the server is mended, add --retry_malformed."
         )
     return table
 

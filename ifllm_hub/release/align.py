@@ -75,13 +75,16 @@ class Accounts:
     lines_missing: int = 0
 
 
-def align_tasks(tasks: list[TaskFolder], questions: pl.DataFrame, accounts: Accounts) -> pl.DataFrame:
+def align_tasks(
+    tasks: list[TaskFolder], questions: pl.DataFrame, accounts: Accounts, unanswered: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """Parse and align some conversations; the result for a conversation does not depend on the others.
 
     Args:
         tasks: behaviour folders.
         questions: as `questions.read_questions` gives them (all of them, or at least those of these conversations).
         accounts: is added to.
+        unanswered: of the same conversations, as `questions.Cleaned` has it; None: there are none.
 
     Returns:
         One row a tick that falls to a question, by question and time: `question_id`, `schema_version`, `t` (Int32, ms
@@ -100,7 +103,7 @@ def align_tasks(tasks: list[TaskFolder], questions: pl.DataFrame, accounts: Acco
     parts = []
     for (pairwise, columns), members in sorted(groups.items()):
         ticks = assemble_ticks(members, pairwise, columns, accounts)
-        ticks = assign_questions(ticks, members, questions, accounts)
+        ticks = assign_questions(ticks, members, questions, accounts, unanswered)
         parts.append(locate_on_text(ticks, questions, columns, accounts))
     return pl.concat([pl.DataFrame(schema=TICK_SCHEMA), *parts])
 
@@ -192,9 +195,15 @@ def _join(frames: list[pl.DataFrame]) -> pl.DataFrame:
 
 
 def assign_questions(
-    ticks: pl.DataFrame, tasks: list[TaskFolder], questions: pl.DataFrame, accounts: Accounts
+    ticks: pl.DataFrame,
+    tasks: list[TaskFolder],
+    questions: pl.DataFrame,
+    accounts: Accounts,
+    unanswered: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Give each tick the latest question of its conversation asked at or before it, and drop ticks without one.
+
+    A question that got no answer has no ticks, and neither do those after it fall to the question before.
 
     Late batches make a few epochs run backwards; ticks are sorted by epoch, ties in recorded order. A tick more than 24
     days after the answer appeared, as from a clock that was set meanwhile, is no tick of it: `t` cannot hold its time.
@@ -203,23 +212,27 @@ def assign_questions(
         {"task": range(len(tasks)), "conversation_id": [f"{task.worker_id}/{task.task_id}" for task in tasks]},
         schema={"task": pl.Int32, "conversation_id": pl.String},
     )
+    asked = questions.select("conversation_id", "question_id", "asked_at")
+    if unanswered is not None:
+        asked = pl.concat([asked, unanswered], how="diagonal")
     slots = (
-        questions.join(conversations, on="conversation_id")
+        asked.join(conversations, on="conversation_id")
         .filter(pl.col("asked_at").is_not_null())
         .select("task", "question_id", "asked_at")
-        .sort("asked_at", "question_id")
+        .sort("asked_at", "question_id", nulls_last=True)
     )
     assigned = ticks.sort("task", "epoch", maintain_order=True).join_asof(
         slots, left_on="epoch", right_on="asked_at", by="task", strategy="backward", check_sortedness=False
     )
     known = pl.col("task").is_in(slots["task"].unique().implode())
-    answered = pl.col("question_id").is_not_null()
-    late = (pl.col("epoch") - pl.col("asked_at") > _LAST_T).fill_null(False)
+    answered, is_asked = pl.col("question_id").is_not_null(), pl.col("asked_at").is_not_null()
+    late = answered & (pl.col("epoch") - pl.col("asked_at") > _LAST_T)
     accounts.ticks.append(
         assigned.select(
             ticks=pl.len(),
             on_a_question=(answered & ~late).sum(),
-            before_the_first_answer=(~answered & known).sum(),
+            before_the_first_answer=(~is_asked & known).sum(),
+            of_an_unanswered_question=(is_asked & ~answered).sum(),
             conversation_without_questions=(~known).sum(),
             weeks_after_the_last_answer=late.sum(),
         ).cast(pl.Int64)

@@ -35,14 +35,27 @@ _CLOCK_ERROR = pl.duration(hours=4)
 # How tables write what is missing.
 _EMPTY, _NULL = "", "NULL"
 _PAIRWISE = pl.col("pairwise")
+# The conversation and the time of a row, as they are given away.
+_PLACE = {
+    "conversation_id": pl.format("{}/{}", "worker_id", "task_id"),
+    "asked_at": pl.col("asked_at").dt.epoch("ms"),
+}
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """The questions, and how often each repair was needed (counts by name, for the manifest)."""
+    """The questions, and what became of the other rows.
+
+    Attributes:
+        questions: see `read_questions`.
+        counts: how often each repair was needed, by name, for the manifest.
+        unanswered: when the questions that were dropped for want of an answer were asked: `conversation_id`, `asked_at`
+            (as in `questions`). What was recorded after one is not of the question before it.
+    """
 
     questions: pl.DataFrame
     counts: dict[str, int]
+    unanswered: pl.DataFrame
 
 
 def read_questions(release: Release, leave_out: Collection[str] = ()) -> Cleaned:
@@ -69,9 +82,8 @@ def read_questions(release: Release, leave_out: Collection[str] = ()) -> Cleaned
     records = _read_table(release.root / "record_info_table.csv", _RECORD_COLUMNS).filter(stays)
 
     log = _with_answers(log, release)
-    answered = log.filter(
-        pl.col("llm_response_1").is_not_null() & (pl.col("llm_response_2").is_not_null() | ~_PAIRWISE)
-    )
+    is_answered = pl.col("llm_response_1").is_not_null() & (pl.col("llm_response_2").is_not_null() | ~_PAIRWISE)
+    answered, dropped = log.filter(is_answered), log.filter(~is_answered)
     # An empty consent is none: without the fill, all() would pass over it.
     yes = (pl.col("consent") == "1").fill_null(False).all()
     consenting = records.group_by("user_id").agg(yes=yes).filter("yes")["user_id"]
@@ -91,15 +103,16 @@ def read_questions(release: Release, leave_out: Collection[str] = ()) -> Cleaned
         .group_by("worker_id", "task_id")
         .agg(finished=pl.col("at").max())
     )
-    late = (pl.col("finished") < pl.col("asked_at")).fill_null(False)
-    questions = questions.join(finished, on=["worker_id", "task_id"], how="left").with_columns(
-        clock_late=late,
-        asked_at=pl.when(late).then(pl.col("asked_at") - _CLOCK_ERROR).otherwise(pl.col("asked_at")),
+    questions = _by_the_right_clock(questions, finished)
+    times = dropped.select(
+        worker_id="user_id",
+        task_id=_integer(dropped, "task_id", source),
+        asked_at=_date(dropped, "query_timestamp", source),
     )
     counts = {
         "rows": log.height,
         "questions": questions.height,
-        "unanswered_dropped": log.height - answered.height,
+        "unanswered_dropped": dropped.height,
         "without_consent_dropped": answered.height - consented.height,
         "identical_rows_dropped": consented.height - questions.height,
         "duplicate_task_rows": tasks.height - tasks.select("user_id", "task_id").n_unique(),
@@ -113,8 +126,7 @@ def read_questions(release: Release, leave_out: Collection[str] = ()) -> Cleaned
         questions.sort("worker_id", "task_id", "question_id")
         .with_columns(
             turn=pl.int_range(1, pl.len() + 1).over("worker_id", "task_id"),
-            conversation_id=pl.format("{}/{}", "worker_id", "task_id"),
-            asked_at=pl.col("asked_at").dt.epoch("ms"),
+            **_PLACE,
             ai_error=pl.any_horizontal(
                 pl.col("response_left", "response_right").str.starts_with("AI Error").fill_null(False)
             ),
@@ -123,7 +135,17 @@ def read_questions(release: Release, leave_out: Collection[str] = ()) -> Cleaned
         .select(_COLUMNS)
     )
     counts["ai_errors"] = int(questions["ai_error"].sum())
-    return Cleaned(questions, counts)
+    unanswered = _by_the_right_clock(times, finished).select(**_PLACE).unique(maintain_order=True)
+    return Cleaned(questions, counts, unanswered)
+
+
+def _by_the_right_clock(rows: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
+    """Correct `asked_at` where it is later than its task was finished; `clock_late` says where."""
+    late = (pl.col("finished") < pl.col("asked_at")).fill_null(False)
+    return rows.join(finished, on=["worker_id", "task_id"], how="left", maintain_order="left").with_columns(
+        clock_late=late,
+        asked_at=pl.when(late).then(pl.col("asked_at") - _CLOCK_ERROR).otherwise(pl.col("asked_at")),
+    )
 
 
 def excluded_workers() -> list[str]:

@@ -1,5 +1,6 @@
 """The built folder holds what was recorded: every line accounted for, every column declared, no window text."""
 
+import csv
 import json
 import shutil
 from collections import Counter
@@ -14,9 +15,10 @@ import pytest
 
 from ifllm_hub.dataset import builder
 from ifllm_hub.dataset.builder import build_dataset, replace_config
+from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import CONFIGS, SPLITS
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.release.source import TABLES, Release, inventory
+from ifllm_hub.release.source import TABLES, Release, inventory, open_release
 from tests.slow_reader import Row, columns_of, read_file, read_table
 
 BUILT = ("pairwise", "pointwise", "trajectories", "features")
@@ -110,8 +112,10 @@ def test_accounts_that_do_not_balance_stop_the_build(
 ) -> None:
     align_tasks = builder.align_tasks
 
-    def lose_a_line(tasks: list, questions: pl.DataFrame, accounts: builder.Accounts) -> pl.DataFrame:
-        ticks = align_tasks(tasks, questions, accounts)
+    def lose_a_line(
+        tasks: list, questions: pl.DataFrame, accounts: builder.Accounts, unanswered: pl.DataFrame
+    ) -> pl.DataFrame:
+        ticks = align_tasks(tasks, questions, accounts, unanswered)
         accounts.files[0] = accounts.files[0].with_columns(pl.col("lines") + 1)
         return ticks
 
@@ -400,3 +404,33 @@ def test_a_config_is_not_written_into_another_folder(dataset: Path, tmp_path: Pa
     with pytest.raises(IfllmError, match=r"manifest\.json: missing"):
         replace_config(tmp_path, "features", rows(dataset, "features"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_reading_of_a_dropped_question_is_not_of_the_one_before(
+    simulated: Path, built: Path, tmp_path: Path
+) -> None:
+    ticks = load_config(built, "trajectories")
+    turns = load_config(built, "pairwise").filter(pl.col("turn") > 1, pl.col("asked_at").is_not_null())
+    dropped = turns.join(ticks, on="question_id", how="semi").sort("question_id").row(0, named=True)
+    other = shutil.copytree(simulated, tmp_path / "other")
+    table = other / "dataset" / "query_logs_table.csv"
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if int(row["query_ID"]) == dropped["question_id"]:
+            row["llm_response_2"] = ""
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    manifest = build_dataset(open_release(other), tmp_path / "out")
+    theirs = load_config(tmp_path / "out", "trajectories").sort("question_id")
+    ours = ticks.filter(pl.col("question_id") != dropped["question_id"]).sort("question_id")
+    of_ticks = [name for name, type_ in ours.schema.items() if isinstance(type_, pl.List)]
+    assert theirs.select("question_id", *of_ticks).equals(ours.select("question_id", *of_ticks))
+    (gone,) = ticks.filter(question_id=dropped["question_id"])["t"].list.len()
+    assert manifest["ticks"]["of_an_unanswered_question"] == gone > 0
+    assert (
+        manifest["tables"]["unanswered_dropped"]
+        == 1 + json.loads((built / "manifest.json").read_text())["tables"]["unanswered_dropped"]
+    )

@@ -154,6 +154,7 @@ def test_a_tick_belongs_to_the_latest_question_asked(tmp_path: Path) -> None:
         "on_a_question": 4,
         "before_the_first_answer": 1,
         "conversation_without_questions": 0,
+        "of_an_unanswered_question": 0,
         "weeks_after_the_last_answer": 0,
     }
 
@@ -167,6 +168,7 @@ def test_a_tick_whose_time_no_column_holds_is_counted_and_dropped(tmp_path: Path
         "on_a_question": 2,
         "before_the_first_answer": 0,
         "conversation_without_questions": 0,
+        "of_an_unanswered_question": 0,
         "weeks_after_the_last_answer": 2,
     }
 
