@@ -202,5 +202,6 @@ def _opened(folder: Path, database: str | None) -> "tuple[Store, Pseudonyms]":
 def _check_installed() -> None:
     import importlib.util
 
-    if any(importlib.util.find_spec(name) is None for name in ("fastapi", "gradio", "sqlalchemy", "uvicorn")):
+    needed = ("alembic", "fastapi", "gradio", "sqlalchemy", "uvicorn")
+    if any(importlib.util.find_spec(name) is None for name in needed):
         raise IfllmError("The collector needs FastAPI and SQLAlchemy. Install them: pip install 'ifllm_hub[collect]'")

@@ -22,28 +22,30 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from ifllm_hub.collect.schema import bring_up_to_date
 from ifllm_hub.errors import IfllmError, first_line
 
 # How long a statement waits for another process, such as `ifllm collect delete` beside a server.
 _BUSY_SECONDS = 30
 
-_METADATA = MetaData()
+# Where a column changes, a version under `migrations` comes along; a test compares the two.
+METADATA = MetaData()
 
 # Times are UTC ms; persons are pseudonyms. A withdrawal leaves the row here and in `consents`, and nothing elsewhere.
 PEOPLE = Table(
     "people",
-    _METADATA,
+    METADATA,
     Column("person", String(32), primary_key=True),
     Column("first_seen", BigInteger, nullable=False),
     Column("withdrawn_at", BigInteger),
     Column("renewed_at", BigInteger),
     # How many bytes of readings were stored on which day since 1970, UTC: what the daily quota is counted by.
-    Column("stored_day", Integer, nullable=False, default=0),
-    Column("stored_bytes", BigInteger, nullable=False, default=0),
+    Column("stored_day", Integer, nullable=False, server_default="0"),
+    Column("stored_bytes", BigInteger, nullable=False, server_default="0"),
 )
 CONSENTS = Table(
     "consents",
-    _METADATA,
+    METADATA,
     Column("person", ForeignKey("people.person"), primary_key=True),
     Column("version", String(64), primary_key=True),
     Column("agreed_at", BigInteger, primary_key=True),
@@ -51,7 +53,7 @@ CONSENTS = Table(
 )
 RESPONSES = Table(
     "responses",
-    _METADATA,
+    METADATA,
     Column("response_id", String(32), primary_key=True),
     Column("person", ForeignKey("people.person"), nullable=False, index=True),
     Column("question_id", String(128), nullable=False),
@@ -63,19 +65,19 @@ RESPONSES = Table(
     Column("bullet_points", Boolean, nullable=False),
     Column("registered_at", BigInteger, nullable=False, index=True),
     # How often it was registered again, as a text that streams is.
-    Column("revision", Integer, nullable=False, default=0),
+    Column("revision", Integer, nullable=False, server_default="0"),
     Index("responses_of_question", "person", "question_id"),
 )
 SESSIONS = Table(
     "sessions",
-    _METADATA,
+    METADATA,
     Column("session", String(32), primary_key=True),
     Column("person", ForeignKey("people.person"), nullable=False, index=True),
 )
 # `sha256` is of the body as it came; `body` is that without its tokens.
 BATCHES = Table(
     "batches",
-    _METADATA,
+    METADATA,
     Column("session", ForeignKey("sessions.session"), primary_key=True),
     Column("sequence", Integer, primary_key=True),
     Column("person", ForeignKey("people.person"), nullable=False, index=True),
@@ -85,7 +87,7 @@ BATCHES = Table(
 )
 RATINGS = Table(
     "ratings",
-    _METADATA,
+    METADATA,
     Column("response_id", ForeignKey("responses.response_id"), primary_key=True),
     Column("person", ForeignKey("people.person"), nullable=False, index=True),
     Column("rating", Integer),
@@ -96,7 +98,7 @@ RATINGS = Table(
 # What the study app asks beside the answers; it is in no export. `conversation` is empty for what is about the person.
 NOTES = Table(
     "notes",
-    _METADATA,
+    METADATA,
     Column("person", ForeignKey("people.person"), primary_key=True),
     Column("conversation", String(128), primary_key=True),
     Column("name", String(64), primary_key=True),
@@ -104,10 +106,10 @@ NOTES = Table(
     Column("noted_at", BigInteger, nullable=False, index=True),
 )
 # Folders that were written from the store; and who must still be taken out of them.
-EXPORTS = Table("exports", _METADATA, Column("folder", Text, primary_key=True), Column("written_at", BigInteger))
+EXPORTS = Table("exports", METADATA, Column("folder", Text, primary_key=True), Column("written_at", BigInteger))
 ERASURES = Table(
     "erasures",
-    _METADATA,
+    METADATA,
     Column("folder", Text, primary_key=True),
     Column("worker_id", String(64), primary_key=True),
     Column("asked_at", BigInteger, nullable=False),
@@ -115,13 +117,14 @@ ERASURES = Table(
 
 
 def connect(url: str | URL) -> Engine:
-    """The engine of a store, whose tables are made where there are none.
+    """The engine of a store, whose tables are made where there are none, and migrated where they are older.
 
     On SQLite, a commit returns once it is on the disk (WAL, synchronous=FULL), deleted content is overwritten, and a
     new file is for its owner alone; SQLite gives its log the same mode.
 
     Raises:
-        IfllmError: the URL is not one of a database, or the database cannot be reached or written.
+        IfllmError: the URL is not one of a database, the database cannot be reached or written, or its tables are of
+            an unknown version.
     """
     try:
         # Errors are logged, and parameters are what people wrote and read.
@@ -130,7 +133,7 @@ def connect(url: str | URL) -> Engine:
             _make_private(engine.url)
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
-        _METADATA.create_all(engine)
+        bring_up_to_date(engine)
     except (ArgumentError, SQLAlchemyError, ImportError, OSError) as error:
         raise IfllmError(f"The store cannot be opened ({first_line(error)}). Check the database's URL.") from error
     return engine
