@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 # Scores that may be asked for at once, each of another person.
 _SCORES_WAITING = 64
+# How long a write may wait before the store counts as one that cannot be written: monitors do not wait longer.
+_HEALTH_SECONDS = 2
 _TRACKER = Path(__file__).parent / "static" / "tracker.js"
 
 
@@ -199,8 +201,12 @@ class Collector:
         return Response(status_code=204)
 
     async def health(self) -> Response:
-        """Whether the store can be reached."""
-        await asyncio.to_thread(self.store.counts)
+        """Whether the store can be written, now."""
+        try:
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                await asyncio.wrap_future(self.store.check())
+        except TimeoutError:
+            raise Problem("unavailable", retry_after=5) from None
         return JSONResponse({"status": "ok", "version": __version__})
 
     async def metrics_page(self, request: Request) -> Response:

@@ -107,7 +107,10 @@ def create_router(settings: Settings, collector: Collector | None = None) -> API
     add("DELETE", "/v1/people/me", ours.forget, _TOKEN, header="Authorization", done=204)
     add("GET", "/v1/health", ours.health)
     add("GET", "/metrics", ours.metrics_page, ("bad_key",), header="Authorization", page=PlainTextResponse)
-    router.add_api_route("/tracker.js", ours.tracker, response_model=None, include_in_schema=False)
+    router.add_api_route(
+        "/tracker.js", ours.tracker, methods=["GET", "HEAD"], response_model=None, include_in_schema=False
+    )
+    router.add_api_route("/v1/health", ours.health, methods=["HEAD"], response_model=None, include_in_schema=False)
     router.add_api_route("/{path:path}", _preflight, methods=["OPTIONS"], include_in_schema=False)
     return router
 

@@ -31,7 +31,7 @@ def bring_up_to_date(engine: Engine) -> None:
     config.set_main_option("script_location", "ifllm_hub.collect:migrations")
     script = ScriptDirectory.from_config(config)
     newest = script.get_current_head()
-    with engine.connect().execution_options(reads=True) as connection:
+    with engine.connect().execution_options(begin="BEGIN") as connection:
         if _version(connection, script) == newest:
             return
     with _ALONE, engine.begin() as connection:

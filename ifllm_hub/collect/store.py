@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from typing import Any, Literal
 from sqlalchemy import URL, ColumnElement, Connection, Table, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Row
 
+from ifllm_hub.collect.schema import VERSION_TABLE
 from ifllm_hub.collect.tables import (
     BATCHES,
     CONSENTS,
@@ -303,9 +304,8 @@ class Store:
         if self._engine.dialect.name != "sqlite":
             return
         patience = time.monotonic() + _CHECKPOINT_SECONDS
-        with closing(self._engine.raw_connection()) as connection:
-            cursor = connection.cursor()
-            while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:  # busy
+        with self._engine.connect().execution_options(begin=None) as connection:
+            while connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar():  # busy
                 if time.monotonic() > patience:
                     _log.warning("deleted content is still in the write-ahead log; the next upkeep takes it out")
                     return
@@ -342,6 +342,14 @@ class Store:
         with self.reading() as connection:
             return list(connection.scalars(select(PEOPLE.c.person).where(gone & stays).order_by(PEOPLE.c.person)))
 
+    def check(self) -> "Future[None]":
+        """Write something that changes nothing, in the writer's turn: done when that was durable."""
+
+        def work(connection: Connection) -> None:
+            connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = version_num")
+
+        return self._writer.submit(work)
+
     def counts(self) -> dict[str, int]:
         """Rows of each table."""
         tables = (PEOPLE, RESPONSES, SESSIONS, BATCHES, RATINGS, ERASURES)
@@ -352,7 +360,7 @@ class Store:
     def reading(self) -> Iterator[Connection]:
         """A snapshot: nothing that is written meanwhile is seen by its statements."""
         level = {"isolation_level": "REPEATABLE READ"} if self._engine.dialect.name == "postgresql" else {}
-        with self._engine.connect().execution_options(reads=True, **level) as connection, connection.begin():
+        with self._engine.connect().execution_options(begin="BEGIN", **level) as connection, connection.begin():
             yield connection
 
 

@@ -25,8 +25,9 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from ifllm_hub.collect.schema import bring_up_to_date
 from ifllm_hub.errors import IfllmError, first_line
 
-# How long a statement waits for another process, such as `ifllm collect delete` beside a server.
-_BUSY_SECONDS = 30
+# How long a transaction waits for another process, such as `ifllm collect delete` beside a server. Who is told after it
+# that the store is unavailable comes again; a page or a chat that waits longer has gone.
+_BUSY_SECONDS = 5
 
 # Where a column changes, a version under `migrations` comes along; a test compares the two.
 METADATA = MetaData()
@@ -148,7 +149,7 @@ def _make_private(url: URL) -> None:
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # the driver would begin transactions at moments of its own choice
     for pragma in (
-        f"busy_timeout={1_000 * _BUSY_SECONDS}",
+        f"busy_timeout={round(1_000 * _BUSY_SECONDS)}",
         "journal_mode=WAL",
         "synchronous=FULL",
         "secure_delete=ON",
@@ -159,5 +160,6 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 
 def _begin_sqlite(connection: Any) -> None:
     # A writer that had begun as a reader could not wait for its turn: SQLite would fail it at once.
-    reads = connection.get_execution_options().get("reads")
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    begin = connection.get_execution_options().get("begin", "BEGIN IMMEDIATE")
+    if begin:
+        connection.exec_driver_sql(begin)

@@ -4,10 +4,12 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
 T = TypeVar("T")
 # The most jobs of one transaction: they wait for each other.
@@ -16,6 +18,14 @@ _GROUP = 256
 
 class Refused(Exception):
     """What a job raises to its caller alone, before it has written anything."""
+
+
+class _NotBegun(Exception):
+    """No transaction could be begun, because the store is locked or away: no job is to blame."""
+
+    def __init__(self, error: Exception):
+        super().__init__(error)
+        self.error = error
 
 
 @dataclass
@@ -41,7 +51,8 @@ class Writer:
 
         Args:
             work: gets a connection inside a transaction. It may be called again if the transaction fails. What it
-                raises as `Refused` reaches its caller only; any other error fails the whole job.
+                raises as `Refused` reaches its caller only; any other error fails the whole job. Where the store itself
+                fails (locked, full, away), all that waited together fail together, after one wait.
         """
         job = _Job(work)
         with self._closed:
@@ -64,13 +75,15 @@ class Writer:
             first = self._jobs.get()
             if first is None:
                 return
-            group, more = self._waiting([first])
+            waiting, more = self._waiting([first])
+            # Whoever gave up before its turn is left out; nobody can any more while it is carried out.
+            group = [job for job in waiting if job.future.set_running_or_notify_cancel()]
             try:
                 self._commit(group)
+            except _NotBegun as failure:
+                _fail(group, failure.error)
             except Exception:
-                # One of them, or another process at the same time: each on its own, so that only the guilty one fails.
-                for job in group:
-                    self._commit_alone(job)
+                self._commit_each(group)
 
     def _waiting(self, group: list[_Job]) -> tuple[list[_Job], bool]:
         """What waits behind the first job; False: the writer is to stop after it."""
@@ -84,15 +97,26 @@ class Writer:
             group.append(job)
         return group, True
 
-    def _commit_alone(self, job: _Job) -> None:
-        try:
-            self._commit([job])
-        except Exception as error:
-            job.future.set_exception(error)
+    def _commit_each(self, group: list[_Job]) -> None:
+        """One of them failed, or another process wrote the same: each on its own, so that only the guilty one fails."""
+        for n, job in enumerate(group):
+            try:
+                self._commit([job])
+            except _NotBegun as failure:
+                return _fail(group[n:], failure.error)
+            except OperationalError as error:  # of the store, not of the job: the others would only wait for the same
+                return _fail(group[n:], error)
+            except Exception as error:
+                job.future.set_exception(error)
+        return None
 
     def _commit(self, group: list[_Job]) -> None:
         outcomes: list[Any] = []
-        with self._engine.begin() as connection:
+        with ExitStack() as stack:
+            try:
+                connection = stack.enter_context(self._engine.begin())
+            except Exception as error:
+                raise _NotBegun(error) from error
             for job in group:
                 try:
                     outcomes.append(job.work(connection))
@@ -103,3 +127,8 @@ class Writer:
                 job.future.set_exception(outcome)
             else:
                 job.future.set_result(outcome)
+
+
+def _fail(group: list[_Job], error: Exception) -> None:
+    for job in group:
+        job.future.set_exception(error)

@@ -1,7 +1,10 @@
 """The addresses of the collector, as a page and an integrator's server use them."""
 
 import json
+import resource
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -222,6 +225,34 @@ def test_health_and_metrics(site: Site) -> None:
     assert 'ifllm_requests_total{route="/ifllm/v1/batches",status="202"} 1\n' in page
     assert "ifllm_accept_seconds_count 1\n" in page
     assert "ada" not in page
+
+
+def test_health_is_that_of_the_writer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ifllm_hub.collect.collector._HEALTH_SECONDS", 0.05)
+    for method in ("GET", "HEAD"):
+        assert site.client.request(method, "/ifllm/v1/health").status_code == 200
+    with closing(sqlite3.connect(site.settings.folder / "collected.sqlite", isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")  # as another program may, or a backup
+        refused = site.client.get("/ifllm/v1/health")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
+        assert site.client.head("/ifllm/v1/health").status_code == 503
+        holder.rollback()
+    monkeypatch.undo()
+    assert site.client.get("/ifllm/v1/health").status_code == 200
+
+
+def test_health_knows_of_a_full_disk(site: Site) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, most))  # no file of this process can grow
+    try:
+        assert site.client.get("/ifllm/v1/health").status_code == 503
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert site.client.get("/ifllm/v1/health").status_code == 200
+
+
+def test_head_of_the_script(site: Site) -> None:
+    assert site.client.head("/ifllm/tracker.js").headers["content-type"].startswith("text/javascript")
 
 
 def test_errors_tell_nothing_of_the_inside(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,17 @@
 """The store by itself, on SQLite and, where `IFLLM_POSTGRES` names a database, on PostgreSQL."""
 
 import dataclasses
+import resource
+import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, event, insert, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from ifllm_hub.collect.store import (
     Answer,
@@ -19,6 +24,7 @@ from ifllm_hub.collect.store import (
     Withdrawn,
     seconds_left_of_day,
 )
+from ifllm_hub.collect.tables import EXPORTS
 from ifllm_hub.collect.writer import Refused, Writer
 from ifllm_hub.errors import IfllmError
 
@@ -172,6 +178,78 @@ def test_one_job_that_fails_takes_no_other_along(tmp_path: Path) -> None:
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM t")).scalar() == 3
     engine.dispose()
+
+
+def hold(store: Store, then: Callable[[Connection], object] = lambda _: None) -> tuple[threading.Event, Future[None]]:
+    """Keep the writer busy, so that what is submitted waits together, until the event is set."""
+    started, go_on = threading.Event(), threading.Event()
+
+    def work(connection: Connection) -> None:
+        then(connection)
+        started.set()
+        go_on.wait(10)
+
+    held = store._writer.submit(work)
+    started.wait(10)
+    return go_on, held
+
+
+def test_a_locked_store_fails_all_who_wait_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After one wait, not after one each; and takes what comes when it is free."""
+    monkeypatch.setattr("ifllm_hub.collect.tables._BUSY_SECONDS", 0.1)
+    file = tmp_path / "collected.sqlite"
+    store, begun = Store(f"sqlite:///{file}"), []
+    with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as holder:
+        go_on, held = hold(store)
+        held.add_done_callback(lambda _: holder.execute("BEGIN IMMEDIATE"))  # in the writer's thread, at once
+        waiting = [store.accept(batch("ada", "s", number), 100) for number in range(20)]
+        event.listen(store._engine, "before_cursor_execute", lambda *words: begun.append(words[2]))
+        go_on.set()
+        assert all("locked" in str(future.exception()) for future in waiting)
+        assert begun == ["BEGIN IMMEDIATE"]
+        holder.rollback()
+        assert store.accept(batch("ada", "s", 0), 100).result() is False
+    store.close()
+
+
+def test_a_full_disk_fails_all_who_wait_together(tmp_path: Path) -> None:
+    """The group, one job by itself, and no more."""
+    store, tried = Store(f"sqlite:///{tmp_path / 'collected.sqlite'}"), []
+
+    def put(connection: Connection) -> None:
+        tried.append(1)
+        connection.execute(insert(EXPORTS).values(folder="x" * 100_000, written_at=1))
+
+    go_on, _ = hold(store, lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1"))
+    waiting = [store._writer.submit(put) for _ in range(20)]
+    go_on.set()
+    assert all("full" in str(future.exception()) for future in waiting)
+    assert len(tried) == 2
+    store.close()
+
+
+def test_a_log_that_cannot_be_emptied_is_a_failure_of_the_store(tmp_path: Path) -> None:
+    """Not one that would end the daily upkeep for good."""
+    store = Store(f"sqlite:///{tmp_path / 'collected.sqlite'}")
+    store.register(answer("ada"), "2026-11-01", 100).result()
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, most))  # no file of this process can grow
+    try:
+        with pytest.raises(SQLAlchemyError):
+            store.forget_deleted_pages()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    store.forget_deleted_pages()
+    store.close()
+
+
+def test_who_gives_up_stops_nobody(store: Store) -> None:
+    go_on, held = hold(store)
+    waiting = [store.accept(batch("ada", "s", number), 100) for number in range(3)]
+    assert [waiting[1].cancel(), held.cancel()] == [True, False]
+    go_on.set()
+    assert [waiting[0].result(), waiting[2].result()] == [False, False]
+    assert store.accept(batch("ada", "s", 1), 100).result() is False
 
 
 @pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/store.sqlite", "nobody://localhost/x"])
