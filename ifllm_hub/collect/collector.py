@@ -34,6 +34,8 @@ _log = logging.getLogger(__name__)
 _SCORES_WAITING = 64
 # How long a write may wait before the store counts as one that cannot be written: monitors do not wait longer.
 _HEALTH_SECONDS = 2
+# Within which the clocks of a page and of the server count as one.
+_CLOCK_MS = 60_000
 _TRACKER = Path(__file__).parent / "static" / "tracker.js"
 
 
@@ -99,6 +101,7 @@ class Collector:
         self._check_reported_consent(batch.consent)
         stored = {
             "origin": batch.origin,
+            "clock_off": _clock_off(batch.moments, issued_at, now),
             "viewport": batch.viewport,
             "responses": [(token.response_id, token.text_sha256, token.text_length) for token in tokens],
             "ticks": [*batch.ticks, *batch.gaze],
@@ -266,6 +269,15 @@ class Collector:
         folder = chosen.folder / PUBLISHED_FOLDER
         repo_id, minutes, least = chosen.dataset_repo, chosen.publish_minutes, chosen.least_people
         return ScheduledPublication(self.store, self.pseudonyms, folder, repo_id, minutes, least)
+
+
+def _clock_off(moments: list[int], issued_at: int, now: int) -> int:
+    """By how many ms, at least, a page's clock is ahead (positive) or behind of the server's; 0 within a minute.
+
+    What is about an answer happens after its token was issued, and before the batch arrives.
+    """
+    ahead, behind = max(moments, default=now) - now, max(moments, default=now) - issued_at
+    return ahead if ahead > _CLOCK_MS else behind if behind < -_CLOCK_MS else 0
 
 
 def _bearer(request: Request) -> str:

@@ -72,7 +72,7 @@ def export_dataset(store: Store, out: Path, pseudonyms: Pseudonyms, least_people
         write_config(folder, "features", features.join(named, on="question_id", maintain_order="left"))
         for config, rows in by_label_source(_preferences(folder)).items():
             write_config(folder, config, rows)
-        manifest = _manifest(questions, collected["fates"])
+        manifest = _manifest(questions, collected["fates"], collected["wrong_clocks"])
         write_manifest(folder, manifest)
         write_card(folder)
         write_trl_rows(folder)
@@ -180,16 +180,18 @@ def write_trl_rows(folder: Path) -> dict[str, int]:
 
 
 def _collect(store: Store, pseudonyms: Pseudonyms, least_people: int) -> dict[str, Any]:
-    """`questions` with folds, `trajectories` and `features` of who consents, and the ticks' `fates`."""
+    """`questions` with folds, `trajectories` and `features` of who consents, the ticks' `fates`, and `wrong_clocks`."""
     gone = set(store.withdrawn())
     parts = []
     fates: dict[str, int] = {}
+    wrong_clocks = 0
     with store.reading() as connection:
         agreed = select(CONSENTS.c.person).where(CONSENTS.c.withdrawn_at.is_(None)).distinct()
         for person in sorted(set(connection.scalars(agreed)) - gone):
             readings = readings_of(connection, person, pseudonyms)
             if readings is not None:
                 parts.append((readings.questions, readings.trajectories, features_of(readings)))
+                wrong_clocks += readings.wrong_clocks
                 for fate, n in readings.fates.items():
                     fates[fate] = fates.get(fate, 0) + n
     if len(parts) < max(1, least_people):
@@ -203,7 +205,13 @@ def _collect(store: Store, pseudonyms: Pseudonyms, least_people: int) -> dict[st
             "Two questions got the same pseudonym, which happens once in a blue moon. Nothing was written."
         )
     folded = with_has_behaviour(assign_folds(questions, grows=True), features)
-    return {"questions": folded, "trajectories": trajectories, "features": features, "fates": fates}
+    return {
+        "questions": folded,
+        "trajectories": trajectories,
+        "features": features,
+        "fates": fates,
+        "wrong_clocks": wrong_clocks,
+    }
 
 
 def _preferences(folder: Path) -> pl.DataFrame:
@@ -216,7 +224,7 @@ def _preferences(folder: Path) -> pl.DataFrame:
     return pl.concat([explicit, external_rows(read, scored, SHIPPED, all_workers=True)])
 
 
-def _manifest(questions: pl.DataFrame, fates: dict[str, int]) -> dict[str, Any]:
+def _manifest(questions: pl.DataFrame, fates: dict[str, int], wrong_clocks: int) -> dict[str, Any]:
     return {
         "collected": True,
         "ifllm_hub": __version__,
@@ -224,4 +232,5 @@ def _manifest(questions: pl.DataFrame, fates: dict[str, int]) -> dict[str, Any]:
         **count_questions(questions),
         "erased_later": 0,
         "ticks": {"received": sum(fates.values()), **dict(sorted(fates.items()))},
+        "batches_of_wrong_clocks": wrong_clocks,
     }

@@ -67,12 +67,15 @@ class Readings:
         trajectories: rows of the config `trajectories`, a row a question, in the same order, with empty lists where
             neither mouse nor gaze was recorded.
         fates: how many ticks came in, by what became of them.
+        wrong_clocks: in how many batches the page's clock was off by more than a minute. Their times are right among
+            each other, and not beside those of another page load.
         touched: `question_id` of the questions that were read by touch or pen only.
     """
 
     questions: pl.DataFrame
     trajectories: pl.DataFrame
     fates: dict[str, int]
+    wrong_clocks: int
     touched: frozenset[int]
 
 
@@ -98,7 +101,7 @@ def assembled(
         answers: of `registered_answers`. What is recorded of others is left out.
         batches: session and sequence, in their order, and the parsed body.
     """
-    ticks, events, pages = _recorded(batches)
+    ticks, events, pages, wrong_clocks = _recorded(batches)
     placed = _placed(ticks, events, answers)
     rated = answers.filter(pl.any_horizontal(pl.col(SAID).is_not_null()))
     seen = {*answers.join(pages, on="response_id", how="semi")["question"], *rated["question"]}
@@ -112,6 +115,7 @@ def assembled(
         questions.drop("question"),
         _trajectories(questions, kept, viewports),
         dict(placed["fate"].value_counts().sort("fate").iter_rows()),
+        wrong_clocks,
         frozenset(questions.filter(pl.col("question").is_in(by_hand))["question_id"]),
     )
 
@@ -135,13 +139,18 @@ def registered_answers(connection: Connection, person: str, questions: Collectio
     return pl.DataFrame(rows, schema=_ANSWERS)
 
 
-def _recorded(batches: Iterable[tuple[tuple[str, int], Any]]) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Ticks, events about an answer, and viewport sizes, a row each; `at` is UTC ms by the browser's clock."""
+def _recorded(
+    batches: Iterable[tuple[tuple[str, int], Any]],
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, int]:
+    """Ticks, events about an answer, and viewport sizes, a row each; `at` is UTC ms by the browser's clock. And in how
+    many batches that clock was off."""
     ticks: list[tuple[Any, ...]] = []
     events: list[tuple[Any, ...]] = []
     pages: list[tuple[Any, ...]] = []
+    wrong_clocks = 0
     for (session, sequence), body in batches:
         origin, responses = body["origin"], body["responses"]
+        wrong_clocks += body.get("clock_off", 0) != 0  # older stores do not say it
         pages += [(response[0], *map(int, body["viewport"][:2])) for response in responses]
         ticks += [
             (*responses[r], origin + t, session, sequence, place, x, y, char, pointer)
@@ -150,7 +159,7 @@ def _recorded(batches: Iterable[tuple[tuple[str, int], Any]]) -> tuple[pl.DataFr
         events += [(responses[r][0], origin + t, name) for t, name, r, _ in body["events"] if r >= 0]
     made = ((ticks, _TICKS), (events, _EVENTS), (pages, _PAGES))
     frames = [pl.DataFrame(rows, schema=schema, orient="row") for rows, schema in made]
-    return frames[0], frames[1], frames[2]
+    return frames[0], frames[1], frames[2], wrong_clocks
 
 
 def _placed(ticks: pl.DataFrame, events: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Self
 from sqlalchemy import URL
 
 from ifllm_hub.collect.defaults import CONSENT, LEAST_PEOPLE, PUBLISH_MINUTES
+from ifllm_hub.collect.wire import VERSION
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json
 
@@ -145,6 +147,9 @@ class Settings:
                 raise IfllmError(f"{origin}: not an origin. Write scheme://host[:port], as https://chat.example.org.")
         if not self.consents:
             raise IfllmError("A collector must know the version of the consent text that people agree to (--consent).")
+        for version in self.consents:
+            if not re.fullmatch(VERSION, version):
+                raise IfllmError(f"{version!r}: not a version of a consent text. Write 1 to 64 printable characters.")
         if self.retention_days is not None and self.retention_days < 1:
             raise IfllmError(f"Retention is {self.retention_days} days; it must be at least 1, or unset for no limit.")
         if not self.publish_minutes > 0:

@@ -70,8 +70,8 @@ class Received:
     """A batch as it is stored.
 
     Attributes:
-        body: JSON: `origin`, `viewport`, `ticks`, `events`, and `responses`: response_id, text_sha256, text_length of
-            each.
+        body: JSON: `origin`, `clock_off` (by how many ms the page's clock is off at least), `viewport`, `ticks`,
+            `events`, and `responses`: response_id, text_sha256, text_length of each.
         sha256: of the body as it came.
         issued_at: when the oldest of its tokens was issued, UTC ms.
     """

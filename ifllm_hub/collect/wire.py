@@ -16,10 +16,10 @@ _MAX_INT = 2**31 - 1
 # The largest body of a registration, bytes: JSON may escape a code point in 12, as "\ud83d\ude00", and texts may have
 # `MAX_TEXT` of them. The key is asked for before the body is read.
 MAX_REGISTRATION = 1024 * 1024
-# 2020-01-01 and 2100-01-01.
-_FIRST_MS, _LAST_MS = 1_577_836_800_000, 4_102_444_800_000
+# A browser's numbers are exact up to here. Clocks may say anything, and a tab may be open for months.
+_MAX_MS = 2**53 - 1
 
-Millis = Annotated[int, Field(ge=0, le=_MAX_INT)]
+Millis = Annotated[int, Field(ge=0, le=_MAX_MS)]
 Pixels = Annotated[int, Field(ge=-32_768, le=32_767)]
 Index = Annotated[int, Field(ge=0, lt=MAX_RESPONSES)]
 CharIndex = Annotated[int, Field(ge=-1, le=MAX_TEXT)]
@@ -50,7 +50,9 @@ Event = tuple[
 ]
 Side = Literal["left", "right"]
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,980}\.[A-Za-z0-9_-]{43}$", max_length=MAX_LENGTH)]
-Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$")]
+# Compared with the versions of the settings, so any printable text will do.
+VERSION = r"^[^\x00-\x1f\x7f]{1,64}$"
+Version = Annotated[str, StringConstraints(pattern=VERSION)]
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$")]
 # Hashed before it is stored, so any printable text will do.
 Person = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
@@ -70,7 +72,7 @@ class Batch(_Strict):
     session: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
     sequence: Annotated[int, Field(ge=0, le=_MAX_INT)]
     consent: Version
-    origin: Annotated[int, Field(ge=_FIRST_MS, le=_LAST_MS)]
+    origin: Annotated[int, Field(ge=-_MAX_MS, le=_MAX_MS)]
     viewport: tuple[
         Annotated[int, Field(ge=1, le=32_767)],
         Annotated[int, Field(ge=1, le=32_767)],
@@ -91,6 +93,16 @@ class Batch(_Strict):
         ):
             raise ValueError("an index points at no answer")
         return self
+
+    @property
+    def moments(self) -> list[int]:
+        """When the page's clock says that something in it happened, UTC ms."""
+        times = (
+            *(tick[0] for tick in self.ticks),
+            *(point[0] for point in self.gaze),
+            *(event[0] for event in self.events),
+        )
+        return [self.origin + time for time in times]
 
 
 class Registration(_Strict):

@@ -5,12 +5,14 @@ import resource
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
 
-from ifllm_hub.collect.settings import Rate, Secrets
+from ifllm_hub.collect.export import export_dataset
+from ifllm_hub.collect.settings import Rate, Secrets, Settings
 from ifllm_hub.collect.store import now_ms
 from ifllm_hub.collect.tokens import ResponseToken, Signer
 from ifllm_hub.errors import IfllmError
@@ -54,8 +56,10 @@ BROKEN: tuple[dict[str, Any], ...] = (
     {"sequence": 2**31},
     {"sequence": 0.0},
     {"sequence": "0"},
-    {"consent": "<script>alert(1)</script>"},
-    {"origin": 1},
+    {"consent": "a\nb"},
+    {"consent": "v" * 65},
+    {"consent": ""},
+    {"origin": 2**53},
     {"viewport": [1280, 720]},
     {"viewport": [1280, 720, -1]},
     {"responses": []},
@@ -281,10 +285,11 @@ def test_versions_of_the_consent_text(make_site: Callable[..., Site], caplog: py
     with caplog.at_level("WARNING"):
         for response in (
             site.send(tokens, sequence=2, consent="v29"),
-            site.send(tokens, sequence=3, consent="v30"),
+            site.send(tokens, sequence=3, consent="<script>alert(1)</script>"),
             site.client.post("/ifllm/v1/responses", json=unknown, headers=key),
         ):
             assert (response.status_code, response.json()["error"]["code"]) == (400, "unknown_consent")
+            assert "script" not in response.text
     told = [record.getMessage() for record in caplog.records if record.name.startswith("ifllm_hub")]
     assert told == [
         "a page reports under a version of the consent text that is none of 2026-11-01, 2027-01-01: refused"
@@ -294,6 +299,40 @@ def test_versions_of_the_consent_text(make_site: Callable[..., Site], caplog: py
     assert site.store.counts()["batches"] == 0
     with pytest.raises(IfllmError, match="--consent"):
         make_site(consents=())
+
+
+@pytest.mark.parametrize("version", ["", "v" * 65, "two\nlines", "2026-11-01\n"])
+def test_a_version_of_which_no_page_could_report(tmp_path: Path, version: str) -> None:
+    with pytest.raises(IfllmError, match="1 to 64 printable characters"):
+        Settings(tmp_path, consents=(version,))
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "origin", "off"),
+    [
+        (1_000, 0, False),
+        (25 * 24 * 3600 * 1000, 0, False),  # a tab that was never closed
+        (1_000, -16 * 365 * 24 * 3600 * 1000, True),
+        (1_000, 90_000_000, True),
+        (1_000, -40_000, False),
+    ],
+)
+def test_clocks_and_versions_as_they_are(
+    make_site: Callable[..., Site], tmp_path: Path, age_ms: int, origin: int, off: bool
+) -> None:
+    """Nothing is refused for them; a reading by a clock that is wrong is whole, and marked."""
+    site = make_site(consents=("Version 2 (May 2026)",))
+    tokens = site.pair("ada", "q1")
+    answer = site.send(
+        tokens,
+        consent="Version 2 (May 2026)",
+        origin=now_ms() - age_ms - 1_000 + origin,
+        ticks=reading(2, 0, start=age_ms),
+    )
+    assert answer.status_code == 202
+    manifest = export_dataset(site.store, tmp_path / "out", site.pseudonyms)
+    assert manifest["ticks"] == {"received": 25, "kept": 25}
+    assert manifest["batches_of_wrong_clocks"] == off
 
 
 def test_a_day_holds_so_much_of_a_person(make_site: Callable[..., Site]) -> None:
