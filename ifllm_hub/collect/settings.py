@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from pydantic_core import Url, ValidationError
 from sqlalchemy import URL
 
 from ifllm_hub.collect.defaults import CONSENT, LEAST_PEOPLE, PUBLISH_MINUTES
@@ -23,6 +24,9 @@ SIGNING_KEYS, PSEUDONYM_KEY, API_KEY = (
 )
 SECRETS_FILE, STORE_FILE, PUBLISHED_FOLDER = "secrets.json", "collected.sqlite", "published"
 _MIN_SECRET = 16
+# What pages in files send, as some of Electron's.
+_NAMELESS = ("null", "file://")
+_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,8 @@ class Settings:
     Attributes:
         folder: of the secrets, of what is published and, without `database`, of the store.
         database: SQLAlchemy URL; None: SQLite in `folder`.
-        origins: scheme, host and port of the pages that may report, such as "https://chat.example.org".
+        origins: scheme, host and port of the pages that may report, such as "https://chat.example.org", or what an app
+            shell sends in their place: "tauri://localhost", "capacitor://localhost", "file://", "null".
         consents: versions of the consent text that are in use; what comes under another one is refused.
         prefix: where the router is mounted.
         token_seconds: how long the token of an answer is valid.
@@ -141,10 +146,7 @@ class Settings:
     answers_at_once: int = 32
 
     def __post_init__(self) -> None:
-        for origin in self.origins:
-            scheme, found, host = origin.partition("://")
-            if scheme not in ("http", "https") or not found or not host or "/" in host or "*" in host:
-                raise IfllmError(f"{origin}: not an origin. Write scheme://host[:port], as https://chat.example.org.")
+        object.__setattr__(self, "origins", tuple(map(_origin, self.origins)))
         if not self.consents:
             raise IfllmError("A collector must know the version of the consent text that people agree to (--consent).")
         for version in self.consents:
@@ -158,3 +160,26 @@ class Settings:
     @property
     def url(self) -> str | URL:
         return self.database or URL.create("sqlite", database=str((self.folder / STORE_FILE).resolve()))
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers send it: in lower case, in ASCII, without the port that is the scheme's own."""
+    if text in _NAMELESS:
+        return text
+    try:
+        url = Url(text)
+    except ValidationError:
+        url = None
+    if (
+        url is None
+        or not url.host
+        or "*" in url.host
+        or url.path not in (None, "/")
+        or any((url.query, url.fragment, url.username, url.password))
+    ):
+        raise IfllmError(
+            f"{text}: not an origin. Write scheme://host[:port], as https://chat.example.org or tauri://localhost; "
+            "where a page lies on its host makes no difference."
+        )
+    port = "" if url.port in (None, _PORTS.get(url.scheme)) else f":{url.port}"
+    return f"{url.scheme}://{url.host}{port}"

@@ -5,7 +5,7 @@ All that a browser sends is made of these types: no field takes free text. Texts
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from ifllm_hub.collect.tokens import MAX_LENGTH
 
@@ -13,9 +13,11 @@ MAX_RESPONSES, MAX_TICKS, MAX_EVENTS = 16, 512, 256
 # Char indices of the dataset are int16.
 MAX_TEXT = 32_767
 _MAX_INT = 2**31 - 1
-# The largest body of a registration, bytes: JSON may escape a code point in 12, as "\ud83d\ude00", and texts may have
-# `MAX_TEXT` of them. The key is asked for before the body is read.
-MAX_REGISTRATION = 1024 * 1024
+# How much is kept of what was asked, code points: people paste documents, and no place in them is recorded.
+MAX_QUERY = 100_000
+# The largest body of a registration, bytes: JSON may escape a code point in 12, as "\ud83d\ude00", and a text may have
+# `MAX_TEXT` of them, a query `MAX_QUERY`, and more that is cut. The key is asked for before the body is read.
+MAX_REGISTRATION = 4 * 1024 * 1024
 # A browser's numbers are exact up to here. Clocks may say anything, and a tab may be open for months.
 _MAX_MS = 2**53 - 1
 
@@ -53,11 +55,14 @@ Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,980}\.[A-Za-
 # Compared with the versions of the settings, so any printable text will do.
 VERSION = r"^[^\x00-\x1f\x7f]{1,64}$"
 Version = Annotated[str, StringConstraints(pattern=VERSION)]
-Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$")]
+# As a token holds it: ASCII. Random ids may begin with "_" or "-".
+Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_@-][A-Za-z0-9_@.:/+=~-]{0,127}$")]
 # Hashed before it is stored, so any printable text will do.
 Person = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
 # PostgreSQL holds no NUL in a text.
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=MAX_TEXT)]
+# Its answer can be read whatever was asked.
+Query = Annotated[str, AfterValidator(lambda query: query[:MAX_QUERY].replace("\x00", "\ufffd"))]
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -112,7 +117,7 @@ class Registration(_Strict):
     question_id: Id
     side: Side
     text: Text
-    query: Text
+    query: Query
     conversation: Id
     model: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
     bullet_points: bool = False

@@ -79,7 +79,7 @@ def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
 
     def make(**changes: Any) -> Site:
         folder = tmp_path / f"collector-{len(opened)}"
-        settings = Settings(folder, origins=(ORIGIN,), **changes)
+        settings = Settings(folder, **{"origins": (ORIGIN,), **changes})
         collector = Collector(settings)
         client = TestClient(create_app(settings, collector), headers={"Origin": ORIGIN}, raise_server_exceptions=False)
         client.__enter__()

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, select, text
 
 from ifllm_hub.collect.export import export_dataset
 from ifllm_hub.collect.settings import Rate, Secrets, Settings
 from ifllm_hub.collect.store import now_ms
+from ifllm_hub.collect.tables import RESPONSES
 from ifllm_hub.collect.tokens import ResponseToken, Signer
 from ifllm_hub.errors import IfllmError
 from tests.collect.client import ORIGIN, batch, encoded, reading, registration
@@ -359,6 +360,69 @@ def test_the_longest_texts_fit_however_json_spells_them(site: Site) -> None:
         headers = {"Content-Type": "application/json", "X-Ifllm-Key": site.key}
         assert site.client.post("/ifllm/v1/responses", content=content, headers=headers).status_code == 200
     assert len(content) > site.settings.max_body
+
+
+def test_what_people_paste_and_ids_as_they_are(site: Site) -> None:
+    """Whatever was asked, in whatever system: the answer can be read."""
+    key = {"X-Ifllm-Key": site.key, "Content-Type": "application/json"}
+    queries = {"a" * 48_000: 48_000, "潮" * 99_999: 99_999, "\U0001f642" * 150_000: 100_000, "a\x00b": 3}
+    ids = ("_V1StGXR8_Z5jdHi6B-my", "-x", "ada@example.org", "threads/a1/42", "YWJj+/==", "@ada:example.org")
+    for question, (query, length) in zip(ids, queries.items(), strict=False):
+        body = registration("ada", question, "left", "潮" * 32_767, query=query, conversation=ids[-1])
+        answer = site.client.post("/ifllm/v1/responses", content=json.dumps(body).encode(), headers=key)
+        assert answer.status_code == 200, answer.text
+        assert site.send([answer.json()["token"]], ticks=reading(1, 0), session=length).status_code == 202
+        with site.store.reading() as connection:
+            kept = connection.scalar(select(RESPONSES.c.query).where(RESPONSES.c.question_id == question))
+        assert kept == query[:length].replace("\x00", "\ufffd")
+    for number, question in enumerate((*ids, "q" * 128)):
+        token = site.register("eve", question)["token"]
+        assert site.send([token], session=1_000_000 + number).status_code == 202
+    for question in ("", "q" * 129, "a b", "é", "a\n", "../x", "<b>"):
+        body = registration("ada", question, "left", "text")
+        assert site.client.post("/ifllm/v1/responses", json=body, headers=key).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("https://Chat.Example.org:443", "https://chat.example.org"),
+        ("HTTP://chat.example.org:80/", "http://chat.example.org"),
+        ("http://chat.example.org:443", "http://chat.example.org:443"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("http://[0:0::1]:8080", "http://[::1]:8080"),
+        ("tauri://localhost", "tauri://localhost"),
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("app://-", "app://-"),
+        ("chrome-extension://abcdef", "chrome-extension://abcdef"),
+        ("file://", "file://"),
+        ("null", "null"),
+    ],
+)
+def test_origins_as_browsers_and_app_shells_send_them(make_site: Callable[..., Site], given: str, sent: str) -> None:
+    site = make_site(origins=(given,))
+    answer = site.client.get("/ifllm/v1/health", headers={"Origin": sent})
+    assert (answer.status_code, answer.headers.get("access-control-allow-origin")) == (200, sent)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "chat.example.org",
+        "https://*.example.org",
+        "*",
+        "https://uni.example.org/lab",
+        "https://a@b",
+        "https://a?b",
+        "https://a#b",
+        "localhost:7860",
+        "https://",
+        "",
+    ],
+)
+def test_what_is_no_origin(tmp_path: Path, given: str) -> None:
+    with pytest.raises(IfllmError, match="not an origin"):
+        Settings(tmp_path, origins=(given,))
 
 
 def test_logs_say_nothing_of_people(site: Site, caplog: pytest.LogCaptureFixture) -> None:
