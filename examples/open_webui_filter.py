@@ -22,7 +22,7 @@ _MARK = """
 const answer = document.querySelector(SELECTOR);
 if (!answer || answer.textContent !== TEXT) return false;
 answer.dataset.ifllmResponse = TOKEN;
-window.ifllm ??= import(ENDPOINT + "/tracker.js").then(({ createTracker }) => {
+window.ifllm ??= import(ENDPOINT + "/ifllm.js").then(({ createTracker }) => {
   const tracker = createTracker({ endpoint: ENDPOINT, person: PERSON, consentVersion: CONSENT });
   tracker.grantConsent();
   return tracker;

@@ -129,7 +129,7 @@ def study(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 7860,
     origin: Annotated[
-        str | None, typer.Option(help="Address under which people open the page; default: http://HOST:PORT.")
+        str | None, typer.Option(help="Address of the page, if a proxy in front changes the host of requests.")
     ] = None,
     behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="Believe X-Forwarded-For of a proxy.")] = False,
     dataset_repo: RepoOption = None,
@@ -143,11 +143,11 @@ def study(
     from ifllm_hub.collect.study_app import StudySettings, run_study
     from ifllm_hub.collect.study_models import DEFAULT_MODELS
 
-    address = origin or f"http://{host}:{port}"
+    address = origin or f"http://{f'[{host}]' if ':' in host else host}:{port}"
     collector = Settings(
         folder,
         database=database,
-        origins=(address,),
+        origins=(origin,) if origin else (),
         dataset_repo=dataset_repo,
         publish_minutes=publish_minutes,
         least_people=least_people,

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 # Scores that may be asked for at once, each of another person.
 _SCORES_WAITING = 64
+# Origins that are told of in the log: anybody can send any.
+_REFUSED = 16
 # How long a write may wait before the store counts as one that cannot be written: monitors do not wait longer.
 _HEALTH_SECONDS = 2
 # Within which the clocks of a page and of the server count as one.
@@ -58,6 +60,7 @@ class Collector:
         self._api_key = secrets.api.encode()
         self._sessions, self._people = Buckets(settings.session_rate), Buckets(settings.person_rate)
         self._warned = False
+        self._refused: set[str] = set()
         # One thread for all scores, so that nothing else waits for them; and whose are asked for.
         self._scores, self._scoring = ThreadPoolExecutor(1, "ifllm-collect-score"), set[str]()
         self._publication = self._scheduled()
@@ -82,6 +85,13 @@ class Collector:
         """
         if version not in self.settings.consents:
             raise UnknownConsent(f"{version}: not a version of the consent text that the collector knows (--consent).")
+
+    def note_refusal(self, origin: str) -> None:
+        """Tell the operator, once an origin, whose pages are refused: nobody else would notice."""
+        if origin in self._refused or len(self._refused) >= _REFUSED:
+            return
+        self._refused.add(origin)
+        _log.warning("pages of %.200r are refused, and record nothing: name it as an origin (--origin)", origin)
 
     async def batches(self, request: Request) -> Response:
         """Take in what a page recorded."""
@@ -219,10 +229,8 @@ class Collector:
         counts = await asyncio.to_thread(self.store.counts)
         return PlainTextResponse(self.metrics.text(counts), media_type="text/plain; version=0.0.4")
 
-    async def tracker(self) -> Response:
+    async def script(self) -> Response:
         """The browser's part."""
-        if not _TRACKER.is_file():
-            return Response(status_code=404)
         return FileResponse(_TRACKER, media_type="text/javascript", headers={"Cache-Control": "max-age=3600"})
 
     @cached_property

@@ -5,7 +5,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ifllm_hub.collect.limits import Buckets, network_of, read_body
 from ifllm_hub.collect.problems import Problem
-from ifllm_hub.collect.settings import Settings
+from ifllm_hub.collect.settings import SCRIPT, Settings
 
 _API = "/gradio_api/"
 # What a page sends: events and their end. Gradio takes more, such as files, which it stores for anybody.
@@ -25,7 +25,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, settings: Settings):
         self._app, self._settings = app, settings
-        self._collector = tuple(f"{settings.prefix}/{name}" for name in ("v1/", "metrics", "tracker.js"))
+        self._collector = tuple(f"{settings.prefix}/{name}" for name in ("v1/", "metrics", SCRIPT))
         self._addresses = Buckets(settings.page_rate)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from ifllm_hub.collect import wire
 from ifllm_hub.collect.collector import Collector, UnknownConsent
 from ifllm_hub.collect.limits import network_of
 from ifllm_hub.collect.problems import Problem, declared
-from ifllm_hub.collect.settings import Settings
+from ifllm_hub.collect.settings import SCRIPT, Settings
 from ifllm_hub.collect.store import Conflict, Full, Unknown, Withdrawn, now_ms, seconds_left_of_day
 from ifllm_hub.collect.tokens import BadToken, ExpiredToken
 from ifllm_hub.collect.upkeep import keep_up
@@ -108,7 +108,7 @@ def create_router(settings: Settings, collector: Collector | None = None) -> API
     add("GET", "/v1/health", ours.health)
     add("GET", "/metrics", ours.metrics_page, ("bad_key",), header="Authorization", page=PlainTextResponse)
     router.add_api_route(
-        "/tracker.js", ours.tracker, methods=["GET", "HEAD"], response_model=None, include_in_schema=False
+        f"/{SCRIPT}", ours.script, methods=["GET", "HEAD"], response_model=None, include_in_schema=False
     )
     router.add_api_route("/v1/health", ours.health, methods=["HEAD"], response_model=None, include_in_schema=False)
     router.add_api_route("/{path:path}", _preflight, methods=["OPTIONS"], include_in_schema=False)
@@ -152,10 +152,25 @@ def _guarded(collector: Collector) -> type[APIRoute]:
     return Guarded
 
 
+def _may_report(request: Request, origins: Collection[str]) -> bool:
+    """Whether a request is of no page, of a page of the settings', or of one that this server gave out itself.
+
+    Under whichever address that was opened, by another name of the machine, its network's address or a tunnel: the
+    browser says so (on HTTPS and localhost), or the page's host is the one that the request was sent to, by its own
+    word or a proxy's. A page of another origin can send none of the three.
+    """
+    headers = request.headers
+    origin = headers.get("origin")
+    if origin is None or origin in origins or headers.get("sec-fetch-site") == "same-origin":
+        return True
+    scheme, _, host = origin.partition("://")
+    return scheme in ("http", "https") and host != "" and host in (headers.get("host"), headers.get("x-forwarded-host"))
+
+
 async def _answer(collector: Collector, handler: _Handler, request: Request) -> Response:
     try:
-        origin = request.headers.get("origin")
-        if origin is not None and origin not in collector.settings.origins:
+        if not _may_report(request, collector.settings.origins):
+            collector.note_refusal(request.headers["origin"])
             raise Problem("origin_not_allowed")
         if not collector.has_key(request):
             collector.addresses.take(network_of(request))

@@ -25,7 +25,7 @@ class StudySettings:
     """Settings of a study.
 
     Attributes:
-        collector: where it stores; `origins` must have the address under which people open the study.
+        collector: where it stores. Its `origins` need not name the study's own address.
         models: see `study_models.model_of`.
         protocol: one of `study_state.PROTOCOLS`.
         topics: to choose from.

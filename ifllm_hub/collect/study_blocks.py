@@ -251,7 +251,8 @@ class StudyBlocks:
 
     def _mark(self, participant: Participant) -> str:
         state = participant.state if participant.state in ("finished", "withdrawn") else "recording"
-        return pages.mark(state, self._settings.collector.prefix, participant.token, self._study.consent)
+        endpoint = self._settings.collector.prefix.lstrip("/")  # beside the page, wherever that is
+        return pages.mark(state, endpoint, participant.token, self._study.consent)
 
     def _asked_for(self, participant: Participant, query: str) -> Updates:
         """The ratings that the participant's turn asks for, and the field for the next question."""

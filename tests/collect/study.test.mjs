@@ -10,7 +10,7 @@ import { pathToFileURL } from "node:url";
 const folder = mkdtempSync(join(tmpdir(), "ifllm-"));
 writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module" }));
 writeFileSync(
-  join(folder, "tracker.js"),
+  join(folder, "ifllm.js"),
   "export const createTracker = (options) => { globalThis.made = options; return { grantConsent() {} }; };",
 );
 

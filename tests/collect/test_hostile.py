@@ -92,7 +92,7 @@ def test_deep_bodies(site: Site, opening: bytes) -> None:
 
 
 def test_path_like_ids(site: Site) -> None:
-    for path in ("v1/people/../../etc/passwd", "v1/people/%2e%2e%2f", "tracker.js/../../secrets.json", "secrets.json"):
+    for path in ("v1/people/../../etc/passwd", "v1/people/%2e%2e%2f", "ifllm.js/../../secrets.json", "secrets.json"):
         assert site.client.get(f"/ifllm/{path}").status_code in (404, 405)
 
 

@@ -151,6 +151,49 @@ def test_pages_of_other_origins_are_refused(site: Site) -> None:
     assert site.store.counts()["batches"] == 0
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://localhost:7860", "Host": "localhost:7860"},
+        {"Origin": "http://192.0.2.7", "Host": "192.0.2.7"},
+        {"Origin": "https://a.tunnel.example", "Host": "127.0.0.1:7860", "X-Forwarded-Host": "a.tunnel.example"},
+        {"Origin": "https://uni.example.org", "Host": "127.0.0.1:7860", "Sec-Fetch-Site": "same-origin"},
+    ],
+)
+def test_the_own_pages_may_report_whatever_they_are_called(site: Site, headers: dict[str, str]) -> None:
+    body = encoded(batch(site.pair("ada", "q1")))
+    sent = site.client.post("/ifllm/v1/batches", content=body, headers={"Content-Type": "text/plain", **headers})
+    assert sent.status_code == 202
+    assert site.client.get("/ifllm/ifllm.js", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://localhost:3000", "Host": "localhost:7860", "Sec-Fetch-Site": "same-site"},
+        {"Origin": "null", "Host": "localhost:7860", "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://", "Host": ""},
+        {"Origin": "ftp://localhost:7860", "Host": "localhost:7860"},
+    ],
+)
+def test_who_is_refused_is_told_of_once(site: Site, caplog: pytest.LogCaptureFixture, headers: dict[str, str]) -> None:
+    with caplog.at_level("WARNING", logger="ifllm_hub"):
+        for _ in range(3):
+            assert site.client.get("/ifllm/ifllm.js", headers=headers).status_code == 403
+        told = [record.getMessage() for record in caplog.records]
+        assert told == [
+            f"pages of {headers['Origin']!r} are refused, and record nothing: name it as an origin (--origin)"
+        ]
+        for number in range(30):  # and the log is not filled by who makes them up
+            assert site.client.get("/ifllm/ifllm.js", headers={"Origin": f"https://{number}.org"}).status_code == 403
+    assert len(caplog.records) == 16
+
+
+def test_the_script_is_called_what_no_blocker_knows(site: Site) -> None:
+    assert site.client.get("/ifllm/ifllm.js").status_code == 200
+    assert site.client.get("/ifllm/tracker.js").status_code in (404, 405)
+
+
 def test_allowed_pages_are_told_so(site: Site) -> None:
     preflight = site.client.options(
         "/ifllm/v1/people/me",
@@ -257,7 +300,7 @@ def test_health_knows_of_a_full_disk(site: Site) -> None:
 
 
 def test_head_of_the_script(site: Site) -> None:
-    assert site.client.head("/ifllm/tracker.js").headers["content-type"].startswith("text/javascript")
+    assert site.client.head("/ifllm/ifllm.js").headers["content-type"].startswith("text/javascript")
 
 
 def test_errors_tell_nothing_of_the_inside(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

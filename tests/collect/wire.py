@@ -146,7 +146,7 @@ class _Server(ThreadingHTTPServer):
 def _handler(wire: WireServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path.endswith("/tracker.js") or self.path == "/favicon.ico":
+            if self.path.endswith(("/tracker.js", "/ifllm.js")) or self.path == "/favicon.ico":
                 content = b"" if self.path == "/favicon.ico" else (STATIC / "tracker.js").read_bytes()
                 self._answer(200, "text/javascript", content)
             elif self.path in wire.pages:

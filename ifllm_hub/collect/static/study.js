@@ -16,7 +16,7 @@ async function look() {
   const mark = document.querySelector("[data-ifllm-study]");
   if (!mark) return;
   const { ifllmStudy: state, endpoint, person, consent } = mark.dataset;
-  const script = new URL(`${endpoint}/tracker.js`, location.href);
+  const script = new URL(`${endpoint}/ifllm.js`, location.href);
   if (script.origin !== location.origin) return;
   if (state === "recording" && !loading) {
     loading = true;
