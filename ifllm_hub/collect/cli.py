@@ -1,12 +1,14 @@
 """`ifllm collect`: run the collector, write what it recorded as a dataset, delete people."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ifllm_hub.collect.defaults import CONSENT, LEAST_PEOPLE, NOBODY, PUBLISH_MINUTES
-from ifllm_hub.errors import IfllmError
+from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.terminal import say
 
 if TYPE_CHECKING:
@@ -75,8 +77,8 @@ def export(
     _check_installed()
     from ifllm_hub.collect.export import export_dataset
 
-    store, pseudonyms = _opened(folder, database)
-    manifest = export_dataset(store, out, pseudonyms, least_people)
+    with _opened(folder, database) as (store, pseudonyms):
+        manifest = export_dataset(store, out, pseudonyms, least_people)
     questions = sum(manifest["questions"].values())
     say(f"{questions} questions of {manifest['people']} people\ndataset: {out}")
 
@@ -91,8 +93,9 @@ def delete(
     _check_installed()
     from ifllm_hub.collect.upkeep import delete_person
 
-    for line in delete_person(*_opened(folder, database), person):
-        say(line)
+    with _opened(folder, database) as (store, pseudonyms):
+        for line in delete_person(store, pseudonyms, person):
+            say(line)
 
 
 @app.command()
@@ -105,10 +108,10 @@ def retention(
     _check_installed()
     from ifllm_hub.collect.upkeep import apply_retention, erase_exports
 
-    store, _ = _opened(folder, database)
-    say(", ".join(f"{count} {table}" for table, count in apply_retention(store, days).items()) + " deleted")
-    for line in erase_exports(store):
-        say(line)
+    with _opened(folder, database) as (store, _):
+        say(", ".join(f"{count} {table}" for table, count in apply_retention(store, days).items()) + " deleted")
+        for line in erase_exports(store):
+            say(line)
 
 
 ModelOption = Annotated[
@@ -188,15 +191,25 @@ def space(
         say(f"pushed: {push_space(out, push)}")
 
 
-def _opened(folder: Path, database: str | None) -> "tuple[Store, Pseudonyms]":
+@contextmanager
+def _opened(folder: Path, database: str | None) -> "Iterator[tuple[Store, Pseudonyms]]":
     """The store of a collector that was run before."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     from ifllm_hub.collect.pseudonyms import Pseudonyms
     from ifllm_hub.collect.settings import SECRETS_FILE, Secrets, Settings
     from ifllm_hub.collect.store import Store
 
     if database is None and not (folder / SECRETS_FILE).is_file():
         raise IfllmError(f"{folder}: no collector was run here. Name its --folder, or its --database.")
-    return Store(Settings(folder, database=database).url), Pseudonyms(Secrets.load(folder).pseudonym)
+    with closing(Store(Settings(folder, database=database).url)) as store:
+        try:
+            yield store, Pseudonyms(Secrets.load(folder).pseudonym)
+        except SQLAlchemyError as error:
+            raise IfllmError(
+                f"The store cannot be read or written now ({first_line(error)}). Run this again when it can; it "
+                "goes on where it stopped."
+            ) from error
 
 
 def _check_installed() -> None:
