@@ -11,7 +11,7 @@ from ifllm_hub.collect import study_pages as pages
 from ifllm_hub.collect.limits import network_of
 from ifllm_hub.collect.store import Withdrawn
 from ifllm_hub.collect.study import Study
-from ifllm_hub.collect.study_state import MAX_QUERY, MAX_SUMMARY, QUESTIONNAIRE, SCALE, Participant
+from ifllm_hub.collect.study_state import MAX_QUERY, MAX_SUMMARY, QUESTIONNAIRE, SCALE, NotYet, Participant
 from ifllm_hub.errors import IfllmError
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def system_theme() -> Any:
 class StudyBlocks:
     """The pages of a study, `blocks`, to be mounted in an app that has the collector's router.
 
-    A page is a column, of which one is visible. What a handler returns is what changes, by component.
+    A page is a column, of which one is visible. What a handler returns is what changes, by component. A component
+    that is not visible is not in the page: it hands over None, whatever its type is otherwise.
     """
 
     def __init__(self, settings: "StudySettings", study: Study):
@@ -149,18 +150,20 @@ class StudyBlocks:
 
         return await self._guarded(participant, work)
 
-    async def _on_forget(self, participant: Participant, code: str) -> Updates:
+    async def _on_forget(self, participant: Participant, code: str | None) -> Updates:
         async def work() -> Updates:
-            await self._study.delete(code)
+            await self._study.delete(code or "")
             told = "If anything was recorded under this code, it is deleted now."
             return {self._notice: pages.notice(told), self._code: ""}
 
         return await self._guarded(participant, work)
 
     async def _on_start(
-        self, participant: Participant, topic: str, knowledge: int | None, *bins: str | None
+        self, participant: Participant, topic: str | None, knowledge: int | None, *bins: str | None
     ) -> Updates:
         async def work() -> Updates:
+            if topic is None:
+                raise NotYet("Please choose a topic.")
             await self._study.describe(participant, dict(zip(_QUESTIONS, bins, strict=True)))
             await self._study.start(participant, topic, knowledge)
             told = pages.instructions(self._study.protocol, topic)
@@ -169,8 +172,10 @@ class StudyBlocks:
         return await self._guarded(participant, work)
 
     async def _on_ask(
-        self, request: gr.Request, participant: Participant, query: str, *ratings: Any
+        self, request: gr.Request, participant: Participant, query: str | None, *ratings: Any
     ) -> AsyncGenerator[Updates]:
+        query = query or ""
+
         async def rate() -> Updates:
             if participant.turns:
                 await self._rate(participant, *ratings)
@@ -197,7 +202,7 @@ class StudyBlocks:
         empty = dict.fromkeys((self._left, self._right, self._preference, self._compared))
         yield {**empty, **self._asked_for(participant, query="")}
 
-    async def _on_done(self, participant: Participant, query: str, *ratings: Any) -> Updates:
+    async def _on_done(self, participant: Participant, query: str | None, *ratings: Any) -> Updates:
         async def work() -> Updates:
             if participant.turns:
                 await self._rate(participant, *ratings)
@@ -206,9 +211,9 @@ class StudyBlocks:
 
         return await self._guarded(participant, work)
 
-    async def _on_send(self, participant: Participant, summary: str, knowledge: int | None) -> Updates:
+    async def _on_send(self, participant: Participant, summary: str | None, knowledge: int | None) -> Updates:
         async def work() -> Updates:
-            await self._study.finish(participant, summary, knowledge)
+            await self._study.finish(participant, summary or "", knowledge)
             return self._over(participant)
 
         return await self._guarded(participant, work)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from math import ceil
 
 from ifllm_hub.collect.study_state import Protocol, Turn
 
@@ -62,13 +63,19 @@ def mark(state: str, endpoint: str, person: str, consent: str) -> str:
 def instructions(protocol: Protocol, topic: str) -> str:
     parts = [f"at least {protocol.least_queries} question{'s' * (protocol.least_queries != 1)}"]
     if protocol.least_seconds:
-        parts.append(f"at least {protocol.least_seconds / 60:.2g} minutes")
+        parts.append(f"at least {_duration(protocol.least_seconds)}")
     return (
         f'<p class="ifllm-topic">{escape(topic)}</p>'
         "<p>Ask what you would like to learn about it, read the answers, and rate them. "
         "<b>While you read, please move the mouse pointer along with your eyes.</b> "
         f"Take {' and '.join(parts)}; then choose “Finished”.</p>"
     )
+
+
+def _duration(seconds: float) -> str:
+    """As people say it: "4 minutes", "1 minute and 30 seconds"; a part of a second counts as one."""
+    parts = zip(divmod(ceil(seconds), 60), ("minute", "second"), strict=True)
+    return " and ".join(f"{count} {name}{'s' * (count != 1)}" for count, name in parts if count)
 
 
 def answers(turn: Turn) -> str:

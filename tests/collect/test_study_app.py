@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from ifllm_hub.collect.export import export_dataset
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.settings import STORE_FILE, Secrets
 from ifllm_hub.collect.store import Store
+from ifllm_hub.collect.study_state import PROTOCOLS
+from ifllm_hub.collect.tables import NOTES
 from ifllm_hub.dataset.load import load_config
 from tests.collect.processes import free_port, start_server
 
@@ -154,6 +157,41 @@ def test_from_consent_to_a_preference_row(open_page: Callable[[], Any], site: tu
     assert pairs[0]["response_left"].startswith("You asked: Why do volcanoes erupt?")
     times = load_config(out, "trajectories")["t"].explode()
     assert times.min() >= 0
+
+
+@pytest.mark.parametrize("protocol", list(PROTOCOLS))
+def test_every_protocol_can_be_finished(browser: Any, tmp_path: Path, protocol: str) -> None:
+    """From consent to thanks, by its own rules; test_study_blocks.py does it without a browser."""
+    port = free_port()
+    process = start_server(tmp_path, port, protocol, module="tests.collect.studied", patience=300)
+    store, page = Store(f"sqlite:///{tmp_path / STORE_FILE}"), browser.new_page()
+    page.set_default_timeout(60_000)
+    try:
+        page.goto(f"http://127.0.0.1:{port}")
+        take_part(page)
+        for number in range(PROTOCOLS[protocol].least_queries):
+            query = f"Question {number}?"
+            page.locator("#query textarea").fill(query)
+            page.locator("#ask").click()
+            page.locator("#answers p.ifllm-query", has_text=query).wait_for()
+            page.locator("[data-ifllm-complete]").first.wait_for()
+            page.locator("#ratings").wait_for(state="visible")
+            for name in ("left", "right", "preference", "compared"):
+                if page.locator(f"#{name}").is_visible():
+                    page.locator(f"#{name} label").first.click()
+        page.locator("#done").click()
+        page.locator("#send").wait_for()
+        if PROTOCOLS[protocol].summary:
+            page.locator("#summary textarea").fill("Something.")
+        page.locator("#send").click()
+        page.get_by_text("Thank you!").wait_for()
+        with store.reading() as connection:
+            assert "finished" in connection.scalars(select(NOTES.c.name)).all()
+    finally:
+        page.close()
+        store.close()
+        process.kill()
+        process.wait()
 
 
 def test_a_script_is_shown_and_not_run_and_who_withdraws_is_gone(
