@@ -6,15 +6,23 @@ serve_chat(chat, collector)
 """
 
 import asyncio
+import inspect
+import logging
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
 from html import escape, unescape
+from html.parser import HTMLParser
 from importlib.resources import files
 from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
+from markdown_it import MarkdownIt
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 
 from ifllm_hub.collect import wire
 from ifllm_hub.collect.app import bare_app, run_app
@@ -22,78 +30,75 @@ from ifllm_hub.collect.collector import Collector
 from ifllm_hub.collect.defaults import CONSENT
 from ifllm_hub.collect.gate import Gate
 from ifllm_hub.collect.router import create_router
-from ifllm_hub.collect.sessions import SessionIds
+from ifllm_hub.collect.store import now_ms
 from ifllm_hub.collect.study_blocks import system_theme
 from ifllm_hub.collect.study_pages import mark
-from ifllm_hub.collect.study_state import tidy
+from ifllm_hub.errors import IfllmError
 
-# As of `ChatInterface`: the message and the history -> the answer, or what there is of it so far, again and again.
-Answer = Callable[[str, list[dict[str, str]]], str | Iterator[str]]
-
+_log = logging.getLogger(__name__)
+# How long an answer waits for the store, seconds, before it goes on unrecorded.
+_PATIENCE = 3.0
 _STATIC = files("ifllm_hub.collect") / "static"
-HEAD = f'<script type="module">{(_STATIC / "study.js").read_text()}</script>'
-_MARKED = re.compile(r"<div [^>]*data-ifllm-response=[^>]*>(.*?)</div>", re.DOTALL)
-_LABEL = (
-    "Record where my mouse pointer is over the answers, with my questions, to improve the models. "
-    "“Stop and delete” under an answer deletes it again."
-)
+HEAD = "".join(f'<script type="module">{(_STATIC / name).read_text()}</script>' for name in ("study.js", "chat.js"))
+# Line breaks as `gr.Chatbot` has them; HTML in an answer is text.
+_MARKDOWN = MarkdownIt("js-default", {"html": False, "breaks": True})
+_KEY = re.compile(r"[0-9a-f]{32}")
+_SOURCE = re.compile(r'<div class="ifllm-text[^>]* data-ifllm-source="([^"]*)"')
+_LABEL = "Record where my mouse pointer is over the answers, with my questions, to improve the models."
+_BOX = """<div class="ifllm-box">
+<label><input type="checkbox" ${value ? "checked" : ""}> <span>${said_label}</span></label>
+${value ? `<p class="ifllm-small">Recording is on. Your code, should you want to have it deleted by who runs this chat:
+<code>gradio-${value}</code> <button data-ifllm-copy="gradio-${value}">Copy</button></p>` : ""}
+<p class="ifllm-small" role="status">${said}</p>
+${stored ? `<button data-ifllm-withdraw>Stop and delete everything that was recorded of me</button>` : ""}
+</div>"""
 
 
-def recorded(answer: Answer, collector: Collector, consent: str = CONSENT) -> Callable[..., Iterator[Any]]:
-    """A function for `gr.ChatInterface`, whose one additional input is a `consent_box`.
+def recorded(answer: Callable[..., Any], collector: Collector, consent: str = CONSENT) -> Callable[..., Any]:
+    """A function for `gr.ChatInterface`, whose first additional input is a `consent_box`; your own follow it.
 
-    Answers to who agreed are shown as plain text, because the recorded place is an offset in the registered text;
-    answers to the others as `ChatInterface` shows them, and nothing of them is stored. A person is a page load.
+    Answers to who agreed are shown as rendered Markdown whose text is registered, so that the recorded place is an
+    offset in it; answers to the others as `ChatInterface` shows them, and nothing of them is stored. What cannot be
+    recorded is passed on unchanged: an answer that is no text, or of more than 32,767 characters, and every answer
+    while the store cannot be reached. A person is a key that their page made when they ticked the box.
 
     Args:
+        answer: as of `ChatInterface`: a function, coroutine function, generator or asynchronous generator.
         consent: version of what the box says.
 
     Raises:
-        IfllmError: the collector's settings do not name this version.
+        IfllmError: the collector's settings do not name this version, or `answer` takes no message and history.
     """
     collector.check_consent(consent)
-    people = SessionIds("gradio")
 
-    def chat(message: str, history: Sequence[Mapping[str, Any]], agreed: bool, request: gr.Request) -> Iterator[Any]:
-        given = answer(message, [_plain(turn) for turn in history])
-        texts = iter((given,)) if isinstance(given, str) else given
-        if not agreed:
-            yield from texts
-            return
-        person = people.of(request.session_hash)
-        # A chat that was cleared begins another conversation; its turns are told apart by chance, not by number.
-        question = uuid.uuid4().hex
-        registered: dict[str, Any] = {}
+    async def chat(message: Any, history: Sequence[Mapping[str, Any]], key: Any, *inputs: Any) -> AsyncIterator[Any]:
+        answers = _answers(answer, message, [_unmarked(turn) for turn in history], *inputs)
+        agreed = isinstance(key, str) and _KEY.fullmatch(key)
+        recording = _Recording(collector, consent, str(key), _query(message), _name(answer)) if agreed else None
+        piece = None
+        async with aclosing(answers):
+            async for piece in answers:
+                yield piece if recording is None else await recording.shown(piece)
+        if recording is not None and piece is not None:
+            yield await recording.shown(piece, complete=True)
 
-        def register(text: str) -> None:
-            asked = wire.Registration(
-                person=person,
-                question_id=question,
-                side="left",
-                text=text,
-                query=message,
-                conversation=person,
-                model=getattr(answer, "__name__", "chat"),
-                consent=consent,
-            )
-            registered.update(asyncio.run(collector.register(asked)))
-
-        text = ""
-        for text in map(tidy, texts):
-            if text and not registered:
-                register(text)
-            if text:
-                yield gr.HTML(_marked(text, question, registered, collector, consent))
-        if text:
-            register(text)
-            yield gr.HTML(_marked(text, question, registered, collector, consent, complete=True))
-
+    chat.__signature__, chat.__annotations__ = _signature(answer)  # type: ignore[attr-defined]
     return chat
 
 
 def consent_box(label: str = _LABEL) -> Any:
-    """The box by which a person agrees; unticked. Change the version of the consent whenever you change its text."""
-    return gr.Checkbox(label=label, value=False)
+    """The box by which a person agrees; unticked. Change the version of the consent whenever you change its text.
+
+    Its value is the key of who agrees, and "" as long as nobody does.
+    """
+    return gr.HTML(
+        "",
+        html_template=_BOX,
+        js_on_load="globalThis.ifllmBox = { props }; dispatchEvent(new Event('ifllm:box'));",
+        said_label=escape(label),
+        said="",
+        stored=False,
+    )
 
 
 def create_chat_app(chat: Any, collector: Collector) -> FastAPI:
@@ -124,28 +129,165 @@ def serve_chat(
     run_app(create_chat_app(chat, collector), host, port, behind_proxy)
 
 
-def _marked(
-    text: str, question: str, registered: Mapping[str, Any], collector: Collector, consent: str, complete: bool = False
-) -> str:
-    whole = " data-ifllm-complete" if complete else ""
-    return (
-        mark("recording", collector.settings.prefix, registered["person_token"], consent)
-        + f'<div class="ifllm-text" data-ifllm-response="{registered["token"]}" data-ifllm-stream="{question}"{whole}>'
-        + f'{escape(text)}</div><button class="ifllm-small" data-ifllm-withdraw>Stop and delete</button>'
-    )
+class _Recording:
+    """One answer to somebody who agreed: what is shown of it, and what is registered."""
+
+    def __init__(self, collector: Collector, consent: str, key: str, query: str, model: str):
+        self._collector, self._consent, self._key = collector, consent, key
+        # A chat that was cleared begins another conversation; its turns are told apart by chance, not by number.
+        self._question = uuid.uuid4().hex
+        self._asked = partial(
+            wire.Registration,
+            person=f"gradio-{key}",
+            question_id=self._question,
+            side="left",
+            query=query,
+            conversation=f"gradio-{key}",
+            model=model,
+        )
+        self._tokens: dict[str, Any] = {}
+        self._failed = False
+
+    async def shown(self, piece: Any, complete: bool = False) -> Any:
+        """What `ChatInterface` is given for what there is of the answer; that itself, where it cannot be recorded."""
+        first, *more = piece if isinstance(piece, tuple) and piece else (piece,)  # with `additional_outputs`
+        source = _source(first)
+        if self._failed or not source:
+            return piece
+        html = _MARKDOWN.render(_printable(source))
+        text = _text(html)
+        if len(text) > wire.MAX_TEXT:
+            self._failed = True
+            if self._tokens:  # what was read of it until now is of the text that is registered
+                await self._register(text[: wire.MAX_TEXT])
+        # While it grows, it is registered as empty: every text begins with that, but rendered Markdown need not begin
+        # with what its beginning was rendered as.
+        elif complete or not self._tokens:
+            await self._register(text if complete else "")
+        if self._failed:
+            return piece
+        shown = gr.HTML(self._marked(html, source, complete))
+        first = shown if isinstance(first, str) else _with_content(first, shown)
+        return (first, *more) if isinstance(piece, tuple) else first
+
+    async def _register(self, text: str) -> None:
+        """Nothing is stored of who has withdrawn: they agree anew under another key."""
+        try:
+            registering = asyncio.ensure_future(self._registered(text))
+            registering.add_done_callback(_retrieve)
+            self._tokens = await asyncio.wait_for(asyncio.shield(registering), _PATIENCE)
+        except Exception as error:  # the chat goes on, whatever it is
+            _log.warning("an answer could not be recorded (%s)", type(error).__name__)
+            self._failed = True
+
+    async def _registered(self, text: str) -> dict[str, Any]:
+        asked, collector = self._asked(text=text), self._collector
+        person = collector.pseudonyms.person(asked.person)
+        await asyncio.wrap_future(collector.store.agree(person, self._consent, now_ms()))
+        return await collector.register(asked)
+
+    def _marked(self, html: str, source: str, complete: bool) -> str:
+        whole = " data-ifllm-complete" if complete else ""
+        prefix, tokens = self._collector.settings.prefix, self._tokens
+        return (
+            mark("recording", prefix, tokens["person_token"], self._consent, self._key)
+            + f'<div class="ifllm-text ifllm-markdown" data-ifllm-stream="{self._question}"{whole}'
+            + f' data-ifllm-key="{self._key}" data-ifllm-token="{tokens["token"]}"'
+            + f' data-ifllm-source="{escape(source)}">{html}</div>'
+            + '<button class="ifllm-small" data-ifllm-withdraw>Stop and delete everything</button>'
+        )
 
 
-def _plain(turn: Mapping[str, Any]) -> dict[str, str]:
-    """A turn of the history as text: an answer of ours is a component with the text in it, or what came of it."""
+async def _answers(answer: Callable[..., Any], *inputs: Any) -> AsyncGenerator[Any]:
+    """What a function of any kind answers; what of it could block runs in a thread."""
+    given = await run_in_threadpool(answer, *inputs)
+    if inspect.isawaitable(given):
+        given = await given
+    if isinstance(given, AsyncIterator):
+        async for piece in given:
+            yield piece
+    elif isinstance(given, Iterator):
+        async for piece in iterate_in_threadpool(given):
+            yield piece
+    else:
+        yield given
+
+
+def _signature(answer: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, Any]]:
+    """The signature and hints of `answer` with the box's key as its third input: Gradio fills in the others by them."""
+    function = answer if inspect.isroutine(answer) else answer.__call__  # type: ignore[operator]
+    parameters = list(inspect.signature(answer).parameters.values())
+    if len(parameters) < 2:
+        raise IfllmError(f"{_name(answer)}: a function for a chat takes a message and the history.")
+    key = inspect.Parameter("ifllm_key", parameters[1].kind)
+    hints = dict(inspect.get_annotations(function, eval_str=True))
+    return inspect.Signature([*parameters[:2], key, *parameters[2:]]), hints
+
+
+def _name(answer: Callable[..., Any]) -> str:
+    name = getattr(answer, "__name__", type(answer).__name__)
+    return "".join(filter(str.isprintable, name))[:200] or "chat"
+
+
+def _query(message: Any) -> str:
+    """The text of a message, which may have files, as far as it can be stored."""
+    text = message.get("text") if isinstance(message, Mapping) else message
+    return _printable(str(text or ""))[: wire.MAX_TEXT]
+
+
+def _printable(text: str) -> str:
+    """Without what neither UTF-8 nor a database holds; a replacement is one code point for one."""
+    return re.sub("[\0\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
+
+
+def _source(piece: Any) -> str | None:
+    """The text of an answer, or of a message that has nothing beside it; None: there is none."""
+    if isinstance(piece, str):
+        return piece
+    message = piece if isinstance(piece, dict) else vars(piece) if isinstance(piece, gr.ChatMessage) else {}
+    content, titled = message.get("content"), (message.get("metadata") or {}).get("title")
+    return content if isinstance(content, str) and not titled else None
+
+
+def _with_content(message: Any, content: Any) -> Any:
+    return {**message, "content": content} if isinstance(message, dict) else replace(message, content=content)
+
+
+def _unmarked(turn: Mapping[str, Any]) -> dict[str, Any]:
+    """A turn of the history as it would be, had nothing been recorded: with the answer in place of what shows it."""
     content = turn["content"]
-    parts = content if isinstance(content, list) else [content]
-    texts = []
-    for part in parts:
-        part = part.constructor_args if isinstance(part, gr.HTML) else part
-        if isinstance(part, str):
-            texts.append(part)
-        elif "text" in part:
-            texts.append(part["text"])
-        elif found := _MARKED.search(str(part.get("value"))):
-            texts.append(unescape(found[1]))
-    return {"role": str(turn["role"]), "content": "\n".join(texts)}
+    if isinstance(content, list):
+        return {**turn, "content": [_part(part) for part in content]}
+    plain = _part(content)
+    return {**turn, "content": plain["text"] if plain is not content else content}
+
+
+def _part(part: Any) -> Any:
+    # Of a component of an earlier turn, only what it was made with is there.
+    component = part.constructor_args if isinstance(part, gr.HTML) else part
+    shown = component.get("value") if isinstance(component, Mapping) else None
+    found = _SOURCE.search(shown) if isinstance(shown, str) else None
+    return {"type": "text", "text": unescape(found[1])} if found else part
+
+
+class _Texts(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def _text(html: str) -> str:
+    """The `textContent` of what was rendered."""
+    parser = _Texts()
+    parser.feed(html)
+    parser.close()
+    return "".join(parser.texts)
+
+
+def _retrieve(done: "asyncio.Future[Any]") -> None:
+    """So that asyncio does not report what came too late."""
+    if not done.cancelled():
+        done.exception()

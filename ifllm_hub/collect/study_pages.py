@@ -47,16 +47,18 @@ class Consent:
         )
 
 
-def mark(state: str, endpoint: str, person: str, consent: str) -> str:
+def mark(state: str, endpoint: str, person: str, consent: str, key: str | None = None) -> str:
     """Tells study.js to start or end recording; invisible.
 
     Args:
         state: recording, finished or withdrawn.
         person: the token by which the page deletes.
+        key: of who agreed by a box, which then must say so still.
     """
+    keyed = "" if key is None else f' data-ifllm-key="{escape(key)}"'
     return (
         f'<div hidden data-ifllm-study="{state}" data-endpoint="{escape(endpoint)}" data-person="{escape(person)}" '
-        f'data-consent="{escape(consent)}"></div>'
+        f'data-consent="{escape(consent)}"{keyed}></div>'
     )
 
 

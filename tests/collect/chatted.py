@@ -1,8 +1,10 @@
 """A `ChatInterface` that is recorded, in a process of its own: `python -m tests.collect.chatted FOLDER PORT`."""
 
+import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -11,15 +13,22 @@ from ifllm_hub.collect.collector import Collector
 from ifllm_hub.collect.settings import Settings
 
 
-def answer(message: str, history: list[dict[str, str]]) -> Iterator[str]:
-    """Says what it was told, and what the history was."""
-    said = f"You said {message}; before: {[turn['content'] for turn in history]}. " + "words " * 60
-    yield said[: len(said) // 2]
+async def answer(message: str, history: list[dict[str, Any]], style: str, words: float) -> AsyncIterator[str]:
+    """Says in Markdown what it was told, and what the history was."""
+    before = [part["text"] for turn in history for part in turn["content"]]
+    said = f"You said {message}; before: {before}.\n\nIn a **{style}** way:\n\n- one\n- two\n\n" + "words " * int(words)
+    for end in range(0, len(said), 100):
+        yield said[:end]
+        await asyncio.sleep(0.02)
     yield said
 
 
 if __name__ == "__main__":
     folder, port = sys.argv[1:]
     collector = Collector(Settings(Path(folder), origins=(f"http://127.0.0.1:{port}",)))
-    chat = gr.ChatInterface(recorded(answer, collector), additional_inputs=[consent_box()])
+    chat = gr.ChatInterface(
+        recorded(answer, collector),
+        additional_inputs=[consent_box(), gr.Textbox("plain", label="Style"), gr.Slider(1, 100, 60, label="Words")],
+        additional_inputs_accordion=gr.Accordion("Recording and settings", open=True),
+    )
     serve_chat(chat, collector, port=int(port))

@@ -94,10 +94,13 @@ def test_a_session_under_the_name_of_somebody(pages: tuple[str, str, Path], page
         body = registration("alice", "q1", "left", "text")
         assert server.post("/ifllm/v1/responses", json=body).status_code == 200
     stranger, other = page(url, "127.0.0.2", "alice"), page(url, "127.0.0.2")
-    tokens = [person_token(each.run("chat", "Hello", None, True)) for each in (stranger, stranger, other)]
+    # The key of who agreed is made by their page; a name is none, and whoever gives one is not recorded.
+    assert "data-person" not in stranger.run("chat", "Hello", None, "alice")
+    keys = ((stranger, "1" * 32), (stranger, "1" * 32), (other, "2" * 32))
+    tokens = [person_token(each.run("chat", "Hello", None, key)) for each, key in keys]
     alice, first, second, third = people()
     assert alice == pseudonyms.person("alice")
-    assert first == second  # somebody keeps their id as long as their page is open
+    assert first == second
     assert len({alice, first, third}) == 3
     for token in tokens:
         headers = {"Authorization": f"Bearer {token}"}

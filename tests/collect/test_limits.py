@@ -15,7 +15,6 @@ from starlette.responses import PlainTextResponse
 from ifllm_hub.collect.app import serve
 from ifllm_hub.collect.gate import Gate
 from ifllm_hub.collect.limits import network_of
-from ifllm_hub.collect.sessions import SessionIds
 from ifllm_hub.collect.settings import Rate, Settings
 from tests.waiting import until
 
@@ -96,29 +95,6 @@ def test_who_is_slow_is_not_waited_for(exchange: Exchange) -> None:
 )
 def test_what_a_limit_by_address_counts(host: str, counted: str) -> None:
     assert network_of(Request({"type": "http", "client": (host, 1)})) == counted
-
-
-def test_a_name_is_no_id() -> None:
-    ids = SessionIds("gradio")
-    alice = ids.of("alice")
-    assert alice.startswith("gradio-")
-    assert (
-        ids.of("alice"),
-        len({alice, ids.of("bob"), ids.of(None), ids.of(None), SessionIds("gradio").of("alice")}),
-    ) == (
-        alice,
-        5,
-    )
-
-
-def test_sessions_that_were_silent_for_longest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifllm_hub.collect.sessions._REMEMBERED", 2)
-    ids = SessionIds("gradio")
-    alice, bob = ids.of("alice"), ids.of("bob")
-    assert ids.of("alice") == alice
-    ids.of("eve")
-    assert ids.of("alice") == alice
-    assert ids.of("bob") != bob
 
 
 def test_the_gate(tmp_path: Path) -> None:

@@ -3,17 +3,26 @@
  *
  * `data-ifllm-study="recording|finished|withdrawn"` with `data-endpoint`, `data-person` and `data-consent` starts and
  * ends it; before the first mark the tracker is not even loaded. `data-ifllm-stream="ID"` on a marked answer says
- * which answer it is, `data-ifllm-complete` that it is whole. A click on `data-ifllm-withdraw` deletes.
+ * which answer it is, `data-ifllm-complete` that it is whole.
+ * Marks and answers with a `data-ifllm-key` count only while `ifllmStudy.agree(KEY)` was the last that was said; such an
+ * answer has its token in `data-ifllm-token`, and is given to the tracker that long.
  * A mark whose endpoint is of another origin is not ours: anybody's text may be in the page.
  */
 
 let tracker = null;
 let loading = false;
+let agreed = "";
 const begun = new Set();
 const complete = new Set();
 
 async function look() {
-  const mark = document.querySelector("[data-ifllm-study]");
+  for (const answer of document.querySelectorAll("[data-ifllm-token]")) {
+    const { ifllmKey: key, ifllmToken: token, ifllmResponse: marked } = answer.dataset;
+    if (key !== agreed) delete answer.dataset.ifllmResponse;
+    else if (token !== marked) answer.dataset.ifllmResponse = token;
+  }
+  const marks = [...document.querySelectorAll("[data-ifllm-study]")];
+  const mark = marks.findLast(({ dataset }) => (dataset.ifllmKey ?? agreed) === agreed);
   if (!mark) return;
   const { ifllmStudy: state, endpoint, person, consent } = mark.dataset;
   const script = new URL(`${endpoint}/ifllm.js`, location.href);
@@ -21,6 +30,7 @@ async function look() {
   if (state === "recording" && !loading) {
     loading = true;
     const { createTracker } = await import(script.href);
+    if (tracker || (mark.dataset.ifllmKey ?? agreed) !== agreed) return; // somebody else was quicker, or not any more
     tracker = createTracker({ endpoint, person, consentVersion: consent });
     tracker.grantConsent();
   }
@@ -41,15 +51,19 @@ function tell(answer) {
   complete.add(id);
 }
 
-const attributes = ["data-ifllm-study", "data-ifllm-response", "data-ifllm-complete"];
+const attributes = ["data-ifllm-study", "data-ifllm-response", "data-ifllm-token", "data-ifllm-complete"];
 new MutationObserver(look).observe(document, { subtree: true, childList: true, attributeFilter: attributes });
-document.addEventListener("click", async ({ target }) => {
-  const button = target.closest("[data-ifllm-withdraw]");
-  if (!button || !tracker) return;
-  const ending = tracker;
-  tracker = null;
-  await ending.withdraw();
-  button.textContent = "Deleted";
-});
-globalThis.ifllmStudy = { submit: () => tracker?.submit() };
+
+/** The key of who agrees in a chat, or "": recording stops at once. */
+function agree(key) {
+  if (key !== agreed) {
+    tracker?.stop();
+    tracker = null;
+    loading = false;
+  }
+  agreed = key;
+  look();
+}
+
+globalThis.ifllmStudy = { agree, submit: () => tracker?.submit() };
 look();
