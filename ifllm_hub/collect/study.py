@@ -284,10 +284,18 @@ class Study:
         await self._note(participant, participant.conversation, {"summary": summary, "finished": "yes", **after})
         participant.state = "finished"
 
-    async def withdraw(self, participant: Participant) -> None:
-        """Delete all that is stored of the participant, in exported folders too; the study is over for them."""
-        await self.delete(participant.code)
-        participant.state = "withdrawn"
+    async def withdraw(self, participant: Participant | None, code: str) -> None:
+        """Delete all that is stored under the code in somebody's page, in exported folders too; the study is over.
+
+        Args:
+            participant: whose code it is; None: nobody knows, because the server was started again.
+
+        Raises:
+            IfllmError: it cannot be a code.
+        """
+        await self.delete(code)
+        if participant is not None:
+            participant.state = "withdrawn"
 
     async def delete(self, code: str) -> None:
         """Delete by the code that a participant was given. It never says whether there was anything.

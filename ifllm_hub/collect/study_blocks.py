@@ -1,11 +1,13 @@
 """The study's pages in Gradio: what is shown at each step, and what the buttons do."""
 
+import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from sqlalchemy.exc import SQLAlchemyError
 
 from ifllm_hub.collect import study_pages as pages
 from ifllm_hub.collect.limits import network_of
@@ -17,9 +19,14 @@ from ifllm_hub.errors import IfllmError
 if TYPE_CHECKING:
     from ifllm_hub.collect.study_app import StudySettings
 
+_log = logging.getLogger(__name__)
 Updates = dict[Any, Any]
 # Seconds between two updates of a growing answer: each is a message, and a new layout of the page.
 _UPDATE_SECONDS = 0.15
+_RESTARTED = (
+    "The server was started again, or this page was left for long, so this cannot go on. What was recorded of you is "
+    "still stored: “Stop and delete” deletes it. To take part, keep your code, load this page again and begin anew."
+)
 _SCALE = [(str(value), value) for value in SCALE]
 _QUESTIONS = {
     "age": "Age",
@@ -43,22 +50,33 @@ class StudyBlocks:
     def __init__(self, settings: "StudySettings", study: Study):
         self._settings, self._study = settings, study
         with gr.Blocks(title=settings.title, analytics_enabled=False) as self.blocks:
-            # A function of its own: Gradio makes a deep copy, which of a method would be one of the study.
-            self._person = gr.State(lambda: study.begin())
+            # Made when the page is opened, and None for a page that was opened before the server was started. The code
+            # that deletes is therefore in the page as well.
+            self._person = gr.State()
             self._recorder = gr.HTML(elem_id="recorder")
             self._steps = [self._welcome(), self._about(), self._chat(), self._ending()]
             self._notice = gr.HTML(elem_id="notice")
             self._closing = gr.HTML(visible=False, elem_id="closing")
-            with gr.Accordion("Stop and delete", open=False, visible=False, elem_id="stop") as self._stop:
-                gr.HTML("<p>This stops recording and deletes all that was recorded of you. It cannot be undone.</p>")
-                self._withdraw = gr.Button("Delete everything", variant="stop", elem_id="withdraw")
+            with gr.Column(elem_id="leave"):
+                self._key = gr.Textbox(
+                    label="Your code",
+                    info="Please keep it: it deletes what was recorded of you, also later. Nobody can look it up.",
+                    interactive=False,
+                    buttons=["copy"],
+                    elem_id="key",
+                )
+                with gr.Accordion("Stop and delete", open=False, visible=False, elem_id="stop") as self._stop:
+                    gr.HTML(
+                        "<p>This stops recording and deletes all that was recorded of you. It cannot be undone.</p>"
+                    )
+                    self._withdraw = gr.Button("Delete everything", variant="stop", elem_id="withdraw")
             self._connect()
 
     def _welcome(self) -> Any:
         with gr.Column(elem_id="welcome") as column:
             gr.HTML(self._settings.consent.html())
             self._adult = gr.Checkbox(label="I am at least 18, have read this, and agree to be recorded")
-            self._agree = gr.Button("Take part", variant="primary", elem_id="agree")
+            self._agree = gr.Button("Take part", variant="primary", interactive=False, elem_id="agree")
             with gr.Accordion("Delete what was recorded earlier", open=False):
                 self._code = gr.Textbox(label="Your code", max_length=100, elem_id="code")
                 self._forget = gr.Button("Delete", variant="stop", elem_id="forget")
@@ -112,7 +130,7 @@ class StudyBlocks:
         rated = [self._left, self._right, self._preference, self._compared]
         said = [self._person, self._query, *rated]
         outputs = [
-            *(self._recorder, *self._steps, self._notice, self._closing, self._stop, self._instructions),
+            *(self._recorder, *self._steps, self._notice, self._closing, self._key, self._stop, self._instructions),
             *(self._history, self._answers, self._ratings, *rated, self._query, self._code),
         ]
 
@@ -129,39 +147,46 @@ class StudyBlocks:
                 show_progress="hidden",
             )
 
+        begun = [self._person, self._key, self._agree]
+        self.blocks.load(self._on_load, [self._key], begun, api_visibility="private", show_progress="hidden")
         on(self._agree.click, self._on_agree, [self._person, self._adult])
-        on(self._forget.click, self._on_forget, [self._person, self._code])
+        on(self._forget.click, self._on_forget, [self._code])
         on(self._start.click, self._on_start, [self._person, self._topic, self._before, *self._bins])
         asked = [self._ask.click, self._query.submit]
         gr.on(asked, None, js="() => { globalThis.ifllmStudy.submit(); }", api_visibility="private")
         on(asked, self._on_ask, said)
         on(self._done.click, self._on_done, said)
         on(self._send.click, self._on_send, [self._person, self._summary, self._after])
-        on(self._withdraw.click, self._on_withdraw, [self._person])
+        on(self._withdraw.click, self._on_withdraw, [self._person, self._key])
 
-    async def _on_agree(self, request: gr.Request, participant: Participant, adult: bool) -> Updates:
-        if not adult:
-            return {self._notice: pages.notice("Please tick the box, if you agree. If you do not, close this page.")}
+    async def _on_load(self, key: str | None) -> Updates:
+        if key:  # the page was open before: nobody is given another code while the old one still deletes something
+            return {self._person: None}
+        participant = self._study.begin()
+        return {self._person: participant, self._key: participant.code, self._agree: gr.update(interactive=True)}
 
-        async def work() -> Updates:
+    async def _on_agree(self, request: gr.Request, participant: Participant | None, adult: bool) -> Updates:
+        async def work(participant: Participant) -> Updates:
+            if not adult:
+                raise NotYet("Please tick the box, if you agree. If you do not, close this page.")
             await self._study.agree(participant, network_of(request))
             stop = gr.update(visible=True)
             return {**self._step(1), self._recorder: self._mark(participant), self._stop: stop}
 
         return await self._guarded(participant, work)
 
-    async def _on_forget(self, participant: Participant, code: str | None) -> Updates:
-        async def work() -> Updates:
+    async def _on_forget(self, code: str | None) -> Updates:
+        try:
             await self._study.delete(code or "")
-            told = "If anything was recorded under this code, it is deleted now."
-            return {self._notice: pages.notice(told), self._code: ""}
-
-        return await self._guarded(participant, work)
+        except (IfllmError, SQLAlchemyError) as error:
+            return {self._notice: self._told(error)}
+        told = "If anything was recorded under this code, it is deleted now."
+        return {self._notice: pages.notice(told), self._code: ""}
 
     async def _on_start(
-        self, participant: Participant, topic: str | None, knowledge: int | None, *bins: str | None
+        self, participant: Participant | None, topic: str | None, knowledge: int | None, *bins: str | None
     ) -> Updates:
-        async def work() -> Updates:
+        async def work(participant: Participant) -> Updates:
             if topic is None:
                 raise NotYet("Please choose a topic.")
             await self._study.describe(participant, dict(zip(_QUESTIONS, bins, strict=True)))
@@ -172,16 +197,17 @@ class StudyBlocks:
         return await self._guarded(participant, work)
 
     async def _on_ask(
-        self, request: gr.Request, participant: Participant, query: str | None, *ratings: Any
+        self, request: gr.Request, participant: Participant | None, query: str | None, *ratings: Any
     ) -> AsyncGenerator[Updates]:
         query = query or ""
 
-        async def rate() -> Updates:
+        async def rate(participant: Participant) -> Updates:
             if participant.turns:
                 await self._rate(participant, *ratings)
             return {}
 
-        if refused := await self._guarded(participant, rate):
+        refused = await self._guarded(participant, rate)
+        if participant is None or refused:
             yield refused
             return
         before = list(participant.turns)
@@ -193,7 +219,7 @@ class StudyBlocks:
                     if turn.done or time.monotonic() - shown_at >= _UPDATE_SECONDS:
                         yield {**waiting, self._answers: pages.answers(turn), self._history: pages.history(before)}
                         shown_at, waiting = time.monotonic(), {}
-        except (IfllmError, Withdrawn) as error:
+        except (IfllmError, Withdrawn, SQLAlchemyError) as error:
             # What had begun to be shown is no turn, unless its answers had all begun.
             shown = pages.answers(before[-1]) if before else ""
             ready = {self._answers: shown, self._history: pages.history(before[:-1])}
@@ -202,8 +228,8 @@ class StudyBlocks:
         empty = dict.fromkeys((self._left, self._right, self._preference, self._compared))
         yield {**empty, **self._asked_for(participant, query="")}
 
-    async def _on_done(self, participant: Participant, query: str | None, *ratings: Any) -> Updates:
-        async def work() -> Updates:
+    async def _on_done(self, participant: Participant | None, query: str | None, *ratings: Any) -> Updates:
+        async def work(participant: Participant) -> Updates:
             if participant.turns:
                 await self._rate(participant, *ratings)
             self._study.may_finish(participant)
@@ -211,53 +237,68 @@ class StudyBlocks:
 
         return await self._guarded(participant, work)
 
-    async def _on_send(self, participant: Participant, summary: str | None, knowledge: int | None) -> Updates:
-        async def work() -> Updates:
+    async def _on_send(self, participant: Participant | None, summary: str | None, knowledge: int | None) -> Updates:
+        async def work(participant: Participant) -> Updates:
             await self._study.finish(participant, summary or "", knowledge)
             return self._over(participant)
 
         return await self._guarded(participant, work)
 
-    async def _on_withdraw(self, participant: Participant) -> Updates:
-        async def work() -> Updates:
-            await self._study.withdraw(participant)
-            return self._over(participant)
-
-        return await self._guarded(participant, work)
+    async def _on_withdraw(self, participant: Participant | None, key: str | None) -> Updates:
+        """By the page's own code, which is the participant's, if the server still knows them."""
+        try:
+            await self._study.withdraw(participant, key or "")
+        except (IfllmError, SQLAlchemyError) as error:
+            return {self._notice: self._told(error)}
+        return self._over(participant)
 
     async def _rate(
         self, participant: Participant, left: int | None, right: int | None, preference: Any, compared: bool | None
     ) -> None:
         await self._study.rate(participant, {"left": left, "right": right}, preference, compared)
 
-    async def _guarded(self, participant: Participant, work: Callable[[], Awaitable[Updates]]) -> Updates:
+    async def _guarded(
+        self, participant: Participant | None, work: Callable[[Participant], Awaitable[Updates]]
+    ) -> Updates:
         """What a step changes, or what is said where it cannot be taken."""
+        if participant is None:
+            return {self._notice: pages.notice(_RESTARTED), self._stop: gr.update(visible=True)}
         try:
-            return await work()
-        except (IfllmError, Withdrawn) as error:
+            return await work(participant)
+        except (IfllmError, Withdrawn, SQLAlchemyError) as error:
             return self._refusal(participant, error)
 
     def _refusal(self, participant: Participant, error: Exception) -> Updates:
         if isinstance(error, Withdrawn):
             participant.state = "withdrawn"
             return self._over(participant)
-        return {self._notice: pages.notice(str(error))}
+        return {self._notice: self._told(error)}
+
+    def _told(self, error: Exception) -> str:
+        if isinstance(error, SQLAlchemyError):
+            _log.error("the store could not be reached (%s)", type(error).__name__)
+            return pages.notice("This could not be stored, or deleted, just now. Please try again in a minute.")
+        return pages.notice(str(error))
 
     def _step(self, number: int | None) -> Updates:
         shown = {column: gr.update(visible=at == number) for at, column in enumerate(self._steps)}
         return {**shown, self._notice: ""}
 
-    def _over(self, participant: Participant) -> Updates:
+    def _over(self, participant: Participant | None) -> Updates:
         """The end, by whichever way: thanks, or a confirmation that all is deleted."""
-        finished = participant.state == "finished"
-        text = pages.thanks(participant.code) if finished else pages.withdrawn()
-        ended = {self._closing: gr.update(value=text, visible=True), self._stop: gr.update(visible=finished)}
+        finished = participant is not None and participant.state == "finished"
+        ended = {
+            self._closing: gr.update(value=pages.thanks() if finished else pages.withdrawn(), visible=True),
+            self._key: gr.update(visible=finished),
+            self._stop: gr.update(visible=finished),
+        }
         return {**self._step(None), **ended, self._recorder: self._mark(participant)}
 
-    def _mark(self, participant: Participant) -> str:
-        state = participant.state if participant.state in ("finished", "withdrawn") else "recording"
+    def _mark(self, participant: Participant | None) -> str:
+        state, token = ("withdrawn", "") if participant is None else (participant.state, participant.token)
+        shown = state if state in ("finished", "withdrawn") else "recording"
         endpoint = self._settings.collector.prefix.lstrip("/")  # beside the page, wherever that is
-        return pages.mark(state, endpoint, participant.token, self._study.consent)
+        return pages.mark(shown, endpoint, token, self._study.consent)
 
     def _asked_for(self, participant: Participant, query: str) -> Updates:
         """The ratings that the participant's turn asks for, and the field for the next question."""

@@ -40,7 +40,7 @@ class Consent:
             "anything personal into your questions.</p>"
             "<p>The way a pointer moves can tell people apart. What we record is personal data: we store it under a "
             f"pseudonym {kept}; it is shared with {escape(self.shared_with)}. Taking part is voluntary. You can stop "
-            "at any time by “Stop and delete” at the bottom of the page, or later with a code that you get: what was "
+            "at any time by “Stop and delete” at the bottom of the page, or later with your code below: what was "
             "recorded is then deleted, also from data sets we have written; copies that others made and models trained "
             "before are not undone.</p>"
             f'<p class="ifllm-small">Version {escape(self.version)}. Responsible: {escape(self.contact)}.</p>'
@@ -112,11 +112,11 @@ def notice(text: str) -> str:
     return f'<p class="ifllm-notice" role="status">{escape(text)}</p>' if text else ""
 
 
-def thanks(code: str) -> str:
+def thanks() -> str:
     return (
         "<h2>Thank you!</h2><p>Your answers and your reading are stored. You can close this page.</p>"
-        "<p>Should you change your mind: open this page again, choose “Delete what was recorded earlier” and give this "
-        f'code. Please keep it; nobody can look it up for you.</p><p class="ifllm-code">{escape(code)}</p>'
+        "<p>Should you change your mind: open this page again, choose “Delete what was recorded earlier” and give "
+        "the code below.</p>"
     )
 
 

@@ -129,11 +129,13 @@ def test_bots_of_one_address_ask_no_more_than_one(pages: tuple[str, str, Path], 
     answered = 0
     for _ in range(ASK_BURST):  # each agrees, begins and asks, as far as it is let
         bot = page(url, "127.0.0.3")
+        bot.run("_on_load", None)
         bot.run("_on_agree", None, True)
         bot.run("_on_start", None, "Jazz", None, None, None, None)
         answered += "echo 1" in bot.run("_on_ask", None, "Why?", None, None, None, None)
     assert answered == ASK_BURST // 2
     elsewhere = page(url, "127.0.0.4")
+    elsewhere.run("_on_load", None)
     elsewhere.run("_on_agree", None, True)
     elsewhere.run("_on_start", None, "Jazz", None, None, None, None)
     assert "echo 1" in elsewhere.run("_on_ask", None, "Why?", None, None, None, None)

@@ -248,7 +248,7 @@ def test_who_withdraws_is_gone_and_cannot_go_on(make: Callable[..., Study], tmp_
             await ask(study, participant, "Hello?")
             await rate(study, participant)
         await study.finish(deleted)
-        await study.withdraw(goes)
+        await study.withdraw(goes, goes.code)
         with pytest.raises(Withdrawn):
             await ask(study, goes, "More?")
         await refused(study.delete("'; drop table people; --"), "not a code")

@@ -1,9 +1,11 @@
 """The study app in a real Chromium: from consent to a preference row, withdrawal, and text that would be a script."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +124,8 @@ def test_from_consent_to_a_preference_row(open_page: Callable[[], Any], site: tu
     page.locator("#done").click()
     page.locator("#summary textarea").fill("A secret summary.")
     page.locator("#send").click()
-    page.locator(".ifllm-code").wait_for()
+    page.get_by_text("Thank you!").wait_for()
+    assert re.fullmatch("study-[0-9a-f]{32}", page.locator("#key textarea, #key input").input_value())
     page.wait_for_timeout(2_000)
     assert {asked[1].split("/ifllm/")[0] for asked in page.asked if "/ifllm/" in asked[1]} == {url}
     assert all(asked[1].startswith((url, "data:", "blob:")) for asked in page.asked)
@@ -222,6 +225,40 @@ def test_a_script_is_shown_and_not_run_and_who_withdraws_is_gone(
     last = [asked for asked in page.asked if "/ifllm/v1" in asked[1]][-1]
     assert last[0] == "DELETE"
     assert page.evaluate("window.hit") is None
+
+
+def test_who_withdraws_after_a_restart_without_a_tracker_is_gone(browser: Any, tmp_path: Path) -> None:
+    port = free_port()
+    start = partial(start_server, tmp_path, port, "pairwise", module="tests.collect.studied", patience=300)
+    process = start()
+    store, context = Store(f"sqlite:///{tmp_path / STORE_FILE}"), browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.route("**/tracker.js", lambda route: route.abort("blockedbyclient"))
+    try:
+        page.goto(f"http://127.0.0.1:{port}")
+        take_part(page)
+        page.locator("#query textarea").fill("Why?")
+        page.locator("#ask").click()
+        page.locator("[data-ifllm-complete]").nth(1).wait_for()
+        page.locator("#ratings").wait_for(state="visible")
+        assert store.counts()["responses"] == 2
+        process.kill()
+        process.wait()
+        process = start()
+        page.locator("#done").click()
+        page.get_by_text("begin anew").wait_for()
+        page.get_by_text("Stop and delete", exact=True).click()
+        page.locator("#withdraw").click()
+        page.get_by_text("Everything that was recorded of you is deleted").wait_for()
+        with store.reading() as connection:
+            assert connection.execute(NOTES.select()).all() == []
+        assert store.counts()["responses"] == 0
+    finally:
+        context.close()
+        store.close()
+        process.kill()
+        process.wait()
 
 
 def test_a_code_deletes_later(open_page: Callable[[], Any]) -> None:

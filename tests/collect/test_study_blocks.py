@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import gradio as gr
 import pytest
 from gradio.route_utils import SessionState
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from ifllm_hub.collect import study_pages
 from ifllm_hub.collect.collector import Collector
@@ -19,7 +22,7 @@ from ifllm_hub.collect.study_app import StudySettings
 from ifllm_hub.collect.study_blocks import StudyBlocks
 from ifllm_hub.collect.study_models import EchoModel
 from ifllm_hub.collect.study_state import PROTOCOLS
-from ifllm_hub.collect.tables import NOTES
+from ifllm_hub.collect.tables import NOTES, PEOPLE
 
 
 class Page:
@@ -47,6 +50,13 @@ class Page:
 
     def fill(self, name: str, value: Any) -> None:
         self.values[self.component(name)._id] = value
+
+    def value(self, name: str) -> Any:
+        return self.values[self.component(name)._id]
+
+    def lose_the_server(self) -> None:
+        """The server is started again: it knows nothing of the page, which is as it was."""
+        self.session = SessionState(self.blocks)
 
     def shows(self, component: Any) -> bool:
         while component is not None:
@@ -108,6 +118,7 @@ def make(tmp_path: Path) -> Iterator[Open]:
 
 
 async def take_part(page: Page) -> None:
+    await page.send("_on_load")
     page.fill("I am at least 18, have read this, and agree to be recorded", True)
     await page.send("_on_agree")
     await page.send("_on_start")
@@ -144,6 +155,7 @@ def test_every_protocol_can_be_finished(make: Open, protocol: str, questionnaire
 def test_a_field_that_hands_over_nothing_is_an_empty_one(make: Open) -> None:
     async def run() -> None:
         page, _ = await make("pointwise")
+        await page.send("_on_load")
 
         async def told(handler: str, field: str) -> str:
             page.fill(field, None)
@@ -157,6 +169,82 @@ def test_a_field_that_hands_over_nothing_is_an_empty_one(make: Open) -> None:
         page.fill("topic", "Jazz")
         await page.send("_on_start")
         assert "type a question" in await told("_on_ask", "query")
+
+    asyncio.run(run())
+
+
+def test_the_code_is_in_the_page_from_the_first_one_on(make: Open) -> None:
+    async def run() -> None:
+        page, study = await make("pointwise")
+        await page.send("_on_load")
+        code, key = page.value("key"), page.component("key")
+        assert re.fullmatch("study-[0-9a-f]{32}", code)
+        assert key.buttons == ["copy"]
+        other = Page(page.blocks)
+        await other.send("_on_load")
+        assert other.value("key") != code
+        for handler in ("_on_agree", "_on_start"):
+            assert page.shows(key)
+            page.fill("I am at least 18, have read this, and agree to be recorded", True)
+            await page.send(handler)
+        await question(page, "Why?")
+        await page.send("_on_done")
+        await page.send("_on_send")
+        assert "Thank you!" in page.text()
+        assert (page.shows(key), page.value("key")) == (True, code)
+        assert study.collector.store.counts()["responses"] == 1
+        page.fill("code", code)
+        page.visible[page.component("welcome")._id] = True
+        await page.send("_on_forget")
+        assert study.collector.store.counts()["responses"] == 0
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("loads_again", [False, True])
+def test_a_page_whose_server_was_started_again(make: Open, loads_again: bool) -> None:
+    async def run() -> None:
+        page, study = await make("pointwise")
+        await take_part(page)
+        await question(page, "Why?")
+        code, store = page.value("key"), study.collector.store
+        assert store.counts()["responses"] == 1
+        page.lose_the_server()
+        if loads_again:
+            await page.send("_on_load")
+        for handler in ("_on_agree", "_on_start", "_on_ask", "_on_done", "_on_send"):
+            page.fill("notice", "")
+            await page.send(handler)
+            assert "begin anew" in page.text()
+            assert page.shows(page.component("withdraw"))
+        assert store.counts()["responses"] == 1
+        assert page.value("key") == code
+        await page.send("_on_withdraw")
+        assert "Everything that was recorded of you is deleted" in page.text()
+        assert not page.shows(page.component("key"))
+        assert store.counts()["responses"] == 0
+        with store.reading() as connection:
+            assert connection.execute(NOTES.select()).all() == []
+            assert all(connection.scalars(select(PEOPLE.c.withdrawn_at)))
+
+    asyncio.run(run())
+
+
+def test_nothing_is_said_to_be_deleted_that_is_not(make: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(*_: Any) -> Any:
+        raise OperationalError("DELETE", {}, Exception("database is locked"))
+
+    async def run() -> None:
+        page, study = await make("pointwise")
+        await take_part(page)
+        page.fill("key", "")
+        await page.send("_on_withdraw")
+        assert "This is not a code" in page.text()
+        page.fill("key", "study-" + "0" * 32)
+        monkeypatch.setattr(study.collector.store, "withdraw", locked)
+        await page.send("_on_withdraw")
+        assert "try again in a minute" in page.text()
+        assert "is deleted" not in page.text()
 
     asyncio.run(run())
 
