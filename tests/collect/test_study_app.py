@@ -234,7 +234,7 @@ def test_who_withdraws_after_a_restart_without_a_tracker_is_gone(browser: Any, t
     store, context = Store(f"sqlite:///{tmp_path / STORE_FILE}"), browser.new_context()
     page = context.new_page()
     page.set_default_timeout(60_000)
-    page.route("**/tracker.js", lambda route: route.abort("blockedbyclient"))
+    page.route("**/ifllm.js", lambda route: route.abort("blockedbyclient"))
     try:
         page.goto(f"http://127.0.0.1:{port}")
         take_part(page)
