@@ -188,9 +188,10 @@ class _Recording:
 
     def _marked(self, html: str, source: str, complete: bool) -> str:
         whole = " data-ifllm-complete" if complete else ""
-        prefix, tokens = self._collector.settings.prefix, self._tokens
+        # Beside the page, wherever that is.
+        endpoint, tokens = self._collector.settings.prefix.lstrip("/"), self._tokens
         return (
-            mark("recording", prefix, tokens["person_token"], self._consent, self._key)
+            mark("recording", endpoint, tokens["person_token"], self._consent, self._key)
             + f'<div class="ifllm-text ifllm-markdown" data-ifllm-stream="{self._question}"{whole}'
             + f' data-ifllm-key="{self._key}" data-ifllm-token="{tokens["token"]}"'
             + f' data-ifllm-source="{escape(source)}">{html}</div>'

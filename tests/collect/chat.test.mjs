@@ -1,8 +1,14 @@
 // The box of a recorded chat: who agrees, what is kept of it, and what its buttons say and do.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import test from "node:test";
 
+const source = readFileSync(new URL("../../ifllm_hub/collect/static/chat.js", import.meta.url), "utf8");
+// As a module of its own each time, which is what the page has it as.
+const load = (time) => import(`data:text/javascript,${encodeURIComponent(`${source}// ${time}`)}`);
+const SITE = "https://chat.example.org";
+const KEPT = "ifllm-people:/lab/";
 const listeners = {};
 const storage = new Map();
 const marks = [];
@@ -17,14 +23,13 @@ const listen = (type, listener, capture) => (listeners[type] = { listener, captu
 Object.assign(globalThis, {
   ifllmBox: { props },
   ifllmStudy: { agree: (key) => (globalThis.agreed = key) },
-  location: { href: "https://chat.example.org/", origin: "https://chat.example.org" },
+  location: { href: `${SITE}/lab/`, origin: SITE, pathname: "/lab/" },
   localStorage: {
     getItem: (name) => storage.get(name) ?? null,
     setItem: (name, value) => storage.set(name, value),
     removeItem: (name) => storage.delete(name),
   },
   document: {
-    addEventListener: listen,
     querySelector: () => input,
     querySelectorAll: (selector) => (selector === "[data-ifllm-withdraw]" ? buttons : marks),
   },
@@ -41,8 +46,8 @@ Object.assign(globalThis, {
     observe() {}
   },
 });
-storage.set("ifllm-people", JSON.stringify([{ key: "old", person: "T0", endpoint: "/ifllm" }]));
-await import("../../ifllm_hub/collect/static/chat.js");
+storage.set(KEPT, JSON.stringify([{ key: "old", person: "T0", endpoint: `${SITE}/lab/ifllm` }]));
+await load("once");
 
 const tick = (checked) => {
   input.checked = checked;
@@ -52,14 +57,14 @@ const press = async () => {
   listeners.click.listener({ target: { closest: (selector) => (selector === "[data-ifllm-withdraw]" ? { dataset: {} } : null) } });
   for (let turn = 0; turn < 20; turn++) await null;
 };
-const mark = (key, person, endpoint = "/ifllm") => marks.push({ dataset: { ifllmKey: key, person, endpoint } }) && look();
-const kept = () => JSON.parse(storage.get("ifllm-people") ?? "[]");
+const mark = (key, person, endpoint = "ifllm") => marks.push({ dataset: { ifllmKey: key, person, endpoint } }) && look();
+const kept = () => JSON.parse(storage.get(KEPT) ?? "[]");
 const DELETED = "Everything that was recorded of you is deleted.";
 
 test("after a reload nobody has agreed, and what there is can be deleted", async () => {
   assert.deepEqual([props.value, props.stored], ["", true]);
   await press();
-  assert.deepEqual(asked, [["DELETE", "/ifllm/v1/people/me", "Bearer T0"]]);
+  assert.deepEqual(asked, [["DELETE", `${SITE}/lab/ifllm/v1/people/me`, "Bearer T0"]]);
   assert.deepEqual([props.said, props.stored, kept(), storage.size], [DELETED, false, [], 0]);
 });
 
@@ -72,7 +77,7 @@ test("who ticks the box has a key, and no longer than that", async () => {
   mark(key, "T2");
   mark("somebody else's", "X");
   mark(key, "X", "https://evil.example.org/ifllm");
-  assert.deepEqual(kept(), [{ key, person: "T2", endpoint: "/ifllm" }]);
+  assert.deepEqual(kept(), [{ key, person: "T2", endpoint: `${SITE}/lab/ifllm` }]);
   tick(false);
   assert.deepEqual([props.value, agreed, props.stored], ["", "", true]);
   assert.match(props.said, /Nothing is recorded any more/);
@@ -118,13 +123,21 @@ test("an answer that was on its way when everything was deleted is deleted too",
   await press();
   assert.deepEqual([asked, props.said], [[], DELETED]);
   mark(key, "late");
-  assert.deepEqual(asked, [["DELETE", "/ifllm/v1/people/me", "Bearer late"]]);
+  assert.deepEqual(asked, [["DELETE", `${SITE}/lab/ifllm/v1/people/me`, "Bearer late"]]);
 });
 
 test("what is deleted from another tab ends recording in this one", () => {
   tick(true);
   storage.clear();
-  listeners.storage.listener({ key: "ifllm-people" });
+  listeners.storage.listener({ key: KEPT });
   assert.deepEqual([props.value, agreed, props.said], ["", "", "It was deleted from another tab."]);
   assert.ok(listeners.click.capture && listeners.change.capture);
+});
+
+test("a key whose answers were never seen is not said to be deleted", async () => {
+  storage.set(KEPT, JSON.stringify([{ key: "lost" }]));
+  await load("again");
+  await press();
+  assert.match(props.said, /on its way.*gradio-lost/);
+  assert.deepEqual(kept(), [{ key: "lost" }]);
 });

@@ -14,8 +14,8 @@ from ifllm_hub.collect.settings import Settings
 
 
 async def answer(message: str, history: list[dict[str, Any]], style: str, words: float) -> AsyncIterator[str]:
-    """Says in Markdown what it was told, and what the history was."""
-    before = [part["text"] for turn in history for part in turn["content"]]
+    """Says in Markdown what it was told, and how the turns before began."""
+    before = [part["text"][:10] for turn in history for part in turn["content"]]
     said = f"You said {message}; before: {before}.\n\nIn a **{style}** way:\n\n- one\n- two\n\n" + "words " * int(words)
     for end in range(0, len(said), 100):
         yield said[:end]

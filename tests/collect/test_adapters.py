@@ -303,7 +303,7 @@ def test_a_chat_interface(browser: Any, tmp_path: Path) -> None:
         assert store.counts()["people"] == 0
         assert not [url for url in asked if "/ifllm/" in url]
         assert all(url.startswith((f"http://127.0.0.1:{port}/", "data:", "blob:")) for url in asked)
-        assert page.evaluate("localStorage.getItem('ifllm-people')") is None
+        assert page.evaluate("localStorage.getItem('ifllm-people:/')") is None
         box.get_by_role("checkbox").check()
         say("<img src=x onerror=window.hit=1>")
         complete.last.wait_for()
@@ -351,7 +351,7 @@ def test_a_chat_interface(browser: Any, tmp_path: Path) -> None:
         box.get_by_role("button", name="Stop and delete everything").click()
         box.get_by_text("Everything that was recorded of you is deleted").wait_for()
         nothing_is_stored()
-        assert page.evaluate("localStorage.getItem('ifllm-people')") is None
+        assert page.evaluate("localStorage.getItem('ifllm-people:/')") is None
     finally:
         context.close()
         store.close()

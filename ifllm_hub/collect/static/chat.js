@@ -9,10 +9,11 @@
  * `data-ifllm-key="KEY"` with `data-person` and `data-endpoint` in the page: the token of that key.
  */
 
-const KEPT = "ifllm-people";
+const KEPT = `ifllm-people:${location.pathname}`; // pages of one origin may have collectors of their own
 const DELETED = "Everything that was recorded of you is deleted.";
 // Keys that were deleted before there was an answer: one that is on its way is deleted when it is here, with its token.
 const gone = new Set();
+const made = new Set(); // keys of this page load: none of their answers can have come without being seen
 let people = read(); // [{key, person, endpoint}]: about whom something may be stored
 
 function read() {
@@ -57,7 +58,9 @@ function toggle(ticked) {
   if (!ticked) return agree("", "Nothing is recorded any more. What was recorded so far is still stored.");
   if (!people.length) {
     const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
-    keep([{ key: bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("") }]);
+    const key = bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    made.add(key);
+    keep([{ key }]);
   }
   label("Stop and delete everything");
   agree(people.at(-1).key);
@@ -65,16 +68,19 @@ function toggle(ticked) {
 
 /** Resolves to what is to be said. */
 async function erase({ key, person, endpoint }) {
-  if (!person) {
+  const asked = `ask who runs this chat to delete what is stored under gradio-${key}.`;
+  if (!person && made.has(key)) {
     gone.add(key);
     return DELETED;
   }
+  if (!person)
+    return `No answer of yours has come here. Should one have been on its way when the page was loaded again, ${asked}`;
   const headers = { authorization: `Bearer ${person}` };
   const url = `${endpoint}/v1/people/me`;
   const response = await fetch(url, { method: "DELETE", credentials: "omit", headers }).catch(() => null);
   if (response?.status === 204) return DELETED;
   if (response && [401, 410].includes(response.status))
-    return `It cannot be deleted from this page any more. Ask who runs this chat to delete what is stored under gradio-${key}.`;
+    return `It cannot be deleted from this page any more: ${asked}`;
   return "It is NOT deleted yet: the server did not answer. Recording has stopped. Please try again.";
 }
 
@@ -103,18 +109,18 @@ function label(text) {
 /** Keep the newest token of each key of ours; the page may hold anybody's text. */
 function look() {
   for (const { dataset } of document.querySelectorAll("[data-ifllm-key][data-person]")) {
-    const { ifllmKey: key, person, endpoint } = dataset;
-    if (new URL(endpoint, location.href).origin !== location.origin) continue;
+    const { ifllmKey: key, person } = dataset;
     const known = people.find((each) => each.key === key);
-    if (known && known.person !== person) {
-      keep(people.map((each) => (each === known ? { key, person, endpoint } : each)));
-    } else if (!known && gone.delete(key)) {
-      erase({ key, person, endpoint });
-    }
+    if (known ? known.person === person : !gone.has(key)) continue;
+    const { href: endpoint, origin } = new URL(dataset.endpoint, location.href);
+    if (origin !== location.origin) continue;
+    if (known) keep(people.map((each) => (each === known ? { key, person, endpoint } : each)));
+    else if (gone.delete(key)) erase({ key, person, endpoint });
   }
 }
 
-document.addEventListener(
+// In the capture phase: what is around a button may stop clicks on their way up.
+addEventListener(
   "click",
   ({ target }) => {
     if (target.closest?.("[data-ifllm-withdraw]")) withdraw();
@@ -123,7 +129,7 @@ document.addEventListener(
   },
   true,
 );
-document.addEventListener(
+addEventListener(
   "change",
   ({ target }) => {
     if (target.matches?.(".ifllm-box input")) toggle(target.checked);
