@@ -29,6 +29,9 @@ make({{}});
 TAG = f"""<!doctype html><div id="left" data-ifllm-response="LEFT">{LEFT}</div>
 <button data-ifllm-consent="grant">Agree</button><button data-ifllm-consent="withdraw">Withdraw</button>
 <script type="module" src="/tracker.js" data-endpoint="/ifllm" data-person="person token" data-consent="7"></script>"""
+# A part of the page that lets no click pass, made when it is opened.
+DIALOG = """<dialog open><button data-ifllm-consent="grant">Yes</button>
+<button data-ifllm-consent="withdraw">Stop</button></dialog>"""
 
 
 @pytest.fixture
@@ -307,6 +310,35 @@ def test_a_script_tag_is_enough(open_page: Any, wire: WireServer) -> None:
     assert {batch["consent"] for batch in wire.batches.values()} == {"7"}
     page.click("[data-ifllm-consent=withdraw]")
     until(page, lambda: wire.log[-1]["method"] == "DELETE")
+
+
+def test_buttons_work_where_clicks_are_stopped_and_show_whether_it_records(open_page: Any, wire: WireServer) -> None:
+    page = open_page("/tag")
+    page.evaluate("window.states = []; document.addEventListener('ifllm:state', (e) => states.push(e.detail.state))")
+    page.evaluate(
+        """(html) => {
+          document.body.insertAdjacentHTML("beforeend", html);
+          document.querySelector("dialog").addEventListener("click", (event) => event.stopPropagation());
+        }""",
+        DIALOG,
+    )
+
+    def pressed() -> list[str]:
+        buttons = page.locator("[data-ifllm-consent]").all()
+        return [button.get_attribute("aria-pressed") for button in buttons]
+
+    assert pressed() == ["false"] * 4
+    page.click("dialog [data-ifllm-consent=grant]")
+    assert pressed() == ["true", "false"] * 2
+    read(page, 6)
+    page.evaluate("ifllm.flush()")
+    until(page, lambda: wire.ticks())
+    page.click("dialog [data-ifllm-consent=withdraw]")
+    until(page, lambda: page.evaluate("states.at(-1)") == "deleted")
+    assert page.evaluate("states") == ["on", "deleting", "deleted"]
+    assert pressed() == ["false", "true"] * 2
+    assert page.locator("[data-ifllm-consent=grant]").first.is_disabled()
+    assert wire.log[-1]["method"] == "DELETE"
 
 
 def test_gaze_points_of_an_adapter_travel_beside_the_mouse(open_page: Any, wire: WireServer) -> None:

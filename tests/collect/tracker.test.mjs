@@ -6,7 +6,7 @@ import { codePoints, createTracker } from "../../ifllm_hub/collect/static/tracke
 
 /** A page with one pointer on one answer; `server(request)` answers: a status, [status, headers, text], or it throws. */
 function makeWorld(server = () => 202) {
-  const world = { now: 0, timers: new Map(), listeners: {}, requests: [], beacons: [], token: "A", server };
+  const world = { now: 0, timers: new Map(), listeners: {}, requests: [], beacons: [], states: [], token: "A", server };
   let lastTimer = 0;
   const answer = {
     closest: (selector) => (selector.startsWith("[data-ifllm-response]") && world.token ? answer : null),
@@ -20,7 +20,10 @@ function makeWorld(server = () => 202) {
   };
   const stop = (id) => world.timers.delete(id);
   const globals = {
-    document: { hidden: false, elementFromPoint: () => answer, caretPositionFromPoint: () => null, querySelectorAll: () => [] },
+    document: {
+      hidden: false, elementFromPoint: () => answer, caretPositionFromPoint: () => null, querySelectorAll: () => [],
+      dispatchEvent: ({ type, detail }) => void (type === "ifllm:state" && world.states.push(detail.state)),
+    },
     IntersectionObserver: class { observe() {} disconnect() {} },
     MutationObserver: class { observe() {} disconnect() {} },
     addEventListener: (type, listener, { signal }) => {
@@ -309,6 +312,7 @@ test("a server that says the person has withdrawn ends the session", async () =>
   await world.read(200);
   assert.equal(world.requests.length, 1);
   assert.deepEqual(world.listeners, {});
+  assert.deepEqual(world.states, ["on", "deleted"]);
 });
 
 test("after two minutes without a movement no ticks are made, until the next", async () => {
@@ -323,4 +327,25 @@ test("after two minutes without a movement no ticks are made, until the next", a
   await world.read(5);
   await tracker.flush();
   assert.equal(world.batches().flatMap(({ ticks }) => ticks).length, count + 5);
+});
+
+test("every change of the state is told, and can be asked for", async () => {
+  let refuses = true;
+  const world = makeWorld(({ method }) => (method === "POST" ? 202 : refuses ? 401 : 204));
+  const tracker = track();
+  assert.equal(tracker.state, "off");
+  tracker.grantConsent();
+  tracker.grantConsent();
+  assert.equal(tracker.state, "on");
+  await assert.rejects(tracker.withdraw(), /401/);
+  assert.equal(tracker.state, "ended"); // nothing was deleted
+  refuses = false;
+  await tracker.withdraw();
+  tracker.stop();
+  tracker.grantConsent();
+  assert.deepEqual(world.states, ["on", "deleting", "ended", "deleting", "deleted"]);
+  const other = track();
+  other.grantConsent();
+  other.stop();
+  assert.deepEqual(world.states.slice(5), ["on", "ended"]);
 });

@@ -22,7 +22,15 @@ export interface TrackerOptions {
   maxTicks?: number;
 }
 
+/**
+ * `off` before consent, `on` while recording, `ended` after `stop`, `deleting` from `withdraw` until the server has
+ * deleted (`ended` again if it refuses), then `deleted`, as also when it says that the person has withdrawn.
+ * Each change is told to `document` by an event `ifllm:state`, whose `detail.state` this is.
+ */
+export type TrackerState = "off" | "on" | "ended" | "deleting" | "deleted";
+
 export interface Tracker {
+  readonly state: TrackerState;
   /** Start recording. Does nothing after `stop` or `withdraw`: make a new tracker. */
   grantConsent(): void;
   /**
@@ -54,6 +62,9 @@ export function charAt(answer: Element, x: number, y: number): number;
 export function codePoints(text: string): number;
 
 declare global {
+  interface DocumentEventMap {
+    "ifllm:state": CustomEvent<{ state: TrackerState }>;
+  }
   interface Window {
     /** The tracker that a `<script data-endpoint>` tag made. */
     ifllm?: Tracker;

@@ -213,11 +213,11 @@ export function createTracker(options) {
   const base = endpoint.replace(/\/+$/, "");
   const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
   const session = bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  const outbox = createOutbox(`${base}/v1/batches`, retryMs, maxTicks, end);
+  const outbox = createOutbox(`${base}/v1/batches`, retryMs, maxTicks, () => end("deleted"));
   const ending = new AbortController();
   const onScreen = new Set();
   const scrolled = new Set();
-  let state = "off"; // then "on", then "ended"
+  let state = "off"; // see tracker.d.ts
   let batch = newBatch();
   let [activeAt, flushedAt] = [0, 0];
   let [pageChanged, resized, awaitsKey] = [true, false, true];
@@ -352,7 +352,13 @@ export function createTracker(options) {
     pagehide: leave,
   };
 
-  function end() {
+  function enter(next) {
+    if (next === state) return;
+    state = next;
+    document.dispatchEvent(new CustomEvent("ifllm:state", { detail: { state } }));
+  }
+
+  function end(next) {
     if (state === "on") {
       ending.abort();
       clearInterval(timer);
@@ -360,14 +366,14 @@ export function createTracker(options) {
       viewing.disconnect();
       gaze?.stop();
     }
-    state = "ended";
     batch = newBatch();
+    enter(next);
   }
 
   return {
     grantConsent() {
       if (state !== "off") return;
-      state = "on";
+      enter("on");
       flushedAt = clock();
       for (const [type, listener] of Object.entries(listeners)) {
         addEventListener(type, listener, { capture: true, passive: true, signal: ending.signal });
@@ -380,11 +386,15 @@ export function createTracker(options) {
       note("consent");
     },
     async withdraw() {
-      end();
+      end("deleting");
       await outbox.close();
       const init = { method: "DELETE", headers: { authorization: `Bearer ${person}` } };
       const { status, ok } = await persist(`${base}/v1/people/me`, init, retryMs, new AbortController().signal);
-      if (!ok) throw new Error(`ifllm-tracker: the server refused the withdrawal (${status})`);
+      if (!ok) {
+        enter("ended");
+        throw new Error(`ifllm-tracker: the server refused the withdrawal (${status})`);
+      }
+      enter("deleted");
     },
     streamStart: (element) => noteOn("stream_start", element),
     streamEnd: (element) => noteOn("stream_end", element),
@@ -399,27 +409,45 @@ export function createTracker(options) {
     },
     stop() {
       seal();
-      end();
+      if (["off", "on"].includes(state)) end("ended"); // nor is a deletion undone
       return outbox.send();
+    },
+    get state() {
+      return state;
     },
   };
 }
 
 /**
  * The tag `<script type="module" src=".../tracker.js" data-endpoint data-person data-consent>` makes a tracker,
- * `window.ifllm`; elements marked `data-ifllm-consent="grant"` and `"withdraw"` are its buttons.
+ * `window.ifllm`; elements marked `data-ifllm-consent="grant"` and `"withdraw"` are its buttons, `aria-pressed` if so.
  */
 function startFromTag() {
   const tag = [...document.querySelectorAll("script[data-endpoint]")].find(({ src }) => src === import.meta.url);
   if (!tag) return;
   const { endpoint, person, consent } = tag.dataset;
   const tracker = createTracker({ endpoint, person, consentVersion: consent });
-  document.addEventListener("click", ({ target }) => {
-    const wish = target.closest("[data-ifllm-consent]")?.dataset.ifllmConsent;
+  const buttons = "[data-ifllm-consent]";
+  // In the capture phase: a dialog or card around the buttons may stop clicks on their way up.
+  const onClick = ({ target }) => {
+    const wish = target.closest(buttons)?.dataset.ifllmConsent;
     if (wish === "grant") tracker.grantConsent();
     if (wish === "withdraw") tracker.withdraw();
-  });
+  };
+  const show = () => {
+    for (const button of document.querySelectorAll(buttons)) {
+      const grants = button.dataset.ifllmConsent === "grant";
+      const pressed = (grants ? ["on"] : ["deleting", "deleted"]).includes(tracker.state);
+      button.setAttribute("aria-pressed", pressed);
+      // Who has ended it agrees anew on a page with new tokens.
+      if (grants && !["off", "on"].includes(tracker.state)) button.disabled = true;
+    }
+  };
   window.ifllm = tracker;
+  addEventListener("click", onClick, true);
+  document.addEventListener("ifllm:state", show);
+  new MutationObserver(show).observe(document, { subtree: true, childList: true }); // buttons that come later
+  show();
 }
 
 if (globalThis.document) startFromTag();
