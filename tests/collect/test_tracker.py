@@ -312,6 +312,17 @@ def test_a_script_tag_is_enough(open_page: Any, wire: WireServer) -> None:
     until(page, lambda: wire.log[-1]["method"] == "DELETE")
 
 
+def test_a_script_tag_whose_address_is_redirected_is_found(open_page: Any, wire: WireServer) -> None:
+    wire.moved["/latest.js"] = "/v2/tracker.js"
+    wire.pages["/moved"] = TAG.replace("/tracker.js", "/latest.js")
+    page = open_page("/moved")
+    page.evaluate("ifllm.grantConsent()")
+    read(page, 6)
+    page.evaluate("ifllm.stop()")
+    until(page, lambda: wire.ticks())
+    assert {batch["consent"] for batch in wire.batches.values()} == {"7"}
+
+
 def test_buttons_work_where_clicks_are_stopped_and_show_whether_it_records(open_page: Any, wire: WireServer) -> None:
     page = open_page("/tag")
     page.evaluate("window.states = []; document.addEventListener('ifllm:state', (e) => states.push(e.detail.state))")

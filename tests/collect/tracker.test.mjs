@@ -4,9 +4,13 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { codePoints, createTracker } from "../../ifllm_hub/collect/static/tracker.js";
 
+const TAKEN = '{"accepted": true, "duplicate": false}';
+const refusal = (code) => JSON.stringify({ error: { code, message: `The server says ${code}.` } });
+
 /** A page with one pointer on one answer; `server(request)` answers: a status, [status, headers, text], or it throws. */
 function makeWorld(server = () => 202) {
-  const world = { now: 0, timers: new Map(), listeners: {}, requests: [], beacons: [], states: [], token: "A", server };
+  const world = { now: 0, timers: new Map(), listeners: {}, requests: [], beacons: [], states: [], problems: [], token: "A", server };
+  const heard = {};
   let lastTimer = 0;
   const answer = {
     closest: (selector) => (selector.startsWith("[data-ifllm-response]") && world.token ? answer : null),
@@ -22,13 +26,14 @@ function makeWorld(server = () => 202) {
   const globals = {
     document: {
       hidden: false, elementFromPoint: () => answer, caretPositionFromPoint: () => null, querySelectorAll: () => [],
-      dispatchEvent: ({ type, detail }) => void (type === "ifllm:state" && world.states.push(detail.state)),
+      dispatchEvent: ({ type, detail }) => void (type === "ifllm:state" ? world.states.push(detail.state) : world.problems.push(detail)),
     },
     IntersectionObserver: class { observe() {} disconnect() {} },
     MutationObserver: class { observe() {} disconnect() {} },
     addEventListener: (type, listener, { signal }) => {
-      world.listeners[type] = listener;
-      signal.addEventListener("abort", () => delete world.listeners[type]);
+      const all = (heard[type] ??= new Set()).add(listener);
+      world.listeners[type] = (event) => [...all].forEach((hear) => hear(event));
+      signal.addEventListener("abort", () => (all.delete(listener), all.size || delete world.listeners[type]));
     },
     navigator: { sendBeacon: (url, body) => (world.beacons.push(JSON.parse(body)), true) },
     performance: { now: () => world.now, timeOrigin: 1e12 },
@@ -39,7 +44,7 @@ function makeWorld(server = () => 202) {
     fetch: async (url, init) => {
       const request = { url, at: world.now, method: init.method, headers: init.headers, body: init.body && JSON.parse(init.body) };
       world.requests.push(request);
-      const [status, headers = {}, text = ""] = [await world.server(request)].flat();
+      const [status, headers = {}, text = status === 202 ? TAKEN : ""] = [await world.server(request)].flat();
       return { status, ok: status < 300, headers: new Map(Object.entries(headers)), text: async () => text };
     },
   };
@@ -348,4 +353,103 @@ test("every change of the state is told, and can be asked for", async () => {
   other.grantConsent();
   other.stop();
   assert.deepEqual(world.states.slice(5), ["on", "ended"]);
+});
+
+test("the first refusal is told with the server's reason, in the console and as an event", async (t) => {
+  const warned = t.mock.method(console, "warn", () => {});
+  const world = makeWorld(({ body }) => (body.sequence < 3 ? [400, {}, refusal("malformed")] : [401, {}, refusal("bad_token")]));
+  track().grantConsent();
+  await world.read(400);
+  assert.deepEqual(world.problems, ["malformed", "bad_token"].map((code, n) => ({
+    problem: "refused", code, status: 400 + n, message: `The server does not take what is recorded: The server says ${code}.`,
+  })));
+  assert.deepEqual(warned.mock.calls.map((call) => call.arguments[0]), world.problems.map(({ message }) => `ifllm-tracker: ${message}`));
+});
+
+test("a server that is away is told at the third failure; a withdrawal that is refused, at once", async (t) => {
+  t.mock.method(console, "warn", () => {});
+  const world = makeWorld(({ method }) => {
+    if (method === "DELETE") return [401, {}, refusal("expired_token")];
+    throw new TypeError("network");
+  });
+  const tracker = track();
+  tracker.grantConsent();
+  while (world.requests.length < 2) await world.read(1);
+  assert.deepEqual(world.problems, []);
+  await world.read(200);
+  assert.deepEqual(world.problems.map(({ problem, code, status }) => [problem, code, status]), [["undelivered", null, 0]]);
+  await assert.rejects(tracker.withdraw());
+  const { problem, code, status } = world.problems[1];
+  assert.deepEqual([problem, code, status], ["kept", "expired_token", 401]);
+});
+
+test("only the server's own word counts: a network's login page takes nothing and deletes nothing", async (t) => {
+  t.mock.method(console, "warn", () => {});
+  const pages = [[200, {}, "<html>Log in</html>"], [202, {}, "null"], [202, {}, "{}"], [200, {}, '{"ok": true}'], [204, {}, ""]];
+  const world = makeWorld(() => pages.shift() ?? 202);
+  const tracker = track();
+  tracker.grantConsent();
+  await world.read(600);
+  const batches = world.batches();
+  assert.deepEqual(batches.slice(0, 6).map(({ sequence }) => sequence), Array(6).fill(0));
+  assert.equal(batches[6].sequence, 1);
+  assert.deepEqual(named(batches, "dropped"), []);
+  assert.match(world.problems[0].message, /status 202, and no word of the collector's/);
+  const answers = [[200, {}, "<html>Log in</html>"], 202, 204];
+  world.server = () => answers.shift();
+  const withdrawn = tracker.withdraw();
+  await world.pass(100);
+  assert.equal(tracker.state, "deleting");
+  await world.pass(5_000);
+  await withdrawn;
+  assert.deepEqual([tracker.state, answers], ["deleted", []]);
+});
+
+for (const [what, comesBack] of [
+  ["the network", (world) => world.listeners.online()],
+  ["the reader", (world) => world.listeners.visibilitychange()],
+]) {
+  test(`when ${what} comes back, what waits is sent at once, unless the server asked to wait`, async (t) => {
+    t.mock.method(console, "warn", () => {});
+    let away = true;
+    const world = makeWorld(() => {
+      if (away) throw new TypeError("network");
+      return world.requests.length === before + 1 ? [503, { "retry-after": "60" }] : 202;
+    });
+    let before;
+    track().grantConsent();
+    await world.read(2000);
+    away = false;
+    before = world.requests.length;
+    comesBack(world);
+    await world.pass(1);
+    assert.equal(world.requests.length, before + 1);
+    comesBack(world);
+    await world.pass(59_900);
+    assert.equal(world.requests.length, before + 1);
+    await world.pass(20_000);
+    assert.ok(world.requests.length > before + 1);
+  });
+}
+
+test("what was beaconed while there was no network is beaconed again when the page hides again", async (t) => {
+  t.mock.method(console, "warn", () => {});
+  const world = makeWorld(() => {
+    throw new TypeError("network");
+  });
+  track().grantConsent();
+  await world.read(10);
+  const hide = (hidden) => {
+    document.hidden = hidden;
+    world.listeners.visibilitychange();
+  };
+  hide(true);
+  hide(false);
+  await world.read(10);
+  hide(true);
+  world.listeners.pagehide();
+  assert.deepEqual(world.beacons.map(({ sequence }) => sequence), [0, 0, 1]);
+  world.listeners.online();
+  world.listeners.pagehide();
+  assert.deepEqual(world.beacons.map(({ sequence }) => sequence), [0, 0, 1, 0, 1]);
 });

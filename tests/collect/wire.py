@@ -24,6 +24,7 @@ class WireServer:
 
     Attributes:
         pages: HTML by path.
+        moved: addresses by the path that redirects to them.
         log: requests but those for pages and scripts, in the order of arrival: method, path, headers, body (bytes).
         batches: accepted batches by (session, sequence), in the order of arrival.
         answers: status codes to give in place of the next answers, one a request; "withdrawn" is 410 with that reason.
@@ -31,6 +32,7 @@ class WireServer:
 
     def __init__(self) -> None:
         self.pages: dict[str, str] = {}
+        self.moved: dict[str, str] = {}
         self.log: list[dict[str, Any]] = []
         self.batches: dict[tuple[str, int], dict[str, Any]] = {}
         self.duplicates = 0
@@ -149,6 +151,11 @@ def _handler(wire: WireServer) -> type[BaseHTTPRequestHandler]:
             if self.path.endswith(("/tracker.js", "/ifllm.js")) or self.path == "/favicon.ico":
                 content = b"" if self.path == "/favicon.ico" else (STATIC / "tracker.js").read_bytes()
                 self._answer(200, "text/javascript", content)
+            elif self.path in wire.moved:
+                self.send_response(302)
+                self.send_header("location", wire.moved[self.path])
+                self.send_header("content-length", "0")
+                self.end_headers()
             elif self.path in wire.pages:
                 self._answer(200, "text/html; charset=utf-8", wire.pages[self.path].encode())
             else:

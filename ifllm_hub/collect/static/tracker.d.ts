@@ -61,8 +61,25 @@ export function charAt(answer: Element, x: number, y: number): number;
 /** Length of a text in code points. */
 export function codePoints(text: string): number;
 
+/**
+ * `detail` of the event `ifllm:problem` on `document`, once for each `problem` and `code`; also a warning in the console.
+ *
+ * `undelivered`: three times in a row there was no answer of the collector's; it is sent again. `refused`: a batch was,
+ * and is lost. `kept`: a withdrawal was refused, and nothing deleted.
+ */
+export interface Problem {
+  problem: "undelivered" | "refused" | "kept";
+  /** The server's, as `expired_token`; null if it gave none. */
+  code: string | null;
+  /** Of the last answer; 0 if there was none. */
+  status: number | null;
+  /** A sentence with the server's reason. */
+  message: string;
+}
+
 declare global {
   interface DocumentEventMap {
+    "ifllm:problem": CustomEvent<Problem>;
     "ifllm:state": CustomEvent<{ state: TrackerState }>;
   }
   interface Window {

@@ -106,34 +106,61 @@ function leading(element, answer, height) {
   return Math.max(0, (line - height) / 2);
 }
 
-/** Ask until the answer is none of 408, 429 and 5xx, or `signal` is aborted (then null); waits double, with jitter. */
-async function persist(url, init, [first, longest], signal) {
-  for (let failures = 0; !signal.aborted; failures++) {
-    const asked = fetch(url, { ...init, keepalive: true, credentials: "omit", signal });
-    const response = await Promise.race([asked, pause(REQUEST_MS, signal)]).catch(() => null);
+/**
+ * Ask until it is `isDone` or refused; {status, text}, or null if `signal` is aborted before. Waits double, with jitter.
+ *
+ * 408, 429 and 5xx are no refusals, and what the server would not say comes from something in between, such as the
+ * login page of a network. Of a third failure in a row `tell` hears.
+ */
+async function persist(url, init, isDone, { retryMs: [first, longest], tell }, signal) {
+  for (let failures = 1; !signal.aborted; failures++) {
+    const asked = ask(url, { ...init, keepalive: true, credentials: "omit", signal });
+    const answer = await Promise.race([asked, pause(REQUEST_MS, signal)]).catch(() => null);
     if (signal.aborted) break;
-    if (response && ![408, 429].includes(response.status) && response.status < 500) return response;
-    const wait = Math.min(longest, first * 2 ** failures) * (0.5 + Math.random() / 2);
-    const wished = 1000 * Number(response?.headers.get("retry-after"));
-    await pause(wished > wait ? wished : wait, signal);
+    const { status, text, wished } = answer ?? { status: 0 };
+    const isOver = status < 400 ? status && isDone(answer) : ![408, 429].includes(status) && status < 500;
+    if (isOver) return answer;
+    if (failures === 3) tell("undelivered", "What is recorded does not arrive, and is sent again", status, text);
+    const wait = Math.min(longest, first * 2 ** (failures - 1)) * (0.5 + Math.random() / 2);
+    await pause(wished > wait ? wished : wait, signal, !wished);
   }
   return null;
 }
 
-function pause(ms, signal) {
+async function ask(url, init) {
+  const response = await fetch(url, init);
+  const wished = 1000 * Number(response.headers.get("retry-after"));
+  return { status: response.status, text: await response.text(), wished };
+}
+
+/** What a JSON says; {} if it is none. */
+function parsed(text) {
+  try {
+    return JSON.parse(text) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+/** Resolves after a time, when `signal` is aborted, or, if `isEager`, when the network or the reader comes back. */
+function pause(ms, signal, isEager = false) {
   return new Promise((resolve) => {
+    const ended = new AbortController();
     const done = () => {
       clearTimeout(timer);
-      signal.removeEventListener("abort", done);
+      ended.abort();
       resolve();
     };
     const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done);
+    signal.addEventListener("abort", done, { signal: ended.signal });
+    if (!isEager) return;
+    addEventListener("online", done, { signal: ended.signal });
+    addEventListener("visibilitychange", () => document.hidden || done(), { signal: ended.signal });
   });
 }
 
 /** Sealed batches on their way to the server: numbered, in order, one at a time, each kept until taken or refused. */
-function createOutbox(url, retryMs, maxTicks, onWithdrawn) {
+function createOutbox(url, delivery, maxTicks, onWithdrawn) {
   const closing = new AbortController();
   let queue = [];
   let sequence = 0;
@@ -149,16 +176,20 @@ function createOutbox(url, retryMs, maxTicks, onWithdrawn) {
     while (queue.length) {
       const [{ batch, ticks }] = queue;
       const init = { method: "POST", headers: { "content-type": "text/plain" }, body: JSON.stringify(batch) };
-      const response = await persist(url, init, retryMs, closing.signal);
-      if (!response) return;
+      const isTaken = ({ text }) => parsed(text).accepted === true;
+      const answer = await persist(url, init, isTaken, delivery, closing.signal);
+      if (!answer) return;
       queue.shift();
-      const { status } = response;
-      if (status === 410 && (await response.text()).includes("withdrawn")) {
+      const { status, text } = answer;
+      if (status === 410 && text.includes("withdrawn")) {
         queue = [];
         onWithdrawn();
       } else if ([400, 401, 410].includes(status) && batch.responses.length > 1) {
         queue.unshift(...byAnswer(batch).map(number)); // one answer's bad token does not take the others with it
-      } else if (!response.ok) dropped += ticks;
+      } else if (status >= 400) {
+        dropped += ticks;
+        delivery.tell("refused", "The server does not take what is recorded", status, text);
+      }
     }
   }
 
@@ -181,6 +212,8 @@ function createOutbox(url, retryMs, maxTicks, onWithdrawn) {
     send: () => (draining ??= drain().finally(() => (draining = null))),
     /** For a page that may be closing. A beacon tells no outcome, so batches stay; the server takes each only once. */
     beacon: () => queue.every((item) => (item.beaconed ||= navigator.sendBeacon(url, JSON.stringify(item.batch)))),
+    /** The page did not close, or there was no network: what is still here when it hides again goes out again. */
+    forgetBeacons: () => queue.forEach((item) => (item.beaconed = false)),
     async close() {
       queue = [];
       closing.abort();
@@ -213,7 +246,9 @@ export function createTracker(options) {
   const base = endpoint.replace(/\/+$/, "");
   const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
   const session = bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  const outbox = createOutbox(`${base}/v1/batches`, retryMs, maxTicks, () => end("deleted"));
+  const delivery = { retryMs, tell };
+  const outbox = createOutbox(`${base}/v1/batches`, delivery, maxTicks, () => end("deleted"));
+  const told = new Set();
   const ending = new AbortController();
   const onScreen = new Set();
   const scrolled = new Set();
@@ -322,6 +357,11 @@ export function createTracker(options) {
     }
   }
 
+  function comeBack() {
+    outbox.forgetBeacons();
+    flush();
+  }
+
   function leave() {
     seal();
     if (!outbox.beacon()) outbox.send();
@@ -347,15 +387,30 @@ export function createTracker(options) {
     visibilitychange: () => {
       note("visibility", null, document.hidden ? 0 : 1);
       if (document.hidden) leave();
-      else flush();
+      else comeBack();
     },
+    online: comeBack,
     pagehide: leave,
   };
+
+  const announce = (type, detail) => document.dispatchEvent(new CustomEvent(type, { detail }));
 
   function enter(next) {
     if (next === state) return;
     state = next;
-    document.dispatchEvent(new CustomEvent("ifllm:state", { detail: { state } }));
+    announce("ifllm:state", { state });
+  }
+
+  /** Of each kind of problem, and each reason of the server's for it, once. */
+  function tell(problem, sentence, status = null, text = "") {
+    const { code = null, message } = parsed(text).error ?? {};
+    const kind = `${problem} ${code}`;
+    if (told.has(kind)) return;
+    told.add(kind);
+    const reason = message ?? (status ? `status ${status}, and no word of the collector's` : "no answer");
+    const full = status === null ? sentence : `${sentence}: ${reason}`;
+    console.warn(`ifllm-tracker: ${full}`);
+    announce("ifllm:problem", { problem, code, status, message: full });
   }
 
   function end(next) {
@@ -389,9 +444,12 @@ export function createTracker(options) {
       end("deleting");
       await outbox.close();
       const init = { method: "DELETE", headers: { authorization: `Bearer ${person}` } };
-      const { status, ok } = await persist(`${base}/v1/people/me`, init, retryMs, new AbortController().signal);
-      if (!ok) {
+      const isDone = ({ status }) => status === 204;
+      const url = `${base}/v1/people/me`;
+      const { status, text } = await persist(url, init, isDone, delivery, new AbortController().signal);
+      if (status !== 204) {
         enter("ended");
+        tell("kept", "The server does not delete what was recorded", status, text);
         throw new Error(`ifllm-tracker: the server refused the withdrawal (${status})`);
       }
       enter("deleted");
@@ -423,8 +481,10 @@ export function createTracker(options) {
  * `window.ifllm`; elements marked `data-ifllm-consent="grant"` and `"withdraw"` are its buttons, `aria-pressed` if so.
  */
 function startFromTag() {
-  const tag = [...document.querySelectorAll("script[data-endpoint]")].find(({ src }) => src === import.meta.url);
-  if (!tag) return;
+  const tags = [...document.querySelectorAll("script[data-endpoint]")];
+  const isOurs = ({ src }) => src === import.meta.url; // unless its address was redirected
+  const tag = tags.find(isOurs) ?? tags.find(({ dataset }) => dataset.person && dataset.consent);
+  if (!tag || window.ifllm) return;
   const { endpoint, person, consent } = tag.dataset;
   const tracker = createTracker({ endpoint, person, consentVersion: consent });
   const buttons = "[data-ifllm-consent]";
@@ -432,7 +492,7 @@ function startFromTag() {
   const onClick = ({ target }) => {
     const wish = target.closest(buttons)?.dataset.ifllmConsent;
     if (wish === "grant") tracker.grantConsent();
-    if (wish === "withdraw") tracker.withdraw();
+    if (wish === "withdraw") tracker.withdraw().catch(() => {}); // a refusal is told as `ifllm:problem`
   };
   const show = () => {
     for (const button of document.querySelectorAll(buttons)) {
