@@ -14,11 +14,11 @@ from sqlalchemy import Connection, select, true
 
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.tables import BATCHES, RATINGS, RESPONSES
+from ifllm_hub.collect.wire import OTHER_TEXT
 
 SCHEMA_VERSION = "c1"
-# The tracker's sampling interval, ms. After this long without a tick the cursor is taken to have left the answers:
-# ticks exist only on them, and 1.6 % of the release's ticks, taken everywhere, are further apart.
-TICK_MS, LEFT_AFTER_MS = 80, 250
+# The tracker's sampling interval, ms.
+TICK_MS = 80
 # Who comes back to an answer after a day reads it anew; clocks that are wrong end here too.
 LONGEST_MS = 24 * 3600 * 1000
 _POINTERS = {"mouse": 0, "gaze": 3}
@@ -38,7 +38,13 @@ _TICKS = {
     "char": pl.Int64,
     "pointer": pl.Int8,
 }
-_EVENTS = {"response_id": pl.String, "at": pl.Int64, "name": pl.String}
+_EVENTS = {
+    "response_id": pl.String,
+    "at": pl.Int64,
+    "name": pl.String,
+    "value": pl.Int64,
+    "session": pl.String,
+}
 _PAGES = {"response_id": pl.String, "width": pl.Int32, "height": pl.Int32}
 _ANSWERS = {
     "response_id": pl.String,
@@ -113,7 +119,7 @@ def assembled(
     by_hand = set(placed.filter(pl.col("fate") == "touch_or_pen")["question"]) - set(kept["question"])
     return Readings(
         questions.drop("question"),
-        _trajectories(questions, kept, viewports),
+        _trajectories(questions, kept, _ends(placed, events), viewports),
         dict(placed["fate"].value_counts().sort("fate").iter_rows()),
         wrong_clocks,
         frozenset(questions.filter(pl.col("question").is_in(by_hand))["question_id"]),
@@ -156,7 +162,9 @@ def _recorded(
             (*responses[r], origin + t, session, sequence, place, x, y, char, pointer)
             for place, (t, r, x, y, char, pointer) in enumerate(body["ticks"])
         ]
-        events += [(responses[r][0], origin + t, name) for t, name, r, _ in body["events"] if r >= 0]
+        events += [
+            (responses[r][0], origin + t, name, value, session) for t, name, r, value in body["events"] if r >= 0
+        ]
     made = ((ticks, _TICKS), (events, _EVENTS), (pages, _PAGES))
     frames = [pl.DataFrame(rows, schema=schema, orient="row") for rows, schema in made]
     return frames[0], frames[1], frames[2], wrong_clocks
@@ -184,6 +192,8 @@ def _placed(ticks: pl.DataFrame, events: pl.DataFrame, answers: pl.DataFrame) ->
         .then(pl.lit("answer_gone"))
         .when(~pl.col("pointer").is_in(_POINTERS.values()))
         .then(pl.lit("touch_or_pen"))
+        .when(pl.col("char") == OTHER_TEXT)
+        .then(pl.lit("other_text"))
         .when(~pl.col("same_text"))
         .then(pl.lit("replaced_text"))
         .when(t < 0)
@@ -264,12 +274,24 @@ def _questions(answers: pl.DataFrame, person: str, pseudonyms: Pseudonyms) -> pl
     )
 
 
-def _trajectories(questions: pl.DataFrame, ticks: pl.DataFrame, viewports: pl.DataFrame) -> pl.DataFrame:
+def _ends(placed: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+    """When what points was no longer on an answer's text: the tracker says that it left, or that the text differs."""
+    of = ["question", "session", "pointer", "t"]
+    answers = placed.select("response_id", "question", "appeared").unique()
+    left = events.filter(pl.col("name") == "leave").join(answers, on="response_id")
+    said = left.with_columns(t=pl.col("at") - pl.col("appeared"), pointer=pl.col("value").cast(pl.Int8, strict=False))
+    elsewhere = placed.filter(pl.col("fate").is_in(["other_text", "replaced_text"]))
+    return pl.concat([said.select(of), elsewhere.select(of)]).filter(pl.col("t").is_between(0, LONGEST_MS))
+
+
+def _trajectories(
+    questions: pl.DataFrame, ticks: pl.DataFrame, ends: pl.DataFrame, viewports: pl.DataFrame
+) -> pl.DataFrame:
     lists: dict[str, Any] = {"t": pl.Int32}
     for modality in _POINTERS:
         lists |= {f"{modality}_{axis}": pl.Float32 for axis in "xy"}
         lists |= {f"{modality}_char_{side}": pl.Int16 for side in ("left", "right")}
-    mouse, gaze = (_of_modality(ticks, modality) for modality in _POINTERS)
+    mouse, gaze = (_of_modality(ticks, ends, modality) for modality in _POINTERS)
     # The tracker samples both at the same moments.
     both = mouse.join(gaze.unique(["question", "t"], keep="last"), on=["question", "t"], how="full", coalesce=True)
     chars = [name for name in lists if "_char_" in name]
@@ -297,9 +319,10 @@ def _trajectories(questions: pl.DataFrame, ticks: pl.DataFrame, viewports: pl.Da
     )
 
 
-def _of_modality(ticks: pl.DataFrame, modality: str) -> pl.DataFrame:
+def _of_modality(ticks: pl.DataFrame, ends: pl.DataFrame, modality: str) -> pl.DataFrame:
     """`question`, `t`, and the places of one modality under their names in the dataset; -1 where not on that answer."""
-    own = _with_leaving(ticks.filter(pl.col("pointer") == _POINTERS[modality]))
+    ours = pl.col("pointer") == _POINTERS[modality]
+    own = _with_leaving(ticks.filter(ours), ends.filter(ours))
     return own.select(
         "question",
         "t",
@@ -311,16 +334,19 @@ def _of_modality(ticks: pl.DataFrame, modality: str) -> pl.DataFrame:
     )
 
 
-def _with_leaving(ticks: pl.DataFrame) -> pl.DataFrame:
-    """A tick off the text where the cursor left the answers, so that its last place there lasts one tick, as in the
-    study's data, and not until it comes back."""
-    columns = ["question", "side", "t", "x", "y", "char"]
-    gap = pl.col("t").shift(-1).over("question") - pl.col("t")
-    leaving = ticks.filter((gap > LEFT_AFTER_MS).fill_null(True)).select(
-        "question",
-        "side",
-        pl.col("t") + TICK_MS,
-        *(pl.lit(None, pl.Float32).alias(axis) for axis in "xy"),
-        pl.lit(-1, pl.Int64).alias("char"),
-    )
-    return pl.concat([ticks.select(columns), leaving]).sort("question", "t", maintain_order=True)
+def _with_leaving(ticks: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
+    """A tick off the text where the cursor left an answer, so that its last place there lasts until then, and not until
+    it comes back; where a page load ended without a word, one tick after its last."""
+    nowhere = {"side": pl.lit(None, pl.String), "x": pl.lit(None, pl.Float32), "y": pl.lit(None, pl.Float32)}
+    nowhere |= {"char": pl.lit(-1, pl.Int64), "leaves": pl.lit(True)}
+    columns = ["question", "session", "t", *nowhere]
+    rows = pl.concat(
+        [ticks.with_columns(leaves=pl.lit(False)).select(columns), ends.with_columns(**nowhere).select(columns)]
+    ).sort("question", "t", "leaves", maintain_order=True)
+    last = rows.group_by("question", "session", maintain_order=True).last().filter(~pl.col("leaves"))
+    unsaid = last.with_columns(t=pl.col("t") + TICK_MS, **nowhere).select(columns)
+    both = pl.concat([rows, unsaid]).sort("question", "t", "leaves", maintain_order=True)
+    # It left if it was there, and is not on the question's other answer by now.
+    was_there = ~pl.col("leaves").shift(1, fill_value=True).over("question")
+    is_gone = (pl.col("t") != pl.col("t").shift(1)).over("question")
+    return both.filter(~pl.col("leaves") | (was_there & is_gone))

@@ -24,7 +24,9 @@ _MAX_MS = 2**53 - 1
 Millis = Annotated[int, Field(ge=0, le=_MAX_MS)]
 Pixels = Annotated[int, Field(ge=-32_768, le=32_767)]
 Index = Annotated[int, Field(ge=0, lt=MAX_RESPONSES)]
-CharIndex = Annotated[int, Field(ge=-1, le=MAX_TEXT)]
+# -1: on no character. -2: the page does not show the registered text, or did not know yet whether it does.
+OTHER_TEXT = -2
+CharIndex = Annotated[int, Field(ge=OTHER_TEXT, le=MAX_TEXT)]
 # Milliseconds, answer, x, y, code point under it, and what points: 0 mouse, 1 pen, 2 touch; 3 gaze.
 Tick = tuple[Millis, Index, Pixels, Pixels, CharIndex, Annotated[int, Field(ge=0, le=2)]]
 GazePoint = tuple[Millis, Index, Pixels, Pixels, CharIndex, Literal[3]]
@@ -33,6 +35,7 @@ EventName = Literal[
     "stream_end",
     "shown",
     "hidden",
+    "leave",
     "submit",
     "first_key",
     "scroll",

@@ -133,6 +133,40 @@ def test_the_index_is_that_of_the_character_under_the_cursor(browser: Any, wire:
     assert -1 in chars
 
 
+# A letter with an accent, a family, flags, a keycap, a vowel sign, a tone of skin: where their clusters begin, by hand.
+CLUSTERS = "ae\u0301\U0001f468\u200d\U0001f469\u200d\U0001f467\U0001f1e9\U0001f1ea1\ufe0f\u20e3कि\U0001f44d\U0001f3fd."
+BEGINS = [0, 1, 3, 8, 10, 13, 15, 17]
+# As Firefox does.
+LAST_HAS_THE_BOX = """(begins) => {
+  const boxesOf = Range.prototype.getClientRects;
+  Range.prototype.getClientRects = function () {
+    const end = [...answer.textContent.slice(0, this.endOffset)].length;
+    return begins.includes(end) || this.endOffset === this.endContainer.length ? boxesOf.call(this) : [];
+  };
+}"""
+
+
+@pytest.mark.parametrize("boxes", ["its own", "at the last"])
+def test_of_a_cluster_the_first_code_point_counts_whatever_has_the_box(
+    browser: Any, wire: WireServer, boxes: str
+) -> None:
+    wire.pages["/"] = f"<!doctype html>{STYLE}<span id=answer data-ifllm-response=A>{CLUSTERS}</span>{SCRIPT}"
+    page = browser.new_page()
+    page.goto(wire.url)
+    page.evaluate("import('/tracker.js').then((tracker) => { window.tracker = tracker })")
+    if boxes == "at the last":
+        page.evaluate(LAST_HAS_THE_BOX, BEGINS)
+    found = page.evaluate(
+        """() => {
+          const { left, right, top, bottom } = answer.getBoundingClientRect();
+          const places = Array.from({ length: Math.floor(right - left) }, (_, n) => left + n + 0.5);
+          return places.map((x) => tracker.charAt(answer, x, (top + bottom) / 2));
+        }"""
+    )
+    page.close()
+    assert sorted({*found}) == [-1, *BEGINS]  # -1: the padding
+
+
 def _visible(page: Any, scroller: str) -> list[float]:
     """Edges of the part of the answer that is on screen, px: left, top, right, bottom."""
     found = page.evaluate(

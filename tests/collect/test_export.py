@@ -27,7 +27,8 @@ def collect(site: Site, people: int, questions: int = 1, first: int = 0) -> None
     for person in range(first, people):
         for number in range(questions):
             tokens = site.pair(f"p{person}", f"q{number}", left=f"left {person} {number} " * 60)
-            sent = site.send(tokens, person, number, ticks=reading(8, 0) + reading(4, 1, start=20_000))
+            ticks, left = reading(8, 0) + reading(4, 1, start=20_000), [[9_000, "leave", 0, 0]]
+            sent = site.send(tokens, person, number, ticks=ticks, events=left)
             assert sent.status_code == 202
             assert site.post("ratings", {"token": tokens[0], "preference": "left", "rating": 4}).status_code == 202
         for rating in (2, 5):

@@ -31,7 +31,14 @@ def test_a_trajectory_by_hand(site: Site) -> None:
     tokens = site.pair("ada", "q1", left="abcde", right="fghij")
     site.send(
         tokens,
-        events=[[900, "stream_start", 0, None], [1_200, "stream_start", 1, None]],
+        events=[
+            [900, "stream_start", 0, None],
+            [1_200, "stream_start", 1, None],
+            [1_160, "leave", 0, MOUSE],  # for the other answer
+            [1_400, "leave", 1, MOUSE],
+            [1_500, "leave", 1, MOUSE],  # it was gone by then
+            [2_010, "leave", 0, GAZE],  # which was never there
+        ],
         ticks=[
             [800, 0, 1, 1, 0, MOUSE],  # before the answer began
             [1_000, 0, 10, 20, 2, MOUSE],
@@ -43,8 +50,16 @@ def test_a_trajectory_by_hand(site: Site) -> None:
         ],
     )
     got = row(read(site, "ada").trajectories)
-    assert got["t"] == [100, 180, 260, 340, 420, 1_100, 1_180]
-    assert got["mouse_x"] == [10, 11, 12, 13, None, 14, None]  # None: off the answers, 80 ms after the last tick there
+    assert got["t"] == [100, 180, 260, 340, 500, 1_100, 1_180]
+    assert got["mouse_x"] == [
+        10,
+        11,
+        12,
+        13,
+        None,
+        14,
+        None,
+    ]  # None: off the answers, when that was said, or 80 ms after the last
     assert got["mouse_char_left"] == [2, -1, -1, -1, -1, 4, -1]
     assert got["mouse_char_right"] == [-1, -1, 5, -1, -1, -1, -1]
     assert got["gaze_x"] == got["face_ok"] == [None] * 7
@@ -52,6 +67,18 @@ def test_a_trajectory_by_hand(site: Site) -> None:
     assert (got["length_left"], got["length_right"], got["length_query"]) == (5, 5, len("What about q1?"))
     assert (got["viewport_width"], got["viewport_height"], got["schema_version"]) == (1280, 720, "c1")
     assert read(site, "ada").fates == {"before_the_answer": 1, "kept": 5, "touch_or_pen": 1}
+
+
+def test_a_busy_page_is_not_a_reader_who_left(site: Site) -> None:
+    """Tasks of 350 ms, the cursor on the text all the time, until it leaves in the middle of one; once in two tabs."""
+    token = site.register("ada", "q1", text="abcde")["token"]
+    ticks = [[1_000 + 350 * n, 0, 1, 1, 2, MOUSE] for n in range(4)]
+    site.send([token], ticks=ticks, events=[[2_400, "leave", 0, MOUSE]])
+    site.send([token], session=1, ticks=[[9_000, 0, 1, 1, 3, MOUSE]])  # it ended without a word
+    site.send([token], session=2, ticks=[[30_000, 0, 1, 1, 4, MOUSE]], events=[[40_000, "leave", 0, MOUSE]])
+    got = row(read(site, "ada").trajectories)
+    assert got["t"] == [0, 350, 700, 1_050, 1_400, 8_000, 8_080, 29_000, 39_000]
+    assert got["mouse_char_left"] == [2, 2, 2, 2, -1, 3, -1, 4, -1]
 
 
 def test_gaze_and_mouse_of_one_moment_are_one_tick(site: Site) -> None:
@@ -104,6 +131,18 @@ def test_a_text_that_grew_keeps_its_ticks_and_one_that_was_replaced_does_not(sit
     got = read(site, "ada")
     assert got.fates == {"replaced_text": 2}
     assert row(got.trajectories)["t"] == []
+
+
+def test_what_was_read_on_another_text_is_counted_and_has_no_place(site: Site) -> None:
+    """As on a page that the browser has translated."""
+    token = site.register("ada", "q1", text="abcde")["token"]
+    chars = [1, -2, -2, 3]
+    site.send([token], ticks=[[1_000 + 80 * n, 0, 1, 1, char, MOUSE] for n, char in enumerate(chars)])
+    got = read(site, "ada")
+    assert got.fates == {"kept": 2, "other_text": 2}
+    assert row(got.trajectories)["t"] == [0, 80, 240, 320]
+    assert row(got.trajectories)["mouse_char_left"] == [1, -1, 3, -1]
+    assert site.send([token], sequence=1, ticks=[[1_000, 0, 1, 1, -3, MOUSE]]).status_code == 400
 
 
 def test_two_tabs_and_two_people_do_not_mix(site: Site) -> None:

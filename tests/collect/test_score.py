@@ -25,7 +25,8 @@ from tests.waiting import until
 
 def test_the_shipped_model_by_hand(site: Site) -> None:
     tokens = site.pair("ada", "q1", left="l" * 400, right="r" * 300)
-    site.send(tokens, ticks=reading(8, 0) + reading(4, 1, start=20_000, length=300))
+    ticks = reading(8, 0) + reading(4, 1, start=20_000, length=300)
+    site.send(tokens, ticks=ticks, events=[[9_000, "leave", 0, 0]])
     got = site.post("score", {"token": tokens[1]}).json()["probability_left"]
     # 100 and 50 ticks of 80 ms, each answer from its first to nearly its last cell of 50 code points; a person read
     # once keeps three quarters of each contrast, and the dwell ratio has 500 ms added to both sides.

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from tests import waiting
-from tests.collect.wire import ME, WireServer
+from tests.collect.wire import ME, WireServer, token_of
 
 START = 1_790_000_000  # of the pages' clocks, s since 1970
 LEFT, RIGHT = "Left answer: twelve words that somebody reads.", "Right \U0001f642 answer."
 SECRET = "a secret query"
 PAGE = f"""<!doctype html><meta charset="utf-8">
 <style>body {{ margin: 20px; font: 20px/40px monospace; }}
-#scroller {{ height: 200px; overflow: auto; }} #long {{ height: 900px; }}</style>
+#scroller {{ height: 200px; overflow: auto; }} #long {{ height: 900px; }}
+dialog {{ inset: 0; width: 100%; height: 100%; }}</style>
 <input id="query"><div id="scroller"><div id="left" data-ifllm-response="LEFT">{LEFT}</div>
 <p id="outside">{SECRET}, outside</p><div id="long"></div></div><div id="later"></div>
 <script type="module">
@@ -154,6 +155,28 @@ def test_outside_the_answers_and_under_other_things_there_are_no_ticks(open_page
     assert len(wire.ticks()) == count
 
 
+def test_leaving_an_answer_is_said(open_page: Any, wire: WireServer) -> None:
+    """For the page around it, for what lies on it, with the answer itself, and with the page."""
+    page = open_page()
+    page.evaluate("tracker.grantConsent()")
+    leaves = [
+        lambda: read(page, 2, "#outside"),
+        lambda: page.evaluate("document.body.append(Object.assign(document.createElement('dialog'), { open: true }))"),
+        lambda: page.evaluate("document.querySelector('#left').removeAttribute('data-ifllm-response')"),
+        lambda: page.goto("about:blank"),
+    ]
+    for happens in leaves:
+        page.evaluate("document.querySelector('#left').dataset.ifllmResponse = 'LEFT'")
+        page.evaluate("document.querySelector('dialog')?.remove()")
+        page.mouse.move(5, 5)
+        read(page, 3)
+        happens()
+        if "blank" not in page.url:
+            page.clock.run_for(200)
+    until(page, lambda: sum(event[1] == "leave" for event in wire.events()) == len(leaves))
+    assert {tuple(event[1:]) for event in wire.events() if event[1] == "leave"} == {("leave", "LEFT", 0)}
+
+
 def test_a_still_cursor_follows_what_scrolls_under_it(open_page: Any, wire: WireServer) -> None:
     page = open_page()
     page.evaluate("document.querySelector('#left').innerHTML = 'one<br>two<br>six<br>ten'; tracker.grantConsent()")
@@ -275,6 +298,39 @@ def test_leaving_the_page_sends_the_rest(open_page: Any, wire: WireServer) -> No
     page.goto("about:blank")
     until(page, lambda: wire.ticks())
     assert len(wire.ticks()) >= 8
+
+
+def test_a_text_that_is_not_the_registered_one_gives_no_offsets(open_page: Any, wire: WireServer) -> None:
+    page = open_page()
+    page.evaluate("window.problems = []; document.addEventListener('ifllm:problem', (e) => problems.push(e.detail))")
+
+    def chars(change: str, registered: str | None = None) -> set[int]:
+        """What a second of reading leaves when the page has changed, and the answer another token."""
+        if registered is not None:
+            change += f"; left.dataset.ifllmResponse = '{token_of(registered)}'"
+        page.evaluate(f"const left = document.querySelector('#left'); {change}; 0")
+        before = len(wire.ticks())
+        read(page)
+        page.evaluate("tracker.flush()")
+        until(page, lambda: len(wire.ticks()) >= before + 8)
+        return {tick[4] for tick in wire.ticks()[before:]}
+
+    page.evaluate("make({ flushMs: 1e6 }); tracker.grantConsent()")
+    assert min(chars("", LEFT)) == 0
+    assert chars("left.innerHTML = '<font><font>Die linke Antwort, die jemand liest.</font></font>'") == {-2}
+    assert min(chars(f"left.textContent = '{LEFT}'")) == 0
+    assert min(chars("left.append('Copied!')")) == 0  # behind it all offsets hold
+    assert chars("left.prepend('Thought for 3 s')") == {-2}
+    assert chars(f"left.textContent = '{LEFT}'.replace('a', 'b')") == {-2}  # of the same length
+    assert chars("", f"**{LEFT}**") == {-2}  # the source in place of what is shown
+    assert min(chars("tracker.streamStart(left)")) == 0  # a stream lags behind what is registered
+    assert chars("tracker.streamEnd(left)") == {-2}
+    assert -2 not in chars("left.textContent = '🙂 grows'", "")  # with every text a text begins
+    assert -2 not in chars("", "🙂 gro")  # code points, in UTF-8
+    assert page.evaluate("problems.map(({ problem }) => problem)") == ["other_text"]
+    page.evaluate("Object.defineProperty(crypto, 'subtle', { value: undefined })")  # as on plain http
+    assert -2 not in chars("", "🙂 grows")
+    assert chars("left.append('!')") == {-2}
 
 
 def test_touch_and_pen_are_flagged(open_page: Any, wire: WireServer) -> None:

@@ -36,8 +36,8 @@ def test_it_is_at_most_10_kb_minified() -> None:
 
 
 def test_without_a_minifier_it_is_small_too() -> None:
-    """Without the comments that fill lines, and indentation: esbuild makes three fifths of that."""
-    code = re.sub(r"^\s*/\*\*[\s\S]*?\*/\n|^\s*//.*\n|^\s+", "", SOURCE, flags=re.MULTILINE)
+    """Without comments and indentation: esbuild makes three fifths of that."""
+    code = re.sub(r"^\s*/\*\*[\s\S]*?\*/\n|^\s*//.*\n|^\s+| // .*$", "", SOURCE, flags=re.MULTILINE)
     assert "createTracker" in code
     assert len(code.encode()) <= LIMIT * 5 / 3
 

@@ -361,9 +361,9 @@ test("the first refusal is told with the server's reason, in the console and as 
   track().grantConsent();
   await world.read(400);
   assert.deepEqual(world.problems, ["malformed", "bad_token"].map((code, n) => ({
-    problem: "refused", code, status: 400 + n, message: `The server does not take what is recorded: The server says ${code}.`,
+    problem: "refused", code, status: 400 + n, message: `ifllm-tracker: a batch was refused: The server says ${code}. (${400 + n})`,
   })));
-  assert.deepEqual(warned.mock.calls.map((call) => call.arguments[0]), world.problems.map(({ message }) => `ifllm-tracker: ${message}`));
+  assert.deepEqual(warned.mock.calls.map((call) => call.arguments[0]), world.problems.map(({ message }) => message));
 });
 
 test("a server that is away is told at the third failure; a withdrawal that is refused, at once", async (t) => {
@@ -394,7 +394,7 @@ test("only the server's own word counts: a network's login page takes nothing an
   assert.deepEqual(batches.slice(0, 6).map(({ sequence }) => sequence), Array(6).fill(0));
   assert.equal(batches[6].sequence, 1);
   assert.deepEqual(named(batches, "dropped"), []);
-  assert.match(world.problems[0].message, /status 202, and no word of the collector's/);
+  assert.match(world.problems[0].message, /no answer of its own \(202\)/);
   const answers = [[200, {}, "<html>Log in</html>"], 202, 204];
   world.server = () => answers.shift();
   const withdrawn = tracker.withdraw();
@@ -452,4 +452,58 @@ test("what was beaconed while there was no network is beaconed again when the pa
   world.listeners.online();
   world.listeners.pagehide();
   assert.deepEqual(world.beacons.map(({ sequence }) => sequence), [0, 0, 1, 0, 1]);
+});
+
+test("when the pointer leaves an answer, that is said at once, once, and of which answer", async () => {
+  const world = makeWorld();
+  const tracker = track({ flushMs: 1e9 });
+  tracker.grantConsent();
+  const leaves = async (happens) => {
+    world.token = "A";
+    await world.read(3);
+    await happens();
+    await world.pass(400);
+    await tracker.flush();
+    const batches = world.batches().splice(0);
+    world.requests = [];
+    const said = batches.flatMap(({ events, responses }) =>
+      events.filter(([, name]) => name === "leave").map(([at, , r, kind]) => [at - start, responses[r], kind]));
+    return [said, batches.flatMap(({ ticks }) => ticks.map(([at]) => at - start))];
+  };
+  let start = 0;
+  const to = (token) => () => (world.token = token);
+  assert.deepEqual(await leaves(to("")), [[[320, "A", 0]], [80, 160, 240]]);
+  start = world.now;
+  assert.deepEqual(await leaves(to("B")), [[[320, "A", 0]], [80, 160, 240, 320, 400, 480, 560, 640]]);
+  start = world.now;
+  assert.deepEqual(await leaves(() => world.listeners.pointerout({})), [[[80, "B", 0], [320, "A", 0]], [80, 160, 240]]);
+  start = world.now;
+  const hide = () => {
+    document.hidden = true;
+    world.listeners.visibilitychange();
+  };
+  assert.deepEqual((await leaves(hide))[0], [[240, "A", 0]]);
+  document.hidden = false;
+  start = world.now;
+  const finger = () => world.listeners.pointermove({ clientX: 1, clientY: 1, pointerType: "touch" });
+  assert.deepEqual((await leaves(finger))[0], [[320, "A", 0]]);
+  start = world.now;
+  assert.deepEqual((await leaves(() => tracker.stop()))[0], [[80, "A", 2], [240, "A", 0]]);
+});
+
+test("a busy page has not left; one that was asleep left when it fell asleep; an idle pointer leaves", async () => {
+  const world = makeWorld();
+  const tracker = track({ flushMs: 1e9 });
+  tracker.grantConsent();
+  await world.read(2);
+  for (const held of [350, 350, 4000, 3_600_000]) {
+    world.now += held;
+    for (const timer of world.timers.values()) timer.due = Math.max(timer.due, world.now); // none ran meanwhile
+    await world.read(2);
+  }
+  await world.pass(130_000);
+  await tracker.flush();
+  const ticks = world.batches().flatMap((batch) => batch.ticks.map(([at]) => at));
+  const slept = ticks.find((at, n) => ticks[n + 1] > at + 3_000_000);
+  assert.deepEqual(named(world.batches(), "leave").map(([at]) => at), [slept + 80, ticks.at(-1) + 80]);
 });

@@ -1,5 +1,7 @@
 """A loopback server that speaks the collector's wire contract: it serves pages, and keeps every request."""
 
+import base64
+import hashlib
 import json
 import socket
 import threading
@@ -14,9 +16,16 @@ BATCHES, ME = "/ifllm/v1/batches", "/ifllm/v1/people/me"
 _KEYS = {"v", "session", "sequence", "consent", "origin", "viewport", "responses", "ticks", "events"}
 _VALUES = {
     **dict.fromkeys(("stream_start", "stream_end", "shown", "hidden", "submit", "first_key", "consent"), "null"),
-    **dict.fromkeys(("scroll", "resize", "visibility", "copy", "thumb", "dropped"), "int"),
+    **dict.fromkeys(("scroll", "resize", "visibility", "copy", "thumb", "dropped", "leave"), "int"),
 }
-_ON_ANSWER = {"stream_start", "stream_end", "shown", "hidden", "scroll", "copy", "thumb"}
+_ON_ANSWER = {"stream_start", "stream_end", "shown", "hidden", "scroll", "copy", "thumb", "leave"}
+
+
+def token_of(text: str) -> str:
+    """A token for an answer, as far as a page can read it."""
+    payload = {"text_sha256": hashlib.sha256(text.encode()).hexdigest(), "text_length": len(text), "kind": "ÿÿ?>"}
+    encoded = base64.urlsafe_b64encode(json.dumps(payload, ensure_ascii=False).encode()).decode().rstrip("=")
+    return f"{encoded}.{'s' * 43}"
 
 
 class WireServer:
@@ -113,7 +122,7 @@ def check_batch(batch: dict[str, Any]) -> None:
         for row in rows:
             assert [type(value) for value in row] == [int] * 6
             assert 0 <= row[1] < len(batch["responses"])
-            assert row[4] >= -1
+            assert row[4] >= -2
             assert row[5] in ((0, 1, 2) if kind == "ticks" else (3,))
     assert len(batch["events"]) <= 256
     for t, name, r, value in batch["events"]:

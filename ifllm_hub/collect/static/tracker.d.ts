@@ -65,13 +65,15 @@ export function codePoints(text: string): number;
  * `detail` of the event `ifllm:problem` on `document`, once for each `problem` and `code`; also a warning in the console.
  *
  * `undelivered`: three times in a row there was no answer of the collector's; it is sent again. `refused`: a batch was,
- * and is lost. `kept`: a withdrawal was refused, and nothing deleted.
+ * and is lost. `kept`: a withdrawal was refused, and nothing deleted. `other_text`: an answer does not show the text
+ * that was registered for it; what is read of it counts for nothing until it does. `unmarked`: a call was about an
+ * element that is in no marked answer.
  */
 export interface Problem {
-  problem: "undelivered" | "refused" | "kept";
-  /** The server's, as `expired_token`; null if it gave none. */
+  problem: "undelivered" | "refused" | "kept" | "other_text" | "unmarked";
+  /** The server's, as `expired_token`; null if there is none. */
   code: string | null;
-  /** Of the last answer; 0 if there was none. */
+  /** Of the last answer; 0 if none came; null if the server has not to do with it. */
   status: number | null;
   /** A sentence with the server's reason. */
   message: string;

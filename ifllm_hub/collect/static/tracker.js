@@ -14,11 +14,18 @@ const SAMPLE_MS = 80;
 const IDLE_MS = 120_000;
 // Without a face, a gaze adapter reports nothing; its last point does not stand in for long.
 const GAZE_MS = 500;
+// A page that is held up for longer than by its own work was asleep with its machine, and nobody read meanwhile.
+const ASLEEP_MS = 5000;
 const REQUEST_MS = 30_000;
 const MOST = { responses: 16, ticks: 512, gaze: 512, events: 256 };
 const KINDS = { mouse: 0, pen: 1, touch: 2, gaze: 3 };
+// In place of an offset, where an answer does not show the text that is registered, or it is not known yet.
+const OTHER_TEXT = -2;
 // Code points without a box of their own (collapsed white space) that are passed over beside a caret.
 const BOXLESS = 64;
+
+// Firefox before 125 has none.
+const clusters = Intl.Segmenter && new Intl.Segmenter();
 
 const clock = () => Math.round(performance.now());
 
@@ -30,8 +37,8 @@ export function codePoints(text) {
 /**
  * Offset of the character under a point (CSS px in the viewport), in code points of the answer's `textContent`.
  *
- * A character's box reaches over the leading of its line. Of characters that share a box (a letter and its accents, the
- * parts of an emoji) the first is meant. -1 when no character of the answer is there.
+ * A character's box reaches over the leading of its line. Of a cluster (a letter and its accents, the parts of an
+ * emoji) the first is meant, whatever boxes an engine gives them. -1 when no character of the answer is there.
  */
 export function charAt(answer, x, y) {
   const element = caretAt(x, y)?.node.parentElement;
@@ -42,10 +49,12 @@ export function charAt(answer, x, y) {
   for (const [dx, dy] of [[0, 0], [0, reach], [0, -reach], [reach / 4, 0], [-reach / 4, 0]]) {
     const found = characterBeside(caretAt(x + dx, y + dy), answer, x, y);
     if (!found) continue;
-    const before = document.createRange();
-    before.setStart(answer, 0);
-    before.setEnd(...found);
-    return codePoints(before.toString());
+    const range = document.createRange();
+    range.setStart(answer, 0);
+    range.setEnd(...found);
+    const before = range.toString();
+    const cluster = clusters?.segment(before + found[0].data.slice(found[1])).containing(before.length);
+    return codePoints(before.slice(0, cluster?.index));
   }
   return -1;
 }
@@ -61,7 +70,11 @@ function characterBeside(caret, answer, x, y) {
       range.setStart(node, start);
       range.setEnd(node, end);
       const boxes = [...range.getClientRects()].filter((box) => box.width > 0);
-      if (boxes.some((box) => isInside(box, leading(node.parentElement, answer, box.height), x, y))) {
+      const isUnder = ({ left, right, top, bottom, height }) => {
+        const reach = leading(node.parentElement, answer, height);
+        return x >= left && x < right && y >= top - reach && y < bottom + reach;
+      };
+      if (boxes.some(isUnder)) {
         found = [node, start];
         if (!backwards) break;
       } else if (found || boxes.length || ++boxless > BOXLESS) break;
@@ -94,10 +107,6 @@ function* charactersFrom(answer, node, offset, backwards) {
   }
 }
 
-function isInside(box, leading, x, y) {
-  return x >= box.left && x < box.right && y >= box.top - leading && y < box.bottom + leading;
-}
-
 /** By how much a line reaches over a box of some height on it, above and below, px. */
 function leading(element, answer, height) {
   let block = element;
@@ -107,21 +116,21 @@ function leading(element, answer, height) {
 }
 
 /**
- * Ask until it is `isDone` or refused; {status, text}, or null if `signal` is aborted before. Waits double, with jitter.
+ * Ask until it is done or refused; {status, text}, or null if `signal` is aborted before. Waits double, with jitter.
  *
  * 408, 429 and 5xx are no refusals, and what the server would not say comes from something in between, such as the
  * login page of a network. Of a third failure in a row `tell` hears.
  */
-async function persist(url, init, isDone, { retryMs: [first, longest], tell }, signal) {
-  for (let failures = 1; !signal.aborted; failures++) {
+async function persist(url, init, isDone, tell, [first, longest], signal) {
+  for (let failures = 0; !signal.aborted; failures++) {
     const asked = ask(url, { ...init, keepalive: true, credentials: "omit", signal });
     const answer = await Promise.race([asked, pause(REQUEST_MS, signal)]).catch(() => null);
     if (signal.aborted) break;
     const { status, text, wished } = answer ?? { status: 0 };
     const isOver = status < 400 ? status && isDone(answer) : ![408, 429].includes(status) && status < 500;
     if (isOver) return answer;
-    if (failures === 3) tell("undelivered", "What is recorded does not arrive, and is sent again", status, text);
-    const wait = Math.min(longest, first * 2 ** (failures - 1)) * (0.5 + Math.random() / 2);
+    if (failures === 2) tell("undelivered", "nothing arrives at the collector", status, text);
+    const wait = Math.min(longest, first * 2 ** failures) * (0.5 + Math.random() / 2);
     await pause(wished > wait ? wished : wait, signal, !wished);
   }
   return null;
@@ -129,20 +138,37 @@ async function persist(url, init, isDone, { retryMs: [first, longest], tell }, s
 
 async function ask(url, init) {
   const response = await fetch(url, init);
-  const wished = 1000 * Number(response.headers.get("retry-after"));
+  const wished = 1000 * response.headers.get("retry-after");
   return { status: response.status, text: await response.text(), wished };
 }
 
-/** What a JSON says; {} if it is none. */
-function parsed(text) {
+/** What the JSON that `read` gives says; {} if it is none. */
+function parsed(read) {
   try {
-    return JSON.parse(text) ?? {};
+    return JSON.parse(read()) ?? {};
   } catch {
     return {};
   }
 }
 
-/** Resolves after a time, when `signal` is aborted, or, if `isEager`, when the network or the reader comes back. */
+/**
+ * Whether a text begins with the one that a token was signed for, so that an offset in one is an offset in the other.
+ *
+ * A token is JSON in base64url, up to its first dot. Where the page may not hash, lengths are compared.
+ */
+async function isRegistered(text, token) {
+  const payload = parsed(() => atob(token.split(".")[0].replace(/-/g, "+").replace(/_/g, "/")));
+  const { text_length: length, text_sha256: sha256 } = payload;
+  if (!length) return true;
+  const characters = [...text];
+  if (!crypto.subtle) return characters.length === length;
+  const bytes = new TextEncoder().encode(characters.slice(0, length).join(""));
+  return hex(await crypto.subtle.digest("SHA-256", bytes)) === sha256;
+}
+
+const hex = (bytes) => [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+/** Resolves after a time, when `signal` is aborted, or, if `isEager`, when the network or the reader comes or goes. */
 function pause(ms, signal, isEager = false) {
   return new Promise((resolve) => {
     const ended = new AbortController();
@@ -154,13 +180,12 @@ function pause(ms, signal, isEager = false) {
     const timer = setTimeout(done, ms);
     signal.addEventListener("abort", done, { signal: ended.signal });
     if (!isEager) return;
-    addEventListener("online", done, { signal: ended.signal });
-    addEventListener("visibilitychange", () => document.hidden || done(), { signal: ended.signal });
+    for (const type of ["online", "visibilitychange"]) addEventListener(type, done, { signal: ended.signal });
   });
 }
 
 /** Sealed batches on their way to the server: numbered, in order, one at a time, each kept until taken or refused. */
-function createOutbox(url, delivery, maxTicks, onWithdrawn) {
+function createOutbox(url, tell, retryMs, maxTicks, onWithdrawn) {
   const closing = new AbortController();
   let queue = [];
   let sequence = 0;
@@ -176,11 +201,10 @@ function createOutbox(url, delivery, maxTicks, onWithdrawn) {
     while (queue.length) {
       const [{ batch, ticks }] = queue;
       const init = { method: "POST", headers: { "content-type": "text/plain" }, body: JSON.stringify(batch) };
-      const isTaken = ({ text }) => parsed(text).accepted === true;
-      const answer = await persist(url, init, isTaken, delivery, closing.signal);
-      if (!answer) return;
+      const isTaken = ({ text }) => parsed(() => text).accepted === true;
+      const { status, text } = (await persist(url, init, isTaken, tell, retryMs, closing.signal)) ?? {};
+      if (!status) return;
       queue.shift();
-      const { status, text } = answer;
       if (status === 410 && text.includes("withdrawn")) {
         queue = [];
         onWithdrawn();
@@ -188,7 +212,7 @@ function createOutbox(url, delivery, maxTicks, onWithdrawn) {
         queue.unshift(...byAnswer(batch).map(number)); // one answer's bad token does not take the others with it
       } else if (status >= 400) {
         dropped += ticks;
-        delivery.tell("refused", "The server does not take what is recorded", status, text);
+        tell("refused", "a batch was refused", status, text);
       }
     }
   }
@@ -213,7 +237,7 @@ function createOutbox(url, delivery, maxTicks, onWithdrawn) {
     /** For a page that may be closing. A beacon tells no outcome, so batches stay; the server takes each only once. */
     beacon: () => queue.every((item) => (item.beaconed ||= navigator.sendBeacon(url, JSON.stringify(item.batch)))),
     /** The page did not close, or there was no network: what is still here when it hides again goes out again. */
-    forgetBeacons: () => queue.forEach((item) => (item.beaconed = false)),
+    rearm: () => queue.forEach((item) => (item.beaconed = false)),
     async close() {
       queue = [];
       closing.abort();
@@ -244,19 +268,20 @@ export function createTracker(options) {
     if (!value) throw new TypeError(`ifllm-tracker: ${name} is missing`);
   }
   const base = endpoint.replace(/\/+$/, "");
-  const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
-  const session = bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  const delivery = { retryMs, tell };
-  const outbox = createOutbox(`${base}/v1/batches`, delivery, maxTicks, () => end("deleted"));
-  const told = new Set();
+  const session = hex(crypto.getRandomValues(new Uint8Array(16)));
+  const outbox = createOutbox(`${base}/v1/batches`, tell, retryMs, maxTicks, () => end("deleted"));
+  const problems = new Set();
   const ending = new AbortController();
+  const streaming = new WeakSet();
+  const texts = new WeakMap();
+  const places = {};
   const onScreen = new Set();
   const scrolled = new Set();
   let state = "off"; // see tracker.d.ts
   let batch = newBatch();
   let [activeAt, flushedAt] = [0, 0];
   let [pageChanged, resized, awaitsKey] = [true, false, true];
-  let lastToken, pointer, look, viewing, mutations, timer;
+  let lastToken, pointer, look, viewing, mutations, timer, sampledAt;
 
   /** Close the open batch. One that names no answer would belong to nobody: it stays open until there has been one. */
   function seal() {
@@ -284,9 +309,10 @@ export function createTracker(options) {
     return outbox.send();
   }
 
+  const tokenOf = (answer) => answer.getAttribute(ATTRIBUTE); // none, if it is an answer no more
+
   /** Index of an answer in the open batch, which is closed first if it is full. */
-  function indexOf(answer) {
-    const token = answer.getAttribute(ATTRIBUTE);
+  function indexOf(token) {
     if (!batch.responses.includes(token)) {
       if (batch.responses.length === MOST.responses) seal();
       batch.responses.push(token);
@@ -294,42 +320,76 @@ export function createTracker(options) {
     return batch.responses.indexOf(token);
   }
 
-  function note(name, answer = null, value = null) {
-    if (state !== "on" || (answer && !answer.matches(SELECTOR))) return; // it may have been an answer before
-    const r = answer ? indexOf(answer) : -1;
-    batch.events.push([clock(), name, r, value]);
+  function note(name, token, value = null, at = clock()) {
+    if (state !== "on" || token === "" || token === null) return;
+    const r = token ? indexOf(token) : -1;
+    batch.events.push([at, name, r, value]);
     if (batch.events.length >= MOST.events - 1) seal(); // one place is left for `dropped`
     if (batch.events.length >= MOST.events) batch.events.shift();
   }
 
   function noteOn(name, element, value = null) {
     const answer = element?.closest(SELECTOR);
-    if (answer) note(name, answer, value);
-    else console.warn(`ifllm-tracker: ${name} of an element without ${ATTRIBUTE}`);
+    if (answer) note(name, tokenOf(answer), value);
+    else tell("unmarked", `${name} of an element without ${ATTRIBUTE}`);
+    return answer;
   }
 
-  function sample(list, { x, y, kind }) {
-    const answer = document.elementFromPoint(x, y)?.closest(SELECTOR);
+  /** Whether an answer shows the text that is registered; while it streams, the text on the screen may lag behind. */
+  async function showsItsText(answer) {
+    if (streaming.has(answer)) return true;
+    const [token, text] = [tokenOf(answer), answer.textContent];
+    const known = texts.get(answer);
+    if (known?.[0] === token && known[1] === text) return known[2];
+    const same = isRegistered(text, token);
+    texts.set(answer, [token, text, same]);
+    return same;
+  }
+
+  /** Where a list's next tick is; an event says when the last was left, as absent ticks may be those of a busy page. */
+  function moveTo(list, now, token, kind) {
+    const last = places[list];
+    if (last && (last[0] !== token || last[1] !== kind)) note("leave", ...last, now);
+    places[list] = token && [token, kind];
+  }
+
+  function leaveAll(now = clock()) {
+    moveTo("ticks", now);
+    moveTo("gaze", now);
+  }
+
+  function sample(list, now, point) {
+    const { x, y, kind } = point ?? {};
+    const answer = point && document.elementFromPoint(x, y)?.closest(SELECTOR);
+    moveTo(list, now, answer && tokenOf(answer), kind);
     if (!answer) return;
-    const r = indexOf(answer);
-    batch[list].push([clock(), r, Math.round(x), Math.round(y), charAt(answer, x, y), kind]);
     if (batch[list].length === MOST[list]) seal();
+    const row = [now, indexOf(tokenOf(answer)), Math.round(x), Math.round(y), OTHER_TEXT, kind];
+    const [open, char] = [batch, charAt(answer, x, y)];
+    open[list].push(row);
+    showsItsText(answer).then((same) => {
+      if (same && batch === open) row[4] = char; // what is sealed does not change
+      if (!same) tell("other_text", "an answer's text is not the registered one");
+    });
   }
 
   function tick() {
     if (document.hidden) return;
     if (pageChanged) for (const answer of document.querySelectorAll(SELECTOR)) viewing.observe(answer);
-    if (resized) note("resize", null, innerWidth);
+    if (resized) note("resize", undefined, innerWidth);
     for (const scroller of scrolled) {
       const box = scroller === document ? document.scrollingElement : scroller;
-      for (const answer of onScreen) if (box.contains(answer)) note("scroll", answer, Math.round(box.scrollTop));
+      const top = Math.round(box.scrollTop);
+      for (const answer of onScreen) if (box.contains(answer)) note("scroll", tokenOf(answer), top);
     }
     pageChanged = resized = false;
     scrolled.clear();
     const now = clock();
-    if (pointer && now - activeAt < IDLE_MS) sample("ticks", pointer);
-    if (look && now - look.at < GAZE_MS) sample("gaze", look);
-    if (now - flushedAt >= flushMs) flush();
+    if (now - flushedAt >= flushMs) flush(); // before the samples, of which it may not be known yet what they are on
+    if (now - sampledAt > ASLEEP_MS) leaveAll(sampledAt + SAMPLE_MS);
+    sampledAt = now;
+    sample("ticks", now, now - activeAt < IDLE_MS && pointer);
+    sample("gaze", now, now - look?.at < GAZE_MS && look);
   }
 
   function hold(event) {
@@ -345,7 +405,7 @@ export function createTracker(options) {
       const part = selection.getRangeAt(0).cloneRange();
       if (!answer.contains(part.startContainer)) part.setStart(answer, 0);
       if (!answer.contains(part.endContainer)) part.setEnd(answer, answer.childNodes.length);
-      note("copy", answer, codePoints(part.toString()));
+      note("copy", tokenOf(answer), codePoints(part.toString()));
     }
   }
 
@@ -353,16 +413,17 @@ export function createTracker(options) {
     for (const { isIntersecting, target } of entries) {
       if (isIntersecting === onScreen.has(target)) continue;
       onScreen[isIntersecting ? "add" : "delete"](target);
-      note(isIntersecting ? "shown" : "hidden", target);
+      note(isIntersecting ? "shown" : "hidden", tokenOf(target));
     }
   }
 
   function comeBack() {
-    outbox.forgetBeacons();
+    outbox.rearm();
     flush();
   }
 
   function leave() {
+    leaveAll();
     seal();
     if (!outbox.beacon()) outbox.send();
   }
@@ -385,7 +446,7 @@ export function createTracker(options) {
     },
     copy: noteCopy,
     visibilitychange: () => {
-      note("visibility", null, document.hidden ? 0 : 1);
+      note("visibility", undefined, document.hidden ? 0 : 1);
       if (document.hidden) leave();
       else comeBack();
     },
@@ -401,16 +462,17 @@ export function createTracker(options) {
     announce("ifllm:state", { state });
   }
 
-  /** Of each kind of problem, and each reason of the server's for it, once. */
+  /** Of each kind of problem, and each reason of the server's for it, once; returns what is told. */
   function tell(problem, sentence, status = null, text = "") {
-    const { code = null, message } = parsed(text).error ?? {};
-    const kind = `${problem} ${code}`;
-    if (told.has(kind)) return;
-    told.add(kind);
-    const reason = message ?? (status ? `status ${status}, and no word of the collector's` : "no answer");
-    const full = status === null ? sentence : `${sentence}: ${reason}`;
-    console.warn(`ifllm-tracker: ${full}`);
-    announce("ifllm:problem", { problem, code, status, message: full });
+    const { code = null, message = "no answer of its own" } = parsed(() => text).error ?? {};
+    const told = `ifllm-tracker: ${sentence}${status === null ? "" : `: ${message} (${status})`}`;
+    const kind = problem + code;
+    if (!problems.has(kind)) {
+      console.warn(told);
+      announce("ifllm:problem", { problem, code, status, message: told });
+    }
+    problems.add(kind);
+    return told;
   }
 
   function end(next) {
@@ -445,17 +507,16 @@ export function createTracker(options) {
       await outbox.close();
       const init = { method: "DELETE", headers: { authorization: `Bearer ${person}` } };
       const isDone = ({ status }) => status === 204;
-      const url = `${base}/v1/people/me`;
-      const { status, text } = await persist(url, init, isDone, delivery, new AbortController().signal);
-      if (status !== 204) {
+      const never = new AbortController().signal;
+      const { status, text } = await persist(`${base}/v1/people/me`, init, isDone, tell, retryMs, never);
+      if (status > 204) {
         enter("ended");
-        tell("kept", "The server does not delete what was recorded", status, text);
-        throw new Error(`ifllm-tracker: the server refused the withdrawal (${status})`);
+        throw new Error(tell("kept", "the deletion was refused", status, text));
       }
       enter("deleted");
     },
-    streamStart: (element) => noteOn("stream_start", element),
-    streamEnd: (element) => noteOn("stream_end", element),
+    streamStart: (element) => void streaming.add(noteOn("stream_start", element) ?? {}),
+    streamEnd: (element) => void streaming.delete(noteOn("stream_end", element)),
     thumb: (element, value) => noteOn("thumb", element, value > 0 ? 1 : -1),
     submit() {
       note("submit");
@@ -466,6 +527,7 @@ export function createTracker(options) {
       return outbox.send();
     },
     stop() {
+      leaveAll();
       seal();
       if (["off", "on"].includes(state)) end("ended"); // nor is a deletion undone
       return outbox.send();
@@ -483,7 +545,7 @@ export function createTracker(options) {
 function startFromTag() {
   const tags = [...document.querySelectorAll("script[data-endpoint]")];
   const isOurs = ({ src }) => src === import.meta.url; // unless its address was redirected
-  const tag = tags.find(isOurs) ?? tags.find(({ dataset }) => dataset.person && dataset.consent);
+  const tag = tags.find(isOurs) ?? tags.find(({ dataset }) => dataset.person);
   if (!tag || window.ifllm) return;
   const { endpoint, person, consent } = tag.dataset;
   const tracker = createTracker({ endpoint, person, consentVersion: consent });
@@ -497,10 +559,10 @@ function startFromTag() {
   const show = () => {
     for (const button of document.querySelectorAll(buttons)) {
       const grants = button.dataset.ifllmConsent === "grant";
-      const pressed = (grants ? ["on"] : ["deleting", "deleted"]).includes(tracker.state);
-      button.setAttribute("aria-pressed", pressed);
+      const { state } = tracker;
+      button.setAttribute("aria-pressed", grants ? state === "on" : state.startsWith("delet"));
       // Who has ended it agrees anew on a page with new tokens.
-      if (grants && !["off", "on"].includes(tracker.state)) button.disabled = true;
+      if (grants && state !== "off" && state !== "on") button.disabled = true;
     }
   };
   window.ifllm = tracker;
