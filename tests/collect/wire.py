@@ -1,6 +1,5 @@
 """A loopback server that speaks the collector's wire contract: it serves pages, and keeps every request."""
 
-import base64
 import hashlib
 import json
 import socket
@@ -9,6 +8,8 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from ifllm_hub.collect.tokens import ResponseToken, Signer
 
 STATIC = Path(__file__).parents[2] / "ifllm_hub" / "collect" / "static"
 BATCHES, ME = "/ifllm/v1/batches", "/ifllm/v1/people/me"
@@ -22,10 +23,10 @@ _ON_ANSWER = {"stream_start", "stream_end", "shown", "hidden", "scroll", "copy",
 
 
 def token_of(text: str) -> str:
-    """A token for an answer, as far as a page can read it."""
-    payload = {"text_sha256": hashlib.sha256(text.encode()).hexdigest(), "text_length": len(text), "kind": "ÿÿ?>"}
-    encoded = base64.urlsafe_b64encode(json.dumps(payload, ensure_ascii=False).encode()).decode().rstrip("=")
-    return f"{encoded}.{'s' * 43}"
+    """The server's token for an answer."""
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    # In base64url an id like this one has what is not in base64.
+    return Signer([b"key" * 12]).sign(ResponseToken("r", "?>?>?>?>", "left", sha256, len(text), "p", 0, 1))
 
 
 class WireServer:

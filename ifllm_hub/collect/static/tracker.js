@@ -14,7 +14,7 @@ const SAMPLE_MS = 80;
 const IDLE_MS = 120_000;
 // Without a face, a gaze adapter reports nothing; its last point does not stand in for long.
 const GAZE_MS = 500;
-// A page that is held up for longer than by its own work was asleep with its machine, and nobody read meanwhile.
+// A page that did not run for this long was not busy but asleep, with its machine, and nobody read it.
 const ASLEEP_MS = 5000;
 const REQUEST_MS = 30_000;
 const MOST = { responses: 16, ticks: 512, gaze: 512, events: 256 };
