@@ -29,7 +29,7 @@ from ifllm_hub.dataset.contents import CONTENTS, Contents, card_configs, read_co
 from ifllm_hub.dataset.manifest import read_manifest
 from ifllm_hub.dataset.sending import DATASET, is_gated, sendable
 from ifllm_hub.dataset.versions import Older, forget_history, forget_versions, history, older_versions
-from ifllm_hub.errors import IfllmError
+from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.hub import clear_hub_errors
 
 _SIGNS = {"+": "added", "~": "changed", "-": "deleted"}
@@ -278,7 +278,7 @@ def _read_card(card: Path) -> dict[str, Any]:
         return DatasetCard.load(card, ignore_metadata_errors=True).data.to_dict()
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise IfllmError(
-            f"{card}: its YAML header cannot be read ({error}). Write it anew with `ifllm build`."
+            f"{card}: its YAML header cannot be read ({first_line(error)}). Write it anew with `ifllm build`."
         ) from error
 
 

@@ -199,7 +199,7 @@ def test_the_history_of_a_third_turn(tmp_path: Path, history: Any, left_prompt: 
 
 # What the meanings in the schema say of a text, in these words, and what that means for a row of the data.
 QUERY_ALONE = "the query alone, as typed"
-AS_TYPED = "what the LLM had seen, but for the text that `bullet_points` says was appended"
+AS_TYPED = "what the LLM saw, but for the text that `bullet_points` says was appended"
 
 
 def test_prompts_and_messages_are_what_their_meanings_say(labelled_dataset: Path) -> None:
