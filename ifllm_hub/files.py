@@ -65,6 +65,20 @@ def _take_place(partial: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, unless it is there.
+
+    Raises:
+        IfllmError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IfllmError(
+            f"{folder}: cannot be written ({error.strerror}). Choose a folder you may write to."
+        ) from error
+
+
 def write_atomically(path: Path, content: str | bytes, private: bool = False) -> None:
     """Write a file beside its place, then rename.
 

@@ -18,11 +18,11 @@ from ifllm_hub.align.implicit_reward import answer_log_probs
 from ifllm_hub.align.launch import command_line, launch, recipe_file
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.preferences import load_preferences
-from ifllm_hub.align.resume import RESULTS, make_folder
+from ifllm_hub.align.resume import RESULTS
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import preferences_config
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import read_json, read_parquet, write_atomically, write_parquet
+from ifllm_hub.files import make_folder, read_json, read_parquet, write_atomically, write_parquet
 
 LOG_PROBS = "log_probs.parquet"
 COMPARED = "comparison.json"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import read_json, write_atomically
+from ifllm_hub.files import make_folder, read_json, write_atomically
 
 SETUP = "setup.json"
 RESULTS = "results.json"
@@ -171,20 +171,6 @@ def claim(
         run["starts"] = [vars(start) for start in starts]
         write_atomically(file, json.dumps(run, indent=2) + "\n")
     return starts
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder for results, unless it is there.
-
-    Raises:
-        IfllmError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise IfllmError(
-            f"{folder}: cannot be written ({error.strerror}). Choose a folder you may write to."
-        ) from error
 
 
 def train(trainer: Any, checkpoint: str | None) -> None:

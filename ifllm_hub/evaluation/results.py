@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import write_atomically
+from ifllm_hub.files import make_folder, write_atomically
 
 
 def write_results(folder: Path, name: str, results: dict[str, Any], page: str) -> None:
@@ -14,11 +13,6 @@ def write_results(folder: Path, name: str, results: dict[str, Any], page: str) -
     Raises:
         IfllmError: the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise IfllmError(
-            f"{folder}: cannot be written ({error.strerror}). Choose a folder you may write to."
-        ) from error
+    make_folder(folder)
     write_atomically(folder / f"{name}.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     write_atomically(folder / f"{name}.md", page)

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import write_atomically
+from ifllm_hub.files import make_folder, write_atomically
 from ifllm_hub.reward.candidates import FOREST, FULL, LONGER_ANSWER, longer
 from ifllm_hub.reward.figures import draw_figures
 from ifllm_hub.reward.leaderboard import NULLS, Job, counts, data_source, run_jobs, scored
@@ -69,10 +68,7 @@ def run_leaderboard(
     source = data_source(dataset, revision)
     pairs = labelled(load_pairs(dataset, source.get("revision")), all_workers)
     finished = out / "finished"
-    try:
-        finished.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise IfllmError(f"{out}: cannot be written ({error.strerror}). Choose a folder you may write to.") from error
+    make_folder(finished)
     pairs, encoder = _with_text(pairs, text_model, out)
     candidates = [candidate for candidate in FULL if encoder or not candidate.needs_text]
     jobs = [

@@ -12,8 +12,9 @@ from trl.trainer.sft_config import SFTConfig
 
 from ifllm_hub.align.dpo import parse_dpo, run_dpo
 from ifllm_hub.align.launch import launch_dpo
-from ifllm_hub.align.resume import SETUP, Start, claim, completed, last_checkpoint, make_folder
+from ifllm_hub.align.resume import SETUP, Start, claim, completed, last_checkpoint
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.files import make_folder
 from ifllm_hub.locate import shipped_folder
 
 TINY = shipped_folder("training") / "recipes" / "tiny" / "dpo.yaml"
