@@ -4,7 +4,6 @@ Loss, starting policy, reference model, pairs and their order, number of steps a
 label sources of a seed. What remains different is who said which answer is better.
 """
 
-import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ import polars as pl
 from ifllm_hub.align.implicit_reward import answer_log_probs
 from ifllm_hub.align.launch import command_line, launch, recipe_file
 from ifllm_hub.align.policies import load_policy
-from ifllm_hub.align.preferences import load_preferences
+from ifllm_hub.align.preferences import fingerprint, load_preferences
 from ifllm_hub.align.resume import RESULTS
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import preferences_config
@@ -114,6 +113,8 @@ def _content(recipe: str, stage: Literal["sft", "dpo"]) -> dict[str, Any]:
 
 def _claim(comparison: Comparison) -> None:
     """Refuse to add to the runs of a comparison that differs; seeds and jobs may. Note a new one."""
+    from datasets import Dataset
+
     settings = {
         f"{stage} {name}": value
         for stage in ("sft", "dpo")
@@ -121,7 +122,7 @@ def _claim(comparison: Comparison) -> None:
     }
     sources = dict.fromkeys(source for source, _ in ROWS.values())
     rows = [load_config(comparison.dataset, preferences_config(source)) for source in sources]
-    digest = hashlib.sha256(pl.concat(rows).write_json().encode()).hexdigest()
+    digest = fingerprint(Dataset.from_polars(pl.concat(rows)))
     now = json.loads(json.dumps(settings | {"SHA-256 of the labels": digest}))
     file = comparison.out / COMPARED
     if file.is_file():

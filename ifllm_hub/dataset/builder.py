@@ -99,18 +99,6 @@ def build_dataset(
     return manifest
 
 
-def replace_config(folder: Path, config: str, rows: pl.DataFrame) -> None:
-    """Write one config into a dataset folder, in place of an earlier one, and the card anew.
-
-    Args:
-        rows: the config's columns and `split`.
-
-    Raises:
-        IfllmError: the folder is not a dataset, or cannot be written.
-    """
-    _replace(folder, {config: rows})
-
-
 def replace_preferences(folder: Path, rows: pl.DataFrame) -> None:
     """Write a config a label source into a dataset folder, in place of all that there were, and the card anew.
 
@@ -120,7 +108,7 @@ def replace_preferences(folder: Path, rows: pl.DataFrame) -> None:
     Raises:
         IfllmError: the folder is not a dataset, or cannot be written.
     """
-    _replace(folder, by_label_source(rows), {name for name in present_configs(folder) if label_source_of(name)})
+    replace_configs(folder, by_label_source(rows), {name for name in present_configs(folder) if label_source_of(name)})
 
 
 def by_label_source(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
@@ -129,8 +117,16 @@ def by_label_source(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
     return {preferences_config(part["label_source"][0]): part for part in parts}
 
 
-def _replace(folder: Path, configs: dict[str, pl.DataFrame], earlier: Collection[str] = ()) -> None:
-    """Write configs, all of them before any takes its place, and delete those of `earlier` that are not written."""
+def replace_configs(folder: Path, configs: dict[str, pl.DataFrame], earlier: Collection[str] = ()) -> None:
+    """Write configs into a dataset folder, all of them before any takes its place, and the card anew.
+
+    Args:
+        configs: the rows of each, with its columns and `split`.
+        earlier: configs that are deleted if they are not written.
+
+    Raises:
+        IfllmError: the folder is not a dataset, or cannot be written.
+    """
     # What the card cannot be made from, such as another folder, is refused before anything is written into it.
     if "collected" not in read_manifest(folder):
         read_privacy_report(folder)

@@ -83,13 +83,14 @@ def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
     if "collected" in manifest:
         _write_collected_card(folder, manifest, contents, repo_id)
         return
-    questions = _questions(folder)
+    pairs = load_config(folder, "pairwise")
+    questions = _questions(folder, pairs)
     said = {
         "manifest": manifest,
         "tier": manifest["tier"],
         "withdrawn": manifest["withdrawn"]["workers"],
         "privacy": read_privacy_report(folder),
-        "data": _observed(folder, contents, questions),
+        "data": _observed(folder, contents, questions, pairs),
         "contents": contents,
         "row_is": {config: row_is(config) for config in contents},
         "repo_id": repo_id,
@@ -102,7 +103,7 @@ def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
         said,
         figures=draw_figures(folder, questions, read),
         columns=_column_tables(folder, contents),
-        example=_example(folder) if "pairwise" in contents else None,
+        example=_example(pairs) if "pairwise" in contents else None,
     )
     gate = _gate(said) if manifest["tier"] == "full" else {}
     _write_readme(folder, _HEAD, contents, gate, body)
@@ -196,12 +197,12 @@ def _share(part: float, whole: float) -> str:
     return f"{min(max(part / whole, 0.001), 0.999):.1%}"
 
 
-def _example(folder: Path) -> str:
+def _example(pairs: pl.DataFrame) -> str:
     """The first row of `pairwise` as JSON; everybody may read the card of a gated repo, so it leads to no person.
 
     Lengths of texts are not shown: three of them are one row of the authors' release.
     """
-    row = load_config(folder, "pairwise").drop("split").row(0, named=True)
+    row = pairs.drop("split").row(0, named=True)
     shown = {name: "…" if name in _IDS else _shown(value, name) for name, value in row.items()}
     lines = (f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in shown.items())
     return "{\n" + ",\n".join(lines) + "\n}"
@@ -213,10 +214,10 @@ def _shown(value: Any, name: str) -> Any:
     return "…" if name.startswith(("query", "response")) else value
 
 
-def _questions(folder: Path) -> pl.DataFrame:
+def _questions(folder: Path, pairs: pl.DataFrame) -> pl.DataFrame:
     """One row a question of both kinds, without the messages."""
     single = {"response": "response_left", "model": "model_left", "rating": "rating_left"}
-    parts = [load_config(folder, "pairwise"), load_config(folder, "pointwise").rename(single)]
+    parts = [pairs, load_config(folder, "pointwise").rename(single)]
     wanted = (
         "^(question_id|worker_id|split|asked_at|preference|bullet_points|excluded_worker"
         "|(response|model|rating)_(left|right))$"
@@ -224,7 +225,7 @@ def _questions(folder: Path) -> pl.DataFrame:
     return pl.concat([part.select(wanted) for part in parts], how="diagonal")
 
 
-def _observed(folder: Path, contents: Contents, questions: pl.DataFrame) -> dict[str, Any]:
+def _observed(folder: Path, contents: Contents, questions: pl.DataFrame, pairs: pl.DataFrame) -> dict[str, Any]:
     """What the card says about the rows: dates, LLMs, ratings, how often the longer answer won, and the ticks' rate."""
     models = pl.concat([questions["model_left"], questions["model_right"].drop_nulls()]).value_counts()
     left, right = (pl.col(f"response_{side}").str.len_chars() for side in ("left", "right"))
@@ -242,18 +243,18 @@ def _observed(folder: Path, contents: Contents, questions: pl.DataFrame) -> dict
         "bullet_points": questions["bullet_points"].mean(),
         "excluded": questions.filter("excluded_worker")["worker_id"].n_unique(),
         "excluded_listed": len(excluded_workers()),
-        "left_out": _left_out(folder, contents),
+        "left_out": _left_out(folder, contents, pairs),
         "intervals": _intervals(folder) if "trajectories" in contents else None,
     }
 
 
-def _left_out(folder: Path, contents: Contents) -> dict[str, int]:
+def _left_out(folder: Path, contents: Contents, pairs: pl.DataFrame) -> dict[str, int]:
     """How many pairs are in none of the configs of preferences, by the first reason that holds."""
     configs = [config for config in contents if label_source_of(config)]
     if not configs:
         return {}
     used = pl.concat([load_config(folder, config).select("question_id") for config in configs])
-    rest = load_config(folder, "pairwise").join(used, on="question_id", how="anti")
+    rest = pairs.join(used, on="question_id", how="anti")
     why = (
         pl.when("ai_error")
         .then(pl.lit("with an error message"))

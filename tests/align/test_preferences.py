@@ -21,7 +21,7 @@ from ifllm_hub.align.preferences import (
     limited,
     load_preferences,
 )
-from ifllm_hub.dataset.builder import replace_config
+from ifllm_hub.dataset.builder import replace_configs
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import BULLETS, columns, parquet_path
 from ifllm_hub.errors import IfllmError
@@ -282,7 +282,7 @@ def study(labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = shutil.copytree(labelled_dataset, tmp_path_factory.mktemp("study") / "dataset")
     pairs = load_pairs(folder)
     left = external_rows(pairs, pairs.rows.select("question_id", probability=pl.lit(0.9)), "always_left")
-    replace_config(folder, "preferences_always_left", left)
+    replace_configs(folder, {"preferences_always_left": left})
     return folder
 
 

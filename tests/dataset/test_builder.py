@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ifllm_hub.dataset import builder
-from ifllm_hub.dataset.builder import build_dataset, replace_config
+from ifllm_hub.dataset.builder import build_dataset, replace_configs
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import CONFIGS, SPLITS
 from ifllm_hub.errors import IfllmError
@@ -391,7 +391,7 @@ def test_one_config_is_replaced_and_the_card_follows(dataset: Path, tmp_path: Pa
     out = shutil.copytree(dataset, tmp_path / "out")
     frame = rows(out, "pointwise")
     for n in (5, 7):
-        replace_config(out, "pointwise", frame.head(n))
+        replace_configs(out, {"pointwise": frame.head(n)})
         assert rows(out, "pointwise").equals(frame.head(n))
     changed = {name for name, data in content(out).items() if data != content(dataset).get(name)}
     written_anew = {"README.md", "datasheet.md", "contents.json", "croissant.json", "figures/questions_per_worker.png"}
@@ -402,7 +402,7 @@ def test_one_config_is_replaced_and_the_card_follows(dataset: Path, tmp_path: Pa
 
 def test_a_config_is_not_written_into_another_folder(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(IfllmError, match=r"manifest\.json: missing"):
-        replace_config(tmp_path, "features", rows(dataset, "features"))
+        replace_configs(tmp_path, {"features": rows(dataset, "features")})
     assert list(tmp_path.iterdir()) == []
 
 

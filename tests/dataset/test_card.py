@@ -19,7 +19,7 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 from PIL import Image
 
-from ifllm_hub.dataset.builder import replace_config
+from ifllm_hub.dataset.builder import replace_configs
 from ifllm_hub.dataset.card import _size_category, write_card
 from ifllm_hub.dataset.definitions import CONSTANTS, feature_rows
 from ifllm_hub.dataset.load import load_config
@@ -212,7 +212,7 @@ def test_simulated_data_is_not_passed_off_as_the_study(dataset: Path, copy: Path
 
 
 def test_a_config_that_is_added_appears_on_the_card(copy: Path) -> None:
-    replace_config(copy, "preferences_forest", preferences(copy, 9))
+    replace_configs(copy, {"preferences_forest": preferences(copy, 9)})
     head, body = split_card(copy)
     # An empty split is not declared: load_dataset would refuse the whole config.
     assert json.loads((copy / "contents.json").read_text())["preferences_forest"]["rows"] == {"train": 9}
@@ -223,7 +223,7 @@ def test_a_config_that_is_added_appears_on_the_card(copy: Path) -> None:
     lacking = re.search(r"`preferences_\*` lack (\d+) of the (\d+) pairs: ([^.]*)\.", body)
     assert [int(lacking[1]), int(lacking[2])] == [pairs - 9, pairs]
     assert sum(map(int, re.findall(r"\d+", lacking[3]))) == pairs - 9
-    replace_config(copy, "preferences_forest", preferences(copy, 0))
+    replace_configs(copy, {"preferences_forest": preferences(copy, 0)})
     assert [config["config_name"] for config in split_card(copy)[0]["configs"]] == BUILT
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ifllm_hub.dataset.builder import replace_config
+from ifllm_hub.dataset.builder import replace_configs
 from ifllm_hub.dataset.card import write_card
 from ifllm_hub.dataset.schema import CONFIGS, SPLITS
 from tests.dataset.test_card import preferences
@@ -97,7 +97,7 @@ def test_every_config_that_may_be_there_is_valid(
 ) -> None:
     copy = shutil.copytree(dataset, tmp_path / "copy")
     shutil.rmtree(copy / "data/trajectories")
-    replace_config(copy, "preferences_forest", preferences(copy, 3))
+    replace_configs(copy, {"preferences_forest": preferences(copy, 3)})
     opened = assert_valid(copy, caplog)
     assert [record_set.uuid for record_set in opened.metadata.record_sets] == [
         "splits",

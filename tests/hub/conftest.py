@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ifllm_hub.dataset.builder import replace_config
+from ifllm_hub.dataset.builder import replace_configs
 from ifllm_hub.dataset.card import write_card
 from ifllm_hub.dataset.load import load_config
 from tests.hub.publishing import REPO
@@ -60,6 +60,6 @@ def new(labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The next version: another config, a row less in `pairwise`, and a figure less. Read only."""
     folder = tmp_path_factory.mktemp("new") / "ifllm"
     shutil.copytree(labelled_dataset, folder)
-    replace_config(folder, "pairwise", load_config(folder, "pairwise")[1:])
+    replace_configs(folder, {"pairwise": load_config(folder, "pairwise")[1:]})
     write_card(folder, REPO)
     return folder
