@@ -8,30 +8,50 @@ const PLACE = `ifllm_hub/${task.task_id}/${task.rater_id}`;
 const form = document.getElementById("form");
 const $ = (id) => document.getElementById(id);
 
-const kept = read();
-let forgets = false;
+// What was filled in, by item and field, and the item it was left at: when (ms), and what.
+const cellOf = (index, name) => `${task.items[index].item_id}/${name}`;
+const CELLS = ["at", ...task.items.flatMap((_, index) => task.fields.map((name) => cellOf(index, name)))];
+const kept = {};
+let at = 0;
+let acted = false; // until then, the page follows what is kept
 
-function read() {
-  const fresh = { at: 0, answers: {} };
+// Take over what is newer in the browser's storage: of another tab, or of this one, because a browser that is busy may
+// show an older storage right after a reload. So every cell is kept by itself, and only when it was changed.
+function merge() {
+  let news = false;
+  for (const cell of CELLS) {
+    const [when, value] = read(cell);
+    if (when <= (kept[cell]?.[0] ?? 0)) continue;
+    kept[cell] = [when, value];
+    news = true;
+  }
+  return news;
+}
+
+function read(cell) {
   try {
-    const stored = JSON.parse(localStorage.getItem(PLACE));
-    return stored && stored.answers ? stored : fresh;
+    return JSON.parse(localStorage.getItem(`${PLACE}/${cell}`)) ?? [0];
   } catch {
-    return fresh;
+    return [0]; // no storage: it lasts as long as the page
   }
 }
 
-function keep() {
+function keep(cell, value) {
+  acted = true;
+  kept[cell] = [Math.max(Date.now(), (kept[cell]?.[0] ?? 0) + 1), value];
+  write(`${PLACE}/${cell}`, JSON.stringify(kept[cell]));
+}
+
+function write(place, text) {
   try {
-    localStorage.setItem(PLACE, JSON.stringify(kept));
+    localStorage.setItem(place, text);
   } catch {
-    forgets = true;
+    $("forgets").hidden = false;
   }
-  $("forgets").hidden = !forgets;
 }
 
 function answersOf(index) {
-  return (kept.answers[task.items[index].item_id] ??= {});
+  return Object.fromEntries(task.fields.map((name) => [name, kept[cellOf(index, name)]?.[1]]));
 }
 
 // What is missing or wrong, by field; the same rules as in the import.
@@ -68,14 +88,13 @@ function message({ role, content }, asked) {
   return block;
 }
 
-function show(index, focus = true) {
-  kept.at = index;
-  keep();
+function show(index) {
+  at = index;
   const item = task.items[index];
   form.hidden = false;
   $("end").hidden = true;
   $("heading").textContent = `Item ${index + 1} of ${task.items.length}`;
-  $("conversation").replaceChildren(...item.messages.map((said, at) => message(said, at === item.messages.length - 1)));
+  $("conversation").replaceChildren(...item.messages.map((said, turn) => message(said, turn === item.messages.length - 1)));
   for (const side of SIDES) {
     const text = item[`answer_${side}`];
     $(`text-${side}`).textContent = text.trim() ? text : "(This answer is empty.)";
@@ -86,7 +105,28 @@ function show(index, focus = true) {
   report({});
   $("back").disabled = index === 0;
   draw();
-  if (focus) toTop("heading");
+}
+
+function go(index) {
+  keep("at", index);
+  show(index);
+  toTop("heading");
+}
+
+// As it was left, when the page is opened.
+function resume() {
+  $("guide").open = Object.keys(kept).length === 0;
+  show(Math.min(Math.max(Math.trunc(kept.at?.[1]) || 0, 0), task.items.length - 1));
+}
+
+function catchUp() {
+  if (!merge()) return;
+  if (!acted) resume();
+  else {
+    fill(answersOf(at));
+    report({});
+    sum();
+  }
 }
 
 function fill(answers) {
@@ -129,7 +169,7 @@ function draw() {
     const complete = !left.includes(index);
     button.classList.toggle("finished", complete);
     button.setAttribute("aria-label", `Item ${index + 1}${complete ? ", finished" : ""}`);
-    if (index === kept.at && !form.hidden) button.setAttribute("aria-current", "step");
+    if (index === at && !form.hidden) button.setAttribute("aria-current", "step");
     else button.removeAttribute("aria-current");
   });
 }
@@ -137,21 +177,25 @@ function draw() {
 function toTop(id) {
   window.scrollTo({ top: 0, behavior: "instant" });
   $(id).focus({ preventScroll: true });
-  $("items").children[kept.at]?.scrollIntoView({ block: "nearest", inline: "center", behavior: "instant" });
+  $("items").children[at]?.scrollIntoView({ block: "nearest", inline: "center", behavior: "instant" });
 }
 
-function end() {
+function sum() {
   const left = unfinished();
   const done = task.items.length - left.length;
-  form.hidden = true;
-  $("end").hidden = false;
-  $("end-done").textContent = "";
   $("download").disabled = done === 0;
   $("end-text").textContent = left.length
     ? `${done} of ${task.items.length} items are finished. Still open: ${left.map((index) => index + 1).join(", ")}. ` +
       "Go back and finish them; if you have to stop here, download what there is."
     : `All ${task.items.length} items are finished. Download the file and hand it to whoever asked you. Thank you.`;
   draw();
+}
+
+function end() {
+  form.hidden = true;
+  $("end").hidden = false;
+  $("end-done").textContent = "";
+  sum();
   toTop("end-heading");
 }
 
@@ -183,9 +227,8 @@ function download() {
 
 form.addEventListener("input", ({ target }) => {
   if (!target.name) return;
-  const answers = answersOf(kept.at);
-  answers[target.name] = target.value;
-  keep();
+  keep(cellOf(at, target.name), target.value);
+  const answers = answersOf(at);
   claims(answers);
   const line = $(`problem-${target.name}`);
   if (line && !line.hidden) report(problems(answers));
@@ -194,28 +237,29 @@ form.addEventListener("input", ({ target }) => {
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  const found = problems(answersOf(kept.at));
+  const found = problems(answersOf(at));
   report(found);
   const [first] = Object.keys(found);
   if (first) {
     form.querySelector(`[name="${first}"]`).focus();
     $(`field-${first}`).scrollIntoView({ block: "center" });
-  } else if (kept.at + 1 < task.items.length) show(kept.at + 1);
+  } else if (at + 1 < task.items.length) go(at + 1);
   else end();
 });
 
-$("back").addEventListener("click", () => show(kept.at - 1));
-$("resume").addEventListener("click", () => show(unfinished()[0] ?? kept.at));
+$("back").addEventListener("click", () => go(at - 1));
+$("resume").addEventListener("click", () => go(unfinished()[0] ?? at));
 $("download").addEventListener("click", download);
 task.items.forEach((_, index) => {
   const entry = document.createElement("li");
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = String(index + 1);
-  button.addEventListener("click", () => show(index));
+  button.addEventListener("click", () => go(index));
   entry.append(button);
   $("items").append(entry);
 });
-$("guide").open = Object.keys(kept.answers).length === 0;
-kept.at = Math.min(Math.max(Math.trunc(kept.at) || 0, 0), task.items.length - 1);
-show(kept.at, false);
+for (const name of ["storage", "pageshow", "visibilitychange"]) addEventListener(name, catchUp);
+merge();
+resume();
+write("ifllm_hub/probe", ""); // does this browser keep anything?

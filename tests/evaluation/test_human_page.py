@@ -15,6 +15,7 @@ from ifllm_hub.evaluation.human_scores import score_ratings
 from ifllm_hub.evaluation.human_task import KEY, export_task
 from ifllm_hub.evaluation.tables import RATINGS, read_table
 from tests.evaluation.made import write_generations
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -105,6 +106,8 @@ def test_from_page_to_scores(page: "Page", task: Path, tmp_path: Path) -> None:
     page.fill("#comment", "half way")
 
     page.reload()
+    # Beside other work, Chromium may open a file with an older storage than it was left with.
+    until(lambda: page.input_value("#comment") == "half way", pause=page.reload)
 
     assert page.locator("#heading").inner_text() == "Item 2 of 3"
     assert page.locator("#count").inner_text() == "1 of 3 finished"
@@ -210,6 +213,84 @@ def test_storage_that_forgets_is_said(browser: "Browser", task: Path) -> None:
     page.goto((task / "for_raters" / "ann.html").as_uri())
     assert page.locator("#forgets").is_visible()
     page.close()
+
+
+# What a browser does that opens a file again before it has seen what was last written: it shows the storage of `OLDER`.
+STALE = """
+const older = JSON.parse('OLDER');
+const getItem = Storage.prototype.getItem;
+window.caughtUp = false;
+Storage.prototype.getItem = function (key) { return caughtUp ? getItem.call(this, key) : older[key] ?? null; };
+"""
+
+
+def reopened(page: "Page", older: dict[str, str]) -> "Page":
+    """The page in another tab, whose storage is an older one until `window.caughtUp`."""
+    tab = page.context.new_page()
+    tab.add_init_script(STALE.replace("OLDER", json.dumps(older).replace("\\", "\\\\")))
+    tab.goto(page.url)
+    return tab
+
+
+def storage(page: "Page") -> dict[str, str]:
+    return dict(page.evaluate("({ ...localStorage })"))
+
+
+def test_an_older_storage_writes_nothing_back(page: "Page") -> None:
+    choose(page, "errors_left", 2)
+    older = storage(page)
+    choose(page, "errors_left", 1)
+    page.click("#items li:nth-child(2) button")
+    page.fill("#comment", "newer")
+    newer = storage(page)
+
+    tab = reopened(page, older)
+    assert tab.locator("#heading").inner_text() == "Item 1 of 3"
+    assert tab.locator("input[name=errors_left][value='2']").is_checked()
+    assert storage(tab) == newer
+    for event in ("storage", "pageshow", "visibilitychange"):
+        tab.evaluate(f"caughtUp = true; dispatchEvent(new Event('{event}'))")
+        assert tab.locator("#heading").inner_text() == "Item 2 of 3"
+        assert tab.input_value("#comment") == "newer"
+        tab.reload()
+        assert tab.locator("#heading").inner_text() == "Item 1 of 3"
+    assert storage(tab) == newer
+
+
+def test_what_is_filled_in_on_an_older_storage_takes_nothing_away(page: "Page") -> None:
+    older = storage(page)
+    choose(page, "errors_left", 2)
+    choose(page, "relevance_left", 2)
+    page.fill("#comment", "newer")
+
+    tab = reopened(page, older)
+    choose(tab, "errors_left", 1)
+    tab.locator("#comment").press_sequentially("mine")
+    tab.evaluate("caughtUp = true; dispatchEvent(new Event('pageshow'))")
+    for one in (tab, page):
+        until(lambda one=one: one.input_value("#comment") == "mine", pause=lambda: page.wait_for_timeout(20))
+        assert one.locator("input[name=errors_left][value='1']").is_checked()
+        assert one.locator("input[name=relevance_left][value='2']").is_checked()
+    tab.close()
+
+
+def test_two_tabs_know_of_each_other(page: "Page") -> None:
+    tab = page.context.new_page()
+    tab.goto(page.url)
+    page.bring_to_front()  # what is behind is drawn once a second
+    rate_item(page, 1)
+    tab.bring_to_front()
+    tab.click("#items li:last-child button")
+    rate_item(tab, 1)
+    tab.click("#next")
+    for one in (tab, page):
+        until(
+            lambda one=one: one.locator("#count").inner_text() == "2 of 3 finished",
+            pause=lambda: page.wait_for_timeout(20),
+        )
+    assert page.locator("#heading").inner_text() == "Item 1 of 3"  # each stays where it is
+    assert "2 of 3 items are finished. Still open: 2." in tab.locator("#end-text").inner_text()
+    tab.close()
 
 
 def test_scripts_from_generations_to_report(
