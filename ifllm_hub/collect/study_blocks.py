@@ -36,8 +36,21 @@ _QUESTIONS = {
 
 
 def system_theme() -> Any:
-    """Gradio's theme in system fonts: its own are fetched from another host, which then learns who takes part."""
-    return gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    """Gradio's theme in system fonts: its own are fetched from another host, which then learns who takes part.
+
+    With contrasts as WCAG 2.2 has them: 4.5 to 1 of text, 3 to 1 of what marks a control.
+    """
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    contrasts = {
+        "button_primary_background_fill": ("*primary_700", "*primary_700"),
+        "button_primary_background_fill_hover": ("*primary_800", "*primary_800"),
+        "block_info_text_color": ("*neutral_600", "*neutral_300"),
+        "block_title_text_color": ("*neutral_700", "*neutral_200"),
+        "checkbox_border_color": ("*neutral_500", "*neutral_400"),
+        "input_border_color": ("*neutral_500", "*neutral_400"),
+    }
+    light = {name: colors[0] for name, colors in contrasts.items()}
+    return theme.set(**light, **{f"{name}_dark": colors[1] for name, colors in contrasts.items()})
 
 
 class StudyBlocks:
@@ -92,19 +105,25 @@ class StudyBlocks:
                 for name, label in _QUESTIONS.items()
             ]
             self._topic = gr.Dropdown(topics, value=topics[0], label="A topic to learn about", elem_id="topic")
-            self._before = gr.Radio(_SCALE, label="How much do you know about it? (1 nothing, 5 a lot)")
+            self._before = gr.Radio(
+                _SCALE, label="How much do you know about it? (1 nothing, 5 a lot)", elem_classes="scale"
+            )
             self._start = gr.Button("Begin", variant="primary", elem_id="start")
         return column
 
     def _chat(self) -> Any:
         with gr.Column(visible=False, elem_id="chat") as column:
             self._instructions = gr.HTML()
-            self._history = gr.HTML()
+            self._history = gr.HTML(elem_id="history")
             self._answers = gr.HTML(elem_id="answers")
             with gr.Column(visible=False, elem_id="ratings") as self._ratings:
                 with gr.Row():
-                    self._left = gr.Radio(_SCALE, label="Satisfied with the answer?", min_width=300, elem_id="left")
-                    self._right = gr.Radio(_SCALE, label="Satisfied with answer B?", min_width=300, elem_id="right")
+                    self._left = gr.Radio(
+                        _SCALE, label="Satisfied with the answer?", min_width=240, elem_id="left", elem_classes="scale"
+                    )
+                    self._right = gr.Radio(
+                        _SCALE, label="Satisfied with answer B?", min_width=240, elem_id="right", elem_classes="scale"
+                    )
                 better = [("Answer A", "left"), ("Answer B", "right")]
                 self._preference = gr.Radio(better, label="Which one is better?", elem_id="preference")
                 compared = [("better", True), ("worse", False)]
@@ -122,7 +141,9 @@ class StudyBlocks:
             self._summary = gr.Textbox(
                 label="In one or two sentences", lines=3, max_length=MAX_SUMMARY, visible=asked, elem_id="summary"
             )
-            self._after = gr.Radio(_SCALE, label="How much do you know about it now? (1 nothing, 5 a lot)")
+            self._after = gr.Radio(
+                _SCALE, label="How much do you know about it now? (1 nothing, 5 a lot)", elem_classes="scale"
+            )
             self._send = gr.Button("Send", variant="primary", elem_id="send")
         return column
 
