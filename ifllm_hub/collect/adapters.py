@@ -21,6 +21,7 @@ from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.route_utils import API_PREFIX
 from markdown_it import MarkdownIt
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 
@@ -71,10 +72,15 @@ def recorded(answer: Callable[..., Any], collector: Collector, consent: str = CO
     """
     collector.check_consent(consent)
 
-    async def chat(message: Any, history: Sequence[Mapping[str, Any]], key: Any, *inputs: Any) -> AsyncIterator[Any]:
+    async def chat(
+        message: Any, history: Sequence[Mapping[str, Any]], key: Any, request: gr.Request | None, *inputs: Any
+    ) -> AsyncIterator[Any]:
         answers = _answers(answer, message, [_unmarked(turn) for turn in history], *inputs)
         agreed = isinstance(key, str) and _KEY.fullmatch(key)
-        recording = _Recording(collector, consent, str(key), _query(message), _name(answer)) if agreed else None
+        recording = None
+        if agreed:
+            endpoint = _endpoint(request, collector.settings.prefix)
+            recording = _Recording(collector, consent, str(key), _query(message), _name(answer), endpoint)
         piece = None
         async with aclosing(answers):
             async for piece in answers:
@@ -132,8 +138,8 @@ def serve_chat(
 class _Recording:
     """One answer to somebody who agreed: what is shown of it, and what is registered."""
 
-    def __init__(self, collector: Collector, consent: str, key: str, query: str, model: str):
-        self._collector, self._consent, self._key = collector, consent, key
+    def __init__(self, collector: Collector, consent: str, key: str, query: str, model: str, endpoint: str):
+        self._collector, self._consent, self._key, self._endpoint = collector, consent, key, endpoint
         # A chat that was cleared begins another conversation; its turns are told apart by chance, not by number.
         self._question = uuid.uuid4().hex
         self._asked = partial(
@@ -187,11 +193,9 @@ class _Recording:
         return await collector.register(asked)
 
     def _marked(self, html: str, source: str, complete: bool) -> str:
-        whole = " data-ifllm-complete" if complete else ""
-        # Beside the page, wherever that is.
-        endpoint, tokens = self._collector.settings.prefix.lstrip("/"), self._tokens
+        whole, tokens = " data-ifllm-complete" if complete else "", self._tokens
         return (
-            mark("recording", endpoint, tokens["person_token"], self._consent, self._key)
+            mark("recording", self._endpoint, tokens["person_token"], self._consent, self._key)
             + f'<div class="ifllm-text ifllm-markdown" data-ifllm-stream="{self._question}"{whole}'
             + f' data-ifllm-key="{self._key}" data-ifllm-token="{tokens["token"]}"'
             + f' data-ifllm-source="{escape(source)}">{html}</div>'
@@ -215,14 +219,26 @@ async def _answers(answer: Callable[..., Any], *inputs: Any) -> AsyncGenerator[A
 
 
 def _signature(answer: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, Any]]:
-    """The signature and hints of `answer` with the box's key as its third input: Gradio fills in the others by them."""
+    """The signature and hints of `answer`, with the box's key as third input and the request as fourth.
+
+    Gradio fills in by them what is no input of the page.
+    """
     function = answer if inspect.isroutine(answer) else answer.__call__  # type: ignore[operator]
     parameters = list(inspect.signature(answer).parameters.values())
     if len(parameters) < 2:
         raise IfllmError(f"{_name(answer)}: a function for a chat takes a message and the history.")
-    key = inspect.Parameter("ifllm_key", parameters[1].kind)
-    hints = dict(inspect.get_annotations(function, eval_str=True))
-    return inspect.Signature([*parameters[:2], key, *parameters[2:]]), hints
+    ours = [inspect.Parameter(name, parameters[1].kind) for name in ("ifllm_key", "ifllm_request")]
+    hints = {**inspect.get_annotations(function, eval_str=True), "ifllm_request": gr.Request}
+    return inspect.Signature([*parameters[:2], *ours, *parameters[2:]]), hints
+
+
+def _endpoint(request: gr.Request | None, prefix: str) -> str:
+    """The collector's address as seen from the page: both are of one app, in which the page may have a path."""
+    scope = request.request.scope if request and request.request else {}
+    # Not `root_path`: behind a proxy Gradio has the public one there, which the page's own address begins with.
+    path, _, _ = scope.get("path", "").partition(f"{API_PREFIX}/")
+    path = path.removeprefix(scope.get("app_root_path", ""))
+    return "../" * len(path.split("/")[1:]) + prefix.lstrip("/")
 
 
 def _name(answer: Callable[..., Any]) -> str:
@@ -231,9 +247,9 @@ def _name(answer: Callable[..., Any]) -> str:
 
 
 def _query(message: Any) -> str:
-    """The text of a message, which may have files, as far as it can be stored."""
+    """The text of a message, which may have files; of a long one is stored what `wire.Registration` takes."""
     text = message.get("text") if isinstance(message, Mapping) else message
-    return _printable(str(text or ""))[: wire.MAX_TEXT]
+    return _printable(str(text or ""))
 
 
 def _printable(text: str) -> str:

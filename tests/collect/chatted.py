@@ -1,4 +1,7 @@
-"""A `ChatInterface` that is recorded, in a process of its own: `python -m tests.collect.chatted FOLDER PORT`."""
+"""A `ChatInterface` that is recorded, in a process of its own: `python -m tests.collect.chatted FOLDER PORT`.
+
+With `PATH PREFIX` after it, it is mounted at the path in an app of its own, behind a proxy that takes the prefix off.
+"""
 
 import asyncio
 import sys
@@ -7,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import uvicorn
+from fastapi import FastAPI
 
-from ifllm_hub.collect.adapters import consent_box, recorded, serve_chat
+from ifllm_hub.collect.adapters import HEAD, consent_box, recorded, serve_chat
 from ifllm_hub.collect.collector import Collector
+from ifllm_hub.collect.router import create_router
 from ifllm_hub.collect.settings import Settings
+from tests.collect.proxied import Proxy
 
 
 async def answer(message: str, history: list[dict[str, Any]], style: str, words: float) -> AsyncIterator[str]:
@@ -24,11 +31,19 @@ async def answer(message: str, history: list[dict[str, Any]], style: str, words:
 
 
 if __name__ == "__main__":
-    folder, port = sys.argv[1:]
+    folder, port, *where = sys.argv[1:]
     collector = Collector(Settings(Path(folder), origins=(f"http://127.0.0.1:{port}",)))
     chat = gr.ChatInterface(
         recorded(answer, collector),
         additional_inputs=[consent_box(), gr.Textbox("plain", label="Style"), gr.Slider(1, 100, 60, label="Words")],
         additional_inputs_accordion=gr.Accordion("Recording and settings", open=True),
     )
-    serve_chat(chat, collector, port=int(port))
+    if where:
+        path, prefix = where
+        app = FastAPI()
+        app.include_router(create_router(collector.settings, collector))
+        public = f"{prefix}{path}" if prefix else None
+        app = gr.mount_gradio_app(app, chat, path=path or "/", head=HEAD, ssr_mode=False, root_path=public)
+        uvicorn.run(Proxy(app, prefix), host="127.0.0.1", port=int(port), log_level="warning")
+    else:
+        serve_chat(chat, collector, port=int(port))

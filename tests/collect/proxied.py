@@ -17,14 +17,14 @@ PATH = "/lab/study"
 
 
 class Proxy:
-    """Takes the path off, as nginx does; what is asked without it is the study without a proxy."""
+    """Takes a path off, as nginx does; what is asked without it is the app without a proxy."""
 
-    def __init__(self, app: Any):
-        self._app = app
+    def __init__(self, app: Any, path: str):
+        self._app, self._path = app, path
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope.get("path", "").startswith(PATH):
-            path = scope["path"].removeprefix(PATH)
+        if self._path and scope.get("path", "").startswith(self._path):
+            path = scope["path"].removeprefix(self._path)
             scope = {**scope, "path": path, "raw_path": path.encode()}
         await self._app(scope, receive, send)
 
@@ -34,4 +34,4 @@ if __name__ == "__main__":
     if proxied:
         os.environ["GRADIO_ROOT_PATH"] = PATH
     settings = StudySettings(Settings(Path(folder)), models=("echo",), protocol="pointwise", contact="Ada")
-    uvicorn.run(Proxy(create_study_app(settings)), host="0.0.0.0", port=int(port), log_level="warning")
+    uvicorn.run(Proxy(create_study_app(settings), PATH), host="0.0.0.0", port=int(port), log_level="warning")

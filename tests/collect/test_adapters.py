@@ -11,8 +11,9 @@ import pytest
 from gradio.helpers import special_args
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
+from starlette.requests import Request
 
-from ifllm_hub.collect import adapters
+from ifllm_hub.collect import adapters, wire
 from ifllm_hub.collect.adapters import recorded
 from ifllm_hub.collect.collector import Collector
 from ifllm_hub.collect.settings import STORE_FILE, Settings
@@ -33,8 +34,11 @@ def collector(tmp_path: Path) -> Iterator[Collector]:
 
 
 def said(chat: Callable[..., AsyncIterator[Any]], *inputs: Any) -> list[Any]:
+    """What is shown for a message, a history and a key, as Gradio asks for it: with the request, if there is one."""
+
     async def run() -> list[Any]:
-        return [piece async for piece in chat(*inputs)]
+        given, *_ = special_args(chat, list(inputs), None)
+        return [piece async for piece in chat(*given)]
 
     return asyncio.run(run())
 
@@ -139,21 +143,32 @@ def test_rendered_text_is_what_is_registered(collector: Collector) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "text"),
+    ("query", "asked", "text"),
     [
-        ("x" * 48_000, "fine"),
-        ("nul \0 and \ud83d", "fine"),
-        ({"text": "with a file", "files": ["x.png"]}, "fine"),
-        ("fine", "nul \0 and half of an emoji \ud83d, \r\n and \U0001f600 <script>alert(1)</script>"),
+        ("x" * 48_000, "x" * 48_000, "fine"),
+        ("x" * 300_000, "x" * wire.MAX_QUERY, "fine"),
+        ("nul \0 and \ud83d", "nul \ufffd and \ufffd", "fine"),
+        ({"text": "with a file", "files": ["x.png"]}, "with a file", "fine"),
+        ({"text": None, "files": ["x.png"]}, "", "fine"),
+        ("fine", "fine", "nul \0 and half of an emoji \ud83d, \r\n and \U0001f600 <script>alert(1)</script>"),
     ],
 )
-def test_long_odd_and_multimodal_texts(collector: Collector, query: Any, text: str) -> None:
+def test_long_odd_and_multimodal_texts(collector: Collector, query: Any, asked: str, text: str) -> None:
     (_, last) = said(recorded(lambda message, history: text, collector), query, [], KEY)
     (row,) = stored(collector)
     assert row.text == shown(last)
     assert "<script" not in last.value
-    assert len(row.query) <= 32_767
-    assert row.query[:4] == str(query["text"] if isinstance(query, dict) else query)[:4]
+    assert row.query == asked
+
+
+@pytest.mark.parametrize(
+    ("root_path", "mounted", "endpoint"),
+    [("", "", "ifllm"), ("", "/chat", "../ifllm"), ("/lab", "/lab/of/chat", "../../ifllm"), ("/lab", "/lab", "ifllm")],
+)
+def test_where_a_page_finds_the_collector(root_path: str, mounted: str, endpoint: str) -> None:
+    path = f"{mounted}/gradio_api/queue/join"
+    scope = {"type": "http", "headers": [], "app_root_path": root_path, "root_path": "/public", "path": path}
+    assert adapters._endpoint(gr.Request(Request(scope)), "/ifllm") == endpoint
 
 
 @pytest.mark.parametrize(
@@ -195,9 +210,9 @@ def test_an_answers_own_inputs(collector: Collector) -> None:
     # As Gradio calls it: the values of the components, between which it puts what the signature asks for.
     request = gr.Request(session_hash="page")
     inputs, *_ = special_args(chat, ["Why?", [], "", "plain", 7], request)
-    assert said(chat, *inputs) == ["plain page 7"]
 
     async def made() -> Any:  # within a loop, so that Gradio makes none
+        assert [piece async for piece in chat(*inputs)] == ["plain page 7"]
         return gr.ChatInterface(chat, additional_inputs=[adapters.consent_box(), gr.Textbox(), gr.Number()])
 
     assert asyncio.run(made()).is_generator
@@ -258,6 +273,50 @@ def test_who_withdraws_while_an_answer_grows(collector: Collector) -> None:
 def test_what_is_no_key_is_no_consent(collector: Collector, key: Any) -> None:
     assert said(recorded(at_once, collector), "Why?", [], key) == ["one **two**"]
     assert stored(collector) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("path", "proxied"),
+    [("/lab/chat", ""), ("", "/lab")],
+    ids=["sub-path", "proxy"],
+)
+def test_a_chat_under_another_path(browser: Any, tmp_path: Path, path: str, proxied: str) -> None:
+    """In an app of somebody's own, and behind a proxy that takes a prefix off."""
+    port = free_port()
+    process = start_server(tmp_path, port, path, proxied, module="tests.collect.chatted", patience=300)
+    store = Store(f"sqlite:///{tmp_path / STORE_FILE}")
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    try:
+        root = f"http://127.0.0.1:{port}{proxied}"
+        page.goto(f"{root}{path}/")
+        page.locator(".ifllm-box").get_by_role("checkbox").check()
+        page.locator("textarea:visible").first.fill("Why?")
+        page.locator("textarea:visible").first.press("Enter")
+        answer = page.locator("[data-ifllm-complete]")
+        answer.wait_for()
+        page.get_by_role("button", name="Stop", exact=True).wait_for(state="hidden")
+        answer.scroll_into_view_if_needed()
+        place = answer.bounding_box()
+        with page.expect_response("**/v1/batches", timeout=30_000) as taken:
+            for step in range(30):
+                page.mouse.move(place["x"] + 20 + 5 * step, place["y"] + place["height"] - 25)
+                page.wait_for_timeout(80)
+        assert taken.value.status == 202
+        page.locator(".ifllm-box").get_by_role("button", name="Stop and delete everything").click()
+        page.get_by_text("Everything that was recorded of you is deleted").wait_for()
+        assert (store.counts()["batches"], store.counts()["responses"]) == (0, 0)
+        ours = {url.removeprefix(root) for url in asked if "/ifllm/" in url}
+        assert ours == {"/ifllm/ifllm.js", "/ifllm/v1/batches", "/ifllm/v1/people/me"}
+    finally:
+        context.close()
+        store.close()
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.slow
