@@ -15,12 +15,14 @@ const kept = {};
 let at = 0;
 let acted = false; // until then, the page follows what is kept
 
-// Take over what is newer in the browser's storage: of another tab, or of this one, because a browser that is busy may
-// show an older storage right after a reload. So every cell is kept by itself, and only when it was changed.
+// Take over what is newer in the browser's storage, of another tab, or in this tab's history: a Chromium that is busy may
+// show an older storage right after a reload, or none. So every cell is kept by itself, and only when it was changed.
 function merge() {
   let news = false;
   for (const cell of CELLS) {
-    const [when, value] = read(cell);
+    const [here, there] = [history.state?.[cell] ?? [0], stored(cell)];
+    if (here[0] > there[0]) write(`${PLACE}/${cell}`, JSON.stringify(here));
+    const [when, value] = here[0] > there[0] ? here : there;
     if (when <= (kept[cell]?.[0] ?? 0)) continue;
     kept[cell] = [when, value];
     news = true;
@@ -28,11 +30,11 @@ function merge() {
   return news;
 }
 
-function read(cell) {
+function stored(cell) {
   try {
     return JSON.parse(localStorage.getItem(`${PLACE}/${cell}`)) ?? [0];
   } catch {
-    return [0]; // no storage: it lasts as long as the page
+    return [0]; // no storage
   }
 }
 
@@ -40,6 +42,11 @@ function keep(cell, value) {
   acted = true;
   kept[cell] = [Math.max(Date.now(), (kept[cell]?.[0] ?? 0) + 1), value];
   write(`${PLACE}/${cell}`, JSON.stringify(kept[cell]));
+  try {
+    history.replaceState(kept, "");
+  } catch {
+    return; // Safari takes a hundred in 30 s; the next one holds them all
+  }
 }
 
 function write(place, text) {
