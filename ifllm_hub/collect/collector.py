@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from hmac import compare_digest
@@ -20,8 +21,8 @@ from ifllm_hub.collect.metrics import Metrics
 from ifllm_hub.collect.problems import Problem
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.settings import PUBLISHED_FOLDER, Secrets, Settings
-from ifllm_hub.collect.store import Answer, Received, Said, Store, now_ms
-from ifllm_hub.collect.tokens import PersonToken, ResponseToken, Signer
+from ifllm_hub.collect.store import Answer, Conflict, Received, Said, Store, Unknown, Withdrawn, now_ms
+from ifllm_hub.collect.tokens import BadToken, ExpiredToken, PersonToken, ResponseToken, Signer
 from ifllm_hub.collect.upkeep import erase_exports
 from ifllm_hub.errors import IfllmError
 
@@ -38,11 +39,22 @@ _REFUSED = 16
 _HEALTH_SECONDS = 2
 # Within which the clocks of a page and of the server count as one.
 _CLOCK_MS = 60_000
-_TRACKER = Path(__file__).parent / "static" / "tracker.js"
+_STATIC = Path(__file__).parent / "static"
 
 
 class UnknownConsent(IfllmError):
     """A version of the consent text that the settings do not name."""
+
+
+# The problems that errors become.
+REFUSALS: dict[type[Exception], str] = {
+    Withdrawn: "withdrawn",
+    Conflict: "conflict",
+    Unknown: "unknown_answer",
+    UnknownConsent: "unknown_consent",
+    BadToken: "bad_token",
+    ExpiredToken: "expired_token",
+}
 
 
 class Collector:
@@ -213,6 +225,18 @@ class Collector:
         await self._withdraw(token.person, token.issued_at)
         return Response(status_code=204)
 
+    async def check(self, request: Request) -> Response:
+        """Say of a page's tokens and its consent why they would be refused, if they would; stores nothing."""
+        asked = wire.parse(wire.Check, await self._body(request))
+        now = now_ms()
+        responses = [await self._refusal(self.signer.response, token, now) for token in asked.responses]
+        person = None if asked.person is None else await self._refusal(self.signer.person, asked.person, now)
+        known = asked.consent is None or asked.consent in self.settings.consents
+        consent = None if known else Problem("unknown_consent").error
+        return JSONResponse(
+            {"version": __version__, "now": now, "consent": consent, "person": person, "responses": responses}
+        )
+
     async def health(self) -> Response:
         """Whether the store can be written, now."""
         try:
@@ -231,7 +255,11 @@ class Collector:
 
     async def script(self) -> Response:
         """The browser's part."""
-        return FileResponse(_TRACKER, media_type="text/javascript", headers={"Cache-Control": "max-age=3600"})
+        return _script("tracker.js")
+
+    async def diagnosis(self) -> Response:
+        """What the script loads to say what does not work."""
+        return _script("diagnose.js")
 
     @cached_property
     def _scorer(self) -> "Scorer":
@@ -243,6 +271,19 @@ class Collector:
     def _forget_features(self, person: str) -> None:
         if "_scorer" in vars(self):  # it was loaded
             self._scorer.forget(person)
+
+    async def _refusal(
+        self, read: Callable[[str, int], ResponseToken | PersonToken], text: str, now: int
+    ) -> dict[str, str] | None:
+        """Why a token is refused; None: it is not."""
+        try:
+            token = read(text, now)
+            withdrawn_at = await asyncio.to_thread(self.store.withdrawn_at, token.person)
+            if withdrawn_at is not None and token.issued_at <= withdrawn_at:
+                raise Withdrawn
+        except tuple(REFUSALS) as refusal:
+            return Problem(REFUSALS[type(refusal)]).error
+        return None
 
     async def _body(self, request: Request, limit: int | None = None) -> bytes:
         return await read_body(request, limit or self.settings.max_body, self.settings.body_seconds)
@@ -286,6 +327,10 @@ def _clock_off(moments: list[int], issued_at: int, now: int) -> int:
     """
     ahead, behind = max(moments, default=now) - now, max(moments, default=now) - issued_at
     return ahead if ahead > _CLOCK_MS else behind if behind < -_CLOCK_MS else 0
+
+
+def _script(name: str) -> Response:
+    return FileResponse(_STATIC / name, media_type="text/javascript", headers={"Cache-Control": "max-age=3600"})
 
 
 def _bearer(request: Request) -> str:

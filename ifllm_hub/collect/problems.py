@@ -55,13 +55,18 @@ class Problem(Exception):
         super().__init__(code)
         self.code, self.detail, self.retry_after = code, detail, retry_after
 
+    @property
+    def error(self) -> dict[str, str]:
+        """The code and the sentence, as a page is told."""
+        _, message = _PROBLEMS[self.code]
+        return {"code": self.code, "message": f"{message} ({self.detail})" if self.detail else message}
+
     def response(self) -> JSONResponse:
-        status, message = _PROBLEMS[self.code]
+        status, _ = _PROBLEMS[self.code]
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         if status in (408, 413):
             headers["Connection"] = "close"  # the rest of the body is not waited for
-        said = f"{message} ({self.detail})" if self.detail else message
-        return JSONResponse({"error": {"code": self.code, "message": said}}, status, headers)
+        return JSONResponse({"error": self.error}, status, headers)
 
 
 def declared(*codes: str) -> dict[int | str, dict[str, Any]]:

@@ -15,24 +15,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ifllm_hub.collect import wire
-from ifllm_hub.collect.collector import Collector, UnknownConsent
+from ifllm_hub.collect.collector import REFUSALS, Collector
 from ifllm_hub.collect.limits import network_of
 from ifllm_hub.collect.problems import Problem, declared
-from ifllm_hub.collect.settings import SCRIPT, Settings
-from ifllm_hub.collect.store import Conflict, Full, Unknown, Withdrawn, now_ms, seconds_left_of_day
-from ifllm_hub.collect.tokens import BadToken, ExpiredToken
+from ifllm_hub.collect.settings import DIAGNOSIS, SCRIPT, Settings
+from ifllm_hub.collect.store import Full, now_ms, seconds_left_of_day
 from ifllm_hub.collect.upkeep import keep_up
 
 _log = logging.getLogger(__name__)
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-_REFUSALS = {
-    Withdrawn: "withdrawn",
-    Conflict: "conflict",
-    Unknown: "unknown_answer",
-    UnknownConsent: "unknown_consent",
-    BadToken: "bad_token",
-    ExpiredToken: "expired_token",
-}
+_CHECK = "/v1/check"
 _BODY = ("malformed", "too_large", "too_slow", "wrong_type")
 _TOKEN = ("bad_token", "expired_token")
 
@@ -105,11 +97,11 @@ def create_router(settings: Settings, collector: Collector | None = None) -> API
         "X-Ifllm-Key",
     )
     add("DELETE", "/v1/people/me", ours.forget, _TOKEN, header="Authorization", done=204)
+    add("POST", _CHECK, ours.check, _BODY, wire.Check)
     add("GET", "/v1/health", ours.health)
     add("GET", "/metrics", ours.metrics_page, ("bad_key",), header="Authorization", page=PlainTextResponse)
-    router.add_api_route(
-        f"/{SCRIPT}", ours.script, methods=["GET", "HEAD"], response_model=None, include_in_schema=False
-    )
+    for name, script in ((SCRIPT, ours.script), (DIAGNOSIS, ours.diagnosis)):
+        router.add_api_route(f"/{name}", script, methods=["GET", "HEAD"], response_model=None, include_in_schema=False)
     router.add_api_route("/v1/health", ours.health, methods=["HEAD"], response_model=None, include_in_schema=False)
     router.add_api_route("/{path:path}", _preflight, methods=["OPTIONS"], include_in_schema=False)
     return router
@@ -142,6 +134,9 @@ def _guarded(collector: Collector) -> type[APIRoute]:
                     # With credentials, because browsers send a beacon with them and then want to hear this.
                     response.headers["Access-Control-Allow-Origin"] = origin
                     response.headers["Access-Control-Allow-Credentials"] = "true"
+                elif route.endswith(_CHECK):
+                    # For a page to read that it is refused, which is all that it is told.
+                    response.headers["Access-Control-Allow-Origin"] = "*"
                 response.headers["Vary"] = "Origin"
                 response.headers["X-Content-Type-Options"] = "nosniff"
                 collector.metrics.request(route, response.status_code, time.perf_counter() - started)
@@ -179,8 +174,8 @@ async def _answer(collector: Collector, handler: _Handler, request: Request) -> 
         return problem.response()
     except wire.Malformed as error:
         return Problem("malformed", str(error)).response()
-    except tuple(_REFUSALS) as refusal:
-        return Problem(_REFUSALS[type(refusal)]).response()
+    except tuple(REFUSALS) as refusal:
+        return Problem(REFUSALS[type(refusal)]).response()
     except Full:
         return Problem("quota_reached", retry_after=seconds_left_of_day(now_ms())).response()
     except ClientDisconnect:

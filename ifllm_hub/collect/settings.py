@@ -25,6 +25,8 @@ SIGNING_KEYS, PSEUDONYM_KEY, API_KEY = (
 SECRETS_FILE, STORE_FILE, PUBLISHED_FOLDER = "secrets.json", "collected.sqlite", "published"
 # What the browser's part is served as. Lists of script blockers have names such as "tracker.js".
 SCRIPT = "ifllm.js"
+# What it loads beside itself, if somebody asks why nothing arrives.
+DIAGNOSIS = "diagnose.js"
 _MIN_SECRET = 16
 # What pages in files send, as some of Electron's.
 _NAMELESS = ("null", "file://")

@@ -277,6 +277,11 @@ class Store:
 
         return self._writer.submit(work)
 
+    def withdrawn_at(self, person: str) -> int | None:
+        """When a person withdrew last, UTC ms; None: never."""
+        with self.reading() as connection:
+            return connection.scalar(select(PEOPLE.c.withdrawn_at).where(PEOPLE.c.person == person))
+
     def expire(self, days: int, now: int) -> "Future[dict[str, int]]":
         """Delete what is older than so many days; how many rows of each table went."""
         before = now - days * _DAY_MS

@@ -142,6 +142,19 @@ class Asked(_Strict):
     token: Token
 
 
+class Check(_Strict):
+    """What a page would report with; tokens of any form, because it asks whether they are good.
+
+    Attributes:
+        filler: makes it as large as a batch may be, for what is between the page and the collector.
+    """
+
+    responses: Annotated[list[str], Field(max_length=MAX_RESPONSES)]
+    person: str | None = None
+    consent: str | None = None
+    filler: str = ""
+
+
 class Malformed(Exception):
     """A body that is not what the model says; the message names the place and the rule, never the content."""
 

@@ -394,7 +394,7 @@ def test_its_scripts_mark_the_answer_and_run_nothing_else(browser: Any, wire: Wi
     for step in range(12):
         page.mouse.move(box["x"] + 5 + 6 * step, box["y"] + box["height"] / 2)
         page.wait_for_timeout(90)
-    page.evaluate("window.ifllm.then((tracker) => tracker.flush())")
+    page.evaluate("window.ifllm.flush()")
     assert {tick[1] for tick in wire.ticks()} == {"TOKEN"}
     assert page.evaluate("window.hit") is None
     page.close()

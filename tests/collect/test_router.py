@@ -480,3 +480,40 @@ def test_logs_say_nothing_of_people(site: Site, caplog: pytest.LogCaptureFixture
     assert "the store failed" in caplog.text
     for told in ("lovelace", "nobody else wrote", site.pseudonyms.person("ada.lovelace")):
         assert told not in caplog.text
+
+
+def test_a_page_asks_what_would_become_of_its_tokens(site: Site) -> None:
+    good = site.register("ada", "q1")
+    withdrawn = site.register("eve", "q1")
+    site.forget(withdrawn["person_token"])
+    expired = ResponseToken("r", "q", "left", "", 0, "p", 1, 2)
+    tokens = [
+        good["token"],
+        withdrawn["token"],
+        site.collector.signer.sign(expired),
+        good["person_token"],
+        "é" * 2_000,
+    ]
+    before = site.store.counts()
+    asked = {"responses": tokens, "person": good["person_token"], "consent": "v9", "filler": "-" * 50_000}
+    response = site.client.post("/ifllm/v1/check", content=encoded(asked), headers={"Content-Type": "text/plain"})
+    assert response.status_code == 200, response.text
+    said = response.json()
+    codes = [error and error["code"] for error in said["responses"]]
+    assert codes == [None, "withdrawn", "expired_token", "bad_token", "bad_token"]
+    assert (said["person"], said["consent"]["code"]) == (None, "unknown_consent")
+    assert abs(said["now"] - now_ms()) < 60_000
+    assert site.store.counts() == before
+
+
+def test_a_page_that_is_refused_can_read_that(site: Site) -> None:
+    """And nothing else: not what becomes of a token, nor the refusal of anything but this question."""
+    elsewhere = {"Origin": "https://evil.example", "Content-Type": "text/plain"}
+    body = encoded({"responses": [site.register("ada", "q1")["token"]]})
+    refused = site.client.post("/ifllm/v1/check", content=body, headers=elsewhere)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "origin_not_allowed")
+    assert refused.headers["Access-Control-Allow-Origin"] == "*"
+    for path in ("batches", "ratings", "score"):
+        other = site.client.post(f"/ifllm/v1/{path}", content=body, headers=elsewhere)
+        assert "Access-Control-Allow-Origin" not in other.headers
+    assert site.client.post("/ifllm/v1/check", content=body).headers["Access-Control-Allow-Origin"] == ORIGIN

@@ -50,6 +50,18 @@ export interface Tracker {
   flush(): Promise<void>;
   /** Stop recording and send the rest. Deletes nothing. */
   stop(): Promise<void>;
+  /** What of the recording works on this page, also as a table in the console. Stores nothing, and sends no reading. */
+  diagnose(): Promise<Finding[]>;
+}
+
+export interface Finding {
+  check: "script" | "delivery" | "origin" | "consent" | "token" | "text" | "clock";
+  /** Null where there was nothing to check yet. */
+  ok: boolean | null;
+  /** A sentence. */
+  said: string;
+  /** What to do; empty if nothing is. */
+  todo: string;
 }
 
 /** Throws a TypeError when `endpoint`, `person` or `consentVersion` is missing. */
@@ -85,7 +97,7 @@ declare global {
     "ifllm:state": CustomEvent<{ state: TrackerState }>;
   }
   interface Window {
-    /** The tracker that a `<script data-endpoint>` tag made. */
+    /** The tracker that was made last on this page. */
     ifllm?: Tracker;
   }
 }

@@ -260,12 +260,12 @@ function byAnswer(batch) {
 
 const newBatch = () => ({ responses: [], ticks: [], gaze: [], events: [] });
 
-/** A tracker for this page and tab; see tracker.d.ts. */
+/** A tracker for this page and tab, `window.ifllm`; see tracker.d.ts. */
 export function createTracker(options) {
   const { endpoint, person, consentVersion, gaze = null } = options;
   const { flushMs = 5000, retryMs = [1000, 30_000], maxTicks = 60_000 } = options;
-  for (const [name, value] of Object.entries({ endpoint, person, consentVersion })) {
-    if (!value) throw new TypeError(`ifllm-tracker: ${name} is missing`);
+  for (const name of ["endpoint", "person", "consentVersion"]) {
+    if (!options[name]) throw new TypeError(`ifllm-tracker: ${name} is missing`);
   }
   const base = endpoint.replace(/\/+$/, "");
   const session = hex(crypto.getRandomValues(new Uint8Array(16)));
@@ -446,7 +446,7 @@ export function createTracker(options) {
     },
     copy: noteCopy,
     visibilitychange: () => {
-      note("visibility", undefined, document.hidden ? 0 : 1);
+      note("visibility", undefined, +!document.hidden);
       if (document.hidden) leave();
       else comeBack();
     },
@@ -487,7 +487,7 @@ export function createTracker(options) {
     enter(next);
   }
 
-  return {
+  return (globalThis.ifllm = {
     grantConsent() {
       if (state !== "off") return;
       enter("on");
@@ -532,15 +532,16 @@ export function createTracker(options) {
       if (["off", "on"].includes(state)) end("ended"); // nor is a deletion undone
       return outbox.send();
     },
+    diagnose: () => import("./diagnose.js").then((it) => it.diagnose(options, state)),
     get state() {
       return state;
     },
-  };
+  });
 }
 
 /**
- * The tag `<script type="module" src=".../tracker.js" data-endpoint data-person data-consent>` makes a tracker,
- * `window.ifllm`; elements marked `data-ifllm-consent="grant"` and `"withdraw"` are its buttons, `aria-pressed` if so.
+ * The tag `<script type="module" src=".../tracker.js" data-endpoint data-person data-consent>` makes a tracker;
+ * elements marked `data-ifllm-consent="grant"` and `"withdraw"` are its buttons, `aria-pressed` if so.
  */
 function startFromTag() {
   const tags = [...document.querySelectorAll("script[data-endpoint]")];
@@ -565,7 +566,6 @@ function startFromTag() {
       if (grants && state !== "off" && state !== "on") button.disabled = true;
     }
   };
-  window.ifllm = tracker;
   addEventListener("click", onClick, true);
   document.addEventListener("ifllm:state", show);
   new MutationObserver(show).observe(document, { subtree: true, childList: true }); // buttons that come later
