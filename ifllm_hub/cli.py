@@ -10,12 +10,11 @@ import typer
 
 from ifllm_hub.collect.cli import app as collect_app
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.terminal import given_words, say, say_error, shown
+from ifllm_hub.terminal import cell, given_words, say, say_error
 
 if TYPE_CHECKING:
     import polars as pl
     from rich.progress import Progress
-    from rich.text import Text
 
 app = typer.Typer(
     name="ifllm",
@@ -343,7 +342,7 @@ def _print_label_sources(counts: "pl.DataFrame") -> None:
         if row["rated"] and row["label_source"] != "explicit":
             low, high = wilson(row["agreeing"], row["rated"])
             cells += [f"{row['agreeing'] / row['rated']:.3f} of {row['rated']}", f"{low:.3f}-{high:.3f}"]
-        table.add_row(*map(_cell, cells))
+        table.add_row(*map(cell, cells))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
@@ -357,7 +356,7 @@ def _print_leaderboard(board: dict[str, Any]) -> None:
         if row["protocol"] == "worker":
             accuracy, gain = row["accuracy"], row["gain_over_longer_answer"]
             table.add_row(
-                _cell(row["model"]),
+                cell(row["model"]),
                 f"{accuracy['mean']:.3f}",
                 f"{accuracy['low']:.3f}-{accuracy['high']:.3f}",
                 f"{row['auc']['mean']:.3f}",
@@ -367,13 +366,6 @@ def _print_leaderboard(board: dict[str, Any]) -> None:
             )
     # Piped output has no width of its own; 80 columns would break every cell.
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-
-
-def _cell(text: str) -> "Text":
-    """Of a table: without the markup that rich would see in `[...]`."""
-    from rich.text import Text
-
-    return Text(shown(text))
 
 
 @contextmanager

@@ -4,9 +4,12 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ifllm_hub.errors import IfllmError
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 # By these a terminal is steered (C0 but tab and newline, C1), the order of text is turned round, or output fails
 # (surrogates, for bytes in a file name that are not UTF-8).
@@ -44,6 +47,13 @@ def _at_home(word: str) -> str:
 def shown(text: object) -> str:
     """Text as a terminal may have it: what would steer it is written as an escape, such as `\\x1b`."""
     return _STEERING.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def cell(text: object) -> "Text":
+    """Text of a table: without the markup that rich would see in `[...]`."""
+    from rich.text import Text
+
+    return Text(shown(text))
 
 
 def say(text: object) -> None:

@@ -1,5 +1,6 @@
 """`ifllm collect`: run the collector, write what it recorded as a dataset, delete people."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ import typer
 
 from ifllm_hub.collect.defaults import CONSENT, LEAST_PEOPLE, NOBODY, PUBLISH_MINUTES
 from ifllm_hub.errors import IfllmError, first_line
-from ifllm_hub.terminal import say
+from ifllm_hub.terminal import cell, say
 
 if TYPE_CHECKING:
     from ifllm_hub.collect.pseudonyms import Pseudonyms
@@ -26,6 +27,7 @@ MinutesOption = Annotated[float, typer.Option(help="How often the dataset repo i
 SharedOption = Annotated[str, typer.Option(help="Whom the data are shared with, for the consent text.")]
 LeastOption = Annotated[int, typer.Option(min=1, help="Publish nothing of fewer people than this.")]
 COLLECTED = Path("collected")
+_SIGNS = {True: "✓", False: "✗", None: "–"}
 
 
 @app.command()
@@ -112,6 +114,26 @@ def retention(
         say(", ".join(f"{count} {table}" for table, count in apply_retention(store, days).items()) + " deleted")
         for line in erase_exports(store):
             say(line)
+
+
+@app.command()
+def check(
+    url: Annotated[str, typer.Argument(help="Page of yours, as https://chat.example.org/.", show_default=False)],
+) -> None:
+    """Open a page and say what of its recording works, and what to do where it does not. Stores nothing."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ifllm_hub.collect.check import check_page
+
+    findings = check_page(url)
+    table = Table("check", "result", "what to do", show_lines=True)
+    for found in findings:
+        table.add_row(f"{_SIGNS[found.ok]} {found.check}", cell(found.said), cell(found.todo))
+    # Piped output has no width of its own; 80 columns would break every cell.
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    if any(found.ok is False for found in findings):
+        raise typer.Exit(1)
 
 
 ModelOption = Annotated[

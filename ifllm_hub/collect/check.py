@@ -1,0 +1,149 @@
+"""What of the recording works on a page, found by opening it in a browser without a window: `ifllm collect check`.
+
+The page's own tracker is asked, or `static/diagnose.js` where none was made. Nobody agrees to anything here, so nothing
+that a page would report leaves the browser, whatever the page does by itself.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ifllm_hub.collect.settings import DIAGNOSIS, SCRIPT
+from ifllm_hub.errors import IfllmError, first_line
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page, Route
+
+_DIAGNOSE = Path(__file__).parent / "static" / DIAGNOSIS
+_OPEN_SECONDS = 30
+# How long a page may take to load the tracker, and to show answers, seconds.
+_PATIENCE = 5.0
+_LOOK_MS = 100
+# Of a machine that has a Chromium of its own.
+_INSTALLED = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# What a page reports by, in the tracker or by itself.
+_REPORTS = ("**/v1/batches", "**/v1/ratings", "**/v1/people/me")
+_NO_BEACONS = "navigator.sendBeacon = () => true;"
+_HAS_TRACKER = "() => typeof window.ifllm?.diagnose === 'function'"
+_HAS_ANSWERS = "() => document.querySelector('[data-ifllm-response]') !== null"
+_HAS_TAG = "() => document.querySelector('script[data-endpoint]') !== null"
+# The pages of a study and of a recorded chat, which load the tracker once somebody agrees.
+_WAITS_FOR_CONSENT = "() => 'ifllmStudy' in window"
+_OWN = "(options) => {{ {source}\nreturn diagnose(options ?? undefined); }}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Whether one thing works.
+
+    Attributes:
+        check: script, delivery, origin, consent, token, text or clock.
+        ok: None where there was nothing to check yet.
+        said: a sentence.
+        todo: what to do; empty if nothing is.
+    """
+
+    check: str
+    ok: bool | None
+    said: str
+    todo: str
+
+
+def check_page(url: str, patience: float = _PATIENCE) -> list[Finding]:
+    """Open a page and find out what of its recording works.
+
+    Args:
+        url: of the page, with its scheme.
+        patience: how long the page may take to load the tracker, and to show an answer, seconds.
+
+    Raises:
+        IfllmError: Playwright or a browser is missing, or the page cannot be opened.
+    """
+    with _opened_page() as page:
+        return examine(page, url, patience)
+
+
+def examine(page: "Page", url: str, patience: float = _PATIENCE) -> list[Finding]:
+    """As `check_page`, in a page of Playwright's whose context blocks service workers."""
+    from playwright.sync_api import Error
+
+    scripts: list[str] = []
+    page.on("request", lambda request: scripts.append(request.url) if request.url.endswith(f"/{SCRIPT}") else None)
+    page.add_init_script(_NO_BEACONS)
+    for reports in _REPORTS:
+        page.route(reports, _keep_back)
+    page.route(f"**/{DIAGNOSIS}", _diagnose_by_ours)
+    try:
+        answer = page.goto(url, timeout=1_000 * _OPEN_SECONDS)
+    except Error as error:
+        raise IfllmError(f"{url}: cannot be opened ({first_line(error)}). Start its server, or correct it.") from error
+    if answer is not None and answer.status >= 400:
+        raise IfllmError(f"{url}: answers {answer.status}. Name a page that opens without a login.")
+    try:
+        return [Finding(**found) for found in _diagnosed(page, scripts, patience)]
+    except Error as error:
+        raise IfllmError(f"{url}: cannot be checked ({first_line(error)}). Run this again.") from error
+
+
+def _diagnosed(page: "Page", scripts: list[str], patience: float) -> list[dict[str, Any]]:
+    _wait(page, patience, _HAS_TRACKER, _WAITS_FOR_CONSENT)
+    if page.evaluate(_HAS_TRACKER):
+        _wait(page, patience, _HAS_ANSWERS)
+        return list(page.evaluate("() => window.ifllm.diagnose()"))
+    options = None
+    if not page.evaluate(_HAS_TAG):
+        if page.evaluate(_WAITS_FOR_CONSENT):
+            options = {"endpoint": "ifllm"}
+        elif scripts:
+            options = {"endpoint": scripts[0].removesuffix(f"/{SCRIPT}"), "script": scripts[0]}
+    source = _DIAGNOSE.read_text().replace("export async", "async")
+    return list(page.evaluate(_OWN.format(source=source), options))
+
+
+def _wait(page: "Page", patience: float, *conditions: str) -> None:
+    """Until one of the conditions holds, or patience ends. Looked at from here: a page's policy may forbid `eval`."""
+    for _ in range(int(1_000 * patience / _LOOK_MS)):
+        if any(page.evaluate(condition) for condition in conditions):
+            return
+        page.wait_for_timeout(_LOOK_MS)
+
+
+def _keep_back(route: "Route") -> None:
+    if route.request.method == "OPTIONS":
+        route.continue_()
+    else:
+        route.abort()
+
+
+def _diagnose_by_ours(route: "Route") -> None:
+    """Also where the page has another copy of the tracker than the collector's."""
+    headers = {"Content-Type": "text/javascript", "Access-Control-Allow-Origin": "*"}
+    route.fulfill(body=_DIAGNOSE.read_text(), headers=headers)
+
+
+@contextmanager
+def _opened_page() -> Iterator["Page"]:
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError as error:
+        raise IfllmError("The check needs Playwright. Install it: pip install 'ifllm_hub[check]'") from error
+    with sync_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+        installed = next(filter(None, map(shutil.which, _INSTALLED)), None)
+        if not own.is_file() and installed is None:
+            raise IfllmError(
+                "The check needs a Chromium, and there is none here. Install it: playwright install chromium"
+            )
+        try:
+            browser = playwright.chromium.launch(executable_path=own if own.is_file() else installed)
+        except Error as error:
+            raise IfllmError(
+                f"Chromium does not start ({first_line(error)}). Try: playwright install chromium"
+            ) from error
+        try:
+            yield browser.new_context(service_workers="block").new_page()
+        finally:
+            browser.close()
