@@ -24,9 +24,16 @@ _PATIENCE = 5.0
 _LOOK_MS = 100
 # Of a machine that has a Chromium of its own.
 _INSTALLED = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# What a page reports by, in the tracker or by itself.
-_REPORTS = ("**/v1/batches", "**/v1/ratings", "**/v1/people/me")
-_NO_BEACONS = "navigator.sendBeacon = () => true;"
+# What a page reports by is refused within the page: of what leaves it as it closes, Playwright does not hear.
+_NO_REPORTS = """
+navigator.sendBeacon = () => true;
+const { fetch } = window;
+const reports = /\\/v1\\/(batches|ratings|people\\/me)$/;
+window.fetch = (asked, init) =>
+  reports.test(new URL(asked.url ?? asked, location.href).pathname)
+    ? Promise.reject(new TypeError("ifllm collect check reports nothing"))
+    : fetch(asked, init);
+"""
 _HAS_TRACKER = "() => typeof window.ifllm?.diagnose === 'function'"
 _HAS_ANSWERS = "() => document.querySelector('[data-ifllm-response]') !== null"
 _HAS_TAG = "() => document.querySelector('script[data-endpoint]') !== null"
@@ -72,10 +79,7 @@ def examine(page: "Page", url: str, patience: float = _PATIENCE) -> list[Finding
 
     scripts: list[str] = []
     page.on("request", lambda request: scripts.append(request.url) if request.url.endswith(f"/{SCRIPT}") else None)
-    page.add_init_script(_NO_BEACONS)
-    for reports in _REPORTS:
-        page.route(reports, _keep_back)
-    page.route(f"**/{DIAGNOSIS}", _diagnose_by_ours)
+    page.add_init_script(f"{{{_NO_REPORTS}}}")
     try:
         answer = page.goto(url, timeout=1_000 * _OPEN_SECONDS)
     except Error as error:
@@ -92,6 +96,7 @@ def _diagnosed(page: "Page", scripts: list[str], patience: float) -> list[dict[s
     _wait(page, patience, _HAS_TRACKER, _WAITS_FOR_CONSENT)
     if page.evaluate(_HAS_TRACKER):
         _wait(page, patience, _HAS_ANSWERS)
+        page.route(f"**/{DIAGNOSIS}", _diagnose_by_ours)
         return list(page.evaluate("() => window.ifllm.diagnose()"))
     options = None
     if not page.evaluate(_HAS_TAG):
@@ -111,13 +116,6 @@ def _wait(page: "Page", patience: float, *conditions: str) -> None:
         page.wait_for_timeout(_LOOK_MS)
 
 
-def _keep_back(route: "Route") -> None:
-    if route.request.method == "OPTIONS":
-        route.continue_()
-    else:
-        route.abort()
-
-
 def _diagnose_by_ours(route: "Route") -> None:
     """Also where the page has another copy of the tracker than the collector's."""
     headers = {"Content-Type": "text/javascript", "Access-Control-Allow-Origin": "*"}
@@ -129,7 +127,7 @@ def _opened_page() -> Iterator["Page"]:
     try:
         from playwright.sync_api import Error, sync_playwright
     except ImportError as error:
-        raise IfllmError("The check needs Playwright. Install it: pip install 'ifllm_hub[check]'") from error
+        raise IfllmError("The check needs Playwright. Install it: pip install 'ifllm_hub[collect,check]'") from error
     with sync_playwright() as playwright:
         own = Path(playwright.chromium.executable_path)
         installed = next(filter(None, map(shutil.which, _INSTALLED)), None)

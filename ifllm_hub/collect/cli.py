@@ -121,6 +121,7 @@ def check(
     url: Annotated[str, typer.Argument(help="Page of yours, as https://chat.example.org/.", show_default=False)],
 ) -> None:
     """Open a page and say what of its recording works, and what to do where it does not. Stores nothing."""
+    _check_installed()
     from rich.console import Console
     from rich.table import Table
 

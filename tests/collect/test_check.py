@@ -15,6 +15,13 @@ from tests.collect.checked import SUBPATH, TEXT, Place, opened
 from tests.collect.processes import free_port, start_server
 
 SCRIPT, CHECK, HEALTH = "/ifllm/ifllm.js", "/ifllm/v1/check", "/ifllm/v1/health"
+# Agrees by itself, and notes what it asks for.
+AGREEING = """<script>
+const asking = window.fetch;
+window.tried = [];
+window.fetch = (url, init) => (tried.push(`${url}`), asking(url, init));
+</script>
+<script type="module">ifllm.grantConsent(); setInterval(ifllm.flush, 200)</script>"""
 EMPTY = {"people": 0, "responses": 0, "sessions": 0, "batches": 0, "ratings": 0, "erasures": 0}
 
 
@@ -286,10 +293,13 @@ def test_a_wrong_clock(page: Any, place: Place, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_nothing_is_reported_even_by_a_page_that_agrees_by_itself(page: Any, place: Place) -> None:
-    url = place.put(more='<script type="module">ifllm.grantConsent(); setInterval(ifllm.flush, 200)</script>')
-    with page.expect_event("requestfailed", lambda request: request.url.endswith("/v1/batches")):
-        assert found(page, url)["consent"].said == "Somebody has agreed: recording is on."
-    page.close(run_before_unload=True)
+    url = place.put(more=AGREEING)
+    assert found(page, url)["consent"].said == "Somebody has agreed: recording is on."
+    page.wait_for_function("window.tried.some((url) => url.endsWith('/v1/batches'))")
+    other = page.context.new_page()
+    with page.expect_event("close"):
+        page.close(run_before_unload=True)
+    other.goto(f"{place.url}{HEALTH}")  # what the page sent at its end has come before
     assert place.collector.store.counts()["batches"] == 0
 
 
@@ -318,7 +328,7 @@ def test_in_the_console_of_the_page(page: Any, place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_a_study_and_a_gradio_chat_before_anybody_agreed(page: Any, tmp_path: Path) -> None:
+def test_a_study_and_a_gradio_chat(page: Any, tmp_path: Path) -> None:
     ports = [free_port(), free_port()]
     process = start_server(tmp_path, ports[0], str(ports[1]), module="tests.collect.paged", patience=300)
     try:
@@ -328,6 +338,15 @@ def test_a_study_and_a_gradio_chat_before_anybody_agreed(page: Any, tmp_path: Pa
             assert findings["script"].ok is None
             assert (findings["delivery"].ok, findings["origin"].ok) == (True, True)
             assert (findings["consent"].ok, findings["text"].ok) == (None, None)
+        chat = page.context.new_page()
+        chat.goto(f"http://127.0.0.1:{ports[1]}")
+        chat.locator("button.label-wrap").click()
+        chat.locator(".ifllm-box input").check()
+        chat.locator("textarea").first.fill("Why?")
+        chat.locator("textarea").first.press("Enter")
+        chat.locator("[data-ifllm-complete][data-ifllm-response]").wait_for()
+        chat.wait_for_function("window.ifllm")
+        assert [each for each in chat.evaluate("ifllm.diagnose()") if not each["ok"]] == []
     finally:
         process.kill()
         process.wait()

@@ -37,7 +37,7 @@ def test_a_table_and_an_exit_status(place: Place, person: str | None, status: in
 
 def test_without_playwright(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "playwright.sync_api", None)
-    with pytest.raises(IfllmError, match=r"pip install 'ifllm_hub\[check\]'"):
+    with pytest.raises(IfllmError, match=r"pip install 'ifllm_hub\[collect,check\]'"):
         check_page("http://127.0.0.1:1")
 
 

@@ -19,12 +19,14 @@ const REACH = 500;
 
 const AGAIN = "Register the text as the page shows it, answer.textContent, when the answer is complete.";
 const BY_CODE = {
-  bad_token: "Register the answer at this collector, and put its `token` on the element, its `person_token` into the tracker.",
+  bad_token:
+    "Register the answer at this collector, and put its `token` on the element, its `person_token` into the tracker.",
   expired_token: "Load the page again, so that its answers are registered anew: a token lasts 12 hours.",
   withdrawn: "Make the page anew once the person agrees again, with tokens that are registered after that.",
   too_large: "Raise `max_body` in the collector's settings.",
   too_many_requests: "Wait a minute. If it lasts, raise `address_rate`, or start the collector with --behind-proxy.",
-  unavailable: "See whether the disk is full, or the database is locked or away. What pages record is kept and sent again.",
+  unavailable:
+    "See whether the disk is full, or the database is locked or away. What pages record is kept and sent again.",
   failed: "See the collector's log.",
 };
 
@@ -49,14 +51,26 @@ function ofTag() {
 }
 
 const noTracker = () =>
-  row("script", false, "There is no tracker on this page.", "Add the script of the collector; see Embedding in docs/collector.md.");
+  row(
+    "script",
+    false,
+    "There is no tracker on this page.",
+    "Add the script of the collector; see Embedding in docs/collector.md.",
+  );
 
 const row = (check, ok, said, todo = "") => ({ check, ok, said, todo });
 
 async function examine({ endpoint, person, consentVersion, script }, state) {
   const base = endpoint.replace(/\/+$/, "");
   if (!URL.canParse(`${base}/`, document.baseURI)) {
-    return [row("delivery", false, `The endpoint ${endpoint} is no address.`, "Write where the collector is, such as /ifllm.")];
+    return [
+      row(
+        "delivery",
+        false,
+        `The endpoint ${endpoint} is no address.`,
+        "Write where the collector is, such as /ifllm.",
+      ),
+    ];
   }
   const at = (path) => new URL(`${base}/${path}`, document.baseURI).href;
   const answers = [...document.querySelectorAll(`[${ATTRIBUTE}]`)].map(answerOf);
@@ -109,7 +123,12 @@ async function ask(url, init = {}) {
     return { status: response.status, json: parsed(() => text), type, url: response.url };
   });
   if (value) return value;
-  const isHidden = !policy && (await fetch(url, { ...plain(), mode: "no-cors" }).then(() => true, () => false));
+  const isHidden =
+    !policy &&
+    (await fetch(url, { ...plain(), mode: "no-cors" }).then(
+      () => true,
+      () => false,
+    ));
   return { status: 0, json: {}, url, policy, isHidden };
 }
 
@@ -129,14 +148,14 @@ async function underPolicy(work) {
 }
 
 const runs = (verdict) =>
-  row("script", true, `The tracker runs${verdict ? `; the collector gives out that of version ${verdict.version}` : ""}.`);
+  row("script", true, `The tracker runs${verdict ? `; the collector's is version ${verdict.version}` : ""}.`);
 
 /** Why the script does not run, where no tracker does. */
 async function loads(url, reply) {
   const { value, error, policy } = await underPolicy(() => import(url));
   if (value?.createTracker) {
     const todo =
-      "If the page waits for consent, that is right: agree, and call ifllm.diagnose() in the console. If not, call createTracker.";
+      "Right if the page waits for consent: agree, and call ifllm.diagnose() in the console. Else call createTracker.";
     return row("script", null, "The script can be loaded, and the page has made no tracker so far.", todo);
   }
   const failed = (said, todo) => row("script", false, said, todo);
@@ -146,33 +165,57 @@ async function loads(url, reply) {
   if (policy) return failed(...byPolicy(policy, url));
   const got = await ask(url);
   if (!got.status && !got.policy && !got.isHidden && reply.status && !isMixed(url)) {
-    const todo = "Name it ifllm.js, which is on no blocker's list, serve it from the page's own origin, and try without extensions.";
+    const todo =
+      "Name it ifllm.js, which is on no list of blockers, serve it from the page's origin, try without extensions.";
     return failed(`The collector answers, but something in this browser blocks ${url}.`, todo);
   }
   if (got.status === 200 && got.type.includes("javascript")) {
-    return failed(`${url} does not start: ${error?.message ?? "it has no createTracker"}.`, "Serve the file tracker.js of the package there.");
+    return failed(
+      `${url} does not start: ${error?.message ?? "it has no createTracker"}.`,
+      "Serve the file tracker.js of the package there.",
+    );
   }
   return failed(...strange(got, url));
 }
 
 /** What is said and to be done of an answer that is none of the collector's. */
 function strange({ status, json, type, url: from, policy, isHidden }, url) {
-  if (json.error) return [`The collector answers “${json.error.message}” (${status}).`, BY_CODE[json.error.code] ?? ""];
+  if (json.error) return [`The collector: “${json.error.message}” (${status}).`, BY_CODE[json.error.code] ?? ""];
   if (policy) return byPolicy(policy, url);
-  if (isMixed(url)) return [`The page is on HTTPS and ${url} is not, which browsers forbid.`, "Put the collector behind HTTPS, too."];
+  if (isMixed(url))
+    return [`The page is on HTTPS and ${url} is not, which browsers forbid.`, "Put the collector behind HTTPS, too."];
   if (isHidden) {
-    const todo = `Open ${url} yourself: if it is the collector's, have what is in front of it pass Origin and its headers on; if not, correct the address.`;
+    const todo =
+      "If it is the collector, have what is in front of it pass Origin and headers on; else correct the endpoint.";
     return [`Something answers at ${url}, and does not let this page read it.`, todo];
   }
   if (!status) {
-    return [`Nothing answers at ${url}.`, "Start the collector, correct the endpoint, or switch off what blocks it in this browser."];
+    return [
+      `Nothing answers at ${url}.`,
+      "Start the collector, correct the endpoint, or switch off what blocks it in this browser.",
+    ];
   }
   if (status === 413) {
-    return ["Something in front of the collector takes no bodies as large as a batch (413).", "Let it take 256 KiB (nginx: client_max_body_size 256k)."];
+    return [
+      "Something in front of the collector takes no bodies as large as a batch (413).",
+      "Let it take 256 KiB (nginx: client_max_body_size 256k).",
+    ];
   }
-  if (status === 429) return ["Something in front of the collector takes fewer requests (429).", "Let it take one a second from each page."];
-  if (status >= 500) return [`What is in front of the collector does not reach it (${status}).`, "Start the collector, or correct where the proxy looks for it."];
-  if (status >= 400) return [`There is nothing of the collector's at ${url} (${status}).`, "Correct the endpoint: it is where the collector's router is mounted."];
+  if (status === 429)
+    return [
+      "Something in front of the collector takes fewer requests (429).",
+      "Let it take one a second from each page.",
+    ];
+  if (status >= 500)
+    return [
+      `What is in front of the collector does not reach it (${status}).`,
+      "Start the collector, or correct where the proxy looks for it.",
+    ];
+  if (status >= 400)
+    return [
+      `There is nothing of the collector's at ${url} (${status}).`,
+      "Correct the endpoint: it is where the collector's router is mounted.",
+    ];
   const moved = from === url ? "" : ` from ${from}`;
   return [
     `Something else answers in the collector's place: ${type}${moved}.`,
@@ -200,7 +243,8 @@ async function delivers(reply, verdict, at, base) {
   const beside = new URL(`${base.replace(/^\/+/, "")}/v1/health`, document.baseURI).href;
   const isElsewhere = base.startsWith("/") && beside !== at("v1/health") && [200, 404].includes(health.status);
   const isBeside = isElsewhere && (await ask(beside)).json.status === "ok";
-  const relative = `It is at ${beside.replace("/v1/health", "")}: write the endpoint without the first slash, ${base.slice(1)}.`;
+  const found = beside.replace("/v1/health", "");
+  const relative = `It is at ${found}: write the endpoint without the first slash, ${base.slice(1)}.`;
   return row("delivery", false, said, isBeside ? relative : todo);
 }
 
@@ -208,7 +252,8 @@ function isAllowed({ json, isHidden }, verdict, url) {
   const page = location.origin;
   if (verdict) return row("origin", true, `Pages of ${page} may report.`);
   if (isHidden) return row("origin", false, ...strange({ json, isHidden }, url));
-  if (json.error?.code !== "origin_not_allowed") return row("origin", null, "Not checked: the collector was not reached.");
+  if (json.error?.code !== "origin_not_allowed")
+    return row("origin", null, "Not checked: the collector was not reached.");
   const todo = `Start the collector with --origin ${page}`;
   const isOwn = new URL(url).origin === page;
   const more = isOwn ? ", or have the proxy pass the host on (nginx: proxy_set_header Host $http_host)." : ".";
@@ -223,9 +268,19 @@ function agreed(state, verdict, version) {
   if (state === "on") return row("consent", true, "Somebody has agreed: recording is on.");
   if (state === "off" || state === undefined) {
     const todo = "Agree on the page, by the button that calls grantConsent().";
-    return row("consent", null, "Nobody has agreed on this page: nothing is recorded, and nothing sent, until somebody does.", todo);
+    return row(
+      "consent",
+      null,
+      "Nobody has agreed on this page: nothing is recorded, and nothing sent, until somebody does.",
+      todo,
+    );
   }
-  return row("consent", null, `Recording is over (${state}).`, "Make another tracker, with tokens that are registered after a new consent.");
+  return row(
+    "consent",
+    null,
+    `Recording is over (${state}).`,
+    "Make another tracker, with tokens that are registered after a new consent.",
+  );
 }
 
 function signed(answers, person, verdict) {
@@ -233,7 +288,8 @@ function signed(answers, person, verdict) {
   const [refused, todo] = badPerson(person, verdict?.person) ?? [];
   if (refused) return row("token", false, refused, todo);
   for (const { name, token, payload, error } of answers) {
-    if (token === "") return row("token", false, `${name} is marked, but has no token.`, `Put the token into ${ATTRIBUTE}.`);
+    if (token === "")
+      return row("token", false, `${name} is marked, but has no token.`, `Put the token into ${ATTRIBUTE}.`);
     if (!TOKEN.test(token)) return row("token", false, `What ${name} is marked with is no token.`, BY_CODE.bad_token);
     if (payload.kind === "person") {
       return row("token", false, `${name} has the person's token.`, "Put `token` on the element, not `person_token`.");
@@ -242,10 +298,19 @@ function signed(answers, person, verdict) {
   }
   const people = new Set([person, ...answers.map(({ token }) => token)].map((token) => payloadOf(token).person));
   if (people.size > 1) {
-    return row("token", false, "The tokens of this page are of several people.", "Register all answers of a page under the same `person`.");
+    return row(
+      "token",
+      false,
+      "The tokens of this page are of several people.",
+      "Register all answers of a page under the same `person`.",
+    );
   }
   if (!verdict) return row("token", null, "Of the right form; the collector was not asked.");
-  return row("token", true, `Good: the person's${answers.length ? `, and those of all answers (${answers.length})` : ""}.`);
+  return row(
+    "token",
+    true,
+    `Good: the person's${answers.length ? `, and those of all answers (${answers.length})` : ""}.`,
+  );
 }
 
 function badPerson(person, error) {
@@ -258,12 +323,17 @@ function badPerson(person, error) {
 
 async function shows(answers) {
   if (!answers.length) {
-    const todo = `Mark the element of each answer's text with ${ATTRIBUTE}. If answers come later, ask something, and check again.`;
+    const todo = `Mark the element of each answer's text with ${ATTRIBUTE}; if answers come later, check again then.`;
     return row("text", null, "No answer is marked on this page so far.", todo);
   }
   const seen = answers.filter(({ element }) => element.getClientRects().length);
   if (!seen.length) {
-    return row("text", false, `No marked answer is shown: ${answers[0].name} is not.`, `Put ${ATTRIBUTE} on the element that people see.`);
+    return row(
+      "text",
+      false,
+      `No marked answer is shown: ${answers[0].name} is not.`,
+      `Put ${ATTRIBUTE} on the element that people see.`,
+    );
   }
   const known = seen.filter(({ payload }) => payload.text_sha256);
   if (!known.length) return row("text", null, "Not checked: without a token it is not known what is registered.");
@@ -277,7 +347,12 @@ async function shows(answers) {
     return row("text", true, `Each answer shows the ${rule} registered for it.`);
   }
   const [name, what, todo] = differing[0];
-  return row("text", false, `${differing.length} of ${known.length} answers show another text than the registered one. ${name}: ${what}.`, todo);
+  return row(
+    "text",
+    false,
+    `${differing.length} of ${known.length} answers show another text than the registered one. ${name}: ${what}.`,
+    todo,
+  );
 }
 
 /** [what differs, what to do], or null if an answer shows what it is registered with. */
@@ -290,19 +365,21 @@ async function differenceOf({ element, payload }) {
   const isIt = async (some) => (crypto.subtle ? (await hash(some.join(""))) === sha256 : some.length === length);
   const isRegistered = (other) => isIt([...other].slice(0, length));
   if (await isIt(crypto.subtle ? characters.slice(0, length) : characters)) return null;
-  if (isTranslated(element)) return ["the browser has translated it", 'Keep it as it is: translate="no" on its element.'];
+  if (isTranslated(element))
+    return ["the browser has translated it", 'Keep it as it is: translate="no" on its element.'];
   for (let start = 1; start <= Math.min(characters.length - length, REACH); start++) {
     if (!(await isIt(characters.slice(start, start + length)))) continue;
     const before = characters.slice(0, start).join("");
-    const what = before.trim() ? `“${before.trim().slice(0, 40)}” stands` : `white space (${start} characters) stands`;
-    return [`${what} before it`, `Put ${ATTRIBUTE} on the element that holds the answer's text alone.`];
+    const what = before.trim() ? `“${before.trim().slice(0, 40)}”` : `white space (${start} characters)`;
+    return [`${what} stands before it`, `Put ${ATTRIBUTE} on the element that holds the answer's text alone.`];
   }
   for (const other of [` ${text}`, `\n${text}`, `${text} `, `${text}\n`, text.trim(), text.replaceAll("\n", "\r\n")]) {
     if (await isRegistered(other)) return ["white space or line breaks differ", AGAIN];
   }
   const isRendered = element.querySelector("strong, em, code, pre, h1, h2, h3, h4, li, table, a, blockquote");
   const counts = `it has ${characters.length} characters, and ${length} are registered`;
-  if (isRendered && characters.length < length) return [`${counts}: its Markdown, it seems, and not what is rendered`, AGAIN];
+  if (isRendered && characters.length < length)
+    return [`${counts}: its Markdown, it seems, and not what is rendered`, AGAIN];
   if (characters.length < length) return [`${counts}: it is cut, or not complete yet`, AGAIN];
   return [counts, AGAIN];
 }
@@ -321,6 +398,7 @@ function onTime(verdict) {
   if (!verdict) return [];
   const ahead = performance.timeOrigin + performance.now() - verdict.now;
   if (Math.abs(ahead) < CLOCK_MS) return [row("clock", true, "Page and collector have the same time.")];
-  const said = `This page's clock is ${Math.round(Math.abs(ahead) / 60_000)} minutes ${ahead > 0 ? "ahead of" : "behind"} the collector's.`;
+  const minutes = Math.round(Math.abs(ahead) / 60_000);
+  const said = `This page's clock is ${minutes} minutes ${ahead > 0 ? "ahead of" : "behind"} the collector's.`;
   return [row("clock", false, said, "Set the one that is wrong. Readings are kept meanwhile, with a mark.")];
 }
