@@ -18,8 +18,32 @@ from ifllm_hub.collect.settings import SECRETS_FILE, Secrets, Settings
 from ifllm_hub.collect.store import Store
 from tests.collect.browser import browser, wire
 from tests.collect.client import ORIGIN, batch, encoded, registration
+from tests.collect.cluster import postgres_programs, postgres_server
 
 __all__ = ["browser", "wire"]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The SQLAlchemy URL of a PostgreSQL database that may be emptied."""
+    if named := os.environ.get("IFLLM_POSTGRES"):
+        yield named
+    elif programs := postgres_programs():
+        with postgres_server(programs) as url:
+            yield url
+    else:
+        pytest.skip("needs PostgreSQL's programs, or IFLLM_POSTGRES, the URL of a database that may be emptied")
+
+
+@pytest.fixture
+def postgres_database(postgres: str) -> str:
+    """The same, empty."""
+    engine = create_engine(postgres)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
+    return postgres
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
@@ -27,14 +51,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The SQLAlchemy URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'collected.sqlite'}"
-    url = os.environ.get("IFLLM_POSTGRES", "")
-    if not url:
-        pytest.skip("needs a PostgreSQL database that may be emptied: set IFLLM_POSTGRES to its SQLAlchemy URL")
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-    engine.dispose()
+    url: str = request.getfixturevalue("postgres_database")
     return url
 
 
