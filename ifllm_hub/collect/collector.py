@@ -16,12 +16,14 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 
 from ifllm_hub import __version__
 from ifllm_hub.collect import wire
+from ifllm_hub.collect.intake import Received
 from ifllm_hub.collect.limits import Buckets, read_body
 from ifllm_hub.collect.metrics import Metrics
 from ifllm_hub.collect.problems import Problem
 from ifllm_hub.collect.pseudonyms import Pseudonyms
+from ifllm_hub.collect.refusals import Conflict, Unknown, Withdrawn
 from ifllm_hub.collect.settings import PUBLISHED_FOLDER, Secrets, Settings
-from ifllm_hub.collect.store import Answer, Conflict, Received, Said, Store, Unknown, Withdrawn, now_ms
+from ifllm_hub.collect.store import Answer, Said, Store, now_ms
 from ifllm_hub.collect.tokens import BadToken, ExpiredToken, PersonToken, ResponseToken, Signer
 from ifllm_hub.collect.upkeep import erase_exports
 from ifllm_hub.errors import IfllmError

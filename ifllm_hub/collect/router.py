@@ -18,8 +18,9 @@ from ifllm_hub.collect import wire
 from ifllm_hub.collect.collector import REFUSALS, Collector
 from ifllm_hub.collect.limits import network_of
 from ifllm_hub.collect.problems import Problem, declared
+from ifllm_hub.collect.refusals import Full
 from ifllm_hub.collect.settings import DIAGNOSIS, SCRIPT, Settings
-from ifllm_hub.collect.store import Full, now_ms, seconds_left_of_day
+from ifllm_hub.collect.store import now_ms, seconds_left_of_day
 from ifllm_hub.collect.upkeep import keep_up
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from sqlalchemy import select
 from ifllm_hub.collect.feature_cache import FeatureCache
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.readings import Readings
-from ifllm_hub.collect.store import Store, Unknown
+from ifllm_hub.collect.refusals import Unknown
+from ifllm_hub.collect.store import Store
 from ifllm_hub.collect.tables import RESPONSES
 from ifllm_hub.collect.tokens import ResponseToken
 from ifllm_hub.features.extract import extract_features

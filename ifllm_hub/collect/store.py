@@ -12,6 +12,8 @@ from typing import Any, Literal
 from sqlalchemy import URL, ColumnElement, Connection, Table, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Row
 
+from ifllm_hub.collect.intake import DAY_MS, Arrival, Received, hold_people, take_in
+from ifllm_hub.collect.refusals import Unknown, Withdrawn
 from ifllm_hub.collect.schema import VERSION_TABLE
 from ifllm_hub.collect.tables import (
     BATCHES,
@@ -25,29 +27,10 @@ from ifllm_hub.collect.tables import (
     SESSIONS,
     connect,
 )
-from ifllm_hub.collect.writer import Refused, Writer
+from ifllm_hub.collect.writer import Writer
 
 _log = logging.getLogger(__name__)
 _CHECKPOINT_SECONDS = 30
-_DAY_MS = 24 * 3600 * 1000
-# What a batch takes beside its body, with its indexes, about: nobody fills the store with empty batches either.
-_BATCH_BYTES = 1_024
-
-
-class Withdrawn(Refused):
-    """The person has withdrawn since the token was issued."""
-
-
-class Conflict(Refused):
-    """This (session, sequence) is stored with another body, or the session is another person's."""
-
-
-class Full(Refused):
-    """As much of the person as is stored in a day is stored."""
-
-
-class Unknown(Refused):
-    """There is no such answer: it was never registered, or its time is over."""
 
 
 @dataclass(frozen=True)
@@ -63,26 +46,6 @@ class Answer:
     conversation: str
     model: str
     bullet_points: bool
-
-
-@dataclass(frozen=True)
-class Received:
-    """A batch as it is stored.
-
-    Attributes:
-        body: JSON: `origin`, `clock_off` (by how many ms the page's clock is off at least), `viewport`, `ticks`,
-            `events`, and `responses`: response_id, text_sha256, text_length of each.
-        sha256: of the body as it came.
-        issued_at: when the oldest of its tokens was issued, UTC ms.
-    """
-
-    session: str
-    sequence: int
-    person: str
-    consent: str
-    body: bytes
-    sha256: str
-    issued_at: int
 
 
 @dataclass(frozen=True)
@@ -154,41 +117,7 @@ class Store:
             Withdrawn, Conflict, Full: (in the future).
         """
 
-        def work(connection: Connection) -> bool:
-            person = _person(connection, batch.person, now)
-            if person.withdrawn_at is not None and batch.issued_at <= person.withdrawn_at:
-                raise Withdrawn
-            there = connection.execute(
-                select(SESSIONS.c.person, BATCHES.c.sha256)
-                .outerjoin(BATCHES, (BATCHES.c.session == SESSIONS.c.session) & (BATCHES.c.sequence == batch.sequence))
-                .where(SESSIONS.c.session == batch.session)
-            ).first()
-            if there and (there.person != batch.person or there.sha256 not in (None, batch.sha256)):
-                raise Conflict
-            if there and there.sha256:
-                return True
-            today, size = now // _DAY_MS, len(batch.body) + _BATCH_BYTES
-            stored = size + (person.stored_bytes if person.stored_day == today else 0)
-            if day_bytes is not None and stored > day_bytes:
-                raise Full
-            counted = update(PEOPLE).where(PEOPLE.c.person == batch.person)
-            connection.execute(counted.values(stored_day=today, stored_bytes=stored))
-            _consent(connection, batch.person, batch.consent, now)
-            if not there:
-                connection.execute(insert(SESSIONS).values(session=batch.session, person=batch.person))
-            connection.execute(
-                insert(BATCHES).values(
-                    session=batch.session,
-                    sequence=batch.sequence,
-                    person=batch.person,
-                    sha256=batch.sha256,
-                    received_at=now,
-                    body=batch.body,
-                )
-            )
-            return False
-
-        return self._writer.submit(work)
+        return self._writer.submit_alike(take_in, Arrival(batch, now, day_bytes))
 
     def rate(self, response_id: str, person: str, said: Said, issued_at: int, now: int) -> "Future[None]":
         """Store what a person says of an answer; later words replace earlier ones.
@@ -284,7 +213,7 @@ class Store:
 
     def expire(self, days: int, now: int) -> "Future[dict[str, int]]":
         """Delete what is older than so many days; how many rows of each table went."""
-        before = now - days * _DAY_MS
+        before = now - days * DAY_MS
         old_answers = select(RESPONSES.c.response_id).where(RESPONSES.c.registered_at < before)
 
         def work(connection: Connection) -> dict[str, int]:
@@ -376,17 +305,12 @@ def now_ms() -> int:
 
 def seconds_left_of_day(now: int) -> int:
     """Until the day (UTC) ends and what a person may store is counted anew; at least 1."""
-    return -(-(_DAY_MS - now % _DAY_MS) // 1_000)
+    return -(-(DAY_MS - now % DAY_MS) // 1_000)
 
 
 def _person(connection: Connection, person: str, now: int) -> Row[Any]:
-    """The person's row, made where there is none, and held: a withdrawal waits for who writes, and the reverse."""
-    ours = select(PEOPLE).where(PEOPLE.c.person == person).with_for_update()
-    known = connection.execute(ours).first()
-    if known is None:
-        connection.execute(insert(PEOPLE).values(person=person, first_seen=now))
-        known = connection.execute(ours).one()
-    return known
+    """The person's row; see `hold_people`."""
+    return hold_people(connection, {person: now})[person]
 
 
 def _is_withdrawn(person: Row[Any]) -> bool:

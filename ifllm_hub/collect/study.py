@@ -15,7 +15,8 @@ from ifllm_hub.collect import wire
 from ifllm_hub.collect.collector import Collector
 from ifllm_hub.collect.limits import Buckets
 from ifllm_hub.collect.problems import Problem
-from ifllm_hub.collect.store import Said, Withdrawn, now_ms
+from ifllm_hub.collect.refusals import Withdrawn
+from ifllm_hub.collect.store import Said, now_ms
 from ifllm_hub.collect.study_models import AnswerFailed, AnsweringModel, Message, streamed_together
 from ifllm_hub.collect.study_state import (
     MAX_QUERY,

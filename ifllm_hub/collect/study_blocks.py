@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ifllm_hub.collect import study_pages as pages
 from ifllm_hub.collect.limits import network_of
-from ifllm_hub.collect.store import Withdrawn
+from ifllm_hub.collect.refusals import Withdrawn
 from ifllm_hub.collect.study import Study
 from ifllm_hub.collect.study_state import MAX_QUERY, MAX_SUMMARY, QUESTIONNAIRE, SCALE, NotYet, Participant
 from ifllm_hub.errors import IfllmError

@@ -2,22 +2,22 @@
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
+from ifllm_hub.collect.refusals import Refused
+
 T = TypeVar("T")
+Item = TypeVar("Item")
 # The most jobs of one transaction: they wait for each other.
 _GROUP = 256
-
-
-class Refused(Exception):
-    """What a job raises to its caller alone, before it has written anything."""
 
 
 class _NotBegun(Exception):
@@ -30,7 +30,8 @@ class _NotBegun(Exception):
 
 @dataclass
 class _Job:
-    work: Callable[[Connection], Any]
+    work: Callable[[Connection, list[Any]], Sequence[Any]]
+    item: Any
     future: Future = field(default_factory=Future)
 
 
@@ -54,7 +55,23 @@ class Writer:
                 raises as `Refused` reaches its caller only; any other error fails the whole job. Where the store itself
                 fails (locked, full, away), all that waited together fail together, after one wait.
         """
-        job = _Job(work)
+
+        def alone(connection: Connection, _: list[None]) -> list[T | Refused]:
+            try:
+                return [work(connection)]
+            except Refused as refusal:
+                return [refusal]
+
+        return self.submit_alike(alone, None)
+
+    def submit_alike(self, work: Callable[[Connection, list[Item]], Sequence[T | Refused]], item: Item) -> "Future[T]":
+        """Carry out a job together with those of the same work that wait right before and behind it.
+
+        Args:
+            work: gets the items of all of them, in their order, and returns what becomes of each.
+            item: this job's.
+        """
+        job = _Job(work, item)
         with self._closed:
             if not self._open:
                 raise RuntimeError("the store is closed")
@@ -117,11 +134,8 @@ class Writer:
                 connection = stack.enter_context(self._engine.begin())
             except Exception as error:
                 raise _NotBegun(error) from error
-            for job in group:
-                try:
-                    outcomes.append(job.work(connection))
-                except Refused as refusal:
-                    outcomes.append(refusal)
+            for work, alike in groupby(group, key=lambda job: job.work):
+                outcomes += work(connection, [job.item for job in alike])
         for job, outcome in zip(group, outcomes, strict=True):
             if isinstance(outcome, Refused):
                 job.future.set_exception(outcome)

@@ -1,4 +1,4 @@
-"""The store by itself, on SQLite and, where `IFLLM_POSTGRES` names a database, on PostgreSQL."""
+"""The store by itself, on SQLite and PostgreSQL."""
 
 import dataclasses
 import resource
@@ -10,23 +10,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, create_engine, event, insert, text
+from sqlalchemy import Connection, create_engine, event, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from ifllm_hub.collect.store import (
-    Answer,
-    Conflict,
-    Full,
-    Received,
-    Said,
-    Store,
-    Unknown,
-    Withdrawn,
-    seconds_left_of_day,
-)
-from ifllm_hub.collect.tables import EXPORTS
-from ifllm_hub.collect.writer import Refused, Writer
+from ifllm_hub.collect.intake import Received
+from ifllm_hub.collect.refusals import Conflict, Full, Refused, Unknown, Withdrawn
+from ifllm_hub.collect.store import Answer, Said, Store, seconds_left_of_day
+from ifllm_hub.collect.tables import EXPORTS, PEOPLE
+from ifllm_hub.collect.writer import Writer
 from ifllm_hub.errors import IfllmError
+from tests.waiting import until
 
 DAY = 24 * 3600 * 1000
 
@@ -72,12 +65,101 @@ def test_many_at_once_are_each_taken_once(store: Store) -> None:
     assert store.counts()["batches"] == 50
 
 
-def test_two_stores_on_one_database(store: Store) -> None:
-    """As `ifllm collect delete` beside a server."""
+def test_batches_that_wait_together_share_their_statements(store: Store) -> None:
+    """Not five each: a statement is a way to the database and back."""
+    statements: list[str] = []
+    event.listen(store._engine, "before_cursor_execute", lambda *words: statements.append(words[2]))
+    go_on, _ = hold(store)
+    waiting = [store.accept(batch(f"person {n % 20}", f"session {n % 40}", n), 100) for n in range(200)]
+    statements.clear()
+    go_on.set()
+    assert not any(future.result() for future in waiting)
+    assert len(statements) <= 11, statements
+    assert store.counts()["batches"] == 200
+
+
+def test_batches_that_wait_together_are_each_judged_by_those_before(store: Store) -> None:
+    """As if each had come alone: the same again, another body, another person's session, and one too many."""
+    limit = 3 * 1_026
+    go_on, _ = hold(store)
+    sent = [
+        batch("ada", "s", 0),
+        batch("ada", "s", 0),
+        batch("ada", "s", 0, "1" * 64),
+        batch("eve", "s", 1),
+        batch("ada", "s", 1),
+        batch("ada", "t", 0),
+        batch("ada", "t", 1),
+        batch("ada", "s", 1),
+        batch("eve", "e", 0),
+    ]
+    waiting = [store.accept(each, 100, limit) for each in sent]
+    go_on.set()
+    became = [type(future.exception()) if future.exception() else future.result() for future in waiting]
+    assert became == [False, True, Conflict, Conflict, False, False, Full, True, False]
+    with store.reading() as connection:
+        assert set(connection.execute(select(PEOPLE.c.person, PEOPLE.c.stored_bytes)).all()) == {
+            ("ada", limit),
+            ("eve", 1_026),
+        }
+
+
+@pytest.fixture
+def stores(store: Store) -> Iterator[tuple[Store, Store]]:
+    """Of two processes on one database, as two servers are, or `ifllm collect delete` beside one."""
     other = Store(store._engine.url.render_as_string(hide_password=False))
-    futures = [each.accept(batch("ada", "s", k), 100) for k in range(40) for each in (store, other)]
-    assert sorted(future.result() for future in futures) == [False] * 40 + [True] * 40
+    yield store, other
     other.close()
+
+
+def test_two_stores_on_one_database(stores: tuple[Store, Store]) -> None:
+    futures = [each.accept(batch("ada", "s", k), 100) for k in range(40) for each in stores]
+    assert sorted(future.result() for future in futures) == [False] * 40 + [True] * 40
+
+
+@pytest.mark.slow
+def test_two_servers_that_want_the_same_people_do_not_lock_each_other_out(postgres_database: str) -> None:
+    """Each has them in another order, and both wait for a third, who holds one of the people in the middle."""
+    stores = [Store(postgres_database) for _ in range(2)]
+    people = [f"person {n:02}" for n in range(30)]
+    failures: list[str] = []
+    third = stores[0]._engine.connect()
+    third.execute(insert(PEOPLE).values(person=people[15], first_seen=1))
+    waiting = []
+    for store, order in zip(stores, (people, people[::-1]), strict=True):
+        event.listen(store._engine, "handle_error", lambda context: failures.append(str(context.original_exception)))
+        go_on, _ = hold(store)
+        waiting += [store.accept(batch(person, person, 0), 100) for person in order]
+        go_on.set()
+    locked = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    watching = create_engine(postgres_database, isolation_level="AUTOCOMMIT")
+    with watching.connect() as watcher:
+        until(lambda: watcher.scalar(locked) == 2)
+    watching.dispose()
+    third.rollback()
+    third.close()
+    assert sorted(future.result() for future in waiting) == [False] * 30 + [True] * 30
+    assert failures == []
+    for store in stores:
+        store.close()
+
+
+def test_what_a_person_may_store_in_a_day_holds_for_two_servers_together(stores: tuple[Store, Store]) -> None:
+    futures = [each.accept(batch("ada", f"s{n % 2}", n), 100, 5 * 1_026) for n, each in enumerate(stores * 10)]
+    taken = [future for future in futures if future.exception() is None]
+    assert len(taken) == stores[0].counts()["batches"] == 5
+    assert all(isinstance(future.exception(), Full) for future in futures if future not in taken)
+
+
+def test_a_withdrawal_at_one_server_holds_at_the_other(stores: tuple[Store, Store]) -> None:
+    one, other = stores
+    futures = [each.accept(batch("ada", "s", n), 100) for n, each in enumerate(stores * 20)]
+    one.withdraw("ada", "reader_ada", 200).result()
+    for future in futures:
+        assert future.exception() is None or isinstance(future.exception(), Withdrawn)
+    with pytest.raises(Withdrawn):
+        other.accept(batch("ada", "s", 99), 210).result()
+    assert other.counts()["batches"] == other.counts()["sessions"] == 0
 
 
 def test_withdrawal(store: Store, tmp_path: Path) -> None:

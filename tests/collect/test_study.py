@@ -15,8 +15,8 @@ from sqlalchemy import select
 from ifllm_hub.collect.collector import Collector
 from ifllm_hub.collect.defaults import CONSENT
 from ifllm_hub.collect.export import export_dataset
+from ifllm_hub.collect.refusals import Withdrawn
 from ifllm_hub.collect.settings import Rate, Settings
-from ifllm_hub.collect.store import Withdrawn
 from ifllm_hub.collect.study import Study
 from ifllm_hub.collect.study_app import StudySettings, create_study
 from ifllm_hub.collect.study_models import AnswerFailed, EchoModel
