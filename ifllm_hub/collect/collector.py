@@ -18,7 +18,7 @@ from ifllm_hub import __version__
 from ifllm_hub.collect import wire
 from ifllm_hub.collect.intake import Received
 from ifllm_hub.collect.limits import Buckets, read_body
-from ifllm_hub.collect.metrics import Metrics
+from ifllm_hub.collect.metrics import CONTENT_TYPE, Metrics
 from ifllm_hub.collect.problems import Problem
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.refusals import Conflict, Unknown, Withdrawn
@@ -141,8 +141,11 @@ class Collector:
             issued_at=issued_at,
         )
         duplicate = await asyncio.wrap_future(self.store.accept(received, now, self.settings.person_day_bytes))
-        self.metrics.count("duplicate_batches" if duplicate else "accepted_batches")
-        self.metrics.count("accepted_ticks", 0 if duplicate else len(batch.ticks) + len(batch.gaze))
+        if duplicate:
+            self.metrics.duplicate_batches.inc()
+        else:
+            self.metrics.accepted_batches.inc()
+            self.metrics.accepted_ticks.inc(len(batch.ticks) + len(batch.gaze))
         return JSONResponse({"accepted": True, "duplicate": duplicate}, 202)
 
     async def responses(self, request: Request) -> Response:
@@ -253,7 +256,7 @@ class Collector:
         if not self.has_key(request):
             raise Problem("bad_key")
         counts = await asyncio.to_thread(self.store.counts)
-        return PlainTextResponse(self.metrics.text(counts), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(self.metrics.text(counts), headers={"Content-Type": CONTENT_TYPE})
 
     async def script(self) -> Response:
         """The browser's part."""
@@ -304,7 +307,7 @@ class Collector:
     async def _withdraw(self, person: str, issued_at: int) -> None:
         worker_id = self.pseudonyms.worker(person)
         await asyncio.wrap_future(self.store.withdraw(person, worker_id, now_ms(), issued_at))
-        self.metrics.count("withdrawals")
+        self.metrics.withdrawals.inc()
         self._scores.submit(self._forget_features, person)
         await asyncio.to_thread(erase_exports, self.store)
         if self._publication is not None:

@@ -1,18 +1,18 @@
 """Signed, short-lived tokens: what a browser may report about, and whose data it may delete.
 
-A token is `base64url(canonical JSON) . base64url(HMAC-SHA256)`. The signature covers the encoded text as it is sent, so
-no second spelling of a token is valid. Whoever holds a token can read it: nothing in it is secret, persons are
-pseudonyms.
+A token is `base64url(canonical JSON) . base64url(HMAC-SHA256)`, signed by itsdangerous. The signature covers the
+encoded text as it is sent, so no second spelling of a token is valid. Whoever holds a token can read it, as the tracker
+does: nothing in it is secret, persons are pseudonyms.
 """
 
-import base64
-import binascii
 import hashlib
-import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
+
+import itsdangerous
+from itsdangerous.encoding import base64_decode, base64_encode
 
 MAX_LENGTH = 1_024
 
@@ -70,13 +70,14 @@ class Signer:
     """
 
     def __init__(self, keys: Sequence[bytes]):
-        self._keys = tuple(keys)
+        # By the keys as they are. Not its serializers: they may compress what the tracker reads, and their times are
+        # whole seconds.
+        self._signer = itsdangerous.Signer(keys[::-1], key_derivation="none", digest_method=hashlib.sha256)
 
     def sign(self, token: ResponseToken | PersonToken) -> str:
         kind = next(name for name, type_ in _KINDS.items() if isinstance(token, type_))
         payload = json.dumps({"kind": kind, **asdict(token)}, sort_keys=True, separators=(",", ":"))
-        encoded = _encode(payload.encode())
-        return f"{encoded}.{_signature(self._keys[0], encoded)}"
+        return self._signer.sign(base64_encode(payload)).decode()
 
     def response(self, text: str, now: int) -> ResponseToken:
         """The token of an answer.
@@ -99,32 +100,19 @@ class Signer:
         return token
 
     def _verified(self, kind: str, text: str, now: int) -> ResponseToken | PersonToken:
-        encoded, _, signature = text.partition(".")
         if len(text) > MAX_LENGTH or not text.isascii():
             raise BadToken
-        # All keys are tried, whichever fits, and each comparison takes the same time wherever the first difference is.
-        if True not in [hmac.compare_digest(_signature(key, encoded), signature) for key in self._keys]:
+        try:
+            encoded = self._signer.unsign(text)
+        except itsdangerous.BadSignature as error:
+            raise BadToken from error
+        signature = text.rpartition(".")[2].encode()
+        if base64_encode(base64_decode(signature)) != signature:  # the same bytes, spelled otherwise
             raise BadToken
-        payload = _decode(encoded)
+        payload = json.loads(base64_decode(encoded))
         if payload.pop("kind") != kind:
             raise BadToken
         token = _KINDS[kind](**payload)
         if token.expires_at <= now:
             raise ExpiredToken
         return token
-
-
-def _signature(key: bytes, encoded: str) -> str:
-    return _encode(hmac.new(key, encoded.encode(), hashlib.sha256).digest())
-
-
-def _encode(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
-
-
-def _decode(encoded: str) -> dict[str, Any]:
-    """The payload of a token whose signature was found to be ours."""
-    try:
-        return dict(json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))))
-    except (binascii.Error, ValueError) as error:
-        raise BadToken from error

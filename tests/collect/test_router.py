@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import create_engine, select, text
 
 from ifllm_hub.collect.export import export_dataset
@@ -269,9 +270,24 @@ def test_health_and_metrics(site: Site) -> None:
     for key in ({}, {"Authorization": "Bearer wrong"}, {"X-Ifllm-Key": "wrong"}):
         assert site.client.get("/ifllm/metrics", headers=key).status_code == 401
     page = site.client.get("/ifllm/metrics", headers={"Authorization": f"Bearer {site.key}"}).text
-    assert "ifllm_accepted_ticks_total 12\n" in page
-    assert 'ifllm_requests_total{route="/ifllm/v1/batches",status="202"} 1\n' in page
-    assert "ifllm_accept_seconds_count 1\n" in page
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
+    # Whoever has dashboards has these names in them.
+    told = {
+        "ifllm_accepted_batches_total": 1,
+        "ifllm_duplicate_batches_total": 0,
+        "ifllm_accepted_ticks_total": 12,
+        "ifllm_withdrawals_total": 0,
+        "ifllm_accept_seconds_count": 1,
+    }
+    assert {name: samples[name,] for name in told} == told
+    assert samples["ifllm_requests_total", "/ifllm/v1/batches", "202"] == 1
+    assert samples["ifllm_stored_rows", "batches"] == samples["ifllm_accept_seconds_bucket", "+Inf"] == 1
+    bounds = [name[1] for name in samples if name[0] == "ifllm_accept_seconds_bucket"]
+    assert bounds == ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "+Inf"]
     assert "ada" not in page
 
 

@@ -29,6 +29,23 @@ def test_the_format_is_as_documented() -> None:
     assert signature == base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
+def test_tokens_of_earlier_versions_are_good() -> None:
+    """An answer's lives for 12 hours, a person's for 30 days, and an upgrade takes minutes."""
+    response = (
+        "eyJleHBpcmVzX2F0IjoyMDAwLCJpc3N1ZWRfYXQiOjEwMDAsImtpbmQiOiJyZXNwb25zZSIsInBlcnNvbiI6ImFhYWFhYWFhYWFhYWFhYWFhYW"
+        "FhYWFhYWFhYWFhYWFhIiwicXVlc3Rpb25faWQiOiJxMSIsInJlc3BvbnNlX2lkIjoiMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAi"
+        "LCJzaWRlIjoibGVmdCIsInRleHRfbGVuZ3RoIjoxMiwidGV4dF9zaGEyNTYiOiJmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZm"
+        "ZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmIn0.DFyGaOD3TikdwYoaw8eNaQlyyiIiYBtj-cw0doElKPk"
+    )
+    person = (
+        "eyJleHBpcmVzX2F0IjoyMDAwLCJpc3N1ZWRfYXQiOjEwMDAsImtpbmQiOiJwZXJzb24iLCJwZXJzb24iOiJhYWFhYWFhYWFhYWFhYWFhYWFhYW"
+        "FhYWFhYWFhYWFhYSJ9.0ntZs7Ngh335_yLIqDdl6XWl961JVZWjQEqTNE8TZ9k"
+    )
+    signer = Signer([KEY])
+    assert (signer.response(response, 0), signer.sign(TOKEN)) == (TOKEN, response)
+    assert signer.person(person, 0) == PersonToken("a" * 32, 1_000, 2_000)
+
+
 def test_it_ends_at_its_time() -> None:
     with pytest.raises(ExpiredToken):
         Signer([KEY]).response(Signer([KEY]).sign(TOKEN), 2_000)
