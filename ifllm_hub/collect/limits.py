@@ -18,8 +18,10 @@ _TYPES = ("application/json", "text/plain")
 
 
 class Buckets:
-    """Token buckets by key, in memory: nothing of who was limited is ever stored."""
+    """Token buckets by key, in memory of one process: nothing of who was limited is ever stored."""
 
+    # Not the library `limits` (5.8): it has windows and no buckets, goes by the clock on the wall, keeps every key
+    # until its window ends, however many there are, and takes five times as long.
     def __init__(self, rate: Rate):
         self._rate = rate
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()

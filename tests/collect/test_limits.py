@@ -15,7 +15,9 @@ from starlette.responses import PlainTextResponse
 from ifllm_hub.collect.app import serve
 from ifllm_hub.collect.gate import Gate
 from ifllm_hub.collect.limits import network_of
-from ifllm_hub.collect.settings import Rate, Settings
+from ifllm_hub.collect.settings import Rate, Secrets, Settings
+from ifllm_hub.collect.tokens import Signer
+from tests.collect.conftest import Site
 from tests.waiting import until
 
 Exchange = Callable[..., bytes]
@@ -79,6 +81,20 @@ def test_who_is_slow_is_not_waited_for(exchange: Exchange) -> None:
     # A request that is whole is answered, and another one on the same connection.
     whole = b"GET /ifllm/v1/health HTTP/1.1\r\nHost: a\r\n\r\n"
     assert exchange(whole, whole.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")).count(b'"status":"ok"') == 2
+
+
+def test_of_two_servers_on_one_store_each_limits_by_itself(tmp_path: Path, make_site: Callable[..., Site]) -> None:
+    """Requests a second are counted in memory, so both together let in twice as many, and no more; see docs."""
+    database = f"sqlite:///{tmp_path / 'shared.sqlite'}"
+    sites = [make_site(database=database, person_rate=Rate(1e-9, 6)) for _ in range(2)]
+    shared = Secrets.load(sites[0].settings.folder)
+    for site in sites:  # as of one folder, or one environment
+        site.collector.signer = Signer(shared.signing)
+    token = sites[0].register("ada", "q")["token"]
+    for site in sites:
+        assert [site.send([token], n).status_code for n in range(10)] == [202] * 6 + [429] * 4
+    # What the second server let in was there already: it is stored once.
+    assert sites[1].store.counts()["batches"] == 6
 
 
 @pytest.mark.parametrize(
