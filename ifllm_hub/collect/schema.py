@@ -36,6 +36,7 @@ def bring_up_to_date(engine: Engine) -> None:
             return
     with _ALONE, engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # SQLite's transaction is the only one that writes, already
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")  # a migration may take its time
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         found = _version(connection, script)  # anew: of two that start at once, one has done it
         if found == newest:

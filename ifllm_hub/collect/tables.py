@@ -134,6 +134,8 @@ def connect(url: str | URL) -> Engine:
             _make_private(engine.url)
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
+        elif engine.dialect.name == "postgresql":
+            event.listen(engine, "connect", _prepare_postgresql)
         bring_up_to_date(engine)
     except (ArgumentError, SQLAlchemyError, ImportError, OSError) as error:
         raise IfllmError(f"The store cannot be opened ({first_line(error)}). Check the database's URL.") from error
@@ -156,6 +158,11 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _prepare_postgresql(connection: Any, _: Any) -> None:
+    connection.execute(f"SET lock_timeout = '{round(1_000 * _BUSY_SECONDS)}ms'")
+    connection.commit()
 
 
 def _begin_sqlite(connection: Any) -> None:

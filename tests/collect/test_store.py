@@ -294,6 +294,22 @@ def test_a_locked_store_fails_all_who_wait_together(tmp_path: Path, monkeypatch:
     store.close()
 
 
+@pytest.mark.slow
+def test_a_locked_person_fails_all_who_wait_together(postgres_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL would wait for as long as another program holds the row."""
+    monkeypatch.setattr("ifllm_hub.collect.tables._BUSY_SECONDS", 0.1)
+    store = Store(postgres_database)
+    assert store.accept(batch("ada", "s", 0), 100).result() is False
+    with store._engine.connect() as holder:
+        holder.execute(select(PEOPLE).with_for_update())
+        go_on, _ = hold(store)
+        waiting = [store.accept(batch("ada", "s", number), 100) for number in range(1, 20)]
+        go_on.set()
+        assert all("lock timeout" in str(future.exception(30)) for future in waiting)
+    assert store.accept(batch("ada", "s", 1), 100).result() is False
+    store.close()
+
+
 def test_a_full_disk_fails_all_who_wait_together(tmp_path: Path) -> None:
     """The group, one job by itself, and no more."""
     store, tried = Store(f"sqlite:///{tmp_path / 'collected.sqlite'}"), []
