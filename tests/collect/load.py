@@ -1,9 +1,10 @@
-"""Many readers at once: `python -m tests.collect.load FOLDER PORT SESSIONS SECONDS API_KEY`.
+"""Many readers at once: `python -m tests.collect.load FOLDER PORT[,PORT] SESSIONS SECONDS API_KEY`.
 
-Each session is a person who reads one answer at 12.5 Hz and sends a batch every second, over a connection of its own,
-like the tracker: in order, and again with the same body until the server has accepted it. Once all answers are
-registered, `FOLDER/registered` is there. Writes what was accepted,
-with the SHA-256 of each body, and how long each accepted attempt took, to `FOLDER/load.json`.
+Each session is a person who reads one answer at 12.5 Hz and sends a batch every second, over connections of its own,
+like the tracker: in order, and again with the same body until a server has accepted it. Of several servers each is sent
+the next request in turn, as behind a balancer, so that what failed at one is sent again to another. Once all answers
+are registered, `FOLDER/registered` is there. Writes what was accepted, with the SHA-256 of each body, and how long each
+accepted attempt took, to `FOLDER/load.json`.
 """
 
 import asyncio
@@ -53,14 +54,28 @@ class Connection:
             raise ConnectionError from error
 
 
-async def register(number: int, connection: Connection, key: str) -> str:
+class Balanced:
+    """A connection to each of several servers, which are asked in turn."""
+
+    def __init__(self, ports: list[int], first: int):
+        self._connections = [Connection(port) for port in ports]
+        self._next = first
+
+    async def post(self, path: str, body: bytes, headers: str = "") -> tuple[int, Any]:
+        """See `Connection.post`."""
+        connection = self._connections[self._next % len(self._connections)]
+        self._next += 1
+        return await connection.post(path, body, headers)
+
+
+async def register(number: int, connection: Balanced, key: str) -> str:
     asked = registration(f"person-{number}", "q", "left", f"An answer for reader {number}. " * 20)
     status, tokens = await connection.post("/v1/responses", encoded(asked), f"X-Ifllm-Key: {key}\r\n")
     assert status == 200, tokens
     return str(tokens["token"])
 
 
-async def session(number: int, connection: Connection, token: str, seconds: float, results: dict[str, Any]) -> None:
+async def session(number: int, connection: Balanced, token: str, seconds: float, results: dict[str, Any]) -> None:
     ends = time.monotonic() + seconds
     await asyncio.sleep(INTERVAL * (number % 100) / 100)
     sequence = 0
@@ -74,7 +89,7 @@ async def session(number: int, connection: Connection, token: str, seconds: floa
         await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
-async def deliver(connection: Connection, body: bytes, name: list[int], results: dict[str, Any]) -> None:
+async def deliver(connection: Balanced, body: bytes, name: list[int], results: dict[str, Any]) -> None:
     patience = time.monotonic() + PATIENCE
     while time.monotonic() < patience:
         started = time.perf_counter()
@@ -93,9 +108,9 @@ async def deliver(connection: Connection, body: bytes, name: list[int], results:
     raise TimeoutError(f"batch {name} was never accepted")
 
 
-async def main(folder: Path, port: int, sessions: int, seconds: float, key: str) -> None:
+async def main(folder: Path, ports: list[int], sessions: int, seconds: float, key: str) -> None:
     results: dict[str, Any] = {"accepted": [], "milliseconds": [], "duplicates": 0, "refused": []}
-    connections = [Connection(port) for _ in range(sessions)]
+    connections = [Balanced(ports, number) for number in range(sessions)]
     tokens = [await register(number, connection, key) for number, connection in enumerate(connections)]
     (folder / "registered").touch()
     reading = (
@@ -112,4 +127,5 @@ async def main(folder: Path, port: int, sessions: int, seconds: float, key: str)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), sys.argv[5]))
+    folder, ports, sessions, seconds, key = sys.argv[1:]
+    asyncio.run(main(Path(folder), [int(port) for port in ports.split(",")], int(sessions), float(seconds), key))

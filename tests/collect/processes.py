@@ -36,10 +36,11 @@ def start_server(
     return process
 
 
-def start_load(folder: Path, port: int, sessions: int, seconds: float, key: str) -> subprocess.Popen[bytes]:
-    """The load client, which has begun to send; it writes `load.json` into the folder."""
+def start_load(folder: Path, ports: list[int], sessions: int, seconds: float) -> subprocess.Popen[bytes]:
+    """The load client, which has begun to send; it writes `load.json` into the folder, which is the servers'."""
+    among = ",".join(map(str, ports))
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.collect.load", str(folder), str(port), str(sessions), str(seconds), key],
+        [sys.executable, "-m", "tests.collect.load", folder, among, str(sessions), str(seconds), api_key(folder)],
         cwd=ROOT,
     )
     while not (folder / "registered").exists():
