@@ -30,7 +30,7 @@ def bare_app(title: str) -> FastAPI:
 
 
 def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8765, behind_proxy: bool = False) -> None:
-    """Run the collector until it is told to stop. One process: SQLite has one writer, and group commit uses it well.
+    """Run the collector until it is told to stop. On SQLite, one process: it has one writer, which is enough.
 
     Args:
         behind_proxy: believe `X-Forwarded-For` of a proxy on this machine, for the rate limits; addresses are never
