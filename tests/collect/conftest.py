@@ -19,8 +19,9 @@ from ifllm_hub.collect.store import Store
 from tests.collect.browser import browser, wire
 from tests.collect.client import ORIGIN, batch, encoded, registration
 from tests.collect.cluster import postgres_programs, postgres_server
+from tests.collect.engines import open_page
 
-__all__ = ["browser", "wire"]
+__all__ = ["browser", "open_page", "wire"]
 
 
 @pytest.fixture(scope="session")
