@@ -21,8 +21,8 @@ const MOST = { responses: 16, ticks: 512, gaze: 512, events: 256 };
 const KINDS = { mouse: 0, pen: 1, touch: 2, gaze: 3 };
 // In place of an offset, where an answer does not show the text that is registered, or it is not known yet.
 const OTHER_TEXT = -2;
-// Code points without a box of their own (collapsed white space) that are passed over beside a caret.
-const BOXLESS = 64;
+// How far beside a caret is looked: over 64 code points without a box (collapsed white space), or 16 with one (a cluster).
+const FAR = 64;
 
 // Firefox before 125 has none.
 const clusters = Intl.Segmenter && new Intl.Segmenter();
@@ -41,65 +41,67 @@ export function codePoints(text) {
  * emoji) the first is meant, whatever boxes an engine gives them. -1 when no character of the answer is there.
  */
 export function charAt(answer, x, y) {
-  const element = caretAt(x, y)?.node.parentElement;
+  const element = caretAt(x, y)[0]?.parentElement;
   if (!element) return -1;
   // Between two lines the caret is not always on the line whose leading it is; between scripts of two directions its
   // neighbours in the text are not those on the screen. Then the caret a little further on is beside the character.
-  const reach = leading(element, answer, 0);
+  const reach = lineAt(element, answer, 0) / 2;
   for (const [dx, dy] of [[0, 0], [0, reach], [0, -reach], [reach / 4, 0], [-reach / 4, 0]]) {
     const found = characterBeside(caretAt(x + dx, y + dy), answer, x, y);
     if (!found) continue;
-    const range = document.createRange();
-    range.setStart(answer, 0);
-    range.setEnd(...found);
-    const before = range.toString();
-    const cluster = clusters?.segment(before + found[0].data.slice(found[1])).containing(before.length);
-    return codePoints(before.slice(0, cluster?.index));
+    const rest = found.endContainer.data.slice(found.endOffset);
+    found.setStart(answer, 0);
+    const upTo = found.toString();
+    if (!clusters) return codePoints(upTo) - 1;
+    // By the last unit of the code point: asked for the first of two, WebKit gives the cluster before.
+    return codePoints(upTo.slice(0, clusters.segment(upTo + rest).containing(upTo.length - 1).index));
   }
   return -1;
 }
 
-/** The character with a point in its box, of the two beside a caret: [text node, start], or null. */
-function characterBeside(caret, answer, x, y) {
-  if (caret?.node.nodeType !== Node.TEXT_NODE || caret.node.parentElement?.closest(SELECTOR) !== answer) return null;
-  const range = document.createRange();
+/** The character with a point in its box, of those beside a caret, as a range, or null. */
+function characterBeside([node, offset], answer, x, y) {
+  if (node?.nodeType !== Node.TEXT_NODE || node.parentElement?.closest(SELECTOR) !== answer) return null;
   for (const backwards of [false, true]) {
-    let found = null;
-    let boxless = 0;
-    for (const [node, start, end] of charactersFrom(answer, caret.node, caret.offset, backwards)) {
-      range.setStart(node, start);
-      range.setEnd(node, end);
-      const boxes = [...range.getClientRects()].filter((box) => box.width > 0);
-      const isUnder = ({ left, right, top, bottom, height }) => {
-        const reach = leading(node.parentElement, answer, height);
-        return x >= left && x < right && y >= top - reach && y < bottom + reach;
+    let passed = 0;
+    for (const character of charactersFrom(answer, node, offset, backwards)) {
+      const boxes = [...character.getClientRects()].filter((box) => box.width > 0);
+      const element = character.startContainer.parentElement;
+      const scale = element.currentCSSZoom ? 1 : zoomOf(element);
+      const isUnder = ({ left, right, top, height }) => {
+        if (x < left * scale || x >= right * scale) return false;
+        const below = (top + height / 2) * scale - y;
+        const half = lineAt(element, answer, height * scale) / 2;
+        return below <= half && below > -half;
       };
-      if (boxes.some(isUnder)) {
-        found = [node, start];
-        if (!backwards) break;
-      } else if (found || boxes.length || ++boxless > BOXLESS) break;
+      if (boxes.some(isUnder)) return character;
+      passed += boxes.length ? 4 : 1;
+      if (passed > FAR) break;
     }
-    if (found) return found;
   }
   return null;
 }
 
+/** The place between two characters that is nearest to a point: [node, offset], or []. */
 function caretAt(x, y) {
   const caret = document.caretPositionFromPoint?.(x, y);
-  if (caret?.offsetNode) return { node: caret.offsetNode, offset: caret.offset };
+  if (caret?.offsetNode) return [caret.offsetNode, caret.offset];
   const range = document.caretRangeFromPoint?.(x, y);
-  return range && { node: range.startContainer, offset: range.startOffset };
+  return range ? [range.startContainer, range.startOffset] : [];
 }
 
-/** Code points after a place in an answer's text, or before it, nearest first: [text node, start, end]. */
+/** Code points after a place in an answer's text, or before it, nearest first, as one range that moves. */
 function* charactersFrom(answer, node, offset, backwards) {
   const walker = document.createTreeWalker(answer, NodeFilter.SHOW_TEXT);
+  const range = document.createRange();
   walker.currentNode = node;
   while (node) {
     while (backwards ? offset > 0 : offset < node.length) {
       const size = node.data.codePointAt(backwards ? offset - 2 : offset) > 0xffff ? 2 : 1;
       const start = backwards ? offset - size : offset;
-      yield [node, start, start + size];
+      range.setStart(node, start);
+      range.setEnd(node, start + size);
+      yield range;
       offset = backwards ? start : start + size;
     }
     node = backwards ? walker.previousNode() : walker.nextNode();
@@ -107,12 +109,16 @@ function* charactersFrom(answer, node, offset, backwards) {
   }
 }
 
-/** By how much a line reaches over a box of some height on it, above and below, px. */
-function leading(element, answer, height) {
+/** Height of the line that a box of some height is on, or of the box where that is more, px. */
+function lineAt(element, answer, height) {
   let block = element;
   while (block !== answer && getComputedStyle(block).display === "inline") block = block.parentElement;
-  const line = parseFloat(getComputedStyle(block).lineHeight) * (block.currentCSSZoom ?? 1) || 1.25 * height;
-  return Math.max(0, (line - height) / 2);
+  return Math.max(height, parseFloat(getComputedStyle(block).lineHeight) * zoomOf(block) || 1.25 * height);
+}
+
+/** CSS zoom. An engine without `currentCSSZoom` (WebKit, Chromium before 128) gives an element's boxes in its own px. */
+function zoomOf(element) {
+  return element ? (element.currentCSSZoom ?? getComputedStyle(element).zoom * zoomOf(element.parentElement)) : 1;
 }
 
 /**
