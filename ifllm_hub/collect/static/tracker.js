@@ -116,9 +116,14 @@ function lineAt(element, answer, height) {
   return Math.max(height, parseFloat(getComputedStyle(block).lineHeight) * zoomOf(block) || 1.25 * height);
 }
 
-/** CSS zoom. An engine without `currentCSSZoom` (WebKit, Chromium before 128) gives an element's boxes in its own px. */
+/**
+ * CSS zoom, 1 where there is none (Firefox before 126).
+ *
+ * An engine without `currentCSSZoom` (WebKit, Chromium before 128) gives an element's boxes in its own px.
+ */
 function zoomOf(element) {
-  return element ? (element.currentCSSZoom ?? getComputedStyle(element).zoom * zoomOf(element.parentElement)) : 1;
+  if (!element) return 1;
+  return element.currentCSSZoom ?? (getComputedStyle(element).zoom || 1) * zoomOf(element.parentElement);
 }
 
 /**
