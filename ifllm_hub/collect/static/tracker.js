@@ -64,9 +64,9 @@ function characterBeside([node, offset], answer, x, y) {
   if (node?.nodeType !== Node.TEXT_NODE || node.parentElement?.closest(SELECTOR) !== answer) return null;
   for (const backwards of [false, true]) {
     let passed = 0;
-    for (const character of charactersFrom(answer, node, offset, backwards)) {
-      const boxes = [...character.getClientRects()].filter((box) => box.width > 0);
-      const element = character.startContainer.parentElement;
+    for (const range of charactersFrom(answer, node, offset, backwards)) {
+      const boxes = [...range.getClientRects()].filter((box) => box.width > 0);
+      const element = range.startContainer.parentElement;
       const scale = element.currentCSSZoom ? 1 : zoomOf(element);
       const isUnder = ({ left, right, top, height }) => {
         if (x < left * scale || x >= right * scale) return false;
@@ -74,7 +74,7 @@ function characterBeside([node, offset], answer, x, y) {
         const half = lineAt(element, answer, height * scale) / 2;
         return below <= half && below > -half;
       };
-      if (boxes.some(isUnder)) return character;
+      if (boxes.some(isUnder)) return range;
       passed += boxes.length ? 4 : 1;
       if (passed > FAR) break;
     }
