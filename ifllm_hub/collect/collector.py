@@ -155,6 +155,14 @@ class Collector:
         asked = wire.parse(wire.Registration, await self._body(request, wire.MAX_REGISTRATION))
         return JSONResponse(await self.register(asked))
 
+    async def people(self, request: Request) -> Response:
+        """A person's token, for a server that has the key, before there is an answer; nothing is stored."""
+        if not self.has_key(request):
+            raise Problem("bad_key")
+        asked, now = wire.parse(wire.Reader, await self._body(request)), now_ms()
+        token = self.person_token(self.pseudonyms.person(asked.person), now)
+        return JSONResponse({"person_token": token, "expires_at": now + 1_000 * self.settings.person_token_seconds})
+
     async def register(self, asked: wire.Registration) -> dict[str, Any]:
         """Register an answer from within the same process.
 

@@ -97,6 +97,7 @@ def create_router(settings: Settings, collector: Collector | None = None) -> API
         wire.Registration,
         "X-Ifllm-Key",
     )
+    add("POST", "/v1/people", ours.people, (*_BODY, "bad_key"), wire.Reader, "X-Ifllm-Key")
     add("DELETE", "/v1/people/me", ours.forget, _TOKEN, header="Authorization", done=204)
     add("POST", _CHECK, ours.check, _BODY, wire.Check)
     add("GET", "/v1/health", ours.health)

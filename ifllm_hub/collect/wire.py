@@ -127,6 +127,12 @@ class Registration(_Strict):
     consent: Version | None = None
 
 
+class Reader(_Strict):
+    """Whose page is about to be shown, by the server that shows it."""
+
+    person: Person
+
+
 class Rating(_Strict):
     """What a person says of an answer, or of a question's two."""
 

@@ -240,6 +240,21 @@ def test_the_body_of_a_withdrawn_person_is_refused(site: Site) -> None:
     assert site.send(tokens, sequence=1).status_code == 410
 
 
+def test_a_person_has_a_token_before_there_is_an_answer(site: Site) -> None:
+    """What a page needs at its first visit, and what deletes after a reload. Asking for it stores nothing."""
+    key = {"X-Ifllm-Key": site.key}
+    asked = site.client.post("/ifllm/v1/people", json={"person": "ada"}, headers=key)
+    assert (asked.status_code, set(asked.json())) == (200, {"person_token", "expires_at"})
+    assert site.store.counts() == NOTHING
+    site.send(site.pair("ada", "q1"))
+    site.send(site.pair("bob", "q1"), session=1)
+    later = site.client.post("/ifllm/v1/people", json={"person": "ada"}, headers=key).json()["person_token"]
+    assert site.forget(later).status_code == 204
+    assert site.store.counts()["batches"] == 1
+    stranger = site.client.post("/ifllm/v1/people", json={"person": "bob"})
+    assert (stranger.status_code, stranger.json()["error"]["code"]) == (401, "bad_key")
+
+
 def test_a_withdraw_event_deletes_too(site: Site) -> None:
     tokens = site.pair("ada", "q1")
     site.send(tokens, ticks=reading(1, 0))
