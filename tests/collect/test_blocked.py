@@ -1,16 +1,16 @@
 """The page of the docs in a real Chromium: with the script, and where a blocker stops it."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.collect.wire import WireServer
+from tests.docs.snippets import fences
 
 pytestmark = pytest.mark.slow
 DOCS = (Path(__file__).parents[2] / "docs" / "collector.md").read_text()
-PAGE = re.search(r"## Embedding.*?```html\n(.*?)```", DOCS, re.DOTALL)[1] + "<script>window.going = true</script>"  # type: ignore[index]
+PAGE = fences(DOCS)["embedded page"].code + "<script>window.going = true</script>"
 
 
 @pytest.mark.parametrize("blocked", [False, True])

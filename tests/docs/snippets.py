@@ -1,15 +1,32 @@
-"""The Python blocks of a Markdown page, run one after the other as its reader would, and what each of them printed."""
+"""The blocks of a Markdown page: by name, or those of Python, run one after the other as its reader would."""
 
 import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 PLACEHOLDER = "ORG/ifllm"
 
 _BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```(?P<language>\w+) ?(?P<name>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 _END = "\x1e"
+
+
+@dataclass(frozen=True)
+class Fence:
+    language: str
+    code: str
+
+
+def fences(page: str) -> dict[str, Fence]:
+    """All blocks by their names, which stand behind the language and are no part of what is shown."""
+    found = list(_FENCE.finditer(page))
+    assert len(found) * 2 == len(re.findall("^ *```", page, re.MULTILINE)), "a block is not closed, or not at the left"
+    named = {match["name"]: Fence(match["language"], match["code"]) for match in found}
+    assert len(named) == len(found), "two blocks have one name, or none"
+    return named
 
 
 def blocks(page: str) -> list[tuple[str, str]]:

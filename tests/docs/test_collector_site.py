@@ -1,0 +1,381 @@
+"""docs/collector.md as its reader uses it: its files in an empty folder, its commands, its pages in a real Chromium.
+
+Only the ports are others, as they may be taken.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from ifllm_hub.collect.settings import STORE_FILE
+from ifllm_hub.collect.store import Store
+from ifllm_hub.collect.tables import BATCHES, RESPONSES
+from tests.collect.processes import api_key, free_port
+from tests.docs.snippets import fences
+from tests.waiting import until, wait_for_server
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = fences((ROOT / "docs/collector.md").read_text(encoding="utf-8"))
+COLLECTOR, APP, GRADIO = "8765", "8000", "7860"
+
+
+class Place:
+    """A folder in which somebody follows the page.
+
+    Attributes:
+        collected: folder of the collector, by the commands of the page.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._ports = {port: str(free_port()) for port in (COLLECTOR, APP, GRADIO)}
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def typed(self, name: str) -> str:
+        """A block with the ports that are free here."""
+        ports = re.compile(rf"\b({'|'.join(self._ports)})\b")
+        return ports.sub(lambda match: self._ports[match[0]], BLOCKS[name].code)
+
+    def url(self, port: str, path: str = "") -> str:
+        return f"http://127.0.0.1:{self._ports[port]}{path}"
+
+    def write(self, *names: str) -> None:
+        for name in names:
+            path = self.folder / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(self.typed(name), encoding="utf-8")
+
+    def run(self, name: str) -> str:
+        """What a block of commands says, each of which must succeed."""
+        done = subprocess.run(self._shell(name), **self._as_typed(), capture_output=True, text=True, check=False)
+        _skip_without_registry(done.stderr)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout)
+
+    def start(self, name: str, url: str) -> None:
+        """Run a block whose last command is a server, until it answers."""
+        log = self.folder / f"{name}.log"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                self._shell(name), **self._as_typed(), stdout=stream, stderr=stream, start_new_session=True
+            )
+        self._running.append(process)
+        try:
+            wait_for_server(process, url, log, 300)
+        except AssertionError:
+            _skip_without_registry(log.read_text())
+            raise
+
+    def stop(self) -> None:
+        for process in self._running:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def _shell(self, name: str) -> list[str]:
+        return ["bash", "-ec", self.typed(name)]
+
+    def _as_typed(self) -> dict[str, Any]:
+        """In the folder, with the programs of this environment, and packages that npm has got before."""
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        more = {"PATH": path, "PYTHONPATH": str(ROOT), "NPM_CONFIG_PREFER_OFFLINE": "true"}
+        return {"cwd": self.folder, "env": {**os.environ, **more}}
+
+
+def _skip_without_registry(said: str) -> None:
+    if shutil.which("npm") is None or re.search("npm error.*(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT)", said):
+        pytest.skip("needs npm and its registry, or what the page installs in npm's cache")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """With the collector running."""
+    place = Place(tmp_path_factory.mktemp("place"))
+    try:
+        place.start("serve", place.url(COLLECTOR, "/ifllm/v1/health"))
+        yield place
+    finally:
+        place.stop()
+
+
+@pytest.fixture(scope="module")
+def own_chat(place: Place) -> Place:
+    """With the chat of one's own running."""
+    place.write("app.py", "static/recording.js", "static/index.html")
+    place.start("app", place.url(APP))
+    return place
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A visitor's, who has never been here. What the tracker tells is in `problems`."""
+    context = browser.new_context()
+    context.add_init_script("problems = []; document.addEventListener('ifllm:problem', (e) => problems.push(e.detail))")
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    yield page
+    context.close()
+
+
+class Stored:
+    """What is in a collector's store."""
+
+    def __init__(self, page: Any, folder: Path):
+        self._page, self._store = page, Store(f"sqlite:///{folder / STORE_FILE}")
+
+    def close(self) -> None:
+        self._store.close()
+
+    def rows(self) -> int:
+        """How many hold anything of anybody."""
+        counts = self._store.counts()
+        return sum(counts[table] for table in ("responses", "sessions", "batches", "ratings"))
+
+    def answer(self, message: str) -> str | None:
+        """The registered text of the answer to a message."""
+        with self._store.reading() as connection:
+            return connection.scalar(select(RESPONSES.c.text).where(RESPONSES.c.query == message))
+
+    def characters(self) -> set[int]:
+        """On which characters the cursor was."""
+        return {tick[4] for tick in self._ticks()} - {-1}
+
+    def pointers(self) -> set[int]:
+        return {tick[5] for tick in self._ticks()}
+
+    def _ticks(self) -> list[list[int]]:
+        with self._store.reading() as connection:
+            bodies = connection.scalars(select(BATCHES.c.body)).all()
+        return [tick for body in bodies for tick in json.loads(body)["ticks"]]
+
+    def read(self, answer: Any) -> None:
+        """Move the cursor along an answer's last line until the store knows of it."""
+        before = self._store.counts()["batches"]
+        answer.scroll_into_view_if_needed()
+        box = answer.bounding_box()
+        for step in range(25):
+            self._page.mouse.move(box["x"] + 10 + 5 * step, box["y"] + box["height"] - 25)
+            self._page.wait_for_timeout(80)
+        self.until(lambda: self._store.counts()["batches"] > before)
+
+    def until(self, condition: Any) -> None:
+        until(condition, 60, lambda: self._page.wait_for_timeout(100))
+
+
+@pytest.mark.parametrize("path", ["/", "/react.html"])
+def test_a_chat_of_ones_own(own_chat: Place, page: Any, path: str) -> None:
+    if path == "/react.html":
+        own_chat.write("chat.jsx", "static/react.html")
+        own_chat.run("react")
+    stored = Stored(page, own_chat.folder / "collected")
+    agree = page.get_by_role("button", name="Record my cursor")
+    withdraw = page.get_by_role("button", name="Stop and delete")
+    status, answers = page.get_by_role("status"), page.locator("[data-ifllm-response]")
+
+    def ask(message: str) -> None:
+        page.get_by_label("Message").fill(message)
+        page.get_by_label("Message").press("Enter")
+        page.locator("em", has_text=message).wait_for()
+
+    def ask_and_read(message: str) -> None:
+        ask(message)
+        stored.read(answers.last)  # while it grows
+        stored.until(lambda: stored.answer(message))
+        assert stored.answer(message) == answers.last.text_content()
+        stored.read(answers.last)
+        assert "**" not in answers.last.text_content()
+
+    def withdraw_all() -> None:
+        withdraw.click()
+        status.get_by_text("Everything is deleted.").wait_for()
+        assert stored.rows() == 0
+        assert answers.count() == 0
+
+    def visit() -> None:
+        page.goto(own_chat.url(APP, path))
+        stored.until(agree.is_enabled)
+
+    try:
+        visit()
+        assert status.text_content() == "Not recording."
+        ask("nobody")
+        assert stored.rows() == 0
+        agree.click()
+        status.get_by_text("Recording.", exact=True).wait_for()
+        ask_and_read("one")
+        assert len(stored.characters()) > 5
+        assert min(stored.characters()) >= 0
+        withdraw_all()
+        visit()
+        assert status.text_content() == "Not recording."
+        withdraw_all()
+        agree.click()
+        ask_and_read("two")
+        visit()  # and goes on
+        status.get_by_text("Recording.", exact=True).wait_for()
+        ask_and_read("three")
+        assert stored.answer("two")
+        withdraw_all()
+        agree.click()  # on the page that shows answers to who has withdrawn
+        ask_and_read("four")
+        withdraw_all()
+        assert page.evaluate("problems") == []
+        assert page.errors == []
+    finally:
+        stored.close()
+
+
+def test_gradio(place: Place, page: Any) -> None:
+    place.write("chat.py")
+    place.start("gradio", place.url(GRADIO))
+    stored = Stored(page, place.folder / "collected_by_gradio")
+    box, complete = page.locator(".ifllm-box"), page.locator("[data-ifllm-complete]")
+
+    def ask(message: str) -> None:
+        page.locator("textarea:visible").first.fill(message)
+        page.locator("textarea:visible").first.press("Enter")
+        page.get_by_text(f"You asked {message}").last.wait_for()
+        page.get_by_role("button", name="Stop", exact=True).wait_for(state="hidden")
+
+    def ask_and_read(message: str) -> None:
+        ask(message)
+        stored.until(lambda: stored.answer(message))
+        assert stored.answer(message) == complete.last.text_content()
+        assert complete.last.locator("strong").text_content() == "short"  # of the first additional input
+        assert complete.last.text_content().count("words") == 80  # of the second
+        stored.read(complete.last)
+
+    def withdraw_all() -> None:
+        box.get_by_role("button", name="Stop and delete").click()
+        box.get_by_text("Everything that was recorded of you is deleted").wait_for()
+        assert stored.rows() == 0
+
+    def visit() -> None:
+        page.goto(place.url(GRADIO))
+        page.get_by_label("Style").fill("short")
+        page.get_by_label("number input for Words").fill("80")
+
+    try:
+        visit()
+        ask("nobody")
+        assert stored.rows() == 0
+        box.get_by_role("checkbox").check()
+        ask_and_read("one")
+        assert len(stored.characters()) > 5
+        withdraw_all()
+        visit()
+        assert not box.get_by_role("checkbox").is_checked()
+        assert box.get_by_role("button", name="Stop and delete").count() == 0  # there is nothing
+        box.get_by_role("checkbox").check()
+        ask_and_read("two")
+        visit()
+        withdraw_all()
+        assert page.evaluate("problems") == []
+        assert page.errors == []
+    finally:
+        stored.close()
+
+
+WEBGAZER = """<script>window.webgazer = {
+  setGazeListener(listen) { this.looks = setInterval(() => listen({ x: 30, y: 20 }), 50); return this; },
+  begin() {}, end() { clearInterval(this.looks); },
+};</script>"""
+
+
+# Around the block, in a page whose answer was registered before it was made.
+ANSWER = '<div data-ifllm-response="TOKEN">The answer.</div>'
+BUTTONS = (
+    '<button id="agreeButton" disabled>Record my cursor</button><button id="withdrawButton">Stop and delete</button>'
+)
+AROUND = {
+    "embedded page": f"BLOCK<script>{BLOCKS['state'].code}{BLOCKS['problem'].code}</script>",
+    "tag": f"{ANSWER}BLOCK",
+    # WebGazer is scripted: it needs a camera, and has another licence.
+    "gaze": f"""{ANSWER}{BUTTONS}{WEBGAZER}<script type="module">
+import {{ createTracker }} from "/ifllm/ifllm.js";
+BLOCK
+agreeButton.onclick = () => tracker.grantConsent();
+withdrawButton.onclick = () => tracker.withdraw();
+agreeButton.disabled = false;
+</script>""",
+}
+
+
+def read_in_page(place: Place, page: Any, name: str) -> Stored:
+    """Let the person PERSON agree and read in a page of a block, which is served at the collector's own address."""
+    collected = place.folder / "collected"
+
+    def ask_collector(path: str, body: dict[str, str]) -> dict[str, str]:
+        headers = {"X-Ifllm-Key": api_key(collected), "Content-Type": "application/json"}
+        request = urllib.request.Request(place.url(COLLECTOR, path), json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return dict(json.load(reply))
+
+    ids = {"person": "PERSON", "question_id": "q1", "conversation": "c1", "side": "left"}
+    answer = {**ids, "text": "The answer.", "query": "Why?", "model": "my-model", "consent": "2026-11-01"}
+    token = ask_collector("/ifllm/v1/responses", answer)["token"]
+    person = ask_collector("/ifllm/v1/people", {"person": "PERSON"})["person_token"]
+    body = AROUND[name].replace("BLOCK", BLOCKS[name].code).replace("PERSON_TOKEN", person).replace("TOKEN", token)
+    page.route("**/page", lambda route: route.fulfill(body=f"<!doctype html>{body}", content_type="text/html"))
+    page.goto(place.url(COLLECTOR, "/page"))
+    stored = Stored(page, collected)
+    agree = page.get_by_role("button", name="Record my cursor")
+    stored.until(agree.is_enabled)
+    agree.click()
+    stored.read(page.locator("[data-ifllm-response]"))
+    return stored
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_a_page_that_has_its_answer(place: Place, page: Any, name: str) -> None:
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    stored = read_in_page(place, page, name)
+    try:
+        if name == "embedded page":
+            assert page.locator("#light").text_content() == "recording"
+            page.evaluate("document.dispatchEvent(new CustomEvent('ifllm:problem', { detail: { problem: 'kept' } }))")
+            assert "kept" in said[-1]
+        assert (3 in stored.pointers()) == (name == "gaze")
+        page.get_by_role("button", name="Stop and delete").click()
+        stored.until(lambda: stored.rows() == 0)
+        assert page.errors == []
+    finally:
+        stored.close()
+
+
+def test_what_was_collected_is_exported_and_deleted(place: Place, page: Any) -> None:
+    stored = read_in_page(place, page, "embedded page")
+    page.close()
+    out = place.folder / "runs/collected"
+    try:
+        said = place.run("export")
+        assert "1 questions of 1 people" in said
+        assert "1 questions taken out" in said
+        assert json.loads((out / "manifest.json").read_text())["people"] == 0
+        assert stored.rows() == 0
+    finally:
+        stored.close()
+
+
+def test_the_study_and_its_space(place: Place, page: Any) -> None:
+    place.start("study", place.url(GRADIO))
+    page.goto(place.url(GRADIO))
+    page.get_by_role("button", name="Take part").wait_for()
+    assert "Ada Example" in page.locator("body").inner_text()
+    place.run("space")
+    assert {path.name for path in (place.folder / "space").iterdir()} >= {"app.py", "requirements.txt", "study.json"}
