@@ -18,9 +18,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from ifllm_hub.collect.settings import STORE_FILE
+from ifllm_hub.collect.export import export_dataset
+from ifllm_hub.collect.pseudonyms import Pseudonyms
+from ifllm_hub.collect.settings import STORE_FILE, Secrets
 from ifllm_hub.collect.store import Store
 from ifllm_hub.collect.tables import BATCHES, RESPONSES
+from ifllm_hub.dataset.load import load_config
 from tests.collect.processes import api_key, free_port
 from tests.docs.snippets import fences
 from tests.waiting import until, wait_for_server
@@ -42,7 +45,7 @@ class Place:
     def __init__(self, folder: Path):
         self.folder = folder
         self._ports = {port: str(free_port()) for port in (COLLECTOR, APP, GRADIO)}
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def typed(self, name: str) -> str:
         """A block with the ports that are free here."""
@@ -72,15 +75,17 @@ class Place:
             process = subprocess.Popen(
                 self._shell(name), **self._as_typed(), stdout=stream, stderr=stream, start_new_session=True
             )
-        self._running.append(process)
+        self._running[name] = process
         try:
             wait_for_server(process, url, log, 300)
         except AssertionError:
             _skip_without_registry(log.read_text())
             raise
 
-    def stop(self) -> None:
-        for process in self._running:
+    def stop(self, *names: str) -> None:
+        """Stop what some blocks started; or what all did."""
+        for name in names or tuple(self._running):
+            process = self._running.pop(name)
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
@@ -135,42 +140,47 @@ class Stored:
     """What is in a collector's store."""
 
     def __init__(self, page: Any, folder: Path):
-        self._page, self._store = page, Store(f"sqlite:///{folder / STORE_FILE}")
+        self._page, self.store = page, Store(f"sqlite:///{folder / STORE_FILE}")
 
     def close(self) -> None:
-        self._store.close()
+        self.store.close()
 
     def rows(self) -> int:
         """How many hold anything of anybody."""
-        counts = self._store.counts()
+        counts = self.store.counts()
         return sum(counts[table] for table in ("responses", "sessions", "batches", "ratings"))
 
     def answer(self, message: str) -> str | None:
         """The registered text of the answer to a message."""
-        with self._store.reading() as connection:
+        with self.store.reading() as connection:
             return connection.scalar(select(RESPONSES.c.text).where(RESPONSES.c.query == message))
 
     def characters(self) -> set[int]:
         """On which characters the cursor was."""
-        return {tick[4] for tick in self._ticks()} - {-1}
+        return {tick[4] for tick in self.ticks()} - {-1}
 
     def pointers(self) -> set[int]:
-        return {tick[5] for tick in self._ticks()}
+        return {tick[5] for tick in self.ticks()}
 
-    def _ticks(self) -> list[list[int]]:
-        with self._store.reading() as connection:
-            bodies = connection.scalars(select(BATCHES.c.body)).all()
-        return [tick for body in bodies for tick in json.loads(body)["ticks"]]
+    def ticks(self) -> list[list[int]]:
+        return [tick for body in self._bodies() for tick in body["ticks"]]
+
+    def events(self) -> set[str]:
+        return {event[1] for body in self._bodies() for event in body["events"]}
+
+    def _bodies(self) -> list[dict[str, Any]]:
+        with self.store.reading() as connection:
+            return [json.loads(body) for body in connection.scalars(select(BATCHES.c.body))]
 
     def read(self, answer: Any) -> None:
         """Move the cursor along an answer's last line until the store knows of it."""
-        before = self._store.counts()["batches"]
+        before = self.store.counts()["batches"]
         answer.scroll_into_view_if_needed()
         box = answer.bounding_box()
         for step in range(25):
             self._page.mouse.move(box["x"] + 10 + 5 * step, box["y"] + box["height"] - 25)
             self._page.wait_for_timeout(80)
-        self.until(lambda: self._store.counts()["batches"] > before)
+        self.until(lambda: self.store.counts()["batches"] > before)
 
     def until(self, condition: Any) -> None:
         until(condition, 60, lambda: self._page.wait_for_timeout(100))
@@ -199,6 +209,10 @@ def test_a_chat_of_ones_own(own_chat: Place, page: Any, path: str) -> None:
         stored.read(answers.last)
         assert "**" not in answers.last.text_content()
 
+    def agree_now() -> None:
+        agree.click()
+        status.get_by_text("Recording.", exact=True).wait_for()
+
     def withdraw_all() -> None:
         withdraw.click()
         status.get_by_text("Everything is deleted.").wait_for()
@@ -214,8 +228,7 @@ def test_a_chat_of_ones_own(own_chat: Place, page: Any, path: str) -> None:
         assert status.text_content() == "Not recording."
         ask("nobody")
         assert stored.rows() == 0
-        agree.click()
-        status.get_by_text("Recording.", exact=True).wait_for()
+        agree_now()
         ask_and_read("one")
         assert len(stored.characters()) > 5
         assert min(stored.characters()) >= 0
@@ -223,14 +236,14 @@ def test_a_chat_of_ones_own(own_chat: Place, page: Any, path: str) -> None:
         visit()
         assert status.text_content() == "Not recording."
         withdraw_all()
-        agree.click()
+        agree_now()
         ask_and_read("two")
         visit()  # and goes on
         status.get_by_text("Recording.", exact=True).wait_for()
         ask_and_read("three")
         assert stored.answer("two")
         withdraw_all()
-        agree.click()  # on the page that shows answers to who has withdrawn
+        agree_now()  # on the page that shows answers to who has withdrawn
         ask_and_read("four")
         withdraw_all()
         assert page.evaluate("problems") == []
@@ -287,6 +300,48 @@ def test_gradio(place: Place, page: Any) -> None:
         assert page.evaluate("problems") == []
         assert page.errors == []
     finally:
+        stored.close()
+        place.stop("gradio")
+
+
+def test_what_a_phone_leaves(own_chat: Place, browser: Any, tmp_path: Path) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 500}, is_mobile=True, has_touch=True)
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    collected = own_chat.folder / "collected"
+    stored = Stored(page, collected)
+    try:
+        page.goto(own_chat.url(APP))
+        stored.until(page.get_by_role("button", name="Record my cursor").is_enabled)
+        page.get_by_role("button", name="Record my cursor").tap()
+        page.get_by_text("Recording.", exact=True).wait_for()
+        page.get_by_label("Message").fill("phone")
+        page.get_by_label("Message").press("Enter")
+        stored.until(lambda: stored.answer("phone"))
+        page.evaluate("log.style.paddingBottom = '3000px'")
+        answer = page.locator("[data-ifllm-response]")
+        answer.scroll_into_view_if_needed()
+        box = answer.bounding_box()
+        devtools = context.new_cdp_session(page)
+        for way in (-10, 10, -10):  # px from one movement to the next, of a finger that scrolls
+            y = box["y"] + box["height"] / 2 - max(0, way) * 6
+            for kind, step in (("touchStart", 0), *(("touchMove", step) for step in range(1, 13)), ("touchEnd", None)):
+                points = [] if step is None else [{"x": 200, "y": y + way * step}]
+                devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+                page.wait_for_timeout(40)
+        assert page.evaluate("scrollY") > 50
+        stored.until(lambda: {"shown", "scroll", "stream_start", "stream_end"} <= stored.events())
+        assert stored.pointers() <= {2}
+        assert len(stored.ticks()) <= 6
+        secrets = Pseudonyms(Secrets.load(collected).pseudonym)
+        export_dataset(stored.store, tmp_path / "out", secrets, 1)
+        assert load_config(tmp_path / "out", "pointwise")["query"].to_list() == ["phone"]
+        assert load_config(tmp_path / "out", "trajectories").is_empty()
+        page.get_by_role("button", name="Stop and delete").tap()
+        page.get_by_text("Everything is deleted.").wait_for()
+        assert stored.rows() == 0
+    finally:
+        context.close()
         stored.close()
 
 
@@ -366,7 +421,7 @@ def test_what_was_collected_is_exported_and_deleted(place: Place, page: Any) -> 
         said = place.run("export")
         assert "1 questions of 1 people" in said
         assert "1 questions taken out" in said
-        assert json.loads((out / "manifest.json").read_text())["people"] == 0
+        assert not [path for path in out.rglob("*.*") if b"The answer." in path.read_bytes()]
         assert stored.rows() == 0
     finally:
         stored.close()
