@@ -51,7 +51,7 @@ def test_schemathesis_finds_no_failure(site: Site) -> None:
         operation = result.ok()
         FEW(given(case=operation.as_strategy())(examined))()
         tried.append(f"{operation.method.upper()} {operation.path}")
-    assert len(tried) == 8
+    assert len(tried) == 9
     assert site.store.counts() == NOTHING
 
 

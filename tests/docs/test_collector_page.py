@@ -36,6 +36,7 @@ RUN = {
 }
 NOT_RUN = {
     "install": "this checkout is tested, not a release of it; here: the extra that it names exists",
+    "check": "chat.example.org is nobody's: tests/collect/test_check_command.py runs it; here: as for `install`",
     "chat.conf": "it has the name and the certificate of a host; here: nginx reads it with others",
 }
 
@@ -157,7 +158,9 @@ def test_the_collector_in_an_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_the_extra_that_is_installed_exists() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for name, extra in re.findall(r"pip install '(\w+)\[(\w+)\]'", BLOCKS["install"].code):
+    installs = BLOCKS["install"].code + BLOCKS["check"].code
+    named = re.findall(r"pip install '(\w+)\[([\w,]+)\]'", installs)
+    for name, extra in ((name, extra) for name, extras in named for extra in extras.split(",")):
         assert name == project["name"]
         assert extra in project["optional-dependencies"]
 

@@ -273,8 +273,7 @@ const newBatch = () => ({ responses: [], ticks: [], gaze: [], events: [] });
 
 /** A tracker for this page and tab, `window.ifllm`; see tracker.d.ts. */
 export function createTracker(options) {
-  const { endpoint, person, consentVersion, gaze = null } = options;
-  const { flushMs = 5000, retryMs = [1000, 30_000], maxTicks = 60_000 } = options;
+  const { endpoint, person, consentVersion, gaze, flushMs = 5000, retryMs = [1000, 30_000], maxTicks = 60_000 } = options;
   for (const name of ["endpoint", "person", "consentVersion"]) {
     if (!options[name]) throw new TypeError(`ifllm-tracker: ${name} is missing`);
   }
@@ -331,7 +330,7 @@ export function createTracker(options) {
     return batch.responses.indexOf(token);
   }
 
-  function note(name, token, value = null, at = clock()) {
+  function note(name, token, value, at = clock()) {
     if (state !== "on" || token === "" || token === null) return;
     const r = token ? indexOf(token) : -1;
     batch.events.push([at, name, r, value]);
@@ -339,7 +338,7 @@ export function createTracker(options) {
     if (batch.events.length >= MOST.events) batch.events.shift();
   }
 
-  function noteOn(name, element, value = null) {
+  function noteOn(name, element, value) {
     const answer = element?.closest(SELECTOR);
     if (answer) note(name, tokenOf(answer), value);
     else tell("unmarked", `${name} of an element without ${ATTRIBUTE}`);
@@ -405,7 +404,7 @@ export function createTracker(options) {
 
   function hold(event) {
     activeAt = clock();
-    pointer = { x: event.clientX, y: event.clientY, kind: KINDS[event.pointerType] ?? KINDS.mouse };
+    pointer = { x: event.clientX, y: event.clientY, kind: KINDS[event.pointerType] ?? 0 }; // an unknown one is a mouse
   }
 
   function noteCopy() {
