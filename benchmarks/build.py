@@ -16,10 +16,10 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from ifllm_hub.dataset.builder import build_dataset
+from ifllm_hub.dataset.build import build_dataset
 from ifllm_hub.features.extract import extract_features
-from ifllm_hub.release.simulate import simulate_release
-from ifllm_hub.release.source import Release, open_release
+from ifllm_hub.sources.ifllm.archive import Release, open_release
+from ifllm_hub.sources.simulation.simulate import simulate_release
 
 
 def main() -> None:

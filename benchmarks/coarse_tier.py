@@ -9,13 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from ifllm_hub.dataset.coarse import COARSE, LARGEST, STEPS, coarse
-from ifllm_hub.dataset.disclosure import reidentify
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.reward.candidates import LONGER_ANSWER, logistic
-from ifllm_hub.reward.pairs import LENGTH_FEATURES, Pairs, labelled, load_pairs
-from ifllm_hub.reward.protocol import out_of_fold
-from ifllm_hub.reward.scores import score
+from ifllm_hub.dataset.privacy.coarse import COARSE, LARGEST, STEPS, coarse
+from ifllm_hub.dataset.privacy.disclosure import reidentify
+from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER, logistic
+from ifllm_hub.reward.protocol.folds import out_of_fold
+from ifllm_hub.reward.protocol.pairs import LENGTH_FEATURES, Pairs, labelled, load_pairs
+from ifllm_hub.reward.protocol.scores import score
 
 SEEDS = 20
 METHOD = (

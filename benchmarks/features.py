@@ -14,13 +14,13 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from ifllm_hub.dataset.builder import build_dataset
+from ifllm_hub.dataset.build import build_dataset
 from ifllm_hub.dataset.schema import SPLITS, parquet_path
-from ifllm_hub.features.catalogue import CATALOGUE
+from ifllm_hub.features.catalog import CATALOGUE
 from ifllm_hub.features.extract import extract_features
 from ifllm_hub.files import read_json
-from ifllm_hub.release.simulate import simulate_release
-from ifllm_hub.release.source import open_release
+from ifllm_hub.sources.ifllm.archive import open_release
+from ifllm_hub.sources.simulation.simulate import simulate_release
 
 REPEATS = 7
 # CPU seconds of the reference implementation's feature stages on the released data, measured once (two cores, quiet).

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from ifllm_hub.evaluation.recovery import recovery
-from ifllm_hub.evaluation.simulated_judge import SimulatedJudge
+from eval.studies.recovery import recovery
+from eval.studies.simulated_judge import SimulatedJudge
 
 FAIR = SimulatedJudge()
 JUDGES = {

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import polars as pl
 
+from eval.studies.window import around_the_end
 from ifllm_hub.dataset.load import load_config
+from ifllm_hub.features.centering import less_habit
 from ifllm_hub.features.extract import extract_features
-from ifllm_hub.features.habits import less_habit
-from ifllm_hub.features.window import around_the_end
-from ifllm_hub.reward.candidates import LONGER_ANSWER, logistic
-from ifllm_hub.reward.pairs import LENGTH_FEATURES, MOUSE_FEATURES, Pairs, labelled, load_pairs
-from ifllm_hub.reward.protocol import out_of_fold
-from ifllm_hub.reward.scores import score
+from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER, logistic
+from ifllm_hub.reward.protocol.folds import out_of_fold
+from ifllm_hub.reward.protocol.pairs import LENGTH_FEATURES, MOUSE_FEATURES, Pairs, labelled, load_pairs
+from ifllm_hub.reward.protocol.scores import score
 
 SEEDS = 20
 SECONDS = (3, 5, 10, 20)

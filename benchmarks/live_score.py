@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ifllm_hub.reward.candidates import LONGER_ANSWER, forest
-from ifllm_hub.reward.pairs import FEATURES, GAZE_FEATURES, Pairs, labelled, load_pairs
-from ifllm_hub.reward.protocol import out_of_fold
-from ifllm_hub.reward.scores import correct
+from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER, forest
+from ifllm_hub.reward.protocol.folds import out_of_fold
+from ifllm_hub.reward.protocol.pairs import FEATURES, GAZE_FEATURES, Pairs, labelled, load_pairs
+from ifllm_hub.reward.protocol.scores import correct
 
 SEEDS = 20
 BOOTSTRAPS = 1_000

@@ -20,14 +20,14 @@ import polars as pl
 from joblib import Parallel, delayed
 from sklearn.ensemble import RandomForestClassifier
 
+from eval.reproduction.features import compare_features, paper_features, with_previous
+from eval.reproduction.lists import PAPER_COMPARE, PAPER_GAZE, PAPER_MOUSE, PAPER_PAIRWISE
+from eval.reproduction.reference import Corrections, reference_features
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.features.paper import compare_features, paper_features, with_previous
-from ifllm_hub.features.paper_lists import PAPER_COMPARE, PAPER_GAZE, PAPER_MOUSE, PAPER_PAIRWISE
-from ifllm_hub.features.paper_reference import Corrections, reference_features
 from ifllm_hub.files import write_atomically
-from ifllm_hub.release.source import Release, open_release
-from ifllm_hub.reward.pairs import Pairs, labelled, load_pairs
-from ifllm_hub.reward.protocol import auc, correct, out_of_fold
+from ifllm_hub.reward.protocol.folds import auc, correct, out_of_fold
+from ifllm_hub.reward.protocol.pairs import Pairs, labelled, load_pairs
+from ifllm_hub.sources.ifllm.archive import Release, open_release
 
 TOLERANCE = 1e-6
 PROTOCOLS = ("question", "conversation", "worker")

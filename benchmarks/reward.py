@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ifllm_hub.reward.functions import default_model
-from ifllm_hub.reward.persistence import load_forest, load_model
+from ifllm_hub.reward.model.persistence import load_forest, load_model
 
 PAIRS = (1, 1_024, 20_000)
 REPEATS = 7

@@ -19,17 +19,17 @@ from rich.progress import track
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from eval.studies.personal import earlier_ratings, offset_variance, personalised
+from eval.studies.standardise import standardise
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.features.catalogue import CATALOGUE, ODD
-from ifllm_hub.features.habits import PRIOR_READINGS
-from ifllm_hub.features.standardise import standardise
+from ifllm_hub.features.catalog import CATALOGUE, ODD
+from ifllm_hub.features.centering import PRIOR_READINGS
 from ifllm_hub.features.ticks import MODALITIES
 from ifllm_hub.files import write_atomically
-from ifllm_hub.reward.candidates import FOREST, LONGER_ANSWER, logistic, nested, with_habit
-from ifllm_hub.reward.pairs import FEATURES, LENGTH_FEATURES, Pairs, labelled, load_pairs, with_behaviour
-from ifllm_hub.reward.personal import earlier_ratings, offset_variance, personalised
-from ifllm_hub.reward.protocol import Fit, out_of_fold
-from ifllm_hub.reward.scores import bootstrapped, score
+from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER, logistic, nested, with_habit
+from ifllm_hub.reward.protocol.folds import Fit, out_of_fold
+from ifllm_hub.reward.protocol.pairs import FEATURES, LENGTH_FEATURES, Pairs, labelled, load_pairs, with_behaviour
+from ifllm_hub.reward.protocol.scores import bootstrapped, score
 
 RAW = with_habit(FEATURES)
 CONTRASTS = tuple(name for name in RAW if name not in LENGTH_FEATURES)
@@ -331,7 +331,7 @@ def personalisation(pairs: Pairs, seeds: int) -> Iterator[str]:
     yield "\n## Personal offsets\n"
     yield paragraph(
         "A worker's first k rated pairs, in the order of asking, fit one offset on the logit of a model that never saw "
-        "the worker (`ifllm_hub/reward/personal.py`): which side this person leans to. That breaks antisymmetry on "
+        "the worker (`eval/studies/personal.py`): which side this person leans to. That breaks antisymmetry on "
         "purpose, so it is no part of the reward. The prior variance is chosen in each fold from the training workers; "
         f"median (range): {', '.join(chosen)}."
     )

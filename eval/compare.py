@@ -18,9 +18,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from ifllm_hub.align.script import exit_status
-from ifllm_hub.evaluation.compare import PAGE_FILE, run_comparison
-from ifllm_hub.evaluation.statistics import BOOTSTRAPS, SEED
+from ifllm_hub.align.runs.script import exit_status
+from ifllm_hub.evaluation.comparison.compare import PAGE_FILE, run_comparison
+from ifllm_hub.evaluation.comparison.statistics import BOOTSTRAPS, SEED
 from ifllm_hub.terminal import given_words, say
 
 

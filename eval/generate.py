@@ -19,8 +19,8 @@ A second run makes only the answers that are missing.
 
 import sys
 
-from ifllm_hub.align.script import exit_status, parse_flags
-from ifllm_hub.evaluation.generate import GenerateArguments, run_generate
+from ifllm_hub.align.runs.script import exit_status, parse_flags
+from ifllm_hub.evaluation.generation.generate import GenerateArguments, run_generate
 
 
 def main() -> int:

@@ -24,11 +24,11 @@ from pathlib import Path
 
 import polars as pl
 
-from ifllm_hub.align.script import exit_status
-from ifllm_hub.evaluation.human_ratings import import_ratings
-from ifllm_hub.evaluation.human_report import ratings_page
-from ifllm_hub.evaluation.human_scores import score_ratings
-from ifllm_hub.evaluation.human_task import KEY, KEY_FILE, RATERS_FOLDER, export_task
+from ifllm_hub.align.runs.script import exit_status
+from ifllm_hub.evaluation.human.ratings import import_ratings
+from ifllm_hub.evaluation.human.report import ratings_page
+from ifllm_hub.evaluation.human.scores import score_ratings
+from ifllm_hub.evaluation.human.task import KEY, KEY_FILE, RATERS_FOLDER, export_task
 from ifllm_hub.evaluation.results import write_results
 from ifllm_hub.evaluation.tables import JUDGEMENTS, RATINGS, read_table, write_table
 from ifllm_hub.terminal import given_words

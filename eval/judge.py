@@ -21,8 +21,8 @@ A run that was stopped goes on where it was; --dry_run shows the prompt and asks
 
 import sys
 
-from ifllm_hub.align.script import exit_status, parse_flags
-from ifllm_hub.evaluation.judge import JudgeArguments, run_judge
+from ifllm_hub.align.runs.script import exit_status, parse_flags
+from ifllm_hub.evaluation.judge.run import JudgeArguments, run_judge
 
 
 def main() -> int:

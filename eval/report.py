@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ifllm_hub.align.script import exit_status
+from ifllm_hub.align.runs.script import exit_status
 from ifllm_hub.report.evaluation import build_evaluation_page
 from ifllm_hub.terminal import given_words, say
 

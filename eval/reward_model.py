@@ -23,13 +23,13 @@ from pathlib import Path
 
 import polars as pl
 
-from ifllm_hub.align.script import exit_status
+from ifllm_hub.align.runs.script import exit_status
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.evaluation.best_of_n import benchmark_page, read_benchmark, score_benchmark
 from ifllm_hub.evaluation.results import write_results
-from ifllm_hub.evaluation.reward_models import evaluate_reward_models, reward_models_page
+from ifllm_hub.evaluation.reward_models.best_of_n import benchmark_page, read_benchmark, score_benchmark
+from ifllm_hub.evaluation.reward_models.board import evaluate_reward_models, reward_models_page
+from ifllm_hub.evaluation.reward_models.text_scorer import load_scorer
 from ifllm_hub.evaluation.tables import JUDGEMENTS, read_table
-from ifllm_hub.evaluation.text_scorer import load_scorer
 from ifllm_hub.terminal import given_words
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from ifllm_hub.errors import IfllmError
 
 if TYPE_CHECKING:
-    from ifllm_hub.reward.hub import ImplicitFeedbackReward
+    from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 
 __version__ = "0.1.0"
 
@@ -16,6 +16,6 @@ def __getattr__(name: str) -> Any:
     """numpy is imported by the one who asks for the reward model."""
     if name != "ImplicitFeedbackReward":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ifllm_hub.reward.hub import ImplicitFeedbackReward
+    from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 
     return ImplicitFeedbackReward

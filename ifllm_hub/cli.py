@@ -56,7 +56,7 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
 ) -> None:
     """Write a simulated release: the layout and the quirks of the real one, with the truth beside it."""
-    from ifllm_hub.release.simulate import simulate_release
+    from ifllm_hub.sources.simulation.simulate import simulate_release
 
     simulate_release(out, workers, questions, seed)
     say(f"simulated release: {out / 'dataset'}\nwhat is true about it: {out / 'ground_truth.parquet'}")
@@ -75,9 +75,9 @@ def build(
     ] = None,
 ) -> None:
     """Build the dataset folder (Parquet, card, manifest, privacy report) from a release."""
-    from ifllm_hub.dataset.builder import build_dataset
-    from ifllm_hub.dataset.privacy import known_workers, read_withdrawn
-    from ifllm_hub.release.source import open_release
+    from ifllm_hub.dataset.build import build_dataset
+    from ifllm_hub.dataset.privacy.report import known_workers, read_withdrawn
+    from ifllm_hub.sources.ifllm.archive import open_release
 
     withdrawn = read_withdrawn(withdraw) if withdraw else frozenset()
     with _bar("build") as advance:
@@ -106,7 +106,7 @@ def scan(
     show_text: Annotated[bool, typer.Option("--show-text", help="Add the matched text to the list.")] = False,
 ) -> None:
     """Search queries and answers for personal data; counts go into the privacy report and the card."""
-    from ifllm_hub.dataset.privacy import scan_dataset
+    from ifllm_hub.dataset.privacy.report import scan_dataset
 
     with _bar("scan") as advance:
         findings = scan_dataset(folder, out, show_text, advance)
@@ -132,7 +132,7 @@ def publish(
     """Publish a dataset folder on the Hub: one commit that is read back and tagged; none if nothing changed."""
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    from ifllm_hub.dataset import publish as hub
+    from ifllm_hub.dataset.publishing import publish as hub
 
     if not sys.stderr.isatty():
         disable_progress_bars()
@@ -174,7 +174,7 @@ def leaderboard(
     all_workers: AllWorkersOption = False,
 ) -> None:
     """Judge all models and baselines by the full protocol; writes tables (Markdown, JSON) and figures."""
-    from ifllm_hub.reward.full_leaderboard import PAGE_FILE, run_leaderboard
+    from ifllm_hub.reward.protocol.full_leaderboard import PAGE_FILE, run_leaderboard
 
     with _bar("leaderboard") as advance:
         board = run_leaderboard(dataset, out, seeds, text_model, all_workers, n_jobs=-1, advance=advance)
@@ -192,7 +192,7 @@ def publish_reward(
     force: ForceOption = False,
 ) -> None:
     """Publish a reward model on the Hub in one commit; none if nothing changed."""
-    from ifllm_hub.reward.hub import push_reward
+    from ifllm_hub.reward.model.pretrained import push_reward
 
     say(f"published: {repo_id} at {push_reward(folder, repo_id, private, force)}")
 
@@ -213,13 +213,13 @@ def label(
 ) -> None:
     """Write the configs `preferences_*`: the workers' own labels, and those of models with flip probabilities."""
     if export is not None:
-        from ifllm_hub.align.preferences import export_preferences
+        from ifllm_hub.preferences.load import export_preferences
 
         if labels is not None or name is not None:
             raise IfllmError("--export makes no labels. Add those of --labels first, then export.")
         say(f"{export_preferences(dataset, source, export)} pairs: {export}")
         return
-    from ifllm_hub.reward.labels import agreements, write_preferences
+    from ifllm_hub.preferences.labels import agreements, write_preferences
 
     _print_label_sources(agreements(write_preferences(dataset, all_workers, labels, name)))
     say(f"preferences: {dataset / 'data'}, a config a label source")
@@ -250,7 +250,7 @@ def align(
     """Train a language model: prints the `accelerate launch` line, runs it and shows its progress."""
     import shlex
 
-    from ifllm_hub.align.launch import check_machine, command_line, launch
+    from ifllm_hub.align.runs.launch import check_machine, command_line, launch
 
     given = {"label_source": labels, "policy": policy, "max_steps": steps}
     overrides = {name: value for name, value in given.items() if value is not None}
@@ -291,7 +291,7 @@ def replay(
     out: Annotated[Path, typer.Option(help="HTML page to write.", show_default=False)],
 ) -> None:
     """Write a page that plays a recorded reading over the text of the answers."""
-    from ifllm_hub.collect.replay import write_replay
+    from ifllm_hub.report.replay import write_replay
 
     say(f"replay: {write_replay(dataset, question_id, out)}")
 
@@ -333,7 +333,7 @@ def _print_label_sources(counts: "pl.DataFrame") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ifllm_hub.style import wilson
+    from ifllm_hub.plot_style import wilson
 
     title = "label sources, and how often they are right by the worker's own label"
     table = Table("source", "split", "pairs", "mean flip prob.", "agreement", "95 % CI", title=title)

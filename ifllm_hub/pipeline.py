@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ifllm_hub import __version__
-from ifllm_hub.align.launch import recipe_file
+from ifllm_hub.align.runs.launch import recipe_file
 from ifllm_hub.dataset.schema import parquet_path, preferences_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, write_atomically
@@ -71,13 +71,13 @@ def stages(settings: Settings, out: Path) -> list[Stage]:
     source = settings.release or out / "simulated"
 
     def simulate(advance: Advance) -> None:
-        from ifllm_hub.release.simulate import simulate_release
+        from ifllm_hub.sources.simulation.simulate import simulate_release
 
         simulate_release(out / "simulated", settings.workers, settings.questions, settings.seed)
 
     def build(advance: Advance) -> None:
-        from ifllm_hub.dataset.builder import build_dataset
-        from ifllm_hub.release.source import open_release
+        from ifllm_hub.dataset.build import build_dataset
+        from ifllm_hub.sources.ifllm.archive import open_release
 
         release = open_release(source, advance=lambda share: advance(share / 3))
         build_dataset(release, dataset, advance=lambda share: advance((1 + 2 * share) / 3))
@@ -88,12 +88,12 @@ def stages(settings: Settings, out: Path) -> list[Stage]:
         train_reward(dataset, reward, settings.seeds, n_jobs=-1, advance=advance)
 
     def label(advance: Advance) -> None:
-        from ifllm_hub.reward.labels import write_preferences
+        from ifllm_hub.preferences.labels import write_preferences
 
         write_preferences(dataset)
 
     def align(advance: Advance) -> None:
-        from ifllm_hub.align.launch import launch_dpo
+        from ifllm_hub.align.runs.launch import launch_dpo
 
         overrides: dict[str, Any] = {"label_source": settings.label_source, "seed": settings.seed}
         if settings.steps is not None:
@@ -225,7 +225,7 @@ def _identity(release: str | None) -> Any:
     if path.is_file():
         return [str(path), path.stat().st_size, path.stat().st_mtime_ns]
     if path.is_dir():
-        from ifllm_hub.release.source import inventory
+        from ifllm_hub.sources.ifllm.archive import inventory
 
         try:
             return [str(path), inventory(path).fingerprint()]

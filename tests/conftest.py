@@ -25,12 +25,12 @@ import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 from filelock import FileLock  # noqa: E402
 
-from ifllm_hub.dataset.builder import build_dataset  # noqa: E402
-from ifllm_hub.release.simulate import simulate_release  # noqa: E402
-from ifllm_hub.release.source import Release, open_release  # noqa: E402
-from ifllm_hub.reward import candidates  # noqa: E402
-from ifllm_hub.reward.labels import write_preferences  # noqa: E402
-from ifllm_hub.reward.model import ImplicitFeedbackRewardModel  # noqa: E402
+from ifllm_hub.dataset.build import build_dataset  # noqa: E402
+from ifllm_hub.preferences.labels import write_preferences  # noqa: E402
+from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel  # noqa: E402
+from ifllm_hub.reward.protocol import candidates  # noqa: E402
+from ifllm_hub.sources.ifllm.archive import Release, open_release  # noqa: E402
+from ifllm_hub.sources.simulation.simulate import simulate_release  # noqa: E402
 
 WORKERS, QUESTIONS, SEED = 8, 60, 3
 

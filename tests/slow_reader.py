@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ifllm_hub.release.source import TaskFolder
+from ifllm_hub.sources.ifllm.archive import TaskFolder
 
 _NUMBER = r"-?(?:\d+\.?\d*|\.\d+)"
 _LINE = {

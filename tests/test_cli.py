@@ -14,8 +14,8 @@ import pytest
 
 from ifllm_hub import cli
 from ifllm_hub.dataset.load import label_sources, load_config
-from ifllm_hub.reward.labels import agreements
-from ifllm_hub.style import wilson
+from ifllm_hub.plot_style import wilson
+from ifllm_hub.preferences.labels import agreements
 
 IFLLM = str(Path(sys.executable).with_name("ifllm"))
 

@@ -6,18 +6,18 @@ from pathlib import Path
 import polars as pl
 
 from ifllm_hub import reward
-from ifllm_hub.align.preferences import load_preferences
-from ifllm_hub.collect.replay import write_replay
 from ifllm_hub.collect.settings import Settings
-from ifllm_hub.collect.store import Store
-from ifllm_hub.dataset.builder import build_dataset
+from ifllm_hub.collect.store.store import Store
+from ifllm_hub.dataset.build import build_dataset
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.evaluation.best_of_n import read_benchmark
+from ifllm_hub.evaluation.reward_models.best_of_n import read_benchmark
 from ifllm_hub.evaluation.tables import read_table, write_table
 from ifllm_hub.files import read_parquet, write_parquet
-from ifllm_hub.release.source import inventory
-from ifllm_hub.reward.hub import ImplicitFeedbackReward
-from ifllm_hub.reward.labels import write_preferences
+from ifllm_hub.preferences.labels import write_preferences
+from ifllm_hub.preferences.load import load_preferences
+from ifllm_hub.report.replay import write_replay
+from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
+from ifllm_hub.sources.ifllm.archive import inventory
 from tests.conftest import few_trees
 
 

@@ -4,10 +4,10 @@ import json
 import re
 from pathlib import Path
 
-from ifllm_hub.features.catalogue import CATALOGUE
-from ifllm_hub.reward.candidates import FOREST, LONGER_ANSWER
+from ifllm_hub.features.catalog import CATALOGUE
 from ifllm_hub.reward.functions import default_model
-from ifllm_hub.reward.tables import leaderboard_markdown
+from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
+from ifllm_hub.reward.protocol.tables import leaderboard_markdown
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

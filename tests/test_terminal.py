@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from ifllm_hub import cli
-from ifllm_hub.align.script import exit_status
+from ifllm_hub.align.runs.script import exit_status
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.terminal import at_home, given_words, shown
 

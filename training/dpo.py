@@ -18,8 +18,8 @@ On all GPUs of a machine, one epoch, pushed to the Hub at the end:
 
 import sys
 
-from ifllm_hub.align.dpo import parse_dpo, run_dpo
-from ifllm_hub.align.script import exit_status
+from ifllm_hub.align.runs.script import exit_status
+from ifllm_hub.align.stages.dpo import parse_dpo, run_dpo
 
 
 def main() -> int:

@@ -22,9 +22,9 @@ On all GPUs of a machine, pushed to the Hub at the end:
 
 import sys
 
-from ifllm_hub.align.policy_tuning import GRPOArguments, run_grpo
-from ifllm_hub.align.run import parse_arguments
-from ifllm_hub.align.script import exit_status
+from ifllm_hub.align.runs.run import parse_arguments
+from ifllm_hub.align.runs.script import exit_status
+from ifllm_hub.align.stages.policy_tuning import GRPOArguments, run_grpo
 
 
 def main() -> int:

@@ -20,9 +20,9 @@ On all GPUs of a machine, pushed to the Hub at the end:
 
 import sys
 
-from ifllm_hub.align.run import parse_arguments
-from ifllm_hub.align.script import exit_status
-from ifllm_hub.align.text_reward import StudentArguments, run_reward
+from ifllm_hub.align.runs.run import parse_arguments
+from ifllm_hub.align.runs.script import exit_status
+from ifllm_hub.align.stages.text_reward import StudentArguments, run_reward
 
 
 def main() -> int:

@@ -18,9 +18,9 @@ ModernBERT on all GPUs of a machine, reading both answers at once, pushed to the
 
 import sys
 
-from ifllm_hub.align.run import parse_arguments
-from ifllm_hub.align.script import exit_status
-from ifllm_hub.align.text_reward import TextRewardArguments, run_reward
+from ifllm_hub.align.runs.run import parse_arguments
+from ifllm_hub.align.runs.script import exit_status
+from ifllm_hub.align.stages.text_reward import TextRewardArguments, run_reward
 
 
 def main() -> int:

@@ -18,9 +18,9 @@ On all GPUs of a machine, pushed to the Hub at the end:
 
 import sys
 
-from ifllm_hub.align.policy_tuning import SFTArguments, run_sft
-from ifllm_hub.align.run import parse_arguments
-from ifllm_hub.align.script import exit_status
+from ifllm_hub.align.runs.run import parse_arguments
+from ifllm_hub.align.runs.script import exit_status
+from ifllm_hub.align.stages.policy_tuning import SFTArguments, run_sft
 
 
 def main() -> int:

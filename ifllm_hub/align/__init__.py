@@ -1,1 +1,1 @@
-"""Preference data and the trainers that use it."""
+"""Preference optimization: the trainer, policies, and the comparison of label sources."""

@@ -14,14 +14,14 @@ from typing import Any, Literal
 import polars as pl
 
 from ifllm_hub.align.implicit_reward import answer_log_probs
-from ifllm_hub.align.launch import command_line, launch, recipe_file
 from ifllm_hub.align.policies import load_policy
-from ifllm_hub.align.preferences import fingerprint, load_preferences
-from ifllm_hub.align.resume import RESULTS
+from ifllm_hub.align.runs.launch import command_line, launch, recipe_file
+from ifllm_hub.align.runs.resume import RESULTS
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import preferences_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import make_folder, read_json, read_parquet, write_atomically, write_parquet
+from ifllm_hub.preferences.load import fingerprint, load_preferences
 
 LOG_PROBS = "log_probs.parquet"
 COMPARED = "comparison.json"

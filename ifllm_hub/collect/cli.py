@@ -14,7 +14,7 @@ from ifllm_hub.terminal import cell, say
 
 if TYPE_CHECKING:
     from ifllm_hub.collect.pseudonyms import Pseudonyms
-    from ifllm_hub.collect.store import Store
+    from ifllm_hub.collect.store.store import Store
 
 app = typer.Typer(name="collect", help="Consented mouse trajectories from a chat page.", no_args_is_help=True)
 
@@ -51,7 +51,7 @@ def serve(
 ) -> None:
     """Run the collector's server until it is told to stop."""
     _check_installed()
-    from ifllm_hub.collect.app import serve, told_at_start
+    from ifllm_hub.collect.server.app import serve, told_at_start
     from ifllm_hub.collect.settings import Settings
 
     settings = Settings(
@@ -77,7 +77,7 @@ def export(
 ) -> None:
     """Write what was collected as a dataset folder, of everybody whose consent stands."""
     _check_installed()
-    from ifllm_hub.collect.export import export_dataset
+    from ifllm_hub.collect.export.dataset import export_dataset
 
     with _opened(folder, database) as (store, pseudonyms):
         manifest = export_dataset(store, out, pseudonyms, least_people)
@@ -93,7 +93,7 @@ def delete(
 ) -> None:
     """Delete everything about a person, in the store and in exported folders."""
     _check_installed()
-    from ifllm_hub.collect.upkeep import delete_person
+    from ifllm_hub.collect.export.upkeep import delete_person
 
     with _opened(folder, database) as (store, pseudonyms):
         for line in delete_person(store, pseudonyms, person):
@@ -108,7 +108,7 @@ def retention(
 ) -> None:
     """Delete from the store what is older than so many days, and finish deletions that were cut off."""
     _check_installed()
-    from ifllm_hub.collect.upkeep import apply_retention, erase_exports
+    from ifllm_hub.collect.export.upkeep import apply_retention, erase_exports
 
     with _opened(folder, database) as (store, _):
         say(", ".join(f"{count} {table}" for table, count in apply_retention(store, days).items()) + " deleted")
@@ -166,8 +166,8 @@ def study(
     """Run a study in which people chat, rate and are recorded, with their consent, until it is told to stop."""
     _check_installed()
     from ifllm_hub.collect.settings import Settings
-    from ifllm_hub.collect.study_app import StudySettings, run_study
-    from ifllm_hub.collect.study_models import DEFAULT_MODELS
+    from ifllm_hub.collect.study.app import StudySettings, run_study
+    from ifllm_hub.collect.study.models import DEFAULT_MODELS
 
     address = origin or f"http://{f'[{host}]' if ':' in host else host}:{port}"
     collector = Settings(
@@ -199,9 +199,9 @@ def space(
     """Write the study as a Hugging Face Space, and push it in one commit."""
     _check_installed()
     from ifllm_hub.collect.settings import Settings
-    from ifllm_hub.collect.space import push_space, write_space
-    from ifllm_hub.collect.study_app import StudySettings
-    from ifllm_hub.collect.study_models import DEFAULT_MODELS
+    from ifllm_hub.collect.study.app import StudySettings
+    from ifllm_hub.collect.study.models import DEFAULT_MODELS
+    from ifllm_hub.collect.study.space import push_space, write_space
 
     collector = Settings(
         COLLECTED, dataset_repo=dataset_repo, publish_minutes=publish_minutes, least_people=least_people
@@ -221,7 +221,7 @@ def _opened(folder: Path, database: str | None) -> "Iterator[tuple[Store, Pseudo
 
     from ifllm_hub.collect.pseudonyms import Pseudonyms
     from ifllm_hub.collect.settings import SECRETS_FILE, Secrets, Settings
-    from ifllm_hub.collect.store import Store
+    from ifllm_hub.collect.store.store import Store
 
     if database is None and not (folder / SECRETS_FILE).is_file():
         raise IfllmError(f"{folder}: no collector was run here. Name its --folder, or its --database.")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from ifllm_hub.dataset import coarse
+from ifllm_hub.dataset.privacy import coarse
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.features.catalogue import CATALOGUE, Feature
-from ifllm_hub.features.habits import LESS_HABIT
+from ifllm_hub.features.catalog import CATALOGUE, Feature
+from ifllm_hub.features.centering import LESS_HABIT
 
 if TYPE_CHECKING:
     from datasets import Features

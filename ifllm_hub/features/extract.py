@@ -4,7 +4,7 @@ from functools import reduce
 
 import polars as pl
 
-from ifllm_hub.features.catalogue import CATALOGUE, DWELL_FLOOR_MS, LOG_RATIO_FLOORS, names
+from ifllm_hub.features.catalog import CATALOGUE, DWELL_FLOOR_MS, LOG_RATIO_FLOORS, names
 from ifllm_hub.features.context import in_context
 from ifllm_hub.features.contrast import PER_QUESTION
 from ifllm_hub.features.measures import MEASURES

@@ -6,14 +6,11 @@ from typing import Any
 import polars as pl
 
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.evaluation.compare import read_comparison
-from ifllm_hub.evaluation.comparison_figures import (
-    comparison_picture,
-    orders_picture,
-    position_picture,
-    thirds_picture,
-)
-from ifllm_hub.evaluation.comparison_tables import (
+from ifllm_hub.evaluation.comparison.compare import read_comparison
+from ifllm_hub.evaluation.comparison.differences import differences, read_judgements
+from ifllm_hub.evaluation.comparison.figures import comparison_picture, orders_picture, position_picture, thirds_picture
+from ifllm_hub.evaluation.comparison.names import name_of
+from ifllm_hub.evaluation.comparison.tables import (
     COUNTS,
     DASH,
     POOLED,
@@ -26,9 +23,7 @@ from ifllm_hub.evaluation.comparison_tables import (
     signed,
     warning,
 )
-from ifllm_hub.evaluation.differences import differences, read_judgements
-from ifllm_hub.evaluation.judge_quality import QUALITY, judge_quality, quality_rows, read_quality
-from ifllm_hub.evaluation.names import name_of
+from ifllm_hub.evaluation.judge.quality import QUALITY, judge_quality, quality_rows, read_quality
 from ifllm_hub.files import write_atomically
 from ifllm_hub.report import words
 from ifllm_hub.report.judgements import choose_judgements, read_judged
@@ -37,7 +32,7 @@ from ifllm_hub.web_page import csp_source, page_template
 PAGE_FILE = "evaluation.html"
 JUDGEMENTS, COMPARISON, JUDGE = "judgements", "comparison", "judge"
 
-_TEMPLATE, _SCRIPT = (Path(__file__).with_name(name) for name in ("evaluation.html.jinja", "sort.js"))
+_TEMPLATE, _SCRIPT = (Path(__file__).parent / "pages" / name for name in ("evaluation.html.jinja", "sort.js"))
 
 
 def build_evaluation_page(folder: Path) -> Path:

@@ -7,9 +7,9 @@ import polars as pl
 
 from ifllm_hub.features.measures import CELL
 from ifllm_hub.features.ticks import MODALITIES, SIDES, all_ticks, on_text
+from ifllm_hub.plot_style import Picture
+from ifllm_hub.report.figures.trajectory import trajectory_picture
 from ifllm_hub.report.inputs import Run
-from ifllm_hub.report.trajectory import trajectory_picture
-from ifllm_hub.style import Picture
 
 READINGS = 3
 # The lower bounds of the heat levels above 0, ms; the same for every reading, so that colours compare.

@@ -9,13 +9,14 @@ from typing import Any
 
 import polars as pl
 
-from ifllm_hub.collect.replay import write_reading
-from ifllm_hub.evaluation.compare import read_comparison
-from ifllm_hub.evaluation.comparison_tables import signed
+from ifllm_hub.evaluation.comparison.compare import read_comparison
+from ifllm_hub.evaluation.comparison.tables import signed
 from ifllm_hub.features.measures import CELL
 from ifllm_hub.files import write_atomically
+from ifllm_hub.preferences.labels import agreement
 from ifllm_hub.report import words
-from ifllm_hub.report.data_figures import (
+from ifllm_hub.report.evaluation import COMPARISON, build_evaluation_page
+from ifllm_hub.report.figures.data import (
     caret_picture,
     flip_picture,
     length_contrast,
@@ -23,16 +24,15 @@ from ifllm_hub.report.data_figures import (
     longer_picture,
     rating_picture,
 )
-from ifllm_hub.report.evaluation import COMPARISON, build_evaluation_page
+from ifllm_hub.report.figures.models import calibration_picture, curve_pictures, leaderboard_picture
 from ifllm_hub.report.inputs import Run, load_run
-from ifllm_hub.report.model_figures import calibration_picture, curve_pictures, leaderboard_picture
 from ifllm_hub.report.reading import LEVELS_MS, readings
-from ifllm_hub.reward.candidates import FOREST, LONGER_ANSWER
-from ifllm_hub.reward.labels import agreement
+from ifllm_hub.report.replay import write_reading
+from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.web_page import page_template
 
 REPORT_FILE, REPLAYS, EVALUATION = "report.html", "replays", "evaluation"
-_TEMPLATE = Path(__file__).with_name("report.html.jinja")
+_TEMPLATE = Path(__file__).parent / "pages" / "report.html.jinja"
 _FATES = ("matched", "repaired", "ambiguous", "elsewhere")
 _SIMULATION = ("workers", "questions")
 _METRICS = {

@@ -4,7 +4,7 @@ import math
 import shlex
 from typing import Any
 
-from ifllm_hub.reward.candidates import FOREST, LONGER_ANSWER
+from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 
 CLAIM_SEEDS = 20
 # Standard errors that a permuted-label accuracy may lie outside of what a rule without information reaches.

@@ -14,8 +14,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.reward.forest import too_large
-from ifllm_hub.reward.hub import ImplicitFeedbackReward
+from ifllm_hub.reward.model.flat_forest import too_large
+from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 
 Scale = Literal["probability", "logit"]
 

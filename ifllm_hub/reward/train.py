@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ifllm_hub import __version__
-from ifllm_hub.features.catalogue import CATALOGUE
-from ifllm_hub.features.habits import LESS_HABIT
+from ifllm_hub.features.catalog import CATALOGUE
+from ifllm_hub.features.centering import LESS_HABIT
 from ifllm_hub.files import replacing_folder
-from ifllm_hub.reward.candidates import FOREST
-from ifllm_hub.reward.card import model_card
-from ifllm_hub.reward.leaderboard import data_source, leaderboard
-from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
-from ifllm_hub.reward.pairs import FEATURES, labelled, load_pairs
-from ifllm_hub.reward.persistence import CONFIG_FILE, LEADERBOARD_FILE, save_model
+from ifllm_hub.reward.model.card import model_card
+from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
+from ifllm_hub.reward.model.persistence import CONFIG_FILE, LEADERBOARD_FILE, save_model
+from ifllm_hub.reward.protocol.candidates import FOREST
+from ifllm_hub.reward.protocol.leaderboard import data_source, leaderboard
+from ifllm_hub.reward.protocol.pairs import FEATURES, labelled, load_pairs
 
 
 def train_reward(

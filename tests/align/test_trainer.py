@@ -14,9 +14,9 @@ from datasets import Dataset
 from safetensors.torch import load_file
 from trl import DPOConfig, DPOTrainer
 
-from ifllm_hub.align.dpo import parse_dpo, run_dpo
-from ifllm_hub.align.launch import launch_dpo
 from ifllm_hub.align.policies import load_policy
+from ifllm_hub.align.runs.launch import launch_dpo
+from ifllm_hub.align.stages.dpo import parse_dpo, run_dpo
 from ifllm_hub.align.trainer import FlipProbCollator, FlipProbDPOConfig, FlipProbDPOTrainer
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.locate import shipped_folder

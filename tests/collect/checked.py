@@ -11,13 +11,13 @@ from typing import Any
 import uvicorn
 from starlette.responses import HTMLResponse, Response
 
-from ifllm_hub.collect.app import create_app
-from ifllm_hub.collect.collector import Collector
 from ifllm_hub.collect.defaults import CONSENT
+from ifllm_hub.collect.server.app import create_app
+from ifllm_hub.collect.server.collector import Collector
+from ifllm_hub.collect.server.tokens import PersonToken, ResponseToken, Signer
 from ifllm_hub.collect.settings import Settings
-from ifllm_hub.collect.store import now_ms
-from ifllm_hub.collect.tokens import PersonToken, ResponseToken, Signer
-from tests.collect.processes import free_port
+from ifllm_hub.collect.store.store import now_ms
+from tests.collect.store.processes import free_port
 from tests.waiting import until
 
 TEXT = "The tides are moved by the moon."

@@ -11,11 +11,11 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, text
 
-from ifllm_hub.collect.app import create_app
-from ifllm_hub.collect.collector import Collector
 from ifllm_hub.collect.pseudonyms import Pseudonyms
+from ifllm_hub.collect.server.app import create_app
+from ifllm_hub.collect.server.collector import Collector
 from ifllm_hub.collect.settings import SECRETS_FILE, Secrets, Settings
-from ifllm_hub.collect.store import Store
+from ifllm_hub.collect.store.store import Store
 from tests.collect.browser import browser, wire
 from tests.collect.client import ORIGIN, batch, encoded, registration
 from tests.collect.cluster import postgres_programs, postgres_server

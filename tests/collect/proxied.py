@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 
 from ifllm_hub.collect.settings import Settings
-from ifllm_hub.collect.study_app import StudySettings, create_study_app
+from ifllm_hub.collect.study.app import StudySettings, create_study_app
 
 PATH = "/lab/study"
 

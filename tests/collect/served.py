@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from ifllm_hub.collect.app import serve
+from ifllm_hub.collect.server.app import serve
 from ifllm_hub.collect.settings import Rate, Settings
 from tests.collect.client import ORIGIN
 

@@ -8,11 +8,11 @@ import pytest
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ifllm_hub.collect.check import Finding, examine
-from ifllm_hub.collect.problems import Problem
-from ifllm_hub.collect.store import now_ms
+from ifllm_hub.collect.server.problems import Problem
+from ifllm_hub.collect.store.store import now_ms
 from ifllm_hub.errors import IfllmError
 from tests.collect.checked import SUBPATH, TEXT, Place, opened
-from tests.collect.processes import free_port, start_server
+from tests.collect.store.processes import free_port, start_server
 
 SCRIPT, CHECK, HEALTH = "/ifllm/ifllm.js", "/ifllm/v1/check", "/ifllm/v1/health"
 # Agrees by itself, and notes what it asks for.
@@ -286,7 +286,7 @@ def test_a_page_on_https_and_a_collector_that_is_not(page: Any, place: Place) ->
 
 def test_a_wrong_clock(page: Any, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     url = place.put(token=place.token(seconds=3_600), person=place.person_token())
-    monkeypatch.setattr("ifllm_hub.collect.collector.now_ms", lambda: now_ms() - 300_000)
+    monkeypatch.setattr("ifllm_hub.collect.server.collector.now_ms", lambda: now_ms() - 300_000)
     findings = found(page, url)
     assert failing(findings) == {"clock"}
     assert "5 minutes ahead of" in findings["clock"].said

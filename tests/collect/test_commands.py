@@ -11,7 +11,7 @@ from ifllm_hub.cli import app
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 from tests.collect.conftest import Site
-from tests.collect.test_export import collect
+from tests.collect.export.test_export import collect
 
 
 def ifllm(*words: str | Path) -> str:
@@ -43,7 +43,7 @@ def test_from_the_store_to_a_dataset_and_back(site: Site, tmp_path: Path) -> Non
 )
 def test_a_locked_store(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
     site.send(site.pair("ada", "q1"))
-    monkeypatch.setattr("ifllm_hub.collect.tables._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("ifllm_hub.collect.store.tables._BUSY_SECONDS", 0.05)
     monkeypatch.chdir(tmp_path)
     folder = site.settings.folder
     with closing(sqlite3.connect(folder / "collected.sqlite", isolation_level=None)) as holder:

@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from ifllm_hub.dataset import load
-from ifllm_hub.dataset.builder import build_dataset
-from ifllm_hub.dataset.card import write_card
+from ifllm_hub.dataset.build import build_dataset
+from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.load import MOST_METADATA, _from_hub, load_config
 from ifllm_hub.dataset.schema import CONFIGS, SPLITS, features, present_configs
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.release.simulate import simulate_release
-from ifllm_hub.release.source import open_release
+from ifllm_hub.sources.ifllm.archive import open_release
+from ifllm_hub.sources.simulation.simulate import simulate_release
 
 BUILT = ("pairwise", "pointwise", "trajectories", "features")
 

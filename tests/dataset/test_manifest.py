@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ifllm_hub.dataset.card import write_card
-from ifllm_hub.dataset.publish import planned
+from ifllm_hub.dataset.card.pages import write_card
+from ifllm_hub.dataset.publishing.publish import planned
 from ifllm_hub.errors import IfllmError
 
 DAMAGES = {

@@ -18,14 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ifllm_hub import cli
-from ifllm_hub.dataset import privacy
-from ifllm_hub.dataset.builder import build_dataset
-from ifllm_hub.dataset.card import write_card
-from ifllm_hub.dataset.coarse import COARSE, STEPS, coarse
-from ifllm_hub.dataset.disclosure import find_personal_data, k_anonymity, reidentify
+from ifllm_hub.dataset.build import build_dataset
+from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.manifest import REPORT, TIERS
-from ifllm_hub.dataset.privacy import (
+from ifllm_hub.dataset.privacy import report as privacy
+from ifllm_hub.dataset.privacy.coarse import COARSE, STEPS, coarse
+from ifllm_hub.dataset.privacy.disclosure import find_personal_data, k_anonymity, reidentify
+from ifllm_hub.dataset.privacy.report import (
     check_workers,
     known_workers,
     read_withdrawn,
@@ -34,7 +34,7 @@ from ifllm_hub.dataset.privacy import (
 )
 from ifllm_hub.dataset.schema import CONFIGS
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.release.source import Release, open_release
+from ifllm_hub.sources.ifllm.archive import Release, open_release
 from tests.docs.snippets import run
 
 UNKNOWN = "worker_nobody"

@@ -5,8 +5,8 @@ import pytest
 from datasets import Features
 
 from ifllm_hub.dataset.schema import CONFIGS, DEFAULT_CONFIG, arrow_schema, columns, features
-from ifllm_hub.features.catalogue import CATALOGUE
-from ifllm_hub.features.habits import LESS_HABIT
+from ifllm_hub.features.catalog import CATALOGUE
+from ifllm_hub.features.centering import LESS_HABIT
 
 KINDS = [*CONFIGS, "preferences_forest"]
 

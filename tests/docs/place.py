@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.collect.processes import free_port
+from tests.collect.store.processes import free_port
 from tests.docs.snippets import fences
 from tests.waiting import wait_for_server
 

@@ -20,9 +20,9 @@ import typer
 from fastapi.testclient import TestClient
 
 from ifllm_hub.cli import app
-from ifllm_hub.collect.app import create_app
+from ifllm_hub.collect.server.app import create_app
 from ifllm_hub.collect.settings import Settings
-from tests.collect.processes import free_port
+from tests.collect.store.processes import free_port
 from tests.docs.snippets import Fence, fences
 
 ROOT = Path(__file__).parents[2]

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from ifllm_hub.collect.export import export_dataset
+from ifllm_hub.collect.export.dataset import export_dataset
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.settings import STORE_FILE, Secrets
-from ifllm_hub.collect.store import Store
-from ifllm_hub.collect.tables import BATCHES, RESPONSES
+from ifllm_hub.collect.store.store import Store
+from ifllm_hub.collect.store.tables import BATCHES, RESPONSES
 from ifllm_hub.dataset.load import load_config
-from tests.collect.processes import api_key
+from tests.collect.store.processes import api_key
 from tests.docs.place import APP, BLOCKS, COLLECTOR, GRADIO, Place
 from tests.waiting import until
 

@@ -16,10 +16,10 @@ import polars as pl
 import pytest
 
 from ifllm_hub.align.policies import policy_folder
-from ifllm_hub.evaluation.compare import read_comparison
-from ifllm_hub.evaluation.judge_quality import QUALITY, read_quality
+from ifllm_hub.evaluation.comparison.compare import read_comparison
+from ifllm_hub.evaluation.judge.quality import QUALITY, read_quality
 from ifllm_hub.evaluation.tables import JUDGEMENTS, read_table
-from tests.collect.processes import free_port
+from tests.collect.store.processes import free_port
 from tests.waiting import kill_after, wait_for_server
 
 pytestmark = pytest.mark.slow

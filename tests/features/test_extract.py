@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.features.catalogue import CATALOGUE, EVEN, ODD, Feature, names
+from ifllm_hub.features.catalog import CATALOGUE, EVEN, ODD, Feature, names
 from ifllm_hub.features.extract import extract_features
 from tests.features.slow_features import CARETS, MODALITIES, Question, frame, question_lists, questions, slow_features
 

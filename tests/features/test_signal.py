@@ -5,10 +5,10 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ifllm_hub.dataset.builder import build_dataset
+from ifllm_hub.dataset.build import build_dataset
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.release.simulate import simulate_release
-from ifllm_hub.release.source import open_release
+from ifllm_hub.sources.ifllm.archive import open_release
+from ifllm_hub.sources.simulation.simulate import simulate_release
 
 
 @pytest.fixture(scope="module")

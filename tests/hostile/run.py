@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import sklearn.ensemble  # noqa: F401 - so that no child imports it
 
-from ifllm_hub.align.preferences import load_preferences
-from ifllm_hub.collect.replay import write_replay
-from ifllm_hub.release.source import open_release
-from ifllm_hub.reward.labels import write_preferences
+from ifllm_hub.preferences.labels import write_preferences
+from ifllm_hub.preferences.load import load_preferences
+from ifllm_hub.report.replay import write_replay
+from ifllm_hub.sources.ifllm.archive import open_release
 from tests.hostile.archives import hostile_archives
 from tests.hostile.child import outcome
 from tests.hostile.datasets import LABEL, REPLAY, Spoiling, hostile_datasets

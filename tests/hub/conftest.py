@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ifllm_hub.dataset.builder import replace_configs
-from ifllm_hub.dataset.card import write_card
+from ifllm_hub.dataset.build import replace_configs
+from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.load import load_config
 from tests.hub.publishing import REPO
 from tests.hub.server import WRITE_TOKEN, Hub

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from ifllm_hub import cli
-from ifllm_hub.dataset.publish import plan_publication, publish
+from ifllm_hub.dataset.publishing.publish import plan_publication, publish
 from tests.hub import client
 from tests.hub.server import Hub
 

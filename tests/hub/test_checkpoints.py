@@ -14,9 +14,9 @@ import yaml
 from huggingface_hub import HfApi
 from transformers import AutoModelForCausalLM
 
-from ifllm_hub.align import run as run_module
-from ifllm_hub.align.dpo import parse_dpo, run_dpo
-from ifllm_hub.align.push import checkpoint_name, model_name
+from ifllm_hub.align.runs import run as run_module
+from ifllm_hub.align.runs.push import checkpoint_name, model_name
+from ifllm_hub.align.stages.dpo import parse_dpo, run_dpo
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.locate import shipped_folder
 from tests.hub import client

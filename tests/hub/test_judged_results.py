@@ -7,8 +7,8 @@ import yaml
 from huggingface_hub import HfApi, ModelCard, parse_eval_result_entries
 
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.evaluation.checkpoint_card import CARD_FILE, RESULTS_FILE, add_results, push_results
-from ifllm_hub.evaluation.compare import compare
+from ifllm_hub.evaluation.comparison.checkpoint_card import CARD_FILE, RESULTS_FILE, add_results, push_results
+from ifllm_hub.evaluation.comparison.compare import compare
 from tests.evaluation.made import both, table
 from tests.hub.server import READ_TOKEN, Hub
 

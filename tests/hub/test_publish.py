@@ -6,10 +6,10 @@ import pytest
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import GatedRepoError
 
-from ifllm_hub.dataset.card import write_card
-from ifllm_hub.dataset.publish import plan_publication, publish
+from ifllm_hub.dataset.card.pages import write_card
+from ifllm_hub.dataset.publishing.publish import plan_publication, publish
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.reward.labels import SOURCES
+from ifllm_hub.preferences.labels import SOURCES
 from tests.hub import client
 from tests.hub.publishing import IFLLM, REPO, command, content, edit_manifest, loads_as, rows, send, titles
 from tests.hub.server import OTHER_TOKEN

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import HfApi
 
-from ifllm_hub.dataset.publish import plan_publication, publish
+from ifllm_hub.dataset.publishing.publish import plan_publication, publish
 from ifllm_hub.errors import IfllmError
 from tests.hub.faults import What
 from tests.hub.publishing import REPO, command, content, edit_card, edit_contents, rows, send

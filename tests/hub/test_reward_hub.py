@@ -12,13 +12,13 @@ from huggingface_hub import HfApi, ModelCard, eval_result_entries_to_yaml, parse
 
 from ifllm_hub import ImplicitFeedbackReward, cli
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.reward.card import model_card
-from ifllm_hub.reward.forest import FOREST_FILE
 from ifllm_hub.reward.functions import BehaviourReward, default_model
-from ifllm_hub.reward.hub import CARD_FILE, EVALUATION_FILE, fetch_reward, push_reward
-from ifllm_hub.reward.leaderboard import data_source
-from ifllm_hub.reward.pairs import FEATURES
-from ifllm_hub.reward.persistence import CONFIG_FILE, LEADERBOARD_FILE, MODEL_FILE
+from ifllm_hub.reward.model.card import model_card
+from ifllm_hub.reward.model.flat_forest import FOREST_FILE
+from ifllm_hub.reward.model.persistence import CONFIG_FILE, LEADERBOARD_FILE, MODEL_FILE
+from ifllm_hub.reward.model.pretrained import CARD_FILE, EVALUATION_FILE, fetch_reward, push_reward
+from ifllm_hub.reward.protocol.leaderboard import data_source
+from ifllm_hub.reward.protocol.pairs import FEATURES
 from tests.hub import client
 from tests.hub.publishing import content, send
 from tests.hub.server import READ_TOKEN, Hub
@@ -82,7 +82,7 @@ def test_a_file_far_too_large_is_not_even_fetched(hub: Hub, monkeypatch: pytest.
     push_reward(default_model(), REPO)
     just_too_much = (default_model() / MODEL_FILE).stat().st_size - 1
     with monkeypatch.context() as patch:
-        patch.setattr("ifllm_hub.reward.hub.MAX_FILE_BYTES", just_too_much)
+        patch.setattr("ifllm_hub.reward.model.pretrained.MAX_FILE_BYTES", just_too_much)
         with pytest.raises(IfllmError, match=rf"{REPO}: {MODEL_FILE} has [\d,]+ bytes, far more than any of ours"):
             fetch_reward(REPO)
     assert content(fetch_reward(REPO)) == content(default_model())

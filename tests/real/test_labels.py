@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ifllm_hub.reward.labels import agreement, write_preferences
+from ifllm_hub.preferences.labels import agreement, write_preferences
 
 pytestmark = pytest.mark.real
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from eval.studies.window import around_the_end
 from ifllm_hub.dataset.load import load_config
+from ifllm_hub.features.centering import less_habit
 from ifllm_hub.features.extract import extract_features
-from ifllm_hub.features.habits import less_habit
-from ifllm_hub.features.window import around_the_end
-from ifllm_hub.reward.candidates import FOREST, logistic
-from ifllm_hub.reward.leaderboard import NULLS, Job
-from ifllm_hub.reward.pairs import MOUSE_FEATURES, Pairs, labelled, load_pairs
-from ifllm_hub.reward.protocol import auc, out_of_fold
+from ifllm_hub.reward.protocol.candidates import FOREST, logistic
+from ifllm_hub.reward.protocol.folds import auc, out_of_fold
+from ifllm_hub.reward.protocol.leaderboard import NULLS, Job
+from ifllm_hub.reward.protocol.pairs import MOUSE_FEATURES, Pairs, labelled, load_pairs
 
 pytestmark = pytest.mark.real
 

@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from eval.reproduction.features import compare_features, paper_features
+from eval.reproduction.lists import PAPER_COMPARE, PAPER_PAIRWISE
+from eval.reproduction.reference import reference_features
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.features.paper import compare_features, paper_features
-from ifllm_hub.features.paper_lists import PAPER_COMPARE, PAPER_PAIRWISE
-from ifllm_hub.features.paper_reference import reference_features
-from ifllm_hub.release.source import Release
+from ifllm_hub.sources.ifllm.archive import Release
 
 pytestmark = pytest.mark.real
 

@@ -10,10 +10,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ifllm_hub.dataset.builder import build_dataset
+from ifllm_hub.dataset.build import build_dataset
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.privacy import REPORT, scan_dataset, write_privacy_report
-from ifllm_hub.release.source import Release
+from ifllm_hub.dataset.privacy.report import REPORT, scan_dataset, write_privacy_report
+from ifllm_hub.sources.ifllm.archive import Release
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

@@ -10,13 +10,13 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import KFold, cross_val_predict
 from transformers import GPT2Tokenizer
 
+from eval.reproduction.lists import PAPER_PAIRWISE
+from eval.reproduction.reference import reference_features
 from ifllm_hub.align.policies import HUMAN_ASSISTANT
 from ifllm_hub.align.quirks import CAP, MAX_PROMPT_TOKENS, MAX_TOKENS, ReferenceQuirks, cut_answers, quirky_pairs
-from ifllm_hub.features.paper_lists import PAPER_PAIRWISE
-from ifllm_hub.features.paper_reference import reference_features
-from ifllm_hub.release.source import Release
-from ifllm_hub.reward.labels import external_rows, rated_rows, reference_split
-from ifllm_hub.reward.pairs import Pairs, load_pairs
+from ifllm_hub.preferences.labels import external_rows, rated_rows, reference_split
+from ifllm_hub.reward.protocol.pairs import Pairs, load_pairs
+from ifllm_hub.sources.ifllm.archive import Release
 
 pytestmark = pytest.mark.real
 

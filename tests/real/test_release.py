@@ -16,7 +16,7 @@ from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.features.extract import extract_features
-from ifllm_hub.release.source import RELEASE_DIGEST, Release
+from ifllm_hub.sources.ifllm.archive import RELEASE_DIGEST, Release
 from tests.slow_reader import read_table
 
 pytestmark = pytest.mark.real

@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.evaluation.compare import run_comparison
-from ifllm_hub.evaluation.differences import differences, read_judgements
-from ifllm_hub.evaluation.judge_quality import SHARES, STATUSES, write_quality
+from ifllm_hub.evaluation.comparison.compare import run_comparison
+from ifllm_hub.evaluation.comparison.differences import differences, read_judgements
+from ifllm_hub.evaluation.judge.quality import SHARES, STATUSES, write_quality
 from ifllm_hub.evaluation.tables import write_table
 from ifllm_hub.report.evaluation import build_evaluation_page
 from ifllm_hub.report.judgements import DISAGREEING, FAILED, LARGEST, SAMPLED, SHOWN, choose_judgements, read_judged

@@ -18,19 +18,19 @@ import polars as pl
 import pytest
 
 from ifllm_hub import __version__
-from ifllm_hub.align.dpo import METRICS
+from ifllm_hub.align.stages.dpo import METRICS
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.evaluation.compare import run_comparison
+from ifllm_hub.evaluation.comparison.compare import run_comparison
 from ifllm_hub.evaluation.tables import write_table
 from ifllm_hub.pipeline import Settings
 from ifllm_hub.report import words
 from ifllm_hub.report.inputs import load_run
 from ifllm_hub.report.reading import LEVELS_MS, choose, heat_level
 from ifllm_hub.report.report import build_report
-from ifllm_hub.reward.candidates import FOREST, LONGER_ANSWER
-from ifllm_hub.reward.pairs import FEATURES, Pairs, labelled, load_pairs
-from ifllm_hub.reward.protocol import PROTOCOLS
-from ifllm_hub.reward.scores import score
+from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
+from ifllm_hub.reward.protocol.folds import PROTOCOLS
+from ifllm_hub.reward.protocol.pairs import FEATURES, Pairs, labelled, load_pairs
+from ifllm_hub.reward.protocol.scores import score
 from tests.evaluation.made import both, table
 
 SPLITS = ("train", "test")
@@ -500,7 +500,7 @@ def test_heat_levels_are_their_legend() -> None:
 
 
 def test_text_stays_readable_on_every_heat_colour() -> None:
-    css = (Path(words.__file__).parent / "report.css").read_text()
+    css = (Path(words.__file__).parent / "pages" / "report.css").read_text()
     colours = re.findall(r"h\d \{ background: (#\w+); color: (#\w+); \}", css)
     assert len(colours) == 13
     for background, ink in colours:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ifllm_hub.dataset.builder import build_dataset
-from ifllm_hub.release.simulate import simulate_release
-from ifllm_hub.release.source import open_release
-from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
-from ifllm_hub.reward.pairs import FEATURES, Pairs, labelled, load_pairs
-from ifllm_hub.reward.persistence import save_model
+from ifllm_hub.dataset.build import build_dataset
+from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
+from ifllm_hub.reward.model.persistence import save_model
+from ifllm_hub.reward.protocol.pairs import FEATURES, Pairs, labelled, load_pairs
+from ifllm_hub.sources.ifllm.archive import open_release
+from ifllm_hub.sources.simulation.simulate import simulate_release
 from tests.conftest import copy_and_label, made_once
 
 

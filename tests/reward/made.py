@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ifllm_hub.reward.pairs import FEATURES, Pairs
+from ifllm_hub.reward.protocol.pairs import FEATURES, Pairs
 
 
 def made(left: list[bool], workers: list[Any], conversations: list[Any] | None = None, **features: Any) -> Pairs:

@@ -9,10 +9,10 @@ import pytest
 import skops.io
 
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.reward.forest import FOREST_FILE, FlatForest, dump_forest
-from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
-from ifllm_hub.reward.pairs import FEATURES
-from ifllm_hub.reward.persistence import CONFIG_FILE, FORMAT, MODEL_FILE, load_model
+from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
+from ifllm_hub.reward.model.flat_forest import FOREST_FILE, FlatForest, dump_forest
+from ifllm_hub.reward.model.persistence import CONFIG_FILE, FORMAT, MODEL_FILE, load_model
+from ifllm_hub.reward.protocol.pairs import FEATURES
 
 WIDTH = len(FEATURES)
 CONFIG = {"features": [{"name": name, "unit": "x"} for name in FEATURES]}

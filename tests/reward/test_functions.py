@@ -13,8 +13,8 @@ import pytest
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward import functions
 from ifllm_hub.reward.functions import BehaviourReward, behaviour_reward, default_model, get_behaviour_reward
-from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
-from ifllm_hub.reward.pairs import FEATURES, GAZE_FEATURES, MOUSE_FEATURES, Pairs
+from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
+from ifllm_hub.reward.protocol.pairs import FEATURES, GAZE_FEATURES, MOUSE_FEATURES, Pairs
 
 LEFT = "response_left"
 

@@ -13,8 +13,8 @@ from datasets import Dataset
 
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.reward.functions import BehaviourReward, Scale, get_behaviour_reward
-from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
-from ifllm_hub.reward.pairs import FEATURES, Pairs
+from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
+from ifllm_hub.reward.protocol.pairs import FEATURES, Pairs
 
 ANSWERS = [("Boil the lentils.", "Lentils."), ("Take the train.", "Walk, it is near."), ("Yes.", "No, not at all.")]
 GENERATIONS = 4

@@ -2,8 +2,8 @@
 
 import evaluate
 
-from ifllm_hub.evaluation.measures import position_consistency
-from ifllm_hub.evaluation.metric_info import metric_info
+from ifllm_hub.evaluation.comparison.measures import position_consistency
+from ifllm_hub.evaluation.comparison.metric_info import metric_info
 
 _INPUTS = """
 Args:
@@ -15,7 +15,7 @@ Returns:
 
 
 class PositionConsistency(evaluate.Metric):
-    """`ifllm_hub.evaluation.measures.position_consistency` as an `evaluate` module."""
+    """`ifllm_hub.evaluation.comparison.measures.position_consistency` as an `evaluate` module."""
 
     def _info(self) -> evaluate.MetricInfo:
         return metric_info(__doc__, _INPUTS, "string", "string")

@@ -2,8 +2,8 @@
 
 import evaluate
 
-from ifllm_hub.evaluation.measures import preference_accuracy
-from ifllm_hub.evaluation.metric_info import metric_info
+from ifllm_hub.evaluation.comparison.measures import preference_accuracy
+from ifllm_hub.evaluation.comparison.metric_info import metric_info
 
 _INPUTS = """
 Args:
@@ -15,7 +15,7 @@ Returns:
 
 
 class PreferenceAccuracy(evaluate.Metric):
-    """`ifllm_hub.evaluation.measures.preference_accuracy` as an `evaluate` module."""
+    """`ifllm_hub.evaluation.comparison.measures.preference_accuracy` as an `evaluate` module."""
 
     def _info(self) -> evaluate.MetricInfo:
         return metric_info(__doc__, _INPUTS, "float64", "int64")

@@ -2,8 +2,8 @@
 
 import evaluate
 
-from ifllm_hub.evaluation.measures import probability_calibration
-from ifllm_hub.evaluation.metric_info import metric_info
+from ifllm_hub.evaluation.comparison.measures import probability_calibration
+from ifllm_hub.evaluation.comparison.metric_info import metric_info
 
 _INPUTS = """
 Args:
@@ -15,7 +15,7 @@ Returns:
 
 
 class ProbabilityCalibration(evaluate.Metric):
-    """`ifllm_hub.evaluation.measures.probability_calibration` as an `evaluate` module."""
+    """`ifllm_hub.evaluation.comparison.measures.probability_calibration` as an `evaluate` module."""
 
     def _info(self) -> evaluate.MetricInfo:
         return metric_info(__doc__, _INPUTS, "float64", "int64")

@@ -2,8 +2,8 @@
 
 import evaluate
 
-from ifllm_hub.evaluation.measures import relative_quality
-from ifllm_hub.evaluation.metric_info import metric_info
+from ifllm_hub.evaluation.comparison.measures import relative_quality
+from ifllm_hub.evaluation.comparison.metric_info import metric_info
 
 _INPUTS = """
 Args:
@@ -16,7 +16,7 @@ Returns:
 
 
 class RelativeQuality(evaluate.Metric):
-    """`ifllm_hub.evaluation.measures.relative_quality` as an `evaluate` module."""
+    """`ifllm_hub.evaluation.comparison.measures.relative_quality` as an `evaluate` module."""
 
     def _info(self) -> evaluate.MetricInfo:
         return metric_info(__doc__, _INPUTS, "float64", "float64")

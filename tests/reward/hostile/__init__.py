@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
-from ifllm_hub.reward.pairs import FEATURES
-from ifllm_hub.reward.persistence import CONFIG_FILE, save_model
+from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
+from ifllm_hub.reward.model.persistence import CONFIG_FILE, save_model
+from ifllm_hub.reward.protocol.pairs import FEATURES
 
 WIDTH = len(FEATURES)
 CANARY = "IFLLM_CANARY"

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from safetensors.numpy import load
 
-from ifllm_hub.reward.forest import FOREST_FILE
-from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
-from ifllm_hub.reward.persistence import MODEL_FILE
+from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
+from ifllm_hub.reward.model.flat_forest import FOREST_FILE
+from ifllm_hub.reward.model.persistence import MODEL_FILE
 from tests.reward.hostile import ESTIMATOR, FLAT, Case, put
 from tests.reward.hostile.archives import hostile_archives, hostile_schemas
 from tests.reward.hostile.estimators import hostile_estimators, hostile_trees

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from ifllm_hub.reward.forest import FOREST_FILE
+from ifllm_hub.reward.model.flat_forest import FOREST_FILE
 from tests.reward.hostile import LARGEST, LOWEST, WIDTH, Spoiling, fit
 
 

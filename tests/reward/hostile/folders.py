@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ifllm_hub.reward.forest import FOREST_FILE
-from ifllm_hub.reward.pairs import FEATURES
-from ifllm_hub.reward.persistence import CONFIG_FILE, MODEL_FILE
+from ifllm_hub.reward.model.flat_forest import FOREST_FILE
+from ifllm_hub.reward.model.persistence import CONFIG_FILE, MODEL_FILE
+from ifllm_hub.reward.protocol.pairs import FEATURES
 from tests.reward.hostile import ALL, ESTIMATOR, FLAT, WIDTH, Armed, Spoiling, configure
 
 

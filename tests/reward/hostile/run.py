@@ -13,10 +13,10 @@ from unittest import mock
 
 import numpy as np
 
-from ifllm_hub.reward.forest import FlatForest
-from ifllm_hub.reward.hub import ImplicitFeedbackReward
-from ifllm_hub.reward.model import ImplicitFeedbackRewardModel
-from ifllm_hub.reward.persistence import load_forest, load_model
+from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
+from ifllm_hub.reward.model.flat_forest import FlatForest
+from ifllm_hub.reward.model.persistence import load_forest, load_model
+from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 from tests.hostile.child import outcome
 from tests.reward.hostile import CANARY, Case, sound
 from tests.reward.hostile.corpus import corpus

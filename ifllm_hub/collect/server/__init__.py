@@ -1,0 +1,1 @@
+"""What the browser talks to: routes, limits, tokens, and the form of what comes in."""

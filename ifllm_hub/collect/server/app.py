@@ -1,0 +1,71 @@
+"""The collector as an app of its own: `ifllm collect serve`."""
+
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from ifllm_hub import __version__
+from ifllm_hub.collect.server.collector import Collector
+from ifllm_hub.collect.server.router import create_router
+from ifllm_hub.collect.settings import SECRETS_FILE, Settings
+
+
+def create_app(settings: Settings, collector: Collector | None = None) -> FastAPI:
+    """An app with the collector's router alone.
+
+    Args:
+        collector: of the same settings; None: made from them.
+
+    Raises:
+        IfllmError: see `create_router`.
+    """
+    app = bare_app("ifllm collector")
+    app.include_router(create_router(settings, collector))
+    return app
+
+
+def bare_app(title: str) -> FastAPI:
+    """An app without FastAPI's pages about itself, which load scripts of another host. `openapi()` is its schema."""
+    return FastAPI(title=title, version=__version__, openapi_url=None)
+
+
+def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8765, behind_proxy: bool = False) -> None:
+    """Run the collector until it is told to stop. On SQLite, one process: it has one writer, which is enough.
+
+    Args:
+        behind_proxy: believe `X-Forwarded-For` of a proxy on this machine, for the rate limits; addresses are never
+            logged or stored.
+
+    Raises:
+        IfllmError: see `create_router`.
+    """
+    run_app(create_app(settings), host, port, behind_proxy)
+
+
+def run_app(app: FastAPI, host: str, port: int, behind_proxy: bool) -> None:
+    """Run an app of ours until it is told to stop; see `serve`. Requests are not logged."""
+    import uvicorn
+
+    from ifllm_hub.collect.server.http_timeout import PatientProtocol
+
+    uvicorn.run(
+        app,
+        http=PatientProtocol,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=behind_proxy,
+        timeout_graceful_shutdown=10,
+    )
+
+
+def told_at_start(settings: Settings, host: str, port: int) -> str:
+    """What the command says before it serves."""
+    pages = ", ".join(settings.origins) or "no page yet (--origin)"
+    key: str | Path = settings.folder / SECRETS_FILE
+    return (
+        f"collector: http://{host}:{port}{settings.prefix}\npages that may report: {pages}\n"
+        f"consent to: {', '.join(settings.consents)}\nsecrets: {key}"
+    )

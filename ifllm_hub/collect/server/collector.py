@@ -1,0 +1,352 @@
+"""What the collector does at each of its addresses."""
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from hmac import compare_digest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+
+from ifllm_hub import __version__
+from ifllm_hub.collect.export.upkeep import erase_exports
+from ifllm_hub.collect.pseudonyms import Pseudonyms
+from ifllm_hub.collect.server import wire
+from ifllm_hub.collect.server.limits import Buckets, read_body
+from ifllm_hub.collect.server.metrics import CONTENT_TYPE, Metrics
+from ifllm_hub.collect.server.problems import Problem
+from ifllm_hub.collect.server.tokens import BadToken, ExpiredToken, PersonToken, ResponseToken, Signer
+from ifllm_hub.collect.settings import PUBLISHED_FOLDER, Secrets, Settings
+from ifllm_hub.collect.store.intake import Received
+from ifllm_hub.collect.store.refusals import Conflict, Unknown, Withdrawn
+from ifllm_hub.collect.store.store import Answer, Said, Store, now_ms
+from ifllm_hub.errors import IfllmError
+
+if TYPE_CHECKING:
+    from ifllm_hub.collect.export.publication import ScheduledPublication
+    from ifllm_hub.collect.export.score import Scorer
+
+_log = logging.getLogger(__name__)
+# Scores that may be asked for at once, each of another person.
+_SCORES_WAITING = 64
+# Origins that are told of in the log: anybody can send any.
+_REFUSED = 16
+# How long a write may wait before the store counts as one that cannot be written: monitors do not wait longer.
+_HEALTH_SECONDS = 2
+# Within which the clocks of a page and of the server count as one.
+_CLOCK_MS = 60_000
+_STATIC = Path(__file__).parents[1] / "static"
+
+
+class UnknownConsent(IfllmError):
+    """A version of the consent text that the settings do not name."""
+
+
+# The problems that errors become.
+REFUSALS: dict[type[Exception], str] = {
+    Withdrawn: "withdrawn",
+    Conflict: "conflict",
+    Unknown: "unknown_answer",
+    UnknownConsent: "unknown_consent",
+    BadToken: "bad_token",
+    ExpiredToken: "expired_token",
+}
+
+
+class Collector:
+    """A store, its keys and limits, and the endpoints that work on them.
+
+    Raises:
+        IfllmError: the secrets or the store cannot be read or made, or the dataset repo cannot be written.
+    """
+
+    def __init__(self, settings: Settings):
+        secrets = Secrets.load(settings.folder)
+        self.settings, self.store, self.metrics = settings, Store(settings.url), Metrics()
+        self.signer, self.pseudonyms = Signer(secrets.signing), Pseudonyms(secrets.pseudonym)
+        self.addresses = Buckets(settings.address_rate)
+        self._api_key = secrets.api.encode()
+        self._sessions, self._people = Buckets(settings.session_rate), Buckets(settings.person_rate)
+        self._warned = False
+        self._refused: set[str] = set()
+        # One thread for all scores, so that nothing else waits for them; and whose are asked for.
+        self._scores, self._scoring = ThreadPoolExecutor(1, "ifllm-collect-score"), set[str]()
+        self._publication = self._scheduled()
+
+    def close(self) -> None:
+        """Publish what there is, if anything is to be published, and close the store."""
+        if self._publication is not None:
+            self._publication.finish()
+        self._scores.shutdown(cancel_futures=True)
+        self.store.close()
+
+    def has_key(self, request: Request) -> bool:
+        """Whether an integrator's server asks, or its monitoring, which can send bearer tokens only."""
+        key = request.headers.get("x-ifllm-key") or _bearer(request)
+        return compare_digest(key.encode(), self._api_key)
+
+    def check_consent(self, version: str) -> None:
+        """Whether a version of the consent text is one of the settings'.
+
+        Raises:
+            UnknownConsent: it is not.
+        """
+        if version not in self.settings.consents:
+            raise UnknownConsent(f"{version}: not a version of the consent text that the collector knows (--consent).")
+
+    def note_refusal(self, origin: str) -> None:
+        """Tell the operator, once an origin, whose pages are refused: nobody else would notice."""
+        if origin in self._refused or len(self._refused) >= _REFUSED:
+            return
+        self._refused.add(origin)
+        _log.warning("pages of %.200r are refused, and record nothing: name it as an origin (--origin)", origin)
+
+    async def batches(self, request: Request) -> Response:
+        """Take in what a page recorded."""
+        body = await self._body(request)
+        batch = wire.parse(wire.Batch, body)
+        now = now_ms()
+        tokens = [self.signer.response(token, now) for token in batch.responses]
+        if len({token.person for token in tokens}) > 1:
+            raise Problem("mixed_people")
+        person = tokens[0].person
+        self._people.take(person)
+        self._sessions.take(batch.session)
+        issued_at = min(token.issued_at for token in tokens)
+        if any(event[1] == "withdraw" for event in batch.events):
+            await self._withdraw(person, issued_at)
+            return JSONResponse({"accepted": True, "duplicate": False}, 202)
+        self._check_reported_consent(batch.consent)
+        stored = {
+            "origin": batch.origin,
+            "clock_off": _clock_off(batch.moments, issued_at, now),
+            "viewport": batch.viewport,
+            "responses": [(token.response_id, token.text_sha256, token.text_length) for token in tokens],
+            "ticks": [*batch.ticks, *batch.gaze],
+            "events": batch.events,
+        }
+        received = Received(
+            session=batch.session,
+            sequence=batch.sequence,
+            person=person,
+            consent=batch.consent,
+            body=json.dumps(stored, separators=(",", ":")).encode(),
+            sha256=hashlib.sha256(body).hexdigest(),
+            issued_at=issued_at,
+        )
+        duplicate = await asyncio.wrap_future(self.store.accept(received, now, self.settings.person_day_bytes))
+        if duplicate:
+            self.metrics.duplicate_batches.inc()
+        else:
+            self.metrics.accepted_batches.inc()
+            self.metrics.accepted_ticks.inc(len(batch.ticks) + len(batch.gaze))
+        return JSONResponse({"accepted": True, "duplicate": duplicate}, 202)
+
+    async def responses(self, request: Request) -> Response:
+        """Register an answer, or its new text, for a server that has the key; gives the tokens for the page."""
+        if not self.has_key(request):
+            raise Problem("bad_key")
+        asked = wire.parse(wire.Registration, await self._body(request, wire.MAX_REGISTRATION))
+        return JSONResponse(await self.register(asked))
+
+    async def people(self, request: Request) -> Response:
+        """A person's token, for a server that has the key, before there is an answer; nothing is stored."""
+        if not self.has_key(request):
+            raise Problem("bad_key")
+        asked, now = wire.parse(wire.Reader, await self._body(request)), now_ms()
+        token = self.person_token(self.pseudonyms.person(asked.person), now)
+        return JSONResponse({"person_token": token, "expires_at": now + 1_000 * self.settings.person_token_seconds})
+
+    async def register(self, asked: wire.Registration) -> dict[str, Any]:
+        """Register an answer from within the same process.
+
+        Returns:
+            `token` of the answer, `person_token`, `response_id`, and `expires_at` of the token (UTC ms).
+
+        Raises:
+            UnknownConsent: `asked.consent` is none of the settings'.
+            Withdrawn: the person has withdrawn, and `asked.consent` is None.
+        """
+        if asked.consent is not None:
+            self.check_consent(asked.consent)
+        person = self.pseudonyms.person(asked.person)
+        answer = Answer(
+            response_id=self.pseudonyms.response(person, asked.question_id, asked.side),
+            person=person,
+            **asked.model_dump(exclude={"person", "consent"}),
+        )
+        now = now_ms()
+        await asyncio.wrap_future(self.store.register(answer, asked.consent, now))
+        token = ResponseToken(
+            response_id=answer.response_id,
+            question_id=answer.question_id,
+            side=asked.side,
+            text_sha256=hashlib.sha256(answer.text.encode()).hexdigest(),
+            text_length=len(answer.text),
+            person=person,
+            issued_at=now,
+            expires_at=now + 1_000 * self.settings.token_seconds,
+        )
+        return {
+            "token": self.signer.sign(token),
+            "person_token": self.person_token(person, now),
+            "response_id": answer.response_id,
+            "expires_at": token.expires_at,
+        }
+
+    def person_token(self, person: str, now: int) -> str:
+        """What lets the pseudonym's page delete, for a page that must have it before there is an answer.
+
+        Args:
+            now: UTC ms.
+        """
+        return self.signer.sign(PersonToken(person, now, now + 1_000 * self.settings.person_token_seconds))
+
+    async def ratings(self, request: Request) -> Response:
+        """Take in what a person says of an answer."""
+        said = wire.parse(wire.Rating, await self._body(request))
+        now = now_ms()
+        token = self.signer.response(said.token, now)
+        self._people.take(token.person)
+        words = Said(said.rating, said.preference, said.better_than_previous)
+        await asyncio.wrap_future(self.store.rate(token.response_id, token.person, words, token.issued_at, now))
+        return JSONResponse({"accepted": True}, 202)
+
+    async def score(self, request: Request) -> Response:
+        """What the reading of a question's two answers says: `probability_left`, or why nothing is said."""
+        asked = wire.parse(wire.Asked, await self._body(request))
+        token = self.signer.response(asked.token, now_ms())
+        person = token.person
+        self._people.take(person)
+        if person in self._scoring or len(self._scoring) >= _SCORES_WAITING:
+            raise Problem("scoring", retry_after=1)
+        scored = self._scores.submit(lambda: self._scorer.score(token))
+        self._scoring.add(person)
+        # Until it is done, not until nobody waits for it any more.
+        scored.add_done_callback(lambda _: self._scoring.discard(person))
+        return JSONResponse(await asyncio.wrap_future(scored))
+
+    async def forget(self, request: Request) -> Response:
+        """Delete everything about the person whose token is the bearer's, in the store and in exported folders."""
+        token = self.signer.person(_bearer(request), now_ms())
+        await self._withdraw(token.person, token.issued_at)
+        return Response(status_code=204)
+
+    async def check(self, request: Request) -> Response:
+        """Say of a page's tokens and its consent why they would be refused, if they would; stores nothing."""
+        asked = wire.parse(wire.Check, await self._body(request))
+        now = now_ms()
+        responses = [await self._refusal(self.signer.response, token, now) for token in asked.responses]
+        person = None if asked.person is None else await self._refusal(self.signer.person, asked.person, now)
+        known = asked.consent is None or asked.consent in self.settings.consents
+        consent = None if known else Problem("unknown_consent").error
+        return JSONResponse(
+            {"version": __version__, "now": now, "consent": consent, "person": person, "responses": responses}
+        )
+
+    async def health(self) -> Response:
+        """Whether the store can be written, now."""
+        try:
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                await asyncio.wrap_future(self.store.check())
+        except TimeoutError:
+            raise Problem("unavailable", retry_after=5) from None
+        return JSONResponse({"status": "ok", "version": __version__})
+
+    async def metrics_page(self, request: Request) -> Response:
+        """Prometheus' text format, for who has the key; no personal data."""
+        if not self.has_key(request):
+            raise Problem("bad_key")
+        counts = await asyncio.to_thread(self.store.counts)
+        return PlainTextResponse(self.metrics.text(counts), headers={"Content-Type": CONTENT_TYPE})
+
+    async def script(self) -> Response:
+        """The browser's part."""
+        return _script("tracker.js")
+
+    async def diagnosis(self) -> Response:
+        """What the script loads to say what does not work."""
+        return _script("diagnose.js")
+
+    @cached_property
+    def _scorer(self) -> "Scorer":
+        """Loaded by the first who asks, in the thread of the scores: a server that only collects needs no model."""
+        from ifllm_hub.collect.export.score import Scorer
+
+        return Scorer(self.store, self.pseudonyms)
+
+    def _forget_features(self, person: str) -> None:
+        if "_scorer" in vars(self):  # it was loaded
+            self._scorer.forget(person)
+
+    async def _refusal(
+        self, read: Callable[[str, int], ResponseToken | PersonToken], text: str, now: int
+    ) -> dict[str, str] | None:
+        """Why a token is refused; None: it is not."""
+        try:
+            token = read(text, now)
+            withdrawn_at = await asyncio.to_thread(self.store.withdrawn_at, token.person)
+            if withdrawn_at is not None and token.issued_at <= withdrawn_at:
+                raise Withdrawn
+        except tuple(REFUSALS) as refusal:
+            return Problem(REFUSALS[type(refusal)]).error
+        return None
+
+    async def _body(self, request: Request, limit: int | None = None) -> bytes:
+        return await read_body(request, limit or self.settings.max_body, self.settings.body_seconds)
+
+    def _check_reported_consent(self, version: str) -> None:
+        """As `check_consent`; the operator is told once, because a page that was changed alone has nobody to tell."""
+        try:
+            self.check_consent(version)
+        except UnknownConsent:
+            if not self._warned:
+                known = ", ".join(self.settings.consents)
+                _log.warning("a page reports under a version of the consent text that is none of %s: refused", known)
+            self._warned = True
+            raise
+
+    async def _withdraw(self, person: str, issued_at: int) -> None:
+        worker_id = self.pseudonyms.worker(person)
+        await asyncio.wrap_future(self.store.withdraw(person, worker_id, now_ms(), issued_at))
+        self.metrics.withdrawals.inc()
+        self._scores.submit(self._forget_features, person)
+        await asyncio.to_thread(erase_exports, self.store)
+        if self._publication is not None:
+            self._publication.trigger()
+
+    def _scheduled(self) -> "ScheduledPublication | None":
+        """The publication in the background, started; None if nothing is to be published."""
+        chosen = self.settings
+        if chosen.dataset_repo is None:
+            return None
+        from ifllm_hub.collect.export.publication import ScheduledPublication
+
+        folder = chosen.folder / PUBLISHED_FOLDER
+        repo_id, minutes, least = chosen.dataset_repo, chosen.publish_minutes, chosen.least_people
+        return ScheduledPublication(self.store, self.pseudonyms, folder, repo_id, minutes, least)
+
+
+def _clock_off(moments: list[int], issued_at: int, now: int) -> int:
+    """By how many ms, at least, a page's clock is ahead (positive) or behind of the server's; 0 within a minute.
+
+    What is about an answer happens after its token was issued, and before the batch arrives.
+    """
+    ahead, behind = max(moments, default=now) - now, max(moments, default=now) - issued_at
+    return ahead if ahead > _CLOCK_MS else behind if behind < -_CLOCK_MS else 0
+
+
+def _script(name: str) -> Response:
+    return FileResponse(_STATIC / name, media_type="text/javascript", headers={"Cache-Control": "max-age=3600"})
+
+
+def _bearer(request: Request) -> str:
+    """The token of `Authorization: Bearer TOKEN`; empty where there is none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

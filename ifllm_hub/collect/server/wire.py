@@ -1,0 +1,185 @@
+"""What comes in over the wire, as strict models: nothing unknown, nothing coerced, every number within limits.
+
+All that a browser sends is made of these types: no field takes free text. Texts come from the integrator's server.
+"""
+
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from ifllm_hub.collect.server.tokens import MAX_LENGTH
+
+MAX_RESPONSES, MAX_TICKS, MAX_EVENTS = 16, 512, 256
+# Char indices of the dataset are int16.
+MAX_TEXT = 32_767
+_MAX_INT = 2**31 - 1
+# How much is kept of what was asked, code points: people paste documents, and no place in them is recorded.
+MAX_QUERY = 100_000
+# The largest body of a registration, bytes: JSON may escape a code point in 12, as "\ud83d\ude00", and a text may have
+# `MAX_TEXT` of them, a query `MAX_QUERY`, and more that is cut. The key is asked for before the body is read.
+MAX_REGISTRATION = 4 * 1024 * 1024
+# A browser's numbers are exact up to here. Clocks may say anything, and a tab may be open for months.
+_MAX_MS = 2**53 - 1
+
+Millis = Annotated[int, Field(ge=0, le=_MAX_MS)]
+Pixels = Annotated[int, Field(ge=-32_768, le=32_767)]
+Index = Annotated[int, Field(ge=0, lt=MAX_RESPONSES)]
+# -1: on no character. -2: the page does not show the registered text, or did not know yet whether it does.
+OTHER_TEXT = -2
+CharIndex = Annotated[int, Field(ge=OTHER_TEXT, le=MAX_TEXT)]
+# Milliseconds, answer, x, y, code point under it, and what points: 0 mouse, 1 pen, 2 touch; 3 gaze.
+Tick = tuple[Millis, Index, Pixels, Pixels, CharIndex, Annotated[int, Field(ge=0, le=2)]]
+GazePoint = tuple[Millis, Index, Pixels, Pixels, CharIndex, Literal[3]]
+EventName = Literal[
+    "stream_start",
+    "stream_end",
+    "shown",
+    "hidden",
+    "leave",
+    "submit",
+    "first_key",
+    "scroll",
+    "resize",
+    "visibility",
+    "copy",
+    "thumb",
+    "consent",
+    "withdraw",
+    "dropped",
+]
+Event = tuple[
+    Millis,
+    EventName,
+    Annotated[int, Field(ge=-1, lt=MAX_RESPONSES)],
+    Annotated[int, Field(ge=-_MAX_INT, le=_MAX_INT)] | None,
+]
+Side = Literal["left", "right"]
+Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,980}\.[A-Za-z0-9_-]{43}$", max_length=MAX_LENGTH)]
+# Compared with the versions of the settings, so any printable text will do.
+VERSION = r"^[^\x00-\x1f\x7f]{1,64}$"
+Version = Annotated[str, StringConstraints(pattern=VERSION)]
+# As a token holds it: ASCII. Random ids may begin with "_" or "-".
+Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_@-][A-Za-z0-9_@.:/+=~-]{0,127}$")]
+# Hashed before it is stored, so any printable text will do.
+Person = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
+# PostgreSQL holds no NUL in a text.
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=MAX_TEXT)]
+# Its answer can be read whatever was asked.
+Query = Annotated[str, AfterValidator(lambda query: query[:MAX_QUERY].replace("\x00", "\ufffd"))]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class Batch(_Strict):
+    """What a page recorded since the last batch; times are ms since `origin`, its `performance.timeOrigin`."""
+
+    v: Literal[1]
+    session: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    sequence: Annotated[int, Field(ge=0, le=_MAX_INT)]
+    consent: Version
+    origin: Annotated[int, Field(ge=-_MAX_MS, le=_MAX_MS)]
+    viewport: tuple[
+        Annotated[int, Field(ge=1, le=32_767)],
+        Annotated[int, Field(ge=1, le=32_767)],
+        Annotated[float, Field(gt=0, le=32, allow_inf_nan=False)],
+    ]
+    responses: Annotated[list[Token], Field(max_length=MAX_RESPONSES)]
+    ticks: Annotated[list[Tick], Field(max_length=MAX_TICKS)]
+    gaze: Annotated[list[GazePoint], Field(max_length=MAX_TICKS)] = []
+    events: Annotated[list[Event], Field(max_length=MAX_EVENTS)]
+
+    @model_validator(mode="after")
+    def _names_what_it_is_about(self) -> Self:
+        known = len(self.responses)
+        if not known:
+            raise ValueError("no answer is named")
+        if any(tick[1] >= known for tick in (*self.ticks, *self.gaze)) or any(
+            event[2] >= known for event in self.events
+        ):
+            raise ValueError("an index points at no answer")
+        return self
+
+    @property
+    def moments(self) -> list[int]:
+        """When the page's clock says that something in it happened, UTC ms."""
+        times = (
+            *(tick[0] for tick in self.ticks),
+            *(point[0] for point in self.gaze),
+            *(event[0] for event in self.events),
+        )
+        return [self.origin + time for time in times]
+
+
+class Registration(_Strict):
+    """An answer, by the server that shows it; again with the final text when it has streamed."""
+
+    person: Person
+    question_id: Id
+    side: Side
+    text: Text
+    query: Query
+    conversation: Id
+    model: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
+    bullet_points: bool = False
+    consent: Version | None = None
+
+
+class Reader(_Strict):
+    """Whose page is about to be shown, by the server that shows it."""
+
+    person: Person
+
+
+class Rating(_Strict):
+    """What a person says of an answer, or of a question's two."""
+
+    token: Token
+    rating: Annotated[int, Field(ge=1, le=5)] | None = None
+    preference: Side | None = None
+    better_than_previous: bool | None = None
+
+
+class Asked(_Strict):
+    """Which question to score: that of an answer's token."""
+
+    token: Token
+
+
+class Check(_Strict):
+    """What a page would report with; tokens of any form, because it asks whether they are good.
+
+    Attributes:
+        filler: makes it as large as a batch may be, for what is between the page and the collector.
+    """
+
+    responses: Annotated[list[str], Field(max_length=MAX_RESPONSES)]
+    person: str | None = None
+    consent: str | None = None
+    filler: str = ""
+
+
+class Malformed(Exception):
+    """A body that is not what the model says; the message names the place and the rule, never the content."""
+
+
+def parse(model: type[Model], body: bytes) -> Model:
+    """Read a body.
+
+    Raises:
+        Malformed: it is not JSON in UTF-8, nested too deep, or breaks a rule of the model.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        # Names of unknown fields come from outside, so only declared ones are repeated.
+        place = [str(part) for part in first["loc"] if isinstance(part, int) or part in model.model_fields]
+        raise Malformed(f"{'.'.join(place) or 'body'}: {first['type']}") from None
+
+
+def body_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The `requestBody` of OpenAPI."""
+    return {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}

@@ -1,0 +1,1 @@
+"""What was collected, durably: tables, migrations, group commit."""

@@ -1,0 +1,148 @@
+"""Group commit: what comes at the same time shares a transaction, and nobody hears of it before it is durable."""
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
+
+from ifllm_hub.collect.store.refusals import Refused
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+# The most jobs of one transaction: they wait for each other.
+_GROUP = 256
+
+
+class _NotBegun(Exception):
+    """No transaction could be begun, because the store is locked or away: no job is to blame."""
+
+    def __init__(self, error: Exception):
+        super().__init__(error)
+        self.error = error
+
+
+@dataclass
+class _Job:
+    work: Callable[[Connection, list[Any]], Sequence[Any]]
+    item: Any
+    future: Future = field(default_factory=Future)
+
+
+class Writer:
+    """One thread that carries out jobs in their order; jobs that wait together are committed together."""
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = threading.Lock()
+        self._open = True
+        # A daemon: a process that ends without closing has told nobody of what is not durable.
+        self._thread = threading.Thread(target=self._run, name="ifllm-collect-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Callable[[Connection], T]) -> "Future[T]":
+        """Carry out a job; its future is done when the transaction is durable, or has failed.
+
+        Args:
+            work: gets a connection inside a transaction. It may be called again if the transaction fails. What it
+                raises as `Refused` reaches its caller only; any other error fails the whole job. Where the store itself
+                fails (locked, full, away), all that waited together fail together, after one wait.
+        """
+
+        def alone(connection: Connection, _: list[None]) -> list[T | Refused]:
+            try:
+                return [work(connection)]
+            except Refused as refusal:
+                return [refusal]
+
+        return self.submit_alike(alone, None)
+
+    def submit_alike(self, work: Callable[[Connection, list[Item]], Sequence[T | Refused]], item: Item) -> "Future[T]":
+        """Carry out a job together with those of the same work that wait right before and behind it.
+
+        Args:
+            work: gets the items of all of them, in their order, and returns what becomes of each.
+            item: this job's.
+        """
+        job = _Job(work, item)
+        with self._closed:
+            if not self._open:
+                raise RuntimeError("the store is closed")
+            self._jobs.put(job)
+        return job.future
+
+    def close(self) -> None:
+        """Carry out what was submitted, then stop."""
+        with self._closed:
+            if self._open:
+                self._open = False
+                self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        more = True
+        while more:
+            first = self._jobs.get()
+            if first is None:
+                return
+            waiting, more = self._waiting([first])
+            # Whoever gave up before its turn is left out; nobody can any more while it is carried out.
+            group = [job for job in waiting if job.future.set_running_or_notify_cancel()]
+            try:
+                self._commit(group)
+            except _NotBegun as failure:
+                _fail(group, failure.error)
+            except Exception:
+                self._commit_each(group)
+
+    def _waiting(self, group: list[_Job]) -> tuple[list[_Job], bool]:
+        """What waits behind the first job; False: the writer is to stop after it."""
+        while len(group) < _GROUP:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                return group, False
+            group.append(job)
+        return group, True
+
+    def _commit_each(self, group: list[_Job]) -> None:
+        """One of them failed, or another process wrote the same: each on its own, so that only the guilty one fails."""
+        for n, job in enumerate(group):
+            try:
+                self._commit([job])
+            except _NotBegun as failure:
+                return _fail(group[n:], failure.error)
+            except OperationalError as error:  # of the store, not of the job: the others would only wait for the same
+                return _fail(group[n:], error)
+            except Exception as error:
+                job.future.set_exception(error)
+        return None
+
+    def _commit(self, group: list[_Job]) -> None:
+        outcomes: list[Any] = []
+        with ExitStack() as stack:
+            try:
+                connection = stack.enter_context(self._engine.begin())
+            except Exception as error:
+                raise _NotBegun(error) from error
+            for work, alike in groupby(group, key=lambda job: job.work):
+                outcomes += work(connection, [job.item for job in alike])
+        for job, outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, Refused):
+                job.future.set_exception(outcome)
+            else:
+                job.future.set_result(outcome)
+
+
+def _fail(group: list[_Job], error: Exception) -> None:
+    for job in group:
+        job.future.set_exception(error)

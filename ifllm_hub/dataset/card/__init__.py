@@ -1,0 +1,1 @@
+"""The dataset card and its companions, written from what lies in the folder."""

@@ -1,0 +1,1 @@
+"""Who may be in a dataset, and how well the people in it can be told apart."""

@@ -1,0 +1,1 @@
+"""Judgments -> estimates with intervals, tables, figures, and a checkpoint's card."""

@@ -1,0 +1,123 @@
+"""Single measures of judges, labels and judged models; the `evaluate` modules in `eval/metrics` call these."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.evaluation.comparison.statistics import paper_standard_error
+from ifllm_hub.reward.protocol.scores import correct, reliability
+
+VERDICTS = ("model", "baseline", "tie")
+
+
+def preference_accuracy(probabilities: Sequence[float], references: Sequence[int]) -> dict[str, float]:
+    """How often the likelier side is the preferred one; a probability of one half counts half.
+
+    Args:
+        probabilities: (n,) P(left preferred), in [0, 1]; hard labels are 0 and 1.
+        references: (n,) 1 where left was preferred, else 0.
+
+    Returns:
+        `accuracy`; `undecided`, the share of probabilities of one half; `n`.
+
+    Raises:
+        IfllmError: the lengths differ or are 0, or a value is out of range.
+    """
+    p, y = _checked(probabilities, references)
+    return {"accuracy": float(correct(p, y).mean()), "undecided": float((p == 0.5).mean()), "n": len(p)}
+
+
+def probability_calibration(
+    probabilities: Sequence[float], references: Sequence[int]
+) -> dict[str, float | list[dict[str, float]]]:
+    """Whether probabilities mean what they say.
+
+    Args:
+        probabilities, references: as for `preference_accuracy`.
+
+    Returns:
+        `ece`, the expected calibration error sum_b (n_b / n) |confidence_b - accuracy_b| over ten bins of the
+        confidence max(p, 1 - p) of equal width from 0.5 to 1; `brier`, the mean of (p - y)^2; `bins` with anything in
+        them, each with `confidence`, `accuracy`, `share`; `n`.
+
+    Raises:
+        IfllmError: as for `preference_accuracy`.
+    """
+    p, y = _checked(probabilities, references)
+    bins = reliability(p[None], y)
+    ece = sum(bin_["share"] * abs(bin_["confidence"] - bin_["accuracy"]) for bin_ in bins)
+    return {"ece": float(ece), "brier": float(((p - y) ** 2).mean()), "bins": bins, "n": len(p)}
+
+
+def relative_quality(
+    scores: Sequence[float], baseline_scores: Sequence[float], llms: Sequence[str] | None = None
+) -> dict[str, float]:
+    """The paper's relative quality gain: how many points of the judge a model is above its own baseline.
+
+    Args:
+        scores, baseline_scores: (n,) the judge's scores of both answers to a prompt.
+        llms: (n,) which LLM each is of; default: all of one.
+
+    Returns:
+        `relative_quality`, the mean difference over all pairs; `standard_error`, the paper's: population sd /
+        sqrt(n - 1), as if pairs were independent (NaN for one); `mean_over_llms`, each LLM counting alike; `n`.
+
+    Raises:
+        IfllmError: the lengths differ or are 0, or a score is not a finite number.
+    """
+    model, baseline = np.asarray(scores, dtype=float), np.asarray(baseline_scores, dtype=float)
+    names = np.asarray(["" for _ in model] if llms is None else llms)
+    _check_lengths(model, baseline, names)
+    difference = model - baseline
+    if not np.isfinite(difference).all():
+        raise IfllmError("A score is not a finite number. Set failed judgements aside first.")
+    by_llm = [difference[names == name].mean() for name in np.unique(names)]
+    return {
+        "relative_quality": float(difference.mean()),
+        "standard_error": paper_standard_error(difference),
+        "mean_over_llms": float(np.mean(by_llm)),
+        "n": len(difference),
+    }
+
+
+def position_consistency(model_first: Sequence[str], baseline_first: Sequence[str]) -> dict[str, float]:
+    """How far a judge's verdict depends on which answer it is shown first.
+
+    Args:
+        model_first, baseline_first: (n,) the verdicts on the same pairs in both orders: `model`, `baseline` or `tie`.
+
+    Returns:
+        `consistency`, the share of pairs with the same verdict in both orders; `first_in_both` and `second_in_both`,
+        the shares where the answer shown first (second) won both times, so that the position alone decided; `n`.
+
+    Raises:
+        IfllmError: the lengths differ or are 0, or a verdict is something else.
+    """
+    one, other = np.asarray(model_first), np.asarray(baseline_first)
+    _check_lengths(one, other)
+    if unknown := {*one.tolist(), *other.tolist()} - set(VERDICTS):
+        raise IfllmError(f"{sorted(map(str, unknown))[0]!r} is no verdict. Use {', '.join(VERDICTS)}.")
+    return {
+        "consistency": float((one == other).mean()),
+        "first_in_both": float(((one == "model") & (other == "baseline")).mean()),
+        "second_in_both": float(((one == "baseline") & (other == "model")).mean()),
+        "n": len(one),
+    }
+
+
+def _checked(probabilities: Sequence[float], references: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    p, y = np.asarray(probabilities, dtype=float), np.asarray(references, dtype=float)
+    _check_lengths(p, y)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise IfllmError("A probability is not in [0, 1]. Give P(left preferred).")
+    if not np.isin(y, (0, 1)).all():
+        raise IfllmError("A reference is neither 0 nor 1. Give 1 where left was preferred, else 0.")
+    return p, y
+
+
+def _check_lengths(*arrays: np.ndarray) -> None:
+    if len({len(array) for array in arrays}) > 1:
+        raise IfllmError(f"The inputs have {' and '.join(str(len(array)) for array in arrays)} entries. Pair them up.")
+    if not len(arrays[0]):
+        raise IfllmError("There is nothing to measure: the inputs are empty.")

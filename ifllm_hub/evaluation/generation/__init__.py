@@ -1,0 +1,1 @@
+"""Prompts of held-out workers, and a model's answers to them."""

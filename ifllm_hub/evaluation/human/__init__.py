@@ -1,0 +1,1 @@
+"""Blinded rating by people: the task, its page, their files, and what these say."""

@@ -1,0 +1,1 @@
+"""Asking a language model which of two answers is better, and how good it is at that."""

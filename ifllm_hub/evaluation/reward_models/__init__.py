@@ -1,0 +1,1 @@
+"""Reward models of any make under one protocol."""

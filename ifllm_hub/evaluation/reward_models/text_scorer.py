@@ -1,0 +1,98 @@
+"""Text reward models of any make, as one function: conversations and answers in, scores out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ifllm_hub.align.stages.text_reward import TextReward
+from ifllm_hub.errors import IfllmError, first_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Messages = list[dict[str, str]]
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class TextScorer:
+    """A text reward model.
+
+    Attributes:
+        score: (conversations, answers) -> one logit each; P(one answer better than another) is expit(difference).
+        ours: made by this package: then it was trained on a prompt of the last query alone.
+    """
+
+    score: Callable[[list[Messages], list[str]], list[float]]
+    ours: bool
+
+
+def load_scorer(model: str, revision: str | None = None) -> TextScorer:
+    """A folder or Hub id: what `training/reward_student.py` made, or any sequence classifier with one output.
+
+    A classifier reads the conversation in its tokenizer's chat template, or, without one, the user's texts and the
+    answer as a pair of sentences. What is longer than the model can read is cut at its end.
+
+    Raises:
+        IfllmError: it cannot be loaded, or does not give one score to one answer.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(model, revision=revision)
+    except (OSError, ValueError) as error:
+        raise IfllmError(
+            f"{model}: no text reward model ({first_line(error)}). Name a folder or a Hub id of a sequence classifier."
+        ) from error
+    if hasattr(config, "reward_form"):
+        reward = TextReward(model, revision)
+        return TextScorer(lambda conversations, answers: reward(conversations, list(answers)), ours=True)
+    if config.num_labels != 1:
+        raise IfllmError(f"{model}: has {config.num_labels} outputs; a reward model gives an answer one score.")
+    classifier, tokenizer = _load(model, revision)
+    return TextScorer(lambda conversations, answers: _scores(classifier, tokenizer, conversations, answers), ours=False)
+
+
+def _load(model: str, revision: str | None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
+        classifier = AutoModelForSequenceClassification.from_pretrained(
+            model, revision=revision, num_labels=1, dtype=torch.float32
+        )
+    except (OSError, ValueError) as error:
+        raise IfllmError(f"{model}: cannot be loaded ({first_line(error)}).") from error
+    limit = min(tokenizer.model_max_length, getattr(classifier.config, "max_position_embeddings", None) or 4096)
+    tokenizer.model_max_length = limit
+    return classifier.eval(), tokenizer
+
+
+def _scores(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", conversations: list[Messages], answers: list[str]
+) -> list[float]:
+    import torch
+
+    encoded = [_encode(tokenizer, *pair) for pair in zip(conversations, answers, strict=True)]
+    # A decoder scores the last token that is no padding; without a padding token it takes one answer at a time.
+    size = _BATCH if tokenizer.pad_token is not None and model.config.pad_token_id is not None else 1
+    scores: list[float] = []
+    for start in range(0, len(encoded), size):
+        batch: Any = (
+            tokenizer.pad(encoded[start : start + size], return_tensors="pt")
+            if size > 1
+            else {name: torch.tensor([ids]) for name, ids in encoded[start].items()}
+        )
+        with torch.inference_mode():
+            scores += model(**batch).logits[:, 0].tolist()
+    return scores
+
+
+def _encode(tokenizer: "PreTrainedTokenizerBase", conversation: Messages, answer: str) -> dict[str, list[int]]:
+    if tokenizer.chat_template is not None:
+        messages = [*conversation, {"role": "assistant", "content": answer}]
+        text: Any = tokenizer.apply_chat_template(messages, tokenize=False)
+        return dict(tokenizer(text, add_special_tokens=False, truncation=True))
+    asked = "\n\n".join(message["content"] for message in conversation if message["role"] == "user")
+    return dict(tokenizer(asked, answer, truncation=True))

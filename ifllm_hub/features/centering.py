@@ -1,0 +1,61 @@
+"""What a reading says beyond the reader's habit: contrasts less what the same person does on every question.
+
+Some people read the left answer longer whatever it says, some let the cursor rest on the right one. A fifth to a
+third of the variance of the contrasts below is such a habit (docs/reward_ideas.md), and it says nothing about which
+answer is better. It is estimated from the person's readings alone; no label takes part.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import fsum
+
+import polars as pl
+
+from ifllm_hub.features.catalog import CATALOGUE
+
+# A habit is believed like a mean of n readings against this many unseen ones that show no habit. The ratio of the
+# variance within workers to that between them, which is the best such number for normal contrasts (empirical Bayes),
+# is 2 to 4 for these contrasts on the release (benchmarks/reward_ideas.py).
+PRIOR_READINGS = 3
+
+# Contrasts of the reward model that the `features` config also gives without the habit.
+HABITUAL = ("mouse_dwell_log_ratio", "mouse_coverage_diff", "gaze_dwell_log_ratio", "gaze_coverage_diff")
+SUFFIX = "_less_habit"
+
+# What `less_habit` adds, declared like the catalogue; "odd" is meant of swapping all questions of a worker.
+LESS_HABIT = tuple(
+    replace(
+        feature,
+        name=feature.name + SUFFIX,
+        family="habit",
+        formula=f"{feature.name} less the worker's habit, sum(x) / (n + {PRIOR_READINGS}) over the worker's n readings",
+        low=None,
+        high=None,
+    )
+    for feature in CATALOGUE
+    if feature.name in HABITUAL
+)
+
+
+def less_habit(rows: pl.DataFrame, features: Sequence[str] = HABITUAL) -> pl.DataFrame:
+    """Contrasts less the worker's habit: x - sum(x) / (n + PRIOR_READINGS), over the worker's n rows that have x.
+
+    Swapping the sides of all of a worker's questions changes the sign of the result exactly. A person read once keeps
+    three quarters of each contrast.
+
+    Args:
+        rows: `worker_id` and the features, in any order.
+        features: left-minus-right contrasts.
+
+    Returns:
+        `rows`, and for each feature a Float64 column named with `SUFFIX` behind it, null where the feature is.
+    """
+    readings = rows.group_by("worker_id").agg(pl.col(features).drop_nulls())
+    habits = readings.select("worker_id", pl.col(features).map_elements(_habit, return_dtype=pl.Float64))
+    joined = rows.select("worker_id").join(habits, on="worker_id", how="left", maintain_order="left")
+    return rows.with_columns((rows[name] - joined[name]).alias(name + SUFFIX) for name in features)
+
+
+def _habit(readings: pl.Series) -> float:
+    """Exact before it is rounded once, so that neither the order nor the grouping of the rows leaves a trace."""
+    return fsum(readings) / (len(readings) + PRIOR_READINGS)

@@ -1,0 +1,1 @@
+"""Labels with flip probabilities, and preference pairs as TRL trains on them."""

@@ -1,0 +1,237 @@
+"""Preference pairs in the form TRL trains on, from a folder laid out as the Hub repo or from the Hub itself."""
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import polars as pl
+
+from ifllm_hub.dataset.load import label_sources, load_config
+from ifllm_hub.dataset.schema import SPLITS, features, preferences_config
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.files import write_atomically
+from ifllm_hub.preferences.history import History, with_history, with_instruction
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+# What a trainer reads; worker_id, label_source and the ratings stay behind.
+COLUMNS = ["question_id", "prompt", "chosen", "rejected", "flip_prob"]
+# What a trainer elsewhere gets.
+EXPORTED = ["prompt", "chosen", "rejected", "flip_prob", "label_source", "question_id", "split"]
+
+Split = Literal["worker", "conversation", "question", "reference"]
+
+
+def load_preferences(
+    dataset: str | Path,
+    label_source: str = "forest",
+    revision: str | None = None,
+    *,
+    history: History = "none",
+    instruction: bool = False,
+    split: Split = "worker",
+    same_pairs: bool | Sequence[str] = False,
+    constant_flip_prob: float | None = None,
+) -> "DatasetDict":
+    """Read the preference pairs of one label source.
+
+    Args:
+        dataset: a folder laid out as the Hub repo (`data/preferences_<label source>/*.parquet`), or a Hub dataset id
+            such as `ORG/ifllm`.
+        label_source: who said which answer is better.
+        revision: branch, tag or commit of a Hub dataset; a folder has none.
+        history: what prompts show of the earlier turns; see `with_history`.
+        instruction: append to prompts what the study's site appended to the query; see `with_instruction`.
+        split: what train and test never share. By conversation or question, fold 4 of `pairwise` is the test split,
+            and the labels of our own models are made anew (a matter of seconds), because the model behind a stored
+            train label may have learned from a pair that is a test pair now. Labels from elsewhere stay as they are;
+            whether their model did, their maker knows. `reference` draws questions one by one as the paper's released
+            code does (`reference_split`), and its explicit pairs are all that the workers rated, also unread ones.
+        same_pairs: keep only pairs that all compared label sources have, so that each has the same pairs: the sources
+            named, or True for all of the dataset.
+        constant_flip_prob: a flip probability in [0, 0.5) for all pairs, instead of their own.
+
+    Returns:
+        `train` and `test`, each with `question_id`, conversational `prompt`, `chosen`, `rejected`, and `flip_prob`, the
+        probability in [0, 0.5) that the label is wrong.
+
+    Raises:
+        IfllmError: the dataset or the label source does not exist or cannot be read, there is no such history or split,
+            a split is empty, a pair breaks the contract (`flip_prob` null or outside [0, 0.5), chosen equal to
+            rejected), or a worker is in both splits that are by worker.
+    """
+    for what, value, known in (("history", history, get_args(History)), ("split", split, get_args(Split))):
+        if value not in known:
+            raise IfllmError(f"There is no {what} {value!r}. Choose one of: {', '.join(known)}.")
+    compared = _sources_compared(dataset, revision, label_source, same_pairs)
+    rows = load_config(dataset, preferences_config(label_source), revision)
+    if split != "worker":
+        rows = _held_out_by(split, rows, label_source, dataset, revision)
+    for other in compared:
+        same = load_config(dataset, preferences_config(other), revision)
+        rows = rows.join(same, on="question_id", how="semi", maintain_order="left")
+    rows = with_history(rows, dataset, revision, history)
+    if instruction:
+        rows = with_instruction(rows)
+    if constant_flip_prob is not None:
+        rows = rows.with_columns(flip_prob=pl.lit(constant_flip_prob, dtype=pl.Float64))
+    parts = {name: rows.filter(pl.col("split") == name) for name in SPLITS}
+    for name, part in parts.items():
+        if part.is_empty():
+            raise IfllmError(
+                f"The {name} split of {dataset} has no pair with label source {label_source!r}, and training needs "
+                "both splits. Choose another label source, or build the dataset from more workers."
+            )
+        _check_pairs(part, f"the {name} split of {dataset}, label source {label_source!r}")
+    if split == "worker":
+        _check_workers(parts, dataset)
+    return _as_dataset_dict(parts)
+
+
+def export_preferences(dataset: str | Path, label_source: str, file: Path, both_splits: bool = True) -> int:
+    """Write the pairs of one label source to a file that other trainers read without this package.
+
+    Rows are those of TRL's preference format: conversational `prompt`, `chosen`, `rejected`; beside them `flip_prob`,
+    `label_source`, `question_id` and `split`, train first.
+
+    Args:
+        file: JSON lines (`.jsonl`) or Parquet (`.parquet`), by its suffix.
+        both_splits: refuse a dataset that has no pair in one of the splits; without, of a folder of few people.
+
+    Returns:
+        How many pairs.
+
+    Raises:
+        IfllmError: see `load_preferences`; or another suffix, or the file cannot be written.
+    """
+    if file.suffix not in (".jsonl", ".parquet"):
+        raise IfllmError(f"{file}: pairs are written as .jsonl or .parquet. Choose one of these suffixes.")
+    if both_splits:
+        parts = {name: _frame(rows) for name, rows in load_preferences(dataset, label_source).items()}
+    else:
+        stored = load_config(dataset, preferences_config(label_source))
+        parts = {name: stored.filter(pl.col("split") == name) for name in SPLITS}
+        for name, part in parts.items():
+            _check_pairs(part, f"the {name} split of {dataset}, label source {label_source!r}")
+    rows = pl.concat([parts[name].select(COLUMNS).with_columns(split=pl.lit(name)) for name in SPLITS])
+    rows = rows.with_columns(label_source=pl.lit(label_source)).select(EXPORTED)
+    content = io.BytesIO()
+    if file.suffix == ".jsonl":
+        rows.write_ndjson(content)
+    else:
+        rows.write_parquet(content)
+    write_atomically(file, content.getvalue())
+    return rows.height
+
+
+def limited(
+    preferences: "DatasetDict", seed: int, train_size: int | None = None, test_size: int | None = None
+) -> "DatasetDict":
+    """Keep at most so many rows of each split, drawn with `seed`; None keeps all.
+
+    Two label sources with the same pairs (`same_pairs`) keep the same ones.
+
+    Raises:
+        IfllmError: a size is below 1.
+    """
+    from datasets import DatasetDict
+
+    drawn = DatasetDict(preferences)
+    for split, size in (("train", train_size), ("test", test_size)):
+        if size is None:
+            continue
+        if size < 1:
+            raise IfllmError(f"{split}_size is {size}; it must be at least 1, or unset for all rows of the split.")
+        # Neighbouring rows come from the same worker, so the first ones would not stand for the split.
+        rows = preferences[split].shuffle(seed=seed)
+        drawn[split] = rows.select(range(min(size, len(rows))))
+    return drawn
+
+
+def fingerprint(rows: "Dataset") -> str:
+    """SHA-256 (hexadecimal) of the rows in order: the same pairs give the same value wherever they were read from."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _frame(rows: "Dataset") -> pl.DataFrame:
+    return pl.DataFrame(rows.to_polars())
+
+
+def _as_dataset_dict(parts: dict[str, pl.DataFrame]) -> "DatasetDict":
+    """`COLUMNS` of the parts."""
+    from datasets import Dataset, DatasetDict, Features
+
+    declared = features(preferences_config("explicit"))
+    wanted = Features({name: declared[name] for name in COLUMNS})
+    return DatasetDict(
+        {name: Dataset.from_polars(part.select(COLUMNS), features=wanted) for name, part in parts.items()}
+    )
+
+
+def _sources_compared(
+    dataset: str | Path, revision: str | None, label_source: str, same_pairs: bool | Sequence[str]
+) -> list[str]:
+    """The label sources beside `label_source` that must have a pair too; all that are asked for exist."""
+    there = label_sources(dataset, revision)
+    others = same_pairs if not isinstance(same_pairs, bool) else there if same_pairs else []
+    for name in (label_source, *others):
+        if name not in there:
+            raise IfllmError(
+                f"No label source {name!r} in {dataset}. It has: {', '.join(there) or 'none at all'}. Name one of "
+                "these, or write its pairs with `ifllm label`."
+            )
+    return [name for name in dict.fromkeys(others) if name != label_source]
+
+
+def _held_out_by(
+    split: Split, rows: pl.DataFrame, source: str, dataset: str | Path, revision: str | None
+) -> pl.DataFrame:
+    """The rows of one label source, with other splits."""
+    from ifllm_hub.preferences.labels import SOURCES, held_out_by, preference_rows, rated_rows, reference_split
+    from ifllm_hub.reward.protocol.pairs import load_pairs
+
+    every = load_pairs(dataset, revision)
+    pairs = reference_split(every) if split == "reference" else held_out_by(every, split)
+    if split == "reference" and source == "explicit":
+        return rated_rows(pairs)
+    places = rows.drop("split").join(
+        pairs.rows.select("question_id", "split", "excluded_worker"), on="question_id", maintain_order="left"
+    )
+    if source not in SOURCES:
+        return places.drop("excluded_worker")
+    return preference_rows(pairs, all_workers=bool(places["excluded_worker"].any()), sources=(source,))
+
+
+def _check_workers(parts: dict[str, pl.DataFrame], dataset: str | Path) -> None:
+    train, test = (set(parts[name]["worker_id"].drop_nulls()) for name in SPLITS)
+    if shared := train & test:
+        raise IfllmError(
+            f"{len(shared)} worker(s) of {dataset} have pairs in both splits (for example {min(shared)!r}), so the "
+            "test split would not be held out. Rebuild the dataset; its splits are by worker."
+        )
+
+
+def _check_pairs(rows: pl.DataFrame, where: str) -> None:
+    flip = pl.col("flip_prob")
+    for is_wrong, what in (
+        (
+            ~(flip.is_not_nan() & (flip >= 0) & (flip < 0.5)).fill_null(False),
+            "a flip_prob that is null or outside [0, 0.5); from 0.5 on, the robust loss is undefined",
+        ),
+        (pl.col("chosen") == pl.col("rejected"), "the same text as chosen and as rejected"),
+        (pl.any_horizontal(pl.col("prompt", "chosen", "rejected").list.len() == 0), "a prompt or answer without text"),
+    ):
+        wrong = rows.filter(is_wrong)
+        if not wrong.is_empty():
+            raise IfllmError(
+                f"{wrong.height} of {rows.height} pairs in {where}, have {what}. First: question_id "
+                f"{wrong['question_id'][0]}, flip_prob {wrong['flip_prob'][0]}. Correct or drop them where the labels "
+                "are made."
+            )

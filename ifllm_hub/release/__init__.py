@@ -1,1 +1,0 @@
-"""The raw IFLLM release, read without losing a row."""

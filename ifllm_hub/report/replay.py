@@ -1,0 +1,112 @@
+"""A recorded reading -> one page that plays it over the answer's text."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ifllm_hub.dataset.load import load_config
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.features.ticks import MAX_STEP_MS, MODALITIES, SIDES
+from ifllm_hub.files import write_atomically
+from ifllm_hub.web_page import csp_source, page_template
+
+# The lower bounds of the heat levels above 0, ms; a reader's usual pace over a line reaches the second.
+LEVELS_MS = (1, 100, 250, 500, 1_000, 2_000)
+# A tick's time counts in full on its character, and less and less on this many to either side.
+SPREAD = 6
+# Time off the text that is played of each pause, ms.
+PAUSE_MS = 1_000
+
+_HERE = Path(__file__).parent / "pages"
+
+
+def write_replay(dataset: str | Path, question_id: int, out: Path) -> Path:
+    """Write a page that plays one question's reading: cursor, dwell, and the place in the text against time.
+
+    The page loads nothing and runs only its own script. The same dataset gives the same bytes.
+
+    Args:
+        dataset: a folder or Hub repo with the configs `trajectories` and `pairwise` or `pointwise`.
+        out: the HTML file.
+
+    Returns:
+        `out`.
+
+    Raises:
+        IfllmError: the dataset has no such question or no reading of it, cannot be read, or the page cannot be written.
+    """
+    trajectory = _row(dataset, "trajectories", question_id)
+    if not trajectory["t"]:
+        raise IfllmError(f"{dataset}: nothing was recorded of question {question_id}. Choose another question.")
+    return write_reading(_row(dataset, trajectory["mode"], question_id), trajectory, out)
+
+
+def write_reading(question: dict[str, Any], trajectory: dict[str, Any], out: Path) -> Path:
+    """`write_replay` of rows that were read before.
+
+    Args:
+        question: a row of `pairwise` or `pointwise`.
+        trajectory: the row of `trajectories` with its id, which has ticks.
+
+    Raises:
+        IfllmError: the page cannot be written.
+    """
+    reading = {
+        "t": trajectory["t"],
+        "answers": _answers(question, trajectory["mode"]),
+        "chars": {modality: [trajectory[f"{modality}_char_{side}"] or [] for side in SIDES] for modality in MODALITIES},
+        "levels": LEVELS_MS,
+        "spread": SPREAD,
+        "max_step_ms": MAX_STEP_MS,
+        "pause_ms": PAUSE_MS,
+    }
+    write_atomically(out, _page(question, trajectory, reading), private=True)
+    return out
+
+
+def _row(dataset: str | Path, config: str, question_id: int) -> dict[str, Any]:
+    rows = load_config(dataset, config, question_ids=[question_id])
+    if rows.height != 1:
+        raise IfllmError(
+            f"{dataset}: config '{config}' has {rows.height} rows of question {question_id}, not one. Choose a "
+            "question_id of that config."
+        )
+    return rows.row(0, named=True)
+
+
+def _answers(question: dict[str, Any], mode: str) -> list[dict[str, Any]]:
+    if mode == "pointwise":
+        return [{"name": "Answer", "text": question["response"], **_label(question["rating"], False)}]
+    return [
+        {
+            "name": f"{side.capitalize()} answer",
+            "text": question[f"response_{side}"],
+            **_label(question[f"rating_{side}"], question["preference"] == side),
+        }
+        for side in SIDES
+    ]
+
+
+def _label(rating: int | None, preferred: bool) -> dict[str, Any]:
+    return {"rating": rating, "preferred": preferred}
+
+
+def _page(question: dict[str, Any], trajectory: dict[str, Any], reading: dict[str, Any]) -> str:
+    from markupsafe import Markup
+
+    script, style = ((_HERE / f"replay.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
+    # An element cannot be closed from inside JSON that has no "<".
+    data = json.dumps(reading, separators=(",", ":")).replace("<", "\\u003c")
+    return page_template(_HERE / "replay.html.jinja").render(
+        question=question,
+        mode=trajectory["mode"],
+        answers=reading["answers"],
+        levels=LEVELS_MS,
+        spread=SPREAD,
+        max_step_ms=MAX_STEP_MS,
+        data=Markup(data),
+        script=Markup(script),
+        style=Markup(style),
+        script_hash=csp_source(script),
+        style_hash=csp_source(style),
+    )

@@ -1,0 +1,1 @@
+"""How the accuracy of a reward model is claimed: pairs, folds, scores, and the leaderboard."""

@@ -1,0 +1,158 @@
+"""Running the protocol: every model in every kind of folds, the null models, and what they score."""
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ifllm_hub.dataset.load import commit_on_hub
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.files import read_json, write_atomically
+from ifllm_hub.reward.protocol.candidates import CANDIDATES, FOREST, LONGER_ANSWER, TEXT_CONTRAST, Candidate
+from ifllm_hub.reward.protocol.folds import PROTOCOLS, out_of_fold, permuted, swapped
+from ifllm_hub.reward.protocol.pairs import Pairs
+from ifllm_hub.reward.protocol.scores import correct, score
+
+# What the probabilities rest on besides the data: a change to one of these makes finished results void.
+_CODE = ("candidates.py", "../model/estimator.py", "pairs.py", "folds.py")
+
+NULLS: dict[str, Callable[[Pairs, int], Pairs]] = {"permuted_labels": permuted, "swapped_labels": swapped}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to compute: a model under a protocol, or the forest on labels of a null.
+
+    Attributes:
+        protocol: see `out_of_fold`.
+        seeds: fold and model seeds; of a null, label draws.
+        candidate: the model.
+        null: a key of `NULLS`, or None.
+    """
+
+    protocol: str
+    seeds: int
+    candidate: Candidate
+    null: str | None = None
+
+    def run(self, pairs: Pairs) -> np.ndarray:
+        """(seeds, n) P(left preferred); of a null, (seeds,) accuracies, each on labels drawn anew."""
+        if self.null is None:
+            return out_of_fold(pairs, self.candidate.fit, self.protocol, self.seeds)
+        draws = (NULLS[self.null](pairs, seed) for seed in range(self.seeds))
+        return np.array(
+            [correct(out_of_fold(drawn, self.candidate.fit, self.protocol, 1), drawn.y).mean() for drawn in draws]
+        )
+
+
+def leaderboard(
+    pairs: Pairs, seeds: int = 20, n_jobs: int = 1, advance: Callable[[float], None] | None = None
+) -> dict[str, Any]:
+    """The candidates of every training under every protocol, and the forest on permuted labels.
+
+    Args:
+        pairs: from `labelled`.
+        seeds: fold and forest seeds.
+        n_jobs: processes.
+        advance: called with the share done (0-1).
+    """
+    jobs = [Job(protocol, seeds, candidate) for protocol in PROTOCOLS for candidate in CANDIDATES]
+    nulls = [Job(protocol, seeds, FOREST, "permuted_labels") for protocol in PROTOCOLS]
+    results = run_jobs([*jobs, *nulls], pairs, n_jobs, advance=advance)
+    return {**counts(pairs, seeds), **scored(results, pairs)}
+
+
+def run_jobs(
+    jobs: list[Job],
+    pairs: Pairs,
+    n_jobs: int = 1,
+    finished: Path | None = None,
+    advance: Callable[[float], None] | None = None,
+) -> dict[Job, np.ndarray]:
+    """The results of all jobs, in their order.
+
+    Args:
+        finished: a folder of results, kept as soon as they are there and used again as long as the data, the code of
+            the models and the job are the same.
+
+    Raises:
+        IfllmError: `finished` cannot be written or holds a damaged file.
+    """
+    from joblib import Parallel, delayed
+
+    places = [None] * len(jobs) if finished is None else _places(jobs, pairs, finished)
+    results = []
+    for result in Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(_kept)(job, pairs, place) for job, place in zip(jobs, places, strict=True)
+    ):
+        results.append(result)
+        if advance:
+            advance(len(results) / len(jobs))
+    return dict(zip(jobs, results, strict=True))
+
+
+def _kept(job: Job, pairs: Pairs, place: Path | None) -> np.ndarray:
+    if place is None:
+        return job.run(pairs)
+    if not place.exists():
+        buffer = io.BytesIO()
+        np.save(buffer, job.run(pairs), allow_pickle=False)
+        write_atomically(place, buffer.getvalue())
+    try:
+        return np.load(place, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise IfllmError(f"{place}: damaged ({error}). Delete it and run again.") from error
+
+
+def _places(jobs: list[Job], pairs: Pairs, finished: Path) -> list[Path | None]:
+    """A file for each job, whose name follows from all that the result follows from."""
+    code = b"".join((Path(__file__).parent / file).read_bytes() for file in _CODE)
+    rows = {True: pairs.rows, False: pairs.rows.drop(TEXT_CONTRAST, strict=False)}
+    data = {text: hashlib.sha256(code + columns.serialize()).hexdigest() for text, columns in rows.items()}
+    described = [
+        f"{data[job.candidate.needs_text]}/{job.protocol}/{job.seeds}/{job.candidate.name}/{job.null}" for job in jobs
+    ]
+    return [finished / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy" for text in described]
+
+
+def data_source(dataset: str | Path, revision: str | None) -> dict[str, Any]:
+    """What names the data: the release's digest for a folder; on the Hub the repo and, as `revision`, the commit.
+
+    Raises:
+        IfllmError: there is no such dataset, or the Hub cannot be reached.
+    """
+    if Path(dataset).is_dir():
+        manifest = read_json(Path(dataset) / "manifest.json")
+        return {key: manifest[key] for key in ("release_sha256", "is_the_released_data")}
+    return {"dataset": str(dataset), "revision": commit_on_hub(str(dataset), revision)}
+
+
+def counts(pairs: Pairs, seeds: int) -> dict[str, Any]:
+    """What a leaderboard was made on."""
+    return {
+        "pairs": len(pairs),
+        "workers": int(pairs.rows["worker_id"].n_unique()),
+        "conversations": int(pairs.rows["conversation_id"].n_unique()),
+        "left_preferred": float(pairs.y.mean()),
+        "seeds": seeds,
+    }
+
+
+def scored(results: dict[Job, np.ndarray], pairs: Pairs) -> dict[str, Any]:
+    """`rows`, one a model and protocol, and for each null the mean and sd of its accuracies by protocol."""
+    judged = {job: result for job, result in results.items() if job.null is None}
+    reference = {job.protocol: result for job, result in judged.items() if job.candidate == LONGER_ANSWER}
+    rows = [
+        {"model": job.candidate.name, "protocol": job.protocol, **score(result, reference[job.protocol], pairs)}
+        for job, result in judged.items()
+    ]
+    nulls: dict[str, dict[str, Any]] = {}
+    for job, result in results.items():
+        if job.null is not None:
+            draws = {"mean": float(result.mean()), "sd": float(result.std())}
+            nulls.setdefault(job.null, {})[job.protocol] = draws
+    return {"rows": rows, **nulls}

@@ -1,0 +1,233 @@
+"""The leaderboard as Markdown, written from the numbers."""
+
+import math
+from typing import Any
+
+from ifllm_hub.markdown import markdown_table
+from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
+from ifllm_hub.reward.protocol.folds import LEAVE_ONE_OUT, PROTOCOLS
+from ifllm_hub.reward.protocol.text import MINILM_PACKAGE
+
+# Clean ablations: "only" has no length and no camera column in it.
+_BY_MODALITY = (
+    LONGER_ANSWER.name,
+    "forest: mouse only",
+    "forest: gaze only",
+    "forest: mouse + gaze",
+    "forest: mouse + length",
+    "forest: gaze + length",
+    FOREST.name,
+)
+_COVERAGE_TENTHS = (1, 2, 3, 5, 7, 10)
+
+
+def leaderboard_markdown(board: dict[str, Any], protocol: str = "worker") -> str:
+    """One protocol's rows as a Markdown table."""
+    return markdown_table(
+        (
+            "model",
+            "accuracy [95 % CI]",
+            "AUC [95 % CI]",
+            ">Brier",
+            ">ECE",
+            ">accuracy at 50 % coverage",
+            "gain over longer",
+        ),
+        [
+            (
+                row["model"],
+                with_interval(row["accuracy"]),
+                with_interval(row["auc"]),
+                f"{row['brier']:.4f}",
+                f"{row['ece']:.3f}",
+                f"{row['accuracy_at_50']:.3f}",
+                with_interval(row["gain_over_longer_answer"], "+.3f"),
+            )
+            for row in board["rows"]
+            if row["protocol"] == protocol
+        ],
+    )
+
+
+def leaderboard_page(board: dict[str, Any]) -> str:
+    """`leaderboard.md` of the full leaderboard; its figures stand beside it."""
+    origin = "" if board["source"].get("is_the_released_data", True) else _NOT_THE_STUDY
+    return f"""# Leaderboard: who can tell which answer a worker prefers?
+
+Written by `{_command(board)}`; do not edit.
+{origin}
+{board["pairs"]} rated pairs of {board["workers"]} workers in {board["conversations"]} conversations,
+{"with" if board["excluded_workers_kept"] else "without"} the workers on the authors' exclusion list; left is
+preferred in {100 * board["left_preferred"]:.1f} %. Every number is out of fold: the mean over {board["seeds"]} seeds,
+each with new folds and new models. Intervals are 95 % bootstraps over workers, 1,000 draws. Of Brier and ECE, less is
+better. "{LONGER_ANSWER.name}" is a logistic regression on the log ratio of the lengths, so that it has a probability;
+as a rule, the longer answer is right in {board["longer_rule"]:.3f} of the pairs. "Always left" claims certainty.
+{_text_note(board)}
+## Workers never seen
+
+Five folds over workers: the headline.
+
+{leaderboard_markdown(board)}
+
+![Accuracy of every model under every protocol, with intervals](leaderboard.png)
+
+Bars: 95 % intervals as in the tables; for permuted labels one standard deviation over seeds. Dashed: chance.
+
+## Differences to the longer answer, workers never seen
+
+The same draws of workers for both models. Better is positive for accuracy and AUC, negative for Brier.
+
+{_differences(board)}
+
+## When the model may abstain, workers never seen
+
+Accuracy on the pairs a model is surest of, by their share. No intervals: 10 % are {board["pairs"] // 10} pairs.
+
+{_coverage(board)}
+
+![Accuracy against coverage](coverage.png)
+
+## Short, medium and long pairs; ties and clear ratings, workers never seen
+
+Models are trained on all pairs. Length thirds are of the characters in both answers together; the gap is between the
+two ratings (1-5) of a pair. Accuracy [95 % CI] / AUC; the last column is the gain of accuracy of
+"{FOREST.name}" over the longer answer.
+
+{_parts(board)}
+
+## Mouse and gaze apart
+
+Accuracy / AUC. "Only" and "mouse + gaze" have no length in them, and nothing of the camera but where the gaze was on
+the text.
+
+{_modalities(board)}
+
+## One worker left out
+
+As many folds as workers; {board["leave_one_out_seeds"]} seeds of the models.
+
+{leaderboard_markdown(board, LEAVE_ONE_OUT)}
+
+## Conversations never seen
+
+Training and test share workers, not conversations. That can flatter a model that tells workers apart.
+
+{leaderboard_markdown(board, "conversation")}
+
+## Questions never seen
+
+Training and test share workers and conversations, as in the paper. That can flatter a model that tells either apart.
+
+{leaderboard_markdown(board, "question")}
+
+## Labels that mean nothing
+
+Accuracy of "{FOREST.name}" on labels drawn anew for each seed: mean (sd over draws).
+Permuted: all preferences are shuffled. Swapped: conversations of equal length exchange theirs as a whole, so that what
+is left above chance is conversations being recognised.
+
+{_nulls(board)}
+"""
+
+
+_NOT_THE_STUDY = "\n> **Simulated or modified data, not the study's.**\n"
+
+
+def _command(board: dict[str, Any]) -> str:
+    options = " --all-workers" if board["excluded_workers_kept"] else ""
+    if board["text_model"] not in (None, MINILM_PACKAGE):
+        options += f" --text-model {board['text_model']}"
+    return f"ifllm leaderboard DATASET --out FOLDER --seeds {board['seeds']}{options}"
+
+
+def _text_note(board: dict[str, Any]) -> str:
+    if board["left_out"]:
+        return f"\nLeft out, because no text encoder was available: {', '.join(board['left_out'])}.\n"
+    return f"\nThe text encoder is {board['text_model']}, on the first 256 tokens of each answer.\n"
+
+
+def _differences(board: dict[str, Any]) -> str:
+    names = [f"{name}_over_longer_answer" for name in ("gain", "auc", "brier")]
+    return markdown_table(
+        ("model", "accuracy", "AUC", "Brier"),
+        [
+            (
+                row["model"],
+                *(with_interval(row[name], "+.4f" if name.startswith("brier") else "+.3f") for name in names),
+            )
+            for row in _rows(board, "worker").values()
+            if row["model"] != LONGER_ANSWER.name
+        ],
+    )
+
+
+def _coverage(board: dict[str, Any]) -> str:
+    return markdown_table(
+        ("model", *(f">{10 * tenths} %" for tenths in _COVERAGE_TENTHS)),
+        [
+            (row["model"], *(f"{row['coverage'][tenths - 1]:.3f}" for tenths in _COVERAGE_TENTHS))
+            for row in _rows(board, "worker").values()
+        ],
+    )
+
+
+def _parts(board: dict[str, Any]) -> str:
+    models = list(dict.fromkeys(row["model"] for row in board["parts"]))
+    cells = []
+    for by, part in dict.fromkeys((row["by"], row["part"]) for row in board["parts"]):
+        rows = {row["model"]: row for row in board["parts"] if (row["by"], row["part"]) == (by, part)}
+        numbers = (f"{with_interval(rows[name]['accuracy'])} / {_number(rows[name]['auc']['mean'])}" for name in models)
+        cells.append(
+            (
+                f"{by}: {part}",
+                str(rows[models[0]]["pairs"]),
+                *numbers,
+                with_interval(rows[FOREST.name]["gain_over_longer_answer"], "+.3f"),
+            )
+        )
+    return markdown_table(("part", ">pairs", *models, "gain of the forest"), cells)
+
+
+def _modalities(board: dict[str, Any]) -> str:
+    protocols = ("worker", LEAVE_ONE_OUT, "conversation", "question")
+    rows = {protocol: _rows(board, protocol) for protocol in protocols}
+    return markdown_table(
+        ("model", *(protocol if protocol == LEAVE_ONE_OUT else f"{protocol} folds" for protocol in protocols)),
+        [
+            (
+                name,
+                *(
+                    f"{rows[protocol][name]['accuracy']['mean']:.3f} / {_number(rows[protocol][name]['auc']['mean'])}"
+                    for protocol in protocols
+                ),
+            )
+            for name in _BY_MODALITY
+        ],
+    )
+
+
+def _nulls(board: dict[str, Any]) -> str:
+    names = {"permuted_labels": "permuted", "swapped_labels": "swapped"}
+    return markdown_table(
+        ("labels", *(f"{protocol} folds" for protocol in PROTOCOLS)),
+        [
+            (
+                name,
+                *(f"{board[key][protocol]['mean']:.3f} ({board[key][protocol]['sd']:.3f})" for protocol in PROTOCOLS),
+            )
+            for key, name in names.items()
+        ],
+    )
+
+
+def _rows(board: dict[str, Any], protocol: str) -> dict[str, dict[str, Any]]:
+    return {row["model"]: row for row in board["rows"] if row["protocol"] == protocol}
+
+
+def _number(value: float, form: str = ".3f") -> str:
+    return f"{value:{form}}" if math.isfinite(value) else "not defined"
+
+
+def with_interval(value: dict[str, float], form: str = ".3f") -> str:
+    """`mean [low, high]`; what is NaN is "not defined"."""
+    return f"{_number(value['mean'], form)} [{_number(value['low'], form)}, {_number(value['high'], form)}]"

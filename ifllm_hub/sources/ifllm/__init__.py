@@ -1,0 +1,1 @@
+"""The study's release: its archive, lines, questions and ticks, read without losing a row."""

@@ -1,0 +1,361 @@
+"""Behaviour rows -> ticks -> the answer that was on screen, with a char index checked against its text.
+
+A tick is one sample (about 12.5 Hz): all files of a conversation hold the same ticks in the same order. Three steps:
+
+1. `assemble_ticks` puts the files of each conversation side by side, by row where their page timers agree and by page
+   timer elsewhere;
+2. `assign_questions` gives each tick the latest question asked at or before it;
+3. `locate_on_text` accepts a recorded caret offset only if the recorded window text stands at that offset of that
+   answer, and converts it from UTF-16 units to code points. Everything else is off the text (-1). This is the mask
+   that keeps the rating form, whose cursor positions give the label away, out of every feature.
+"""
+
+from dataclasses import dataclass, field
+from functools import reduce
+
+import numpy as np
+import polars as pl
+
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.sources.ifllm.archive import TaskFolder
+from ifllm_hub.sources.ifllm.lines import Parsed, count_columns, parse_files
+
+SIDES = ("left", "right")
+MODALITIES = ("mouse", "gaze")
+
+# A window shows up to 10 characters on each side of the caret; 5 more are allowed for what trimming removed.
+_REACH = 15
+# Shorter windows occur anywhere; a search for them would prove nothing.
+_MIN_SEARCH = 6
+
+_REL_FILES = {
+    False: {("gaze", "left"): "rel_gaze.csv", ("mouse", "left"): "rel_mouse.csv"},
+    True: {
+        ("gaze", "left"): "rel_gaze_one.csv",
+        ("gaze", "right"): "rel_gaze_two.csv",
+        ("mouse", "left"): "rel_mouse_left.csv",
+        ("mouse", "right"): "rel_mouse_right.csv",
+    },
+}
+TICK_SCHEMA = {
+    "question_id": pl.Int64,
+    "schema_version": pl.String,
+    "t": pl.Int32,
+    "mouse_x": pl.Float32,
+    "mouse_y": pl.Float32,
+    "gaze_x": pl.Float32,
+    "gaze_y": pl.Float32,
+    "mouse_char_left": pl.Int16,
+    "mouse_char_right": pl.Int16,
+    "gaze_char_left": pl.Int16,
+    "gaze_char_right": pl.Int16,
+    "face_ok": pl.Boolean,
+}
+_NEW_YEAR_2026 = 1_767_225_600_000
+# What a column of these types can hold.
+_LAST_T, _LAST_CHAR = np.iinfo(np.int32).max, np.iinfo(np.int16).max
+
+
+@dataclass
+class Accounts:
+    """What became of every line and tick.
+
+    Attributes:
+        files: one row a file: `file` ("worker/task/name"), `lines`, `ticks`, `duplicates`, `quarantined`.
+        quarantine: `file`, `line` (from 1), `reason`.
+        ticks: counts of ticks by what they became.
+        carets: one row a schema version, modality and side: how recorded carets fared against the answers' texts.
+        lines_missing: over all files, ticks of the conversation that the file has no line for.
+    """
+
+    files: list[pl.DataFrame] = field(default_factory=list)
+    quarantine: list[pl.DataFrame] = field(default_factory=list)
+    ticks: list[pl.DataFrame] = field(default_factory=list)
+    carets: list[pl.DataFrame] = field(default_factory=list)
+    lines_missing: int = 0
+
+
+def align_tasks(
+    tasks: list[TaskFolder], questions: pl.DataFrame, accounts: Accounts, unanswered: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Parse and align some conversations; the result for a conversation does not depend on the others.
+
+    Args:
+        tasks: behaviour folders.
+        questions: as `questions.read_questions` gives them (all of them, or at least those of these conversations).
+        accounts: is added to.
+        unanswered: of the same conversations, as `questions.Cleaned` has it; None: there are none.
+
+    Returns:
+        One row a tick that falls to a question, by question and time: `question_id`, `schema_version`, `t` (Int32, ms
+        since the answer appeared), `mouse_x`, `mouse_y`, `gaze_x`, `gaze_y` (Float32, CSS px in the viewport; mouse
+        null before its first move), `mouse_char_left/right`, `gaze_char_left/right` (Int16, code points into the
+        answer; -1 off its text, or where that file's line was quarantined), `face_ok` (Boolean, null in v1).
+
+    Raises:
+        IfllmError: an answer was read beyond the last char index that there can be.
+    """
+    groups: dict[tuple[bool, int], list[TaskFolder]] = {}
+    for task in tasks:
+        # An empty file counts as 6.
+        columns = max(count_columns(task.path / name) for name in _REL_FILES[task.pairwise].values())
+        groups.setdefault((task.pairwise, columns), []).append(task)
+    parts = []
+    for (pairwise, columns), members in sorted(groups.items()):
+        ticks = assemble_ticks(members, pairwise, columns, accounts)
+        ticks = assign_questions(ticks, members, questions, accounts, unanswered)
+        parts.append(locate_on_text(ticks, questions, columns, accounts))
+    return pl.concat([pl.DataFrame(schema=TICK_SCHEMA), *parts])
+
+
+def assemble_ticks(tasks: list[TaskFolder], pairwise: bool, columns: int, accounts: Accounts) -> pl.DataFrame:
+    """Parse the files of conversations of one layout and put them side by side.
+
+    Returns:
+        One row a tick in recorded order: `task` (Int32, position in `tasks`), `page_timer` (ms), `epoch` (Unix ms),
+        `mouse_x`, `mouse_y`, `gaze_x`, `gaze_y` (px), `index_<modality>_<side>` (UTF-16 units, null off the box),
+        `window_<modality>_<side>` and `face_ok`.
+    """
+    frames = []
+    for modality in MODALITIES:
+        name = f"abs_{modality}.csv"
+        rows = _account(tasks, name, parse_files([task.path / name for task in tasks], 4), accounts)
+        frames.append(rows.rename({"x": f"{modality}_x", "y": f"{modality}_y"}))
+    for (modality, side), name in _REL_FILES[pairwise].items():
+        rows = _account(tasks, name, parse_files([task.path / name for task in tasks], columns), accounts)
+        suffix = f"{modality}_{side}"
+        renamed = {"index": f"index_{suffix}", "window": f"window_{suffix}", "face_ok": f"face_ok_{suffix}"}
+        frames.append(rows.drop("x", "y").rename(renamed))
+    ticks = _side_by_side(frames, len(tasks), accounts)
+    flags = [name for name in ticks.columns if name.startswith("face_ok_")]
+    return ticks.with_columns(face_ok=pl.coalesce(flags).cast(pl.Boolean)).drop(flags)
+
+
+def _account(tasks: list[TaskFolder], name: str, parsed: Parsed, accounts: Accounts) -> pl.DataFrame:
+    """Drop exact repetitions (pairwise abs_gaze is written twice, batch by batch) and note every line's fate."""
+    rows = parsed.rows.with_row_index("row").with_columns(repeated=pl.lit(False))
+    if name.startswith("abs_"):
+        first = pl.col("row").min().over("file", "x", "y", "page_timer", "epoch")
+        rows = rows.with_columns(repeated=pl.col("ok") & (pl.col("row") > first))
+    files = pl.Series("file", [f"{task.worker_id}/{task.task_id}/{name}" for task in tasks], dtype=pl.String)
+    fates = rows.group_by("file").agg(
+        ticks=(pl.col("ok") & ~pl.col("repeated")).sum(),
+        duplicates=pl.col("repeated").sum(),
+        quarantined=(~pl.col("ok")).sum(),
+    )
+    counted = pl.DataFrame(
+        {"file": range(len(tasks)), "lines": parsed.lines}, schema={"file": pl.Int32, "lines": pl.Int64}
+    ).join(fates, on="file", how="left", maintain_order="left")
+    accounts.files.append(counted.with_columns(pl.exclude("file").fill_null(0).cast(pl.Int64), file=files))
+    accounts.quarantine.append(parsed.quarantine.with_columns(file=files.gather(parsed.quarantine["file"])))
+    return rows.filter(~pl.col("repeated")).drop("row", "repeated", "ok").rename({"file": "task"})
+
+
+def _side_by_side(frames: list[pl.DataFrame], n_tasks: int, accounts: Accounts) -> pl.DataFrame:
+    """Stack files by row for the conversations whose page timers agree row by row, join the others by page timer."""
+    lengths = np.stack([np.bincount(frame["task"].to_numpy(), minlength=n_tasks) for frame in frames])
+    agree = (lengths == lengths[0]).all(axis=0)
+    stacked = _stack([frame.filter(agree[frame["task"].to_numpy()]) for frame in frames])
+    shifted = stacked.filter("shifted")["task"].unique().to_numpy()
+    agree[shifted] = False
+    uneven = [frame.filter(~agree[frame["task"].to_numpy()]) for frame in frames]
+    joined = _join(uneven)
+    accounts.lines_missing += joined.height * len(frames) - sum(frame["page_timer"].count() for frame in uneven)
+    stacked = stacked.filter(agree[stacked["task"].to_numpy()]).drop("shifted")
+    return pl.concat([stacked, joined.select(stacked.columns)])
+
+
+def _stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Horizontal stack; `shifted` marks rows whose page timers differ (quarantined lines have none and agree)."""
+    timers = pl.DataFrame([frame["page_timer"].alias(f"timer_{i}") for i, frame in enumerate(frames)])
+    epochs = pl.DataFrame([frame["epoch"].alias(f"epoch_{i}") for i, frame in enumerate(frames)])
+    shared = timers.select(
+        page_timer=pl.coalesce(pl.all()),
+        shifted=pl.max_horizontal(pl.all()) != pl.min_horizontal(pl.all()),
+    )
+    values = [frame.drop("task", "page_timer", "epoch") for frame in frames]
+    epoch = epochs.select(epoch=pl.coalesce(pl.all()))
+    return pl.concat([frames[0].select("task"), shared, epoch, *values], how="horizontal")
+
+
+def _join(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Full join on page timer (its n-th occurrence: it stands still while the tab is hidden); order as recorded."""
+    keyed = [
+        frame.filter(pl.col("page_timer").is_not_null()).with_columns(
+            nth=pl.int_range(pl.len()).over("task", "page_timer")
+        )
+        for frame in frames
+    ]
+
+    def join(left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
+        both = left.join(right, on=["task", "page_timer", "nth"], how="full", coalesce=True, suffix="_other")
+        return both.with_columns(epoch=pl.coalesce("epoch", "epoch_other")).drop("epoch_other")
+
+    return reduce(join, keyed).sort("task", "epoch", "page_timer", "nth")
+
+
+def assign_questions(
+    ticks: pl.DataFrame,
+    tasks: list[TaskFolder],
+    questions: pl.DataFrame,
+    accounts: Accounts,
+    unanswered: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """Give each tick the latest question of its conversation asked at or before it, and drop ticks without one.
+
+    A question that got no answer has no ticks, and neither do those after it fall to the question before.
+
+    Late batches make a few epochs run backwards; ticks are sorted by epoch, ties in recorded order. A tick more than 24
+    days after the answer appeared, as from a clock that was set meanwhile, is no tick of it: `t` cannot hold its time.
+    """
+    conversations = pl.DataFrame(
+        {"task": range(len(tasks)), "conversation_id": [f"{task.worker_id}/{task.task_id}" for task in tasks]},
+        schema={"task": pl.Int32, "conversation_id": pl.String},
+    )
+    asked = questions.select("conversation_id", "question_id", "asked_at")
+    if unanswered is not None:
+        asked = pl.concat([asked, unanswered], how="diagonal")
+    slots = (
+        asked.join(conversations, on="conversation_id")
+        .filter(pl.col("asked_at").is_not_null())
+        .select("task", "question_id", "asked_at")
+        .sort("asked_at", "question_id", nulls_last=True)
+    )
+    assigned = ticks.sort("task", "epoch", maintain_order=True).join_asof(
+        slots, left_on="epoch", right_on="asked_at", by="task", strategy="backward", check_sortedness=False
+    )
+    known = pl.col("task").is_in(slots["task"].unique().implode())
+    answered, is_asked = pl.col("question_id").is_not_null(), pl.col("asked_at").is_not_null()
+    late = answered & (pl.col("epoch") - pl.col("asked_at") > _LAST_T)
+    accounts.ticks.append(
+        assigned.select(
+            ticks=pl.len(),
+            on_a_question=(answered & ~late).sum(),
+            before_the_first_answer=(~is_asked & known).sum(),
+            of_an_unanswered_question=(is_asked & ~answered).sum(),
+            conversation_without_questions=(~known).sum(),
+            weeks_after_the_last_answer=late.sum(),
+        ).cast(pl.Int64)
+    )
+    return assigned.filter(answered & ~late)
+
+
+def locate_on_text(ticks: pl.DataFrame, questions: pl.DataFrame, columns: int, accounts: Accounts) -> pl.DataFrame:
+    """Replace recorded carets by validated char indices; see `align_tasks` for the columns of the result."""
+    version = (
+        pl.lit("v1")
+        if columns == 6
+        else (pl.when(pl.col("asked_at") < _NEW_YEAR_2026).then(pl.lit("v2")).otherwise(pl.lit("v3")))
+    )
+    ticks = ticks.with_columns(
+        schema_version=version,
+        t=(pl.col("epoch") - pl.col("asked_at")).cast(pl.Int32),
+        before_first_move=(pl.col("mouse_x") == -1) & (pl.col("mouse_y") == -1),
+    )
+    located = {}
+    for modality in MODALITIES:
+        for side in SIDES:
+            name = f"{modality}_{side}"
+            if f"index_{name}" in ticks.columns:
+                located[f"{modality}_char_{side}"] = _char_index(ticks, questions, modality, side, accounts)
+            else:
+                located[f"{modality}_char_{side}"] = pl.repeat(-1, ticks.height, dtype=pl.Int16, eager=True)
+    mouse = [
+        pl.when(~pl.col("before_first_move")).then(f"mouse_{axis}").cast(pl.Float32).alias(f"mouse_{axis}")
+        for axis in "xy"
+    ]
+    return ticks.with_columns(**located).select(
+        "question_id",
+        "schema_version",
+        "t",
+        *mouse,
+        pl.col("gaze_x", "gaze_y").round(1).cast(pl.Float32),
+        *located,
+        "face_ok",
+    )
+
+
+def _char_index(
+    ticks: pl.DataFrame, questions: pl.DataFrame, modality: str, side: str, accounts: Accounts
+) -> pl.Series:
+    """The char index of every tick (Int16, code points; -1 off the text), each distinct caret decided once."""
+    index, window = f"index_{modality}_{side}", f"window_{modality}_{side}"
+    carets = ticks.select("question_id", "schema_version", index=index, window=window)
+    distinct = (
+        carets.filter(pl.col("index").is_not_null())
+        .group_by("question_id", "schema_version", "index", "window")
+        .len("ticks")
+        .join(questions.select("question_id", text=f"response_{side}"), on="question_id", how="left")
+    )
+    decided = _decide(distinct)
+    beyond = decided.filter(pl.col("char") > _LAST_CHAR)
+    if beyond.height:
+        row = beyond.sort("question_id", "char").row(-1, named=True)
+        raise IfllmError(
+            f"query_ID {row['question_id']}: its {side} answer was read at character {row['char']:,}, and a char index "
+            f"goes to {_LAST_CHAR:,}. Take its row out of query_logs_table.csv."
+        )
+    accounts.carets.append(
+        decided.group_by("schema_version", "fate")
+        .agg(pl.col("ticks").sum())
+        .with_columns(modality=pl.lit(modality), side=pl.lit(side))
+        .select("schema_version", "modality", "side", "fate", pl.col("ticks").cast(pl.Int64))
+    )
+    return carets.join(
+        decided.select("question_id", "index", "window", pl.col("char").cast(pl.Int16)),
+        on=["question_id", "index", "window"],
+        how="left",
+        nulls_equal=True,
+        maintain_order="left",
+    )["char"].fill_null(-1)
+
+
+def _decide(distinct: pl.DataFrame) -> pl.DataFrame:
+    """Add `char` (Int64) and `fate`: matched, repaired, ambiguous or elsewhere.
+
+    matched: the window stands around the recorded index. repaired: it stands once in the answer, but elsewhere (an
+    extension split the text node, so the index restarted). ambiguous: it stands more than once. elsewhere: page text,
+    an answer no longer shown, or an empty window (which nothing can confirm; reference bug B3 took them as matches).
+    """
+    # A window cut through a surrogate pair carries half of it as a replacement character.
+    distinct = distinct.with_columns(at=_code_points(distinct), shown=pl.col("window").str.strip_chars("\ufffd"))
+    at, text, window = pl.col("at"), pl.col("text"), pl.col("shown")
+    start = (at - _REACH).clip(0)
+    around = text.str.slice(start, at + _REACH - start)
+    matched = (window != "") & around.str.contains(window, literal=True)
+    search = ~pl.col("matched") & (window.str.len_chars() >= _MIN_SEARCH)
+    pieces = pl.when(search).then(text).str.split(window)
+    times = pl.col("pieces").list.len().cast(pl.Int64) - 1
+    # A full window (20 characters) has the caret in its middle; a shorter one was cut on an unknown side.
+    found = pl.col("pieces").list.first().str.len_chars().cast(pl.Int64) + window.str.len_chars() // 2
+    fate = (
+        pl.when("matched")
+        .then(pl.lit("matched"))
+        .when(times == 1)
+        .then(pl.lit("repaired"))
+        .when(times > 1)
+        .then(pl.lit("ambiguous"))
+        .otherwise(pl.lit("elsewhere"))
+    )
+    char = (
+        pl.when(fate == "matched")
+        .then(pl.min_horizontal(at, text.str.len_chars().cast(pl.Int64)))
+        .when(fate == "repaired")
+        .then(found)
+        .otherwise(-1)
+    )
+    decided = distinct.with_columns(matched=matched.fill_null(False)).with_columns(pieces=pieces)
+    return decided.with_columns(fate=fate, char=char).drop("pieces", "matched")
+
+
+def _code_points(distinct: pl.DataFrame) -> pl.Series:
+    """Caret offsets in UTF-16 units -> code points; they differ only in texts with characters beyond U+FFFF."""
+    at = distinct["index"].cast(pl.Int64).to_numpy().copy()
+    astral = distinct.with_row_index("row").filter(pl.col("text").str.contains(r"[\x{10000}-\x{10FFFF}]"))
+    for (text,), rows in astral.group_by("text"):
+        units_to = np.cumsum([1 + (ord(char) > 0xFFFF) for char in str(text)])
+        units = rows["index"].to_numpy()
+        at[rows["row"].to_numpy()] = np.searchsorted(units_to, units, side="right") + np.maximum(
+            units - units_to[-1], 0
+        )
+    return pl.Series(at)

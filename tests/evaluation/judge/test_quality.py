@@ -1,0 +1,167 @@
+"""Measures of a judge against hand counts and a slow bootstrap."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.evaluation.judge.quality import (
+    clustered_mean,
+    family,
+    judge_quality,
+    quality_markdown,
+    read_quality,
+    write_quality,
+)
+from ifllm_hub.evaluation.tables import JUDGEMENTS
+
+SETTINGS = '{"prompt": "pairwise-1", "temperature": 0.0}'
+
+
+SCORES = {"model": (8.0, 4.0), "baseline": (4.0, 8.0), "tie": (6.0, 6.0), None: (None, None)}
+
+
+def judged(question: int, order: str, winner: str | None, status: str = "ok", **more: Any) -> dict[str, Any]:
+    return {
+        "judgement_id": f"{question} {order}",
+        "mode": "pairwise",
+        "preset": "corrected",
+        "score_model": SCORES[winner][0],
+        "score_baseline": SCORES[winner][1],
+        "judge": "openai/gpt-4o-mini",
+        "judge_settings": SETTINGS,
+        "llm": "ifllm",
+        "label_source": "human",
+        "question_id": question,
+        "worker_id": f"worker_{question % 3}",
+        "model": "gpt-4o-mini",
+        "baseline": "claude-sonnet-4-5",
+        "order": order,
+        "status": status,
+        "winner": winner,
+    } | more
+
+
+def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    return pl.DataFrame([{name: row.get(name) for name in JUDGEMENTS} for row in rows], schema=JUDGEMENTS)
+
+
+@pytest.fixture
+def judgements() -> pl.DataFrame:
+    return table(
+        [
+            judged(1, "model_first", "model"),
+            judged(1, "baseline_first", "model"),  # holds to it
+            judged(2, "model_first", "model"),
+            judged(2, "baseline_first", "baseline"),  # always the first
+            judged(3, "model_first", "tie"),
+            judged(3, "baseline_first", "tie"),
+            judged(4, "model_first", "baseline"),
+            judged(4, "baseline_first", None, "malformed"),
+            judged(5, "model_first", None, "refused"),
+            judged(5, "baseline_first", None, "truncated"),
+        ]
+    )
+
+
+def test_measures_by_hand(judgements: pl.DataFrame) -> None:
+    preferences = pl.DataFrame(
+        {"question_id": [1, 2, 3, 4, 5, 6], "preference": ["left", "right", "left", "left", "left", None]}
+    )
+    (quality,) = judge_quality(judgements, preferences)
+    assert quality["judgements"] == 10
+    assert quality["pairs"] == {"asked": 5, "decided": 1, "tied": 2, "set_aside": 2}  # question 2's scores cancel
+    assert [quality[name] for name in ("malformed", "refused", "truncated", "failed")] == [0.1, 0.1, 0.1, 0]
+    assert quality["position_consistency"]["mean"] == pytest.approx(2 / 3)
+    assert quality["position_consistency"]["n"] == 3
+    # Decided: model first/model, baseline first/model, first, first, and model first/baseline.
+    assert quality["first_position"]["mean"] == pytest.approx(3 / 5)
+    assert quality["tie"]["mean"] == pytest.approx(2 / 7)
+    # Question 1: both right; 2: one right; 3: halves; 4: wrong.
+    assert quality["agreement"]["mean"] == pytest.approx((2 + 1 + 1 + 0) / 7)
+    # The judge is a GPT, and the model's answers are a GPT's: judge 2 + 1 + 1 + 0 of 7, people 2 + 0 + 2 + 1.
+    assert quality["self_preference"]["mean"] == pytest.approx(4 / 7 - 5 / 7)
+
+
+def test_nothing_to_measure_is_not_a_number(judgements: pl.DataFrame) -> None:
+    (quality,) = judge_quality(judgements.filter(pl.col("order") == "model_first"))
+    assert quality["position_consistency"]["n"] == quality["agreement"]["n"] == 0
+    assert np.isnan(quality["agreement"]["mean"])
+    (other,) = judge_quality(judgements.filter(pl.col("status") != "ok"))
+    assert np.isnan(other["tie"]["mean"])
+    assert "| agreement with people | - |" in quality_markdown([quality])
+
+
+def test_a_file_of_something_else_is_refused(judgements: pl.DataFrame, tmp_path: Path) -> None:
+    path = write_quality(tmp_path / "j.parquet", judge_quality(judgements))
+    (read,) = read_quality(path)
+    assert read["pairs"] == {"asked": 5, "decided": 1, "tied": 2, "set_aside": 2}
+    for content in (path.read_text().replace('"pairs"', '"of_pairs"'), "[1]", '["a"]'):
+        path.write_text(content)
+        with pytest.raises(IfllmError, match="not written by this version"):
+            read_quality(path)
+
+
+def test_one_answer_alone_is_no_pair() -> None:
+    rows = [judged(1, "model_first", None, mode="single", score_model=7.0)]
+    (quality,) = judge_quality(table(rows))
+    assert quality["pairs"] == {"asked": 0, "decided": 0, "tied": 0, "set_aside": 0}
+    assert quality["judgements"] == 1
+
+
+def test_judges_side_by_side(judgements: pl.DataFrame) -> None:
+    second = judgements.with_columns(judge=pl.lit("other/judge"), judgement_id="other " + pl.col("judgement_id"))
+    markdown = quality_markdown(judge_quality(pl.concat([judgements, second])))
+    lines = markdown.splitlines()
+    assert lines[0] == "| share [95 % CI over workers] | openai/gpt-4o-mini, pairwise-1 | other/judge, pairwise-1 |"
+    assert {line.count("|") for line in lines} == {4}
+    # "judge" is of no family in the data.
+    assert judge_quality(second)[0]["self_preference"]["n"] == 0
+
+
+def test_pairs_of_the_same_question_are_told_apart_by_their_models() -> None:
+    rows = [
+        judged(1, order, winner, label_source=source, model=source)
+        for source, winner in (("forest", "model"), ("explicit", "baseline"))
+        for order in ("model_first", "baseline_first")
+    ]
+    (quality,) = judge_quality(table(rows))
+    assert quality["position_consistency"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 2}
+
+
+def test_intervals_are_over_workers() -> None:
+    generator = random.Random(0)
+    workers = [f"w{generator.randrange(12)}" for _ in range(200)]
+    values = [float(generator.random() < 0.3 + 0.05 * int(worker[1:])) for worker in workers]
+    fast = clustered_mean(pl.Series(values), pl.Series(workers))
+    by_worker = {name: [v for v, w in zip(values, workers, strict=True) if w == name] for name in set(workers)}
+    names = sorted(by_worker)
+    means = []
+    for _ in range(2000):
+        drawn = [value for name in generator.choices(names, k=len(names)) for value in by_worker[name]]
+        means.append(sum(drawn) / len(drawn))
+    low, high = np.percentile(means, [2.5, 97.5])
+    assert fast["mean"] == pytest.approx(sum(values) / 200)
+    assert fast["low"] == pytest.approx(low, abs=0.02)
+    assert fast["high"] == pytest.approx(high, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("openai/gpt-4.1-mini", "gpt"),
+        ("gpt-4o-mini", "gpt"),
+        ("claude-sonnet-4-5-20250929", "claude"),
+        ("meta-llama/Llama-3.3-70B-Instruct-Turbo", "llama"),
+        ("meta-llama/Meta-Llama-3.1-8B", "llama"),
+        ("deepseek-ai/DeepSeek-V3", "deepseek"),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", "smollm"),
+        ("42", "42"),
+    ],
+)
+def test_families(name: str, expected: str) -> None:
+    assert family(name) == expected
