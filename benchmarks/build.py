@@ -36,7 +36,7 @@ def main() -> None:
         extract, features = timed(lambda: extract_features(trajectories))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     table = Table("measured", "", title=f"{manifest['lines']['rel']['lines']:,} rel lines of {source}")
-    table.add_row("Polars reads the behaviour files as lines", f"{read:.2f} s")
+    table.add_row("Polars reads the behavior files as lines", f"{read:.2f} s")
     table.add_row("release -> dataset folder, with features", f"{build:.2f} s, {build / read:.1f} times that")
     table.add_row(f"features of {features.height:,} questions, from Parquet", f"{extract:.2f} s")
     table.add_row("peak memory of this process", f"{peak:.2f} GiB")
@@ -50,7 +50,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def read_as_lines(release: Release) -> int:
-    """Every byte of the behaviour files into one string column; a separator that does not occur keeps lines whole."""
+    """Every byte of the behavior files into one string column; a separator that does not occur keeps lines whole."""
     return sum(
         pl.read_csv(path, has_header=False, separator="\x02", quote_char=None, schema={"line": pl.String}).height
         for path in release.paths()

@@ -14,7 +14,7 @@ from ifllm_hub.dataset.privacy.coarse import COARSE, LARGEST, STEPS, coarse
 from ifllm_hub.dataset.privacy.disclosure import reidentify
 from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER, logistic
 from ifllm_hub.reward.protocol.folds import out_of_fold
-from ifllm_hub.reward.protocol.pairs import LENGTH_FEATURES, Pairs, labelled, load_pairs
+from ifllm_hub.reward.protocol.pairs import LENGTH_FEATURES, Pairs, labeled, load_pairs
 from ifllm_hub.reward.protocol.scores import score
 
 SEEDS = 20
@@ -28,7 +28,7 @@ METHOD = (
 
 
 def main(dataset: Path) -> None:
-    pairs = labelled(load_pairs(dataset)).filter(pl.col("mouse_dwell_log_ratio").is_not_null())
+    pairs = labeled(load_pairs(dataset)).filter(pl.col("mouse_dwell_log_ratio").is_not_null())
     features = load_config(dataset, "features").filter(pl.col("mouse_dwell_log_ratio").is_not_null())
     read = features.join(load_config(dataset, "pairwise").select("question_id", "conversation_id"), on="question_id")
     every = [name for name, type_ in features.schema.items() if type_ == pl.Float64]

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from ifllm_hub.dataset.build import build_dataset
 from ifllm_hub.dataset.schema import SPLITS, parquet_path
-from ifllm_hub.features.catalog import CATALOGUE
+from ifllm_hub.features.catalog import CATALOG
 from ifllm_hub.features.extract import extract_features
 from ifllm_hub.files import read_json
 from ifllm_hub.sources.ifllm.archive import open_release
@@ -36,7 +36,7 @@ def main() -> None:
         both, cpu = best(lambda: extract_features(read(dataset)))
         released = read_json(dataset / "manifest.json")["is_the_released_data"]
     ticks = trajectories["t"].list.len().sum()
-    title = f"{len(CATALOGUE)} features of {trajectories.height:,} questions with {ticks:,} ticks, best of {REPEATS}"
+    title = f"{len(CATALOG)} features of {trajectories.height:,} questions with {ticks:,} ticks, best of {REPEATS}"
     table = Table("measured", "", title=title)
     table.add_row("read the trajectories from Parquet", f"{reading:.2f} s")
     table.add_row("extract", f"{extracting:.2f} s, {ticks / extracting:,.0f} ticks/s")

@@ -1,4 +1,4 @@
-"""Do the estimators find what is true? Simulated studies by judges with known favours for position and length.
+"""Do the estimators find what is true? Simulated studies by judges with known favors for position and length.
 
 python benchmarks/judge_simulation.py                                # 100 studies a judge, eight LLMs, 60 prompts
 python benchmarks/judge_simulation.py --runs 1000 --prompts 300      # as large as the paper's
@@ -20,9 +20,9 @@ from eval.studies.simulated_judge import SimulatedJudge
 FAIR = SimulatedJudge()
 JUDGES = {
     "noise alone": FAIR,
-    "favours the first answer by 1 point": replace(FAIR, position_bias=1.0),
-    "favours the longer answer": replace(FAIR, length_bias=0.6),
-    "favours both": replace(FAIR, position_bias=1.0, length_bias=0.6),
+    "favors the first answer by 1 point": replace(FAIR, position_bias=1.0),
+    "favors the longer answer": replace(FAIR, length_bias=0.6),
+    "favors both": replace(FAIR, position_bias=1.0, length_bias=0.6),
 }
 
 

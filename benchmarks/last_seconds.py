@@ -14,7 +14,7 @@ from ifllm_hub.features.centering import less_habit
 from ifllm_hub.features.extract import extract_features
 from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER, logistic
 from ifllm_hub.reward.protocol.folds import out_of_fold
-from ifllm_hub.reward.protocol.pairs import LENGTH_FEATURES, MOUSE_FEATURES, Pairs, labelled, load_pairs
+from ifllm_hub.reward.protocol.pairs import LENGTH_FEATURES, MOUSE_FEATURES, Pairs, labeled, load_pairs
 from ifllm_hub.reward.protocol.scores import score
 
 SEEDS = 20
@@ -28,7 +28,7 @@ METHOD = (
 
 
 def main(dataset: Path) -> None:
-    pairs = labelled(load_pairs(dataset)).filter(pl.col("mouse_dwell_log_ratio").is_not_null())
+    pairs = labeled(load_pairs(dataset)).filter(pl.col("mouse_dwell_log_ratio").is_not_null())
     trajectories = load_config(dataset, "trajectories")
     longer = out_of_fold(pairs, LONGER_ANSWER.fit, "worker", SEEDS)
     lines = [

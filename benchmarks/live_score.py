@@ -11,7 +11,7 @@ import polars as pl
 
 from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER, forest
 from ifllm_hub.reward.protocol.folds import out_of_fold
-from ifllm_hub.reward.protocol.pairs import FEATURES, GAZE_FEATURES, Pairs, labelled, load_pairs
+from ifllm_hub.reward.protocol.pairs import FEATURES, GAZE_FEATURES, Pairs, labeled, load_pairs
 from ifllm_hub.reward.protocol.scores import correct
 
 SEEDS = 20
@@ -29,7 +29,7 @@ HEAD = "| pairs | workers | coverage | accuracy | gain over longer | left out | 
 
 
 def main(dataset: Path) -> None:
-    pairs = labelled(load_pairs(dataset))
+    pairs = labeled(load_pairs(dataset))
     seconds = pairs.rows.select(DWELL.fill_null(0.0)).to_series().to_numpy()
     probability = out_of_fold(pairs, mouse_only, "worker", SEEDS)
     hits = correct(probability, pairs.y)

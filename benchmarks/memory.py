@@ -5,7 +5,7 @@ python benchmarks/memory.py --measure      # a real step of SmolLM2-135M on this
 
 Memory is weights + gradients + optimizer state + reference model + activations of one process. Parameters are counted
 on torch's meta device from the sizes in each model's config.json, which need no download. Time is FLOPs over the GPU's
-bf16 peak times an assumed utilisation, so it is an estimate; nothing here has been timed on a GPU.
+bf16 peak times an assumed utilization, so it is an estimate; nothing here has been timed on a GPU.
 """
 
 import argparse
@@ -41,12 +41,12 @@ SIZES: dict[str, tuple[str, dict[str, Any]]] = {
                            "num_key_value_heads": 8, "head_dim": 128, "intermediate_size": 9728,
                            "vocab_size": 151936, "tie_word_embeddings": True}),
 }  # fmt: skip
-# The study's 580 training pairs labelled by the forest, prompts of all turns: tokens of prompt + answer, counted with
+# The study's 580 training pairs labeled by the forest, prompts of all turns: tokens of prompt + answer, counted with
 # SmolLM2's tokenizer; the longest sequence has 774.
 TOKENS_AN_EPOCH = 425_667
 # bf16 peak of an RTX 4090 (24 GB) and an A100 (80 GB), dense, from data sheets of NVIDIA; and the assumed share of it.
 PEAK = {"24 GB": 165e12, "80 GB": 312e12}
-UTILISATION = 0.3
+UTILIZATION = 0.3
 # Left for CUDA's context, fragmentation and buffers of collectives.
 USABLE = 0.9
 LORA_RANK = 16
@@ -136,7 +136,7 @@ def memory(
 def hours(shape: Shape, gpu: str, gpus: int, *, epochs: int, reference: bool) -> float:
     """6 FLOPs a parameter and token for forward and backward, 2 for checkpointing, 2 for a reference model."""
     flops = shape.parameters * TOKENS_AN_EPOCH * epochs * (8 + 2 * reference)
-    return flops / (gpus * PEAK[gpu] * UTILISATION) / 3600
+    return flops / (gpus * PEAK[gpu] * UTILIZATION) / 3600
 
 
 def _copies(shape: Shape, whole: bool) -> float:

@@ -26,7 +26,7 @@ from eval.reproduction.reference import Corrections, reference_features
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.files import write_atomically
 from ifllm_hub.reward.protocol.folds import auc, correct, out_of_fold
-from ifllm_hub.reward.protocol.pairs import Pairs, labelled, load_pairs
+from ifllm_hub.reward.protocol.pairs import Pairs, labeled, load_pairs
 from ifllm_hub.sources.ifllm.archive import Release, open_release
 
 TOLERANCE = 1e-6
@@ -47,7 +47,7 @@ def main() -> None:
     options = parser.parse_args()
 
     steps = dict(walk(open_release(options.release), options.dataset))
-    pairs = labelled(load_pairs(options.dataset))
+    pairs = labeled(load_pairs(options.dataset))
     lines = [
         *parity(steps[REFERENCE], options.oracle),
         *changes(steps, "pairwise", PAPER_PAIRWISE),

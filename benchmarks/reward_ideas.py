@@ -19,22 +19,22 @@ from rich.progress import track
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from eval.studies.personal import earlier_ratings, offset_variance, personalised
-from eval.studies.standardise import standardise
+from eval.studies.personal import earlier_ratings, offset_variance, personalized
+from eval.studies.standardize import standardize
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.features.catalog import CATALOGUE, ODD
+from ifllm_hub.features.catalog import CATALOG, ODD
 from ifllm_hub.features.centering import PRIOR_READINGS
 from ifllm_hub.features.ticks import MODALITIES
 from ifllm_hub.files import write_atomically
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER, logistic, nested, with_habit
 from ifllm_hub.reward.protocol.folds import Fit, out_of_fold
-from ifllm_hub.reward.protocol.pairs import FEATURES, LENGTH_FEATURES, Pairs, labelled, load_pairs, with_behaviour
+from ifllm_hub.reward.protocol.pairs import FEATURES, LENGTH_FEATURES, Pairs, labeled, load_pairs, with_behavior
 from ifllm_hub.reward.protocol.scores import bootstrapped, score
 
 RAW = with_habit(FEATURES)
 CONTRASTS = tuple(name for name in RAW if name not in LENGTH_FEATURES)
 LESS_HABIT = tuple(name for name in FEATURES if name not in LENGTH_FEATURES)
-ALL_ODD = tuple(feature.name for feature in CATALOGUE if feature.swap == ODD)
+ALL_ODD = tuple(feature.name for feature in CATALOG if feature.swap == ODD)
 PRIORS = (0, 1, 10, 30)
 PENALTIES = (0.0001, 0.001, 0.01, 0.1)
 MODEL = f"**contrasts of the model**: less habit, prior of {PRIOR_READINGS} readings"
@@ -59,7 +59,7 @@ def main() -> None:
 
 def page(dataset: str, seeds: int) -> str:
     everything = with_columns_of_ideas(load_pairs(dataset), load_config(dataset, "trajectories"))
-    pairs, everyone = labelled(everything), labelled(everything, all_workers=True)
+    pairs, everyone = labeled(everything), labeled(everything, all_workers=True)
     sections = ideas(everyone)
     fits = {name: fit for tried in sections.values() for name, fit in tried.items()}
     told = {name: out_of_fold(pairs, fit, "worker", seeds) for name, fit in track(fits.items(), "ideas")}
@@ -70,8 +70,8 @@ def page(dataset: str, seeds: int) -> str:
         *clear_differences(told, pairs),
         *(line for title, tried in sections.items() for line in comparison(title, list(tried), told, pairs)),
         *comparison(f"All {len(everyone)} pairs, nobody excluded", main, told_of_all, everyone),
-        *habits(with_behaviour(everything, all_workers=True)),
-        *personalisation(pairs, seeds),
+        *habits(with_behavior(everything, all_workers=True)),
+        *personalization(pairs, seeds),
     ]
     return "\n".join(lines) + "\n"
 
@@ -212,7 +212,7 @@ def given(name: str, reason: str) -> pl.Expr:
 
 def over_rms(rows: pl.DataFrame, names: tuple[str, ...], suffix: str) -> pl.DataFrame:
     contrasts = rows.select(names).rename(dict(zip(names, CONTRASTS, strict=True)))
-    return standardise(contrasts, rows["worker_id"]).rename(lambda name: name + suffix)
+    return standardize(contrasts, rows["worker_id"]).rename(lambda name: name + suffix)
 
 
 def introduction(pairs: Pairs, everyone: Pairs, count: int, seeds: int) -> Iterator[str]:
@@ -276,7 +276,7 @@ def habits(pairs: Pairs) -> Iterator[str]:
     """How much of each contrast is the worker, with intervals over workers."""
     yield "\n## How much of a contrast is habit\n"
     yield paragraph(
-        f"{len(pairs)} pairs with behaviour of {workers(pairs)} workers, rated or not. One-way random effects with "
+        f"{len(pairs)} pairs with behavior of {workers(pairs)} workers, rated or not. One-way random effects with "
         "mean 0: the variance within workers, that of their habits, and the ratio, which is the best number of prior "
         f"readings for normal contrasts (`features/habits.py` uses {PRIOR_READINGS}). 95 % bootstraps over workers; a "
         "ratio without a finite end means that no habit is one of the possibilities. The length is no reading, so "
@@ -310,7 +310,7 @@ def components(sums: np.ndarray, count: int) -> tuple[Any, Any]:
     return within, (means - count * within) / n
 
 
-def personalisation(pairs: Pairs, seeds: int) -> Iterator[str]:
+def personalization(pairs: Pairs, seeds: int) -> Iterator[str]:
     """Offsets from a worker's own ratings, on several models that never saw the worker."""
     later = earlier_ratings(pairs) >= LATER
     after, few = Pairs(pairs.rows.filter(later)), max(1, seeds // 4)
@@ -327,7 +327,7 @@ def personalisation(pairs: Pairs, seeds: int) -> Iterator[str]:
         probability, variance = (out_of_fold(pairs, one, "worker", count) for one in (fit, offset_variance(fit)))
         chosen.append(f"{name} {np.median(variance):g} ({variance.min():g} to {variance.max():g})")
         for used, (first, own) in (NONE | FIRST | EVERY).items():
-            told[used][name] = personalised(probability, variance, pairs, first, own)
+            told[used][name] = personalized(probability, variance, pairs, first, own)
     yield "\n## Personal offsets\n"
     yield paragraph(
         "A worker's first k rated pairs, in the order of asking, fit one offset on the logit of a model that never saw "

@@ -12,7 +12,7 @@ Make a page for each rater (the key stays with you), then hand out runs/human/fo
 Put together what they hand back, and score it, beside a judge's opinion of the same answers:
 
     python eval/human.py import --key runs/human/key.parquet --out runs/human/ratings.parquet ratings-*.csv
-    python eval/human.py score --ratings runs/human/ratings.parquet --judgements runs/judgements.parquet \
+    python eval/human.py score --ratings runs/human/ratings.parquet --judgments runs/judgments.parquet \
         --out runs/human/scores
 """
 
@@ -30,7 +30,7 @@ from ifllm_hub.evaluation.human.report import ratings_page
 from ifllm_hub.evaluation.human.scores import score_ratings
 from ifllm_hub.evaluation.human.task import KEY, KEY_FILE, RATERS_FOLDER, export_task
 from ifllm_hub.evaluation.results import write_results
-from ifllm_hub.evaluation.tables import JUDGEMENTS, RATINGS, read_table, write_table
+from ifllm_hub.evaluation.tables import JUDGMENTS, RATINGS, read_table, write_table
 from ifllm_hub.terminal import given_words
 
 RESULTS = "human"
@@ -54,8 +54,8 @@ def run_import(args: argparse.Namespace) -> None:
 
 def run_score(args: argparse.Namespace) -> None:
     ratings = pl.concat([read_table(file, RATINGS) for file in args.ratings])
-    judgements = pl.concat([read_table(file, JUDGEMENTS) for file in args.judgements]) if args.judgements else None
-    scores = score_ratings(ratings, judgements)
+    judgments = pl.concat([read_table(file, JUDGMENTS) for file in args.judgments]) if args.judgments else None
+    scores = score_ratings(ratings, judgments)
     page = ratings_page(scores)
     write_results(args.out, RESULTS, scores, page)
     log.info("%s", page)
@@ -85,7 +85,7 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[Callable[[argparse.N
 
     score = commands.add_parser("score", help="tests, intervals and agreement, as JSON and Markdown")
     score.add_argument("--ratings", type=Path, nargs="+", required=True, help="files of ratings (Parquet)")
-    score.add_argument("--judgements", type=Path, nargs="+", help="judgements of the same answers (Parquet)")
+    score.add_argument("--judgments", type=Path, nargs="+", help="judgments of the same answers (Parquet)")
     score.add_argument("--out", type=Path, required=True, help="folder of the results")
     score.set_defaults(run=run_score)
 

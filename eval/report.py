@@ -2,11 +2,11 @@
 # requires-python = ">=3.11"
 # dependencies = ["ifllm_hub[eval]"]
 # ///
-r"""Write evaluation.html: the comparison, what the judge is worth, and single judgements to read.
+r"""Write evaluation.html: the comparison, what the judge is worth, and single judgments to read.
 
-The folder holds judgements/ (eval/judge.py) and comparison/ (eval/compare.py):
+The folder holds judgments/ (eval/judge.py) and comparison/ (eval/compare.py):
 
-    python eval/compare.py runs/eval/judgements --out runs/eval/comparison
+    python eval/compare.py runs/eval/judgments --out runs/eval/comparison
     python eval/report.py runs/eval
 """
 

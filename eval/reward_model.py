@@ -6,8 +6,8 @@ r"""Score reward models by what workers preferred, under the protocol of the lea
 
 The model in the package beside a text student and a judge, on the workers of the test split:
 
-    python eval/reward_model.py --dataset ORG/ifllm --behaviour default --text runs/student \
-        --judgements runs/judgements.parquet --out runs/reward_models
+    python eval/reward_model.py --dataset ORG/ifllm --behavior default --text runs/student \
+        --judgments runs/judgments.parquet --out runs/reward_models
 
 A text student on RewardBench 2, once its file is here:
 
@@ -29,7 +29,7 @@ from ifllm_hub.evaluation.results import write_results
 from ifllm_hub.evaluation.reward_models.best_of_n import benchmark_page, read_benchmark, score_benchmark
 from ifllm_hub.evaluation.reward_models.board import evaluate_reward_models, reward_models_page
 from ifllm_hub.evaluation.reward_models.text_scorer import load_scorer
-from ifllm_hub.evaluation.tables import JUDGEMENTS, read_table
+from ifllm_hub.evaluation.tables import JUDGMENTS, read_table
 from ifllm_hub.terminal import given_words
 
 log = logging.getLogger(__name__)
@@ -39,9 +39,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--dataset", help="dataset folder or Hub repo id")
     parser.add_argument("--revision", help="branch, tag or commit of a Hub dataset")
-    parser.add_argument("--behaviour", nargs="+", default=[], help="reward models of ours: default, folders or Hub ids")
+    parser.add_argument("--behavior", nargs="+", default=[], help="reward models of ours: default, folders or Hub ids")
     parser.add_argument("--text", nargs="+", default=[], help="text reward models: folders or Hub ids")
-    parser.add_argument("--judgements", type=Path, nargs="+", help="judgements of the dataset's pairs, in both orders")
+    parser.add_argument("--judgments", type=Path, nargs="+", help="judgments of the dataset's pairs, in both orders")
     parser.add_argument("--every_worker", action="store_true", help="score on the train split's workers too")
     parser.add_argument("--all_workers", action="store_true", help="with the workers on the authors' exclusion list")
     parser.add_argument("--seeds", type=int, default=20, help="of the folds; claims want at least 20")
@@ -54,15 +54,15 @@ def run(args: argparse.Namespace) -> None:
     if args.reward_bench is not None:
         rows = read_benchmark(args.reward_bench)
         if not args.text:
-            raise IfllmError("RewardBench 2 has texts and no behaviour: name a text model (--text).")
+            raise IfllmError("RewardBench 2 has texts and no behavior: name a text model (--text).")
         results = {model: score_benchmark(rows, load_scorer(model)) for model in args.text}
         page = benchmark_page(results)
         write_results(args.out, "reward_bench", results, page)
     elif args.dataset is not None:
-        judged = pl.concat([read_table(file, JUDGEMENTS) for file in args.judgements]) if args.judgements else None
+        judged = pl.concat([read_table(file, JUDGMENTS) for file in args.judgments]) if args.judgments else None
         board = evaluate_reward_models(
             args.dataset,
-            args.behaviour,
+            args.behavior,
             args.text,
             judged,
             args.every_worker,

@@ -18,7 +18,7 @@ INK = "#1f2328"
 MUTED = "#59636e"
 RULE = "#d1d9e0"
 
-# Okabe-Ito and Tol colours that stay apart for the common colour vision deficiencies and on grey paper.
+# Okabe-Ito and Tol colors that stay apart for the common color vision deficiencies and on gray paper.
 MOUSE, GAZE = "#0072b2", "#d55e00"
 LEFT, RIGHT = "#2a9d8f", "#882255"
 TRAIN, TEST = "#332288", "#ddaa33"
@@ -102,9 +102,9 @@ def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
 def wilson(hits: int, n: int) -> tuple[float, float]:
     """The 95 % interval of a share of `n` independent cases, for error bars (Wilson 1927)."""
     z = 1.96
-    centre = (hits + z * z / 2) / (n + z * z)
+    center = (hits + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(hits * (n - hits) / n + z * z / 4)
-    return centre - half, centre + half
+    return center - half, center + half
 
 
 def picture(figure: Figure, alt: str, caption: str = "") -> Picture:

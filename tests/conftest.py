@@ -107,9 +107,9 @@ def dataset(built: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def labelled_dataset(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def labeled_dataset(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of `built` with the preferences of all label sources. Read only."""
-    return made_once("labelled", partial(copy_and_label, built), tmp_path_factory)
+    return made_once("labeled", partial(copy_and_label, built), tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

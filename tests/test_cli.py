@@ -53,10 +53,10 @@ def missing_table(folder: Path, simulated: Path) -> str:
     return "record_info_table.csv: this table of the release is missing"
 
 
-def missing_behaviour_file(folder: Path, simulated: Path) -> str:
+def missing_behavior_file(folder: Path, simulated: Path) -> str:
     shutil.copytree(simulated / "dataset", folder, dirs_exist_ok=True)
     next(folder.glob("user_behavior/*/*/rel_mouse*.csv")).unlink()
-    return "the behaviour file rel_mouse"
+    return "the behavior file rel_mouse"
 
 
 def bad_byte_in_a_table(folder: Path, simulated: Path) -> str:
@@ -68,7 +68,7 @@ def bad_byte_in_a_table(folder: Path, simulated: Path) -> str:
     return "query_logs_table.csv"
 
 
-def bad_byte_in_a_behaviour_file(folder: Path, simulated: Path) -> str:
+def bad_byte_in_a_behavior_file(folder: Path, simulated: Path) -> str:
     shutil.copytree(simulated / "dataset", folder, dirs_exist_ok=True)
     file = sorted(folder.glob("user_behavior/*/*/rel_mouse*.csv"))[-1]
     lines = file.read_bytes().split(b"\n")
@@ -78,7 +78,7 @@ def bad_byte_in_a_behaviour_file(folder: Path, simulated: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "spoil", [no_release, missing_table, missing_behaviour_file, bad_byte_in_a_table, bad_byte_in_a_behaviour_file]
+    "spoil", [no_release, missing_table, missing_behavior_file, bad_byte_in_a_table, bad_byte_in_a_behavior_file]
 )
 @pytest.mark.parametrize("command", ["build", "run"])
 def test_a_bad_release_is_one_clear_error_and_nothing_half_written(

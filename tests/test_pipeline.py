@@ -132,8 +132,8 @@ def test_a_failed_stage_is_named_and_the_earlier_ones_are_kept(
     light: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
-        failing(broken, "label", IfllmError("too few labelled pairs. Simulate more questions."))
-        with pytest.raises(IfllmError, match=r"stage 'label': too few labelled pairs.*finished stages are kept"):
+        failing(broken, "label", IfllmError("too few labeled pairs. Simulate more questions."))
+        with pytest.raises(IfllmError, match=r"stage 'label': too few labeled pairs.*finished stages are kept"):
             run(Settings(), tmp_path / "run")
     assert light == ["simulate", "build", "reward"]
     assert worked_again(light, Settings(), tmp_path / "run") == ["label", "align", "report"]

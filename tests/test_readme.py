@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from ifllm_hub.features.catalog import CATALOGUE
+from ifllm_hub.features.catalog import CATALOG
 from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.protocol.tables import leaderboard_markdown
@@ -19,7 +19,7 @@ def test_the_leaderboard_is_that_of_the_shipped_model() -> None:
     assert f"{board['pairs']} pairs" in README
     assert f"{board['workers']} workers" in README
     assert f"{board['seeds']} seeds" in README
-    assert f"{len(CATALOGUE)} features" in README
+    assert f"{len(CATALOG)} features" in README
     accuracy = {row["model"]: row["accuracy"]["mean"] for row in board["rows"] if row["protocol"] == "worker"}
     prose = " ".join(README.split())
     assert f"is already right in {accuracy[LONGER_ANSWER.name] * 100:.1f} % of the pairs" in prose

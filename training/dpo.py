@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["ifllm_hub[train]"]
 # ///
-r"""Align a language model with preference pairs labelled from how people read its answers.
+r"""Align a language model with preference pairs labeled from how people read its answers.
 
 On a CPU, in about two minutes (SmolLM2-135M, eight steps):
 

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["ifllm_hub[train]"]
 # ///
-r"""Train a language model on a reward for what it writes: a text reward model that learned from behaviour.
+r"""Train a language model on a reward for what it writes: a text reward model that learned from behavior.
 
 First make that model, with training/reward_student.py.
 

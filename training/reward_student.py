@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["ifllm_hub[train]"]
 # ///
-r"""Teach an encoder the behaviour model's soft labels, so that it can reward text that nobody has read.
+r"""Teach an encoder the behavior model's soft labels, so that it can reward text that nobody has read.
 
 What came of it: docs/reward_student.md.
 

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["ifllm_hub[train]"]
 # ///
-r"""Fine-tune a language model on the answers that people read side by side, before preference optimisation.
+r"""Fine-tune a language model on the answers that people read side by side, before preference optimization.
 
 Two steps of a random model on a CPU, to see that it runs:
 

@@ -27,7 +27,7 @@ def earlier_ratings(pairs: Pairs) -> np.ndarray:
     return pairs.rows.select(order.cast(pl.Int64) - 1).to_series().to_numpy()
 
 
-def personalised(
+def personalized(
     probability: np.ndarray, variance: np.ndarray, pairs: Pairs, first: int, own_conversation: bool = True
 ) -> np.ndarray:
     """Each probability, moved by what the worker's earlier ratings among the first few say.
@@ -57,7 +57,7 @@ def personalised(
 
 
 def side_offset(probability: np.ndarray, y: np.ndarray, variance: float) -> float:
-    """The b that maximises sum log P(y | expit(logit(probability) + b)) - b^2 / (2 variance); 0 without ratings.
+    """The b that maximizes sum log P(y | expit(logit(probability) + b)) - b^2 / (2 variance); 0 without ratings.
 
     Args:
         probability: (n,) P(left preferred) without the offset, within (0, 1).

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from ifllm_hub.features.catalog import CATALOGUE, DWELL_FLOOR_MS, LOG_RATIO_FLOORS, Feature, names
+from ifllm_hub.features.catalog import CATALOG, DWELL_FLOOR_MS, LOG_RATIO_FLOORS, Feature, names
 from ifllm_hub.features.measures import MEASURES
 from ifllm_hub.features.ticks import MODALITIES
 
@@ -21,7 +21,7 @@ _OF_TWO = {f"{modality}_{measure.name}" for modality in MODALITIES for measure i
 
 def _compared(ending: str) -> dict[str, Feature]:
     """The features of two answers that compare one number of each, by the name of that number."""
-    described = {feature.name.removesuffix(ending): feature for feature in CATALOGUE if feature.name.endswith(ending)}
+    described = {feature.name.removesuffix(ending): feature for feature in CATALOG if feature.name.endswith(ending)}
     return {stem: one for stem, one in described.items() if f"{stem}_left" in names() and stem not in _OF_TWO}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from eval.studies.simulated_judge import SimulatedJudge, asked_once, simulated_judgements, simulated_scores
+from eval.studies.simulated_judge import SimulatedJudge, asked_once, simulated_judgments, simulated_scores
 from ifllm_hub.evaluation.comparison.differences import differences
 from ifllm_hub.evaluation.comparison.statistics import paper_standard_error, summary
 
@@ -34,7 +34,7 @@ class Recovery:
 
     Attributes:
         truth: what it should find: the mean difference of quality, or the win rate that a judge with the same noise but
-            no favour for position or length would give.
+            no favor for position or length would give.
         mean: of its estimates.
         sd: of its estimates.
         covered: share of the studies whose 95 % interval holds the truth; None if it has no interval.
@@ -49,7 +49,7 @@ class Recovery:
 
 
 def true_win_rate(judge: SimulatedJudge) -> float:
-    """The win rate, ties half, under the same noise without favour for position or length: 200,000 made-up pairs."""
+    """The win rate, ties half, under the same noise without favor for position or length: 200,000 made-up pairs."""
     fair = replace(judge, position_bias=0.0, length_bias=0.0)
     scores = simulated_scores(fair, *_LARGE, np.random.default_rng(0))
     difference = (scores.model - scores.baseline).mean(axis=0)
@@ -81,18 +81,18 @@ def recovery(
     names = [f"llm{number}" for number in range(llms)]
     estimates: dict[str, list[tuple[float, float, float]]] = {}
     for run in range(runs):
-        judgements = simulated_judgements(judge, names, prompts, seed + run)
-        for name, estimate in _estimates(judgements, draws, seed + run).items():
+        judgments = simulated_judgments(judge, names, prompts, seed + run)
+        for name, estimate in _estimates(judgments, draws, seed + run).items():
             estimates.setdefault(name, []).append(estimate)
         advance((run + 1) / runs)
     rate = true_win_rate(judge)
     return {name: _recovery(rate if name in _WIN_RATES else judge.effect, found) for name, found in estimates.items()}
 
 
-def _estimates(judgements: pl.DataFrame, draws: int, seed: int) -> dict[str, tuple[float, float, float]]:
-    pairs = differences(judgements).pairs
+def _estimates(judgments: pl.DataFrame, draws: int, seed: int) -> dict[str, tuple[float, float, float]]:
+    pairs = differences(judgments).pairs
     numbers = summary(pairs, draws, seed)
-    once = differences(asked_once(judgements, BASELINE_FIRST, seed)).pairs["difference"].to_numpy()
+    once = differences(asked_once(judgments, BASELINE_FIRST, seed)).pairs["difference"].to_numpy()
     word = numbers["wins_in_both"] + (1 - numbers["wins_in_both"] - numbers["losses_in_both"]) / 2
     found = {name: numbers[key] for name, key in SHIPPED.items()}
     return {

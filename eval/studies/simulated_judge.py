@@ -1,7 +1,7 @@
-"""A judge whose faults are known: judgements of made-up answers, to see what the estimators make of them.
+"""A judge whose faults are known: judgments of made-up answers, to see what the estimators make of them.
 
 For LLM l and prompt i the true difference of quality is q_li = effect + a_l + b_i + c_li, in points of the judge's
-scale. In each order the judge adds its favour for the answer shown first and for the longer one, and noise, rounds both
+scale. In each order the judge adds its favor for the answer shown first and for the longer one, and noise, rounds both
 scores, and keeps them between 1 and 10.
 """
 
@@ -15,7 +15,7 @@ import polars as pl
 
 from ifllm_hub.evaluation.comparison.differences import HIGHEST, LOWEST, ORDERS
 from ifllm_hub.evaluation.comparison.statistics import length_term
-from ifllm_hub.evaluation.tables import JUDGEMENTS
+from ifllm_hub.evaluation.tables import JUDGMENTS
 
 _ASKED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -31,7 +31,7 @@ class SimulatedJudge:
         length_bias: what it gives per unit of the length term tanh(D / sd(D)), in the difference of both.
         longer: how many standard deviations of D the aligned model's answers are longer on average.
         noise: standard deviation of each score, drawn anew in each order.
-        failing: share of judgements that come back malformed.
+        failing: share of judgments that come back malformed.
     """
 
     effect: float = 0.35
@@ -71,19 +71,19 @@ def simulated_scores(judge: SimulatedJudge, llms: int, prompts: int, generator: 
     baseline = generator.integers(60, 140, shape)
     model = np.maximum(baseline + np.round(generator.normal(20 * judge.longer, 20, shape)).astype(int), 1)
     # A word of the filler and its space are five code points.
-    favour = judge.length_bias * length_term(5 * model.ravel(), 5 * baseline.ravel()).reshape(shape)
+    favor = judge.length_bias * length_term(5 * model.ravel(), 5 * baseline.ravel()).reshape(shape)
     level = generator.normal(5.5, 0.8, (1, prompts))
-    half = np.stack([quality + favour + sign * judge.position_bias for sign in (1, -1)]) / 2
+    half = np.stack([quality + favor + sign * judge.position_bias for sign in (1, -1)]) / 2
     scores = (level + part + generator.normal(0, judge.noise, half.shape) for part in (half, -half))
     rounded = [np.clip(np.round(score), LOWEST, HIGHEST) for score in scores]
     words = {"model": model, "baseline": baseline, "prompt": generator.integers(4, 40, prompts)}
     return Scores(words, *rounded)
 
 
-def simulated_judgements(
+def simulated_judgments(
     judge: SimulatedJudge, llms: list[str], prompts: int, seed: int, label_source: str = "forest"
 ) -> pl.DataFrame:
-    """Judgements of one label source, both orders, with the columns of `JUDGEMENTS`; answers are filler words."""
+    """Judgments of one label source, both orders, with the columns of `JUDGMENTS`; answers are filler words."""
     generator = np.random.default_rng(seed)
     scores = simulated_scores(judge, len(llms), prompts, generator)
     texts = {name: [" ".join(["word"] * int(count)) for count in words.flat] for name, words in scores.words.items()}
@@ -99,24 +99,24 @@ def simulated_judgements(
             "messages": [[{"role": "user", "content": text}] for text in texts["prompt"]] * (2 * len(llms)),
         }
     )
-    return _as_judgements(table, generator.random(table.height) < judge.failing, label_source)
+    return _as_judgments(table, generator.random(table.height) < judge.failing, label_source)
 
 
-def asked_once(judgements: pl.DataFrame, baseline_first: float, seed: int) -> pl.DataFrame:
+def asked_once(judgments: pl.DataFrame, baseline_first: float, seed: int) -> pl.DataFrame:
     """What the paper's protocol keeps of both orders: one a prompt by the flip of a coin, the same for all LLMs.
 
     Args:
         baseline_first: probability of the order `baseline_first`; 0.44 in the paper's larger pass.
     """
-    questions = judgements["question_id"].unique().sort()
+    questions = judgments["question_id"].unique().sort()
     flips = np.random.default_rng(seed).random(len(questions)) < baseline_first
     chosen = pl.DataFrame({"question_id": questions, "order": [ORDERS[int(flip)] for flip in flips]})
-    return judgements.join(chosen, on=["question_id", "order"], maintain_order="left").with_columns(
+    return judgments.join(chosen, on=["question_id", "order"], maintain_order="left").with_columns(
         preset=pl.lit("reference")
     )
 
 
-def _as_judgements(table: pl.DataFrame, failed: np.ndarray, label_source: str) -> pl.DataFrame:
+def _as_judgments(table: pl.DataFrame, failed: np.ndarray, label_source: str) -> pl.DataFrame:
     ok = ~pl.Series(failed)
     difference = pl.col("score_model") - pl.col("score_baseline")
     winner = pl.when(difference > 0).then(pl.lit("model")).when(difference < 0).then(pl.lit("baseline"))
@@ -129,7 +129,7 @@ def _as_judgements(table: pl.DataFrame, failed: np.ndarray, label_source: str) -
     )
     return table.with_columns(
         scores,
-        judgement_id=pl.Series(ids),
+        judgment_id=pl.Series(ids),
         mode=pl.lit("pairwise"),
         preset=pl.lit("corrected"),
         judge=pl.lit("simulated"),
@@ -148,4 +148,4 @@ def _as_judgements(table: pl.DataFrame, failed: np.ndarray, label_source: str) -
         prompt_tokens=pl.lit(None),
         answer_tokens=pl.lit(None),
         asked_at=pl.lit(_ASKED_AT),
-    ).select(pl.col(name).cast(type_) for name, type_ in JUDGEMENTS.items())
+    ).select(pl.col(name).cast(type_) for name, type_ in JUDGMENTS.items())

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def answer_log_probs(model: Any, tokenizer: Any, pairs: "Dataset", max_length: int, batch_size: int = 8) -> np.ndarray:
     """Log-probabilities of the answers of pairs under a policy, summed over their tokens.
 
-    Prompt and answer are tokenised together, with the policy's chat template, and cut at the end, as TRL's `DPOTrainer`
+    Prompt and answer are tokenized together, with the policy's chat template, and cut at the end, as TRL's `DPOTrainer`
     does: an answer begins where the tokens of prompt and conversation part.
 
     Args:

@@ -72,7 +72,7 @@ class PolicyOrigin:
 
 @dataclass(frozen=True)
 class BaseModel:
-    """One of the paper's eight: its Hub id, and its licence as the Hub writes it."""
+    """One of the paper's eight: its Hub id, and its license as the Hub writes it."""
 
     hub_id: str
     license: str
@@ -247,7 +247,7 @@ def _base_model(name: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     except (OSError, ValueError) as error:
         raise IfllmError(
             f"The policy {name!r} is {hub_id}, which cannot be loaded from the Hub ({first_line(error)}). Check the "
-            "network; a gated model needs `hf auth login` and its licence accepted on the Hub."
+            "network; a gated model needs `hf auth login` and its license accepted on the Hub."
         ) from error
     tokenizer.chat_template = HUMAN_ASSISTANT
     return model, tokenizer

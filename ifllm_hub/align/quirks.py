@@ -52,7 +52,7 @@ class ReferenceQuirks:
     cut_answers: bool = field(
         default=False,
         metadata={
-            "help": "Tokenise prompt and answers apart; if the longer answer does not fit into 512 tokens, cut the "
+            "help": "Tokenize prompt and answers apart; if the longer answer does not fit into 512 tokens, cut the "
             "prompt to 256, and if that is not enough, both answers to 256, without their end."
         },
     )
@@ -93,7 +93,7 @@ def reference_policy(policy: str, quirks: ReferenceQuirks, label_source: str) ->
 
 
 def cut_answers(pairs: "Dataset", tokenizer: "PreTrainedTokenizerBase") -> "Dataset":
-    """The pairs that TRL has tokenised, tokenised and cut as the reference does it.
+    """The pairs that TRL has tokenized, tokenized and cut as the reference does it.
 
     Args:
         pairs: conversational `prompt`, `chosen`, `rejected`; their `prompt_ids`, `chosen_ids`, `rejected_ids` (token
@@ -101,14 +101,14 @@ def cut_answers(pairs: "Dataset", tokenizer: "PreTrainedTokenizerBase") -> "Data
         tokenizer: with a chat template that renders prompt and answer one after the other, and an end token.
     """
 
-    def tokenise(row: dict[str, Any]) -> dict[str, list[int]]:
+    def tokenize(row: dict[str, Any]) -> dict[str, list[int]]:
         prompt = str(tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True))
         texts = {"prompt": prompt, **{side: row[side][0]["content"] for side in ("chosen", "rejected")}}
         ids = {name: tokenizer(text, add_special_tokens=False)["input_ids"] for name, text in texts.items()}
         answers = [[*ids[side], tokenizer.eos_token_id] for side in ("chosen", "rejected")]
         return dict(zip(("prompt_ids", "chosen_ids", "rejected_ids"), cut(ids["prompt"], *answers), strict=True))
 
-    return pairs.map(tokenise)
+    return pairs.map(tokenize)
 
 
 def cut(prompt: list[int], chosen: list[int], rejected: list[int]) -> tuple[list[int], list[int], list[int]]:

@@ -21,7 +21,7 @@ FLIP_PROB = "flip_prob"
 FIXED = {
     "loss_type": (["robust"], "Plain DPO is flip_prob 0 for every pair; TRL's `sft` is --nll token_mean."),
     "label_smoothing": (0.0, "The column flip_prob says it for each pair; write the same number into it for all."),
-    "ld_alpha": (None, "Length-desensitised DPO has no robust form here."),
+    "ld_alpha": (None, "Length-desensitized DPO has no robust form here."),
     "f_divergence_type": ("reverse_kl", "The robust loss is defined for that divergence only."),
     "use_weighting": (False, "Weights of WPO would hide those of the flip probabilities."),
     "use_liger_kernel": (False, "Its fused loss hides the log-probabilities of the pairs, and TRL deprecates it."),

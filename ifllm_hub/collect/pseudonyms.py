@@ -1,7 +1,7 @@
 """Keyed hashes in place of ids: of people in the store, and of everything that leaves it.
 
 An exported pseudonym is a hash of a hash, so that neither an export alone leads to the store nor the store alone to the
-integrator's ids. Who has the key and guesses an id can confirm it: this is pseudonymisation, not anonymity.
+integrator's ids. Who has the key and guesses an id can confirm it: this is pseudonymization, not anonymity.
 """
 
 import hashlib

@@ -85,7 +85,7 @@ def build_dataset(
             writers["features"].write(centered)
         else:
             writers["coarse"].write(coarse(centered.filter(mode="pairwise")))
-        questions = with_has_behaviour(questions, extracted)
+        questions = with_has_behavior(questions, extracted)
         for mode in ("pairwise", "pointwise"):
             writers[mode].write(with_messages(questions.filter(pl.col("mode") == mode), mode))
         for writer in writers.values():
@@ -155,13 +155,13 @@ def _write(folder: Path, config: str, rows: pl.DataFrame) -> None:
 
 
 def _chunks(release: Release, questions: pl.DataFrame, size: int) -> Iterator[tuple[pl.DataFrame, float]]:
-    """Conversations with questions or behaviour, in (worker, task) order, and the share done after each chunk."""
-    with_behaviour = pl.DataFrame(
+    """Conversations with questions or behavior, in (worker, task) order, and the share done after each chunk."""
+    with_behavior = pl.DataFrame(
         [(task.worker_id, task.task_id) for task in release.tasks],
         schema={"worker_id": pl.String, "task_id": pl.Int64},
         orient="row",
     )
-    keys = pl.concat([questions.select("worker_id", "task_id"), with_behaviour]).unique().sort("worker_id", "task_id")
+    keys = pl.concat([questions.select("worker_id", "task_id"), with_behavior]).unique().sort("worker_id", "task_id")
     for start in range(0, keys.height, size):
         yield keys[start : start + size], min(1.0, (start + size) / keys.height)
 
@@ -191,7 +191,7 @@ def _trajectories(admitted: Admitted, questions: pl.DataFrame, keys: pl.DataFram
     )
 
 
-def with_has_behaviour(questions: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
+def with_has_behavior(questions: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
     """Add `has_mouse` and `has_gaze`: whether a modality was ever on an answer's text.
 
     Args:
@@ -313,8 +313,8 @@ def _manifest(release: Release, counts: dict[str, int], questions: pl.DataFrame,
     )
     digest = release.digest()
     largest = questions["worker_id"].value_counts(sort=True)["count"].head(5)
-    behaviour = questions.filter(pl.col("has_mouse") | pl.col("has_gaze"))
-    kept = behaviour.filter(~pl.col("excluded_worker"))
+    behavior = questions.filter(pl.col("has_mouse") | pl.col("has_gaze"))
+    kept = behavior.filter(~pl.col("excluded_worker"))
     return {
         "ifllm_hub": __version__,
         "release_sha256": digest,
@@ -324,8 +324,8 @@ def _manifest(release: Release, counts: dict[str, int], questions: pl.DataFrame,
             "all": _count(questions),
             "pairwise": _count(questions.filter(pl.col("mode") == "pairwise")),
             "pointwise": _count(questions.filter(pl.col("mode") == "pointwise")),
-            "with_on_text_behaviour": _count(behaviour),
-            "with_on_text_behaviour_without_excluded_workers": _count(kept),
+            "with_on_text_behavior": _count(behavior),
+            "with_on_text_behavior_without_excluded_workers": _count(kept),
             "share_of_five_largest_workers": int(largest.sum()) / questions.height,
         },
         "lines": {row.pop("kind"): row for row in totals.iter_rows(named=True)},

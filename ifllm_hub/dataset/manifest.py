@@ -26,7 +26,7 @@ _TABLES = (
     "without_date",
     "ai_errors",
 )
-_COUNTED = ("all", "pairwise", "pointwise", "with_on_text_behaviour", "with_on_text_behaviour_without_excluded_workers")
+_COUNTED = ("all", "pairwise", "pointwise", "with_on_text_behavior", "with_on_text_behavior_without_excluded_workers")
 _COUNT = {"questions": int, "workers": int, "conversations": int}
 _LINES = dict.fromkeys(("files", "lines", "ticks", "duplicates", "quarantined", "unaccounted"), int)
 _TICKS = ("ticks", "on_a_question", "before_the_first_answer", "conversation_without_questions")

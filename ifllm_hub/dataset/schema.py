@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ifllm_hub.dataset.privacy import coarse
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.features.catalog import CATALOGUE, Feature
+from ifllm_hub.features.catalog import CATALOG, Feature
 from ifllm_hub.features.centering import LESS_HABIT
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def _feature(feature: Feature) -> Column:
     return Column(feature.name, pa.float64(), feature.unit, meaning, feature.low, feature.high)
 
 
-FEATURES = (*_IDS, _MODE, *map(_feature, (*CATALOGUE, *LESS_HABIT)))
+FEATURES = (*_IDS, _MODE, *map(_feature, (*CATALOG, *LESS_HABIT)))
 
 
 def _coarse(column: Column) -> Column:
@@ -355,9 +355,9 @@ def row_is(config: str) -> str:
 
 def present_configs(folder: Path) -> list[str]:
     """The configs that a dataset folder has files of: those that are built, then one a label source."""
-    labelled = {path.name for path in (folder / "data").glob(f"{PREFIX}*") if label_source_of(path.name)}
-    known = [name for source in LABEL_SOURCES if (name := PREFIX + source) in labelled]
-    names = (*CONFIGS, *known, *sorted(labelled.difference(known)))
+    labeled = {path.name for path in (folder / "data").glob(f"{PREFIX}*") if label_source_of(path.name)}
+    known = [name for source in LABEL_SOURCES if (name := PREFIX + source) in labeled]
+    names = (*CONFIGS, *known, *sorted(labeled.difference(known)))
     return [name for name in names if any(parquet_path(folder, name, split).is_file() for split in SPLITS)]
 
 

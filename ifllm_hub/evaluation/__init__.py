@@ -1,1 +1,1 @@
-"""Judging what alignment bought: answers, judgements of them, and what these show."""
+"""Judging what alignment bought: answers, judgments of them, and what these show."""

@@ -29,8 +29,8 @@ GENERATIONS: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 # One row a question put to a judge: kept whatever came back, never asked again.
-JUDGEMENTS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "judgement_id": pl.String,  # SHA-256 of the judge, the settings asked for and all it was shown, in order
+JUDGMENTS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "judgment_id": pl.String,  # SHA-256 of the judge, the settings asked for and all it was shown, in order
     "mode": pl.String,  # `pairwise`, or `single`: one answer alone, then no baseline
     "preset": pl.String,  # `corrected`, or `reference`: the paper's
     "judge": pl.String,

@@ -1,1 +1,1 @@
-"""Reading behaviour as named numbers."""
+"""Reading behavior as named numbers."""

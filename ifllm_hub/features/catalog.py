@@ -155,7 +155,7 @@ _TEXT = [
     Feature("length_log_sum", "log", "text", "length", "ln(length left + length right)", EVEN, log(2), fixed=("char",)),
 ]
 
-CATALOGUE: tuple[Feature, ...] = (
+CATALOG: tuple[Feature, ...] = (
     *(
         feature
         for modality in MODALITIES
@@ -170,9 +170,9 @@ CATALOGUE: tuple[Feature, ...] = (
 )
 
 # Antisymmetric and symmetric features only: a model of these cannot tell the sides apart except by their contrast.
-CONTRAST: tuple[Feature, ...] = tuple(feature for feature in CATALOGUE if feature.swap in (ODD, EVEN))
+CONTRAST: tuple[Feature, ...] = tuple(feature for feature in CATALOG if feature.swap in (ODD, EVEN))
 
 
-def names(features: tuple[Feature, ...] = CATALOGUE, modalities: tuple[str, ...] | None = None) -> list[str]:
+def names(features: tuple[Feature, ...] = CATALOG, modalities: tuple[str, ...] | None = None) -> list[str]:
     """Column names, optionally of some modalities only."""
     return [feature.name for feature in features if modalities is None or feature.modality in modalities]

@@ -11,7 +11,7 @@ from math import fsum
 
 import polars as pl
 
-from ifllm_hub.features.catalog import CATALOGUE
+from ifllm_hub.features.catalog import CATALOG
 
 # A habit is believed like a mean of n readings against this many unseen ones that show no habit. The ratio of the
 # variance within workers to that between them, which is the best such number for normal contrasts (empirical Bayes),
@@ -22,7 +22,7 @@ PRIOR_READINGS = 3
 HABITUAL = ("mouse_dwell_log_ratio", "mouse_coverage_diff", "gaze_dwell_log_ratio", "gaze_coverage_diff")
 SUFFIX = "_less_habit"
 
-# What `less_habit` adds, declared like the catalogue; "odd" is meant of swapping all questions of a worker.
+# What `less_habit` adds, declared like the catalog; "odd" is meant of swapping all questions of a worker.
 LESS_HABIT = tuple(
     replace(
         feature,
@@ -32,7 +32,7 @@ LESS_HABIT = tuple(
         low=None,
         high=None,
     )
-    for feature in CATALOGUE
+    for feature in CATALOG
     if feature.name in HABITUAL
 )
 

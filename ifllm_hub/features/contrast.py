@@ -11,7 +11,7 @@ class Contrast:
 
     Attributes:
         name: of the column: `<modality>_<name>`.
-        unit, family, formula: as of `catalogue.Feature`.
+        unit, family, formula: as of `catalog.Feature`.
         expr: the formula over the ticks that `context.in_context` gives for one question, and its `duration` (ms).
         odd: whether swapping the answers changes its sign; otherwise it stays, and is never below 0.
         high: largest possible value, and of an odd one the largest size; None: there is none.

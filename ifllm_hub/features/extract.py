@@ -4,7 +4,7 @@ from functools import reduce
 
 import polars as pl
 
-from ifllm_hub.features.catalog import CATALOGUE, DWELL_FLOOR_MS, LOG_RATIO_FLOORS, names
+from ifllm_hub.features.catalog import CATALOG, DWELL_FLOOR_MS, LOG_RATIO_FLOORS, names
 from ifllm_hub.features.context import in_context
 from ifllm_hub.features.contrast import PER_QUESTION
 from ifllm_hub.features.measures import MEASURES
@@ -12,7 +12,7 @@ from ifllm_hub.features.ticks import MODALITIES, SIDES, all_ticks, on_text
 
 
 def extract_features(trajectories: pl.DataFrame) -> pl.DataFrame:
-    """All features of the catalogue.
+    """All features of the catalog.
 
     Args:
         trajectories: rows of the `trajectories` config (also with empty lists: such a question has text features only).
@@ -36,7 +36,7 @@ def extract_features(trajectories: pl.DataFrame) -> pl.DataFrame:
         return left.join(right, on="question_id", how="left", maintain_order="left")
 
     wide = reduce(join, parts, lengths.select("question_id")).with_columns(_of_both())
-    return wide.select("question_id", pl.col(names(CATALOGUE)).cast(pl.Float64))
+    return wide.select("question_id", pl.col(names(CATALOG)).cast(pl.Float64))
 
 
 def _text(lengths: pl.DataFrame) -> pl.DataFrame:

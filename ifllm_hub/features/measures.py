@@ -23,7 +23,7 @@ class Measure:
 
     Attributes:
         name: of the columns: `<modality>_<name>_left`, `_right` and `_diff`.
-        unit, family, formula: as of `catalogue.Feature`.
+        unit, family, formula: as of `catalog.Feature`.
         expr: the formula over the ticks of one question and side.
         unseen: its value when only the other answer was looked at; None: not defined then.
         high: largest possible value; None: there is none.

@@ -52,7 +52,7 @@ def load_kto(
     rows = load_config(dataset, "pointwise", revision).filter(pl.col("rating").is_not_null() & ~pl.col("ai_error"))
     if not all_workers:
         rows = rows.filter(~pl.col("excluded_worker"))
-    rows = _labelled(rows, desirable).select(
+    rows = _labeled(rows, desirable).select(
         "question_id",
         pl.concat_list(pl.struct(role=pl.lit("user"), content="query")).alias("prompt"),
         pl.concat_list(pl.struct(role=pl.lit("assistant"), content="response")).alias("completion"),
@@ -69,7 +69,7 @@ def load_kto(
     return DatasetDict({split: Dataset.from_polars(part) for split, part in splits.items()})
 
 
-def _labelled(rows: pl.DataFrame, desirable: Desirable) -> pl.DataFrame:
+def _labeled(rows: pl.DataFrame, desirable: Desirable) -> pl.DataFrame:
     if desirable == "at_least_4":
         return rows.with_columns(label=pl.col("rating") >= _GOOD)
     rating = pl.col("rating").cast(pl.Int64)

@@ -13,7 +13,7 @@ from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.files import read_json
 from ifllm_hub.reward.protocol.pairs import Pairs
 
-# The optional column that says which data was labelled: `release_sha256` of the dataset's manifest.json.
+# The optional column that says which data was labeled: `release_sha256` of the dataset's manifest.json.
 DIGEST = "release_sha256"
 
 
@@ -104,7 +104,7 @@ def _read(file: Path) -> pl.DataFrame:
         )
     twice = table.filter(pl.col("question_id").is_duplicated())["question_id"]
     if len(twice):
-        raise IfllmError(f"{file}: question_id {twice[0]} is labelled more than once. Keep one label a question.")
+        raise IfllmError(f"{file}: question_id {twice[0]} is labeled more than once. Keep one label a question.")
     return table
 
 

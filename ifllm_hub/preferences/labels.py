@@ -19,9 +19,9 @@ from ifllm_hub.reward.protocol.pairs import (
     LENGTH_FEATURES,
     MOUSE_FEATURES,
     Pairs,
-    labelled,
+    labeled,
     load_pairs,
-    with_behaviour,
+    with_behavior,
 )
 
 # The largest flip probability written: rDPO weighs a pair by 1 / (1 - 2 eps). The paper caps at the same value.
@@ -69,7 +69,7 @@ def rated_rows(pairs: Pairs) -> pl.DataFrame:
 def out_of_fold_probabilities(
     pairs: Pairs, all_workers: bool = False, fit: Fit = MODELS["forest"], seed: int = 0
 ) -> pl.DataFrame:
-    """P(left preferred) of every pair with behaviour, by a model that saw no pair of the same worker.
+    """P(left preferred) of every pair with behavior, by a model that saw no pair of the same worker.
 
     A model learns from pairs of the train split only, those of the other worker folds (`fold_worker`). So nothing that
     a test pair's worker said reaches a training label, and a test label is by a model of the train split, whatever the
@@ -78,15 +78,15 @@ def out_of_fold_probabilities(
     Returns:
         `question_id`, `probability` (Float64).
     """
-    targets = with_behaviour(pairs, all_workers)
-    known = labelled(pairs, all_workers).filter(pl.col("split") == "train")
+    targets = with_behavior(pairs, all_workers)
+    known = labeled(pairs, all_workers).filter(pl.col("split") == "train")
     parts = []
     for fold in sorted(targets.rows["fold_worker"].unique()):
         test = targets.filter(pl.col("fold_worker") == fold)
         train = known.filter(pl.col("fold_worker") != fold)
         if train.rows["preference"].n_unique() < 2:
             raise IfllmError(
-                f"the workers of fold {fold} (fold_worker) cannot be labelled by a model that saw none of them: the "
+                f"the workers of fold {fold} (fold_worker) cannot be labeled by a model that saw none of them: the "
                 f"others of the train split have {len(train)} rated pairs, and both preferences are needed. Add the "
                 "pairs of more workers."
             )
@@ -97,12 +97,12 @@ def out_of_fold_probabilities(
 def preference_rows(pairs: Pairs, all_workers: bool = False, sources: tuple[str, ...] = SOURCES) -> pl.DataFrame:
     """Rows of the `preferences_*` configs of some label sources, with `split`.
 
-    Label sources, over the same pairs (see `with_behaviour`; answers that differ):
+    Label sources, over the same pairs (see `with_behavior`; answers that differ):
 
     - `explicit`: the worker's own preference, flip probability 0; rated pairs only.
     - `forest`, `forest_mouse`, `forest_gaze`: the likelier side by `out_of_fold_probabilities` of the reward model on
       all its features, on those of the mouse, on those of the gaze; no label where both are equally likely, as they
-      are without that behaviour. The flip probability is that of the other side, at most `MAX_FLIP_PROB`.
+      are without that behavior. The flip probability is that of the other side, at most `MAX_FLIP_PROB`.
     - `longer`: the longer answer, none for a tie; the flip probability is that of the shorter, by a logistic
       regression on the log length ratio, out of fold as above.
     - `shuffled`: the explicit labels (left, right) permuted among the rated pairs of each split, flip probability 0.
@@ -125,14 +125,14 @@ def preference_rows(pairs: Pairs, all_workers: bool = False, sources: tuple[str,
 def external_rows(pairs: Pairs, labels: pl.DataFrame, name: str, all_workers: bool = False) -> pl.DataFrame:
     """Rows of the config `preferences_<name>` by somebody else's `question_id`, `probability` (that left is preferred).
 
-    They cover the labelled ones among the pairs of all other sources; no label where both sides are equally likely.
+    They cover the labeled ones among the pairs of all other sources; no label where both sides are equally likely.
     """
     rows = _candidates(pairs, all_workers).join(labels, on="question_id", maintain_order="left")
     return _as_preferences(_likelier(rows, pl.col("probability") - 0.5), name)
 
 
 def _candidates(pairs: Pairs, all_workers: bool) -> pl.DataFrame:
-    rows = with_behaviour(pairs, all_workers).rows.sort("question_id")
+    rows = with_behavior(pairs, all_workers).rows.sort("question_id")
     return rows.filter(pl.col("response_left") != pl.col("response_right"))
 
 
@@ -180,7 +180,7 @@ def agreements(preferences: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         A row a source and split: `label_source`, `split`, `pairs`, `flip_prob` (mean), `rated` (pairs that the worker
-        labelled too), `agreeing`.
+        labeled too), `agreeing`.
     """
     answers = preferences.with_columns(text=pl.col("chosen").list.first().struct.field("content"))
     explicit = answers.filter(pl.col("label_source") == "explicit").select("question_id", explicit="text")
@@ -213,7 +213,7 @@ def write_preferences(
         The rows of all label sources and both splits.
 
     Raises:
-        IfllmError: the folder is not a dataset, has too few labelled pairs, or cannot be written; the labels are
+        IfllmError: the folder is not a dataset, has too few labeled pairs, or cannot be written; the labels are
             refused. Nothing is written then.
     """
     if (labels is None) != (name is None):
@@ -225,7 +225,7 @@ def write_preferences(
         added.append(external_rows(pairs, read_labels(labels, dataset, pairs), name, all_workers))
         if added[0].is_empty():
             raise IfllmError(
-                f"{labels}: decides none of the pairs that the other label sources cover (pairs with behaviour, "
+                f"{labels}: decides none of the pairs that the other label sources cover (pairs with behavior, "
                 "different answers, workers not excluded). Label more pairs."
             )
     kept = _earlier_external(dataset, pairs, all_workers).filter(~pl.col("label_source").eq_missing(pl.lit(name)))
@@ -233,7 +233,7 @@ def write_preferences(
     for split in SPLITS:
         if not (covered["split"] == split).any():
             raise IfllmError(
-                f"{dataset}: no pair with behaviour in the {split} split, which is held out by worker. Build the "
+                f"{dataset}: no pair with behavior in the {split} split, which is held out by worker. Build the "
                 "dataset from more workers."
             )
     rows = pl.concat([preference_rows(pairs, all_workers), kept, *added])
@@ -242,7 +242,7 @@ def write_preferences(
 
 
 def _earlier_external(dataset: Path, pairs: Pairs, all_workers: bool) -> pl.DataFrame:
-    """Labels of other names that are in the folder already, for the pairs that are labelled now."""
+    """Labels of other names that are in the folder already, for the pairs that are labeled now."""
     none = preference_rows(pairs, all_workers, ("explicit",)).clear()
     foreign = [config for config in present_configs(dataset) if label_source_of(config) not in (None, *SOURCES)]
     rows = pl.concat([none, *(load_config(dataset, config).select(none.columns) for config in foreign)])

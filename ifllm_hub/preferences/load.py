@@ -146,7 +146,7 @@ def limited(
             continue
         if size < 1:
             raise IfllmError(f"{split}_size is {size}; it must be at least 1, or unset for all rows of the split.")
-        # Neighbouring rows come from the same worker, so the first ones would not stand for the split.
+        # Neighboring rows come from the same worker, so the first ones would not stand for the split.
         rows = preferences[split].shuffle(seed=seed)
         drawn[split] = rows.select(range(min(size, len(rows))))
     return drawn

@@ -1,4 +1,4 @@
-"""An evaluation folder -> evaluation.html: the comparison, what the judge is worth, and single judgements to read."""
+"""An evaluation folder -> evaluation.html: the comparison, what the judge is worth, and single judgments to read."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import polars as pl
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.comparison.compare import read_comparison
-from ifllm_hub.evaluation.comparison.differences import differences, read_judgements
+from ifllm_hub.evaluation.comparison.differences import differences, read_judgments
 from ifllm_hub.evaluation.comparison.figures import comparison_picture, orders_picture, position_picture, thirds_picture
 from ifllm_hub.evaluation.comparison.names import name_of
 from ifllm_hub.evaluation.comparison.tables import (
@@ -26,11 +26,11 @@ from ifllm_hub.evaluation.comparison.tables import (
 from ifllm_hub.evaluation.judge.quality import QUALITY, judge_quality, quality_rows, read_quality
 from ifllm_hub.files import write_atomically
 from ifllm_hub.report import words
-from ifllm_hub.report.judgements import choose_judgements, read_judged
+from ifllm_hub.report.judgments import choose_judgments, read_judged
 from ifllm_hub.web_page import csp_source, page_template
 
 PAGE_FILE = "evaluation.html"
-JUDGEMENTS, COMPARISON, JUDGE = "judgements", "comparison", "judge"
+JUDGMENTS, COMPARISON, JUDGE = "judgments", "comparison", "judge"
 
 _TEMPLATE, _SCRIPT = (Path(__file__).parent / "pages" / name for name in ("evaluation.html.jinja", "sort.js"))
 
@@ -39,24 +39,24 @@ def build_evaluation_page(folder: Path) -> Path:
     """Write `evaluation.html` into an evaluation folder; the same folder gives the same bytes.
 
     Args:
-        folder: `judgements/*.parquet`; `comparison/`, which `compare.run_comparison` made of them; and, if there is
+        folder: `judgments/*.parquet`; `comparison/`, which `compare.run_comparison` made of them; and, if there is
             one, `judge/*.quality.json`: what eval/judge.py says of the same judge elsewhere, as on pairs people rated.
 
     Returns:
         The path of the page.
 
     Raises:
-        IfllmError: a part is missing, damaged or made of other judgements, or the page cannot be written.
+        IfllmError: a part is missing, damaged or made of other judgments, or the page cannot be written.
     """
     comparison = read_comparison(folder / COMPARISON)
-    judgements, files = read_judgements([folder / JUDGEMENTS])
+    judgments, files = read_judgments([folder / JUDGMENTS])
     if files != comparison["files"]:
         raise IfllmError(
-            f"{folder / COMPARISON}: was made of other judgements than {folder / JUDGEMENTS} holds. Compare again: "
-            f"eval/compare.py {folder / JUDGEMENTS} --out {folder / COMPARISON}"
+            f"{folder / COMPARISON}: was made of other judgments than {folder / JUDGMENTS} holds. Compare again: "
+            f"eval/compare.py {folder / JUDGMENTS} --out {folder / COMPARISON}"
         )
-    found, position = differences(judgements), comparison["position"]
-    judge_names, judge_rows = _qualities(folder / JUDGE, judgements)
+    found, position = differences(judgments), comparison["position"]
+    judge_names, judge_rows = _qualities(folder / JUDGE, judgments)
     script = _SCRIPT.read_text(encoding="utf-8")
     html = page_template(_TEMPLATE).render(
         comparison=comparison,
@@ -75,7 +75,7 @@ def build_evaluation_page(folder: Path) -> Path:
         judge_rows=judge_rows,
         judge_figures=[position_picture(comparison)] if position else [],
         judged=[
-            read_judged(judgements, found.pairs, *chosen) for chosen in choose_judgements(found.pairs, found.set_aside)
+            read_judged(judgments, found.pairs, *chosen) for chosen in choose_judgments(found.pairs, found.set_aside)
         ],
         name_of=name_of,
         words=words,
@@ -99,9 +99,9 @@ def _table(comparison: dict[str, Any]) -> list[tuple[str, list[dict[str, Any] | 
     ]
 
 
-def _qualities(folder: Path, judgements: pl.DataFrame) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Headings and rows of what the judge is worth: on these judgements, and on those whose quality is in a folder."""
-    columns = [("these judgements", one) for one in judge_quality(judgements)]
+def _qualities(folder: Path, judgments: pl.DataFrame) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Headings and rows of what the judge is worth: on these judgments, and on those whose quality is in a folder."""
+    columns = [("these judgments", one) for one in judge_quality(judgments)]
     for file in sorted(folder.glob(f"*{QUALITY}")):
         columns += [(file.name.removesuffix(QUALITY), one) for one in read_quality(file)]
     return [heading for heading, _ in columns], quality_rows([one for _, one in columns])

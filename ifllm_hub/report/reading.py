@@ -12,7 +12,7 @@ from ifllm_hub.report.figures.trajectory import trajectory_picture
 from ifllm_hub.report.inputs import Run
 
 READINGS = 3
-# The lower bounds of the heat levels above 0, ms; the same for every reading, so that colours compare.
+# The lower bounds of the heat levels above 0, ms; the same for every reading, so that colors compare.
 LEVELS_MS = (1, 250, 500, 1_000, 2_000, 4_000)
 # A longer answer is cut here, code points; whole cells.
 SHOWN = 3_000

@@ -42,7 +42,7 @@ def accuracy_sentence(board: dict[str, Any]) -> str:
     return (
         f"On workers it never saw, the forest names the preferred answer of {percent(_mean(rows[FOREST.name]))} of the "
         f"{board['pairs']:,} pairs (95\u00a0% interval {_bounds(rows[FOREST.name]['accuracy'])}); the longer answer "
-        f"alone, a rule without behaviour, of {percent(_mean(rows[LONGER_ANSWER.name]))} "
+        f"alone, a rule without behavior, of {percent(_mean(rows[LONGER_ANSWER.name]))} "
         f"({_bounds(rows[LONGER_ANSWER.name]['accuracy'])})."
     )
 
@@ -55,10 +55,10 @@ def gain_sentence(board: dict[str, Any]) -> str:
         f"{points(gain['high'])}"
     )
     if gain["low"] > 0:
-        return f"{head}, which does not include 0: on this data, behaviour adds to length."
+        return f"{head}, which does not include 0: on this data, behavior adds to length."
     if gain["high"] < 0:
         return f"{head}, which lies below 0: on this data, the forest is worse than the length rule."
-    return f"{head}, which includes 0: this run does not show that behaviour adds to length."
+    return f"{head}, which includes 0: this run does not show that behavior adds to length."
 
 
 def simpler_sentence(board: dict[str, Any]) -> str:
@@ -122,7 +122,7 @@ def agreement_sentences(shares: dict[str, float], flips: dict[str, float]) -> li
 
 
 def extent_sentence(results: dict[str, Any]) -> str:
-    """How far preference optimisation went."""
+    """How far preference optimization went."""
     seen, epoch, steps = results["rows_seen"], results["rows_in_one_epoch"], results["steps"]
     taken = f"{steps:,} {'step' if steps == 1 else 'steps'}"
     if seen < epoch:
@@ -134,7 +134,7 @@ def extent_sentence(results: dict[str, Any]) -> str:
 
 
 def limit_sentence(results: dict[str, Any]) -> str:
-    """What preference optimisation does not show."""
+    """What preference optimization does not show."""
     whose = "the workers" if results["label_source"] == "explicit" else f"the labels of “{results['label_source']}”"
     return (
         f"The evaluation measures agreement with {whose} on pairs that were written before; no text was generated and "

@@ -1,4 +1,4 @@
-"""The reward model as a TRL reward function: `behaviour_reward`, or `get_behaviour_reward` for another model or scale.
+"""The reward model as a TRL reward function: `behavior_reward`, or `get_behavior_reward` for another model or scale.
 
 A fresh completion has no recorded reading, and the model compares two answers that were read. So there are three
 honest uses: (1) labels and flip probabilities for DPO (`labels.py`); (2) a reward for *logged* answers, here: a
@@ -21,10 +21,10 @@ Scale = Literal["probability", "logit"]
 
 _ANSWERS = ("response_left", "response_right")
 # What the names of features made from reading begin with; the others (lengths) are known of any text.
-_BEHAVIOUR = ("mouse_", "gaze_")
+_BEHAVIOR = ("mouse_", "gaze_")
 
 
-class BehaviourReward:
+class BehaviorReward:
     """`f(prompts, completions, **columns) -> list[float | None]` for TRL's GRPO and RLOO trainers.
 
     The dataset must carry the columns `response_left`, `response_right` and the model's features (configs `pairwise`
@@ -57,7 +57,7 @@ class BehaviourReward:
     def __init__(self, model: str | Path | None = None, revision: str | None = None, scale: Scale = "logit") -> None:
         if scale not in get_args(Scale):
             raise IfllmError(f"There is no scale {scale!r}. Use one of: {', '.join(get_args(Scale))}.")
-        self.__name__ = "behaviour_reward"
+        self.__name__ = "behavior_reward"
         self._source = model
         self._revision = revision
         self._scale = scale
@@ -76,8 +76,8 @@ class BehaviourReward:
 
         Args:
             completions: texts, or conversations of which the last message is the answer if its role is `assistant`.
-            log_metric: TRL's; gets `behaviour_reward/coverage`, the share of completions that have a reward, and
-                `behaviour_reward/mean`, the mean of those rewards if there are any.
+            log_metric: TRL's; gets `behavior_reward/coverage`, the share of completions that have a reward, and
+                `behavior_reward/mean`, the mean of those rewards if there are any.
             columns: the other columns of the batch, each a list as long as `completions`.
 
         Returns:
@@ -92,9 +92,9 @@ class BehaviourReward:
         rewards = self._rewards(completions, columns)
         if log_metric is not None and completions:
             known = [reward for reward in rewards if reward is not None]
-            log_metric("behaviour_reward/coverage", len(known) / len(rewards))
+            log_metric("behavior_reward/coverage", len(known) / len(rewards))
             if known:
-                log_metric("behaviour_reward/mean", float(np.mean(known)))
+                log_metric("behavior_reward/mean", float(np.mean(known)))
         return rewards
 
     def _rewards(self, completions: list[Any], columns: dict[str, Any]) -> list[float | None]:
@@ -111,7 +111,7 @@ class BehaviourReward:
         answers = [_answer(completion) for completion in completions]
         left, right = (_matches(answers, name, columns[name]) for name in _ANSWERS)
         X = model.columns(columns)
-        read = ~np.isnan(X[:, [name.startswith(_BEHAVIOUR) for name in model.features]]).all(axis=1)
+        read = ~np.isnan(X[:, [name.startswith(_BEHAVIOR) for name in model.features]]).all(axis=1)
         scorable = read & ~too_large(X).any(axis=1)
         rows = np.flatnonzero((left != right) & scorable)  # a text that is both answers was not preferred to anything
         if self._scale == "logit":
@@ -133,11 +133,11 @@ class BehaviourReward:
         return self._loaded
 
 
-def get_behaviour_reward(
+def get_behavior_reward(
     repo_id: str | Path | None = None, revision: str | None = None, scale: Scale = "logit"
-) -> BehaviourReward:
-    """A reward function for TRL's GRPO and RLOO trainers; see `BehaviourReward` for arguments and errors."""
-    return BehaviourReward(repo_id, revision, scale)
+) -> BehaviorReward:
+    """A reward function for TRL's GRPO and RLOO trainers; see `BehaviorReward` for arguments and errors."""
+    return BehaviorReward(repo_id, revision, scale)
 
 
 def default_model() -> Path:
@@ -171,5 +171,5 @@ def _matches(answers: list[str | None], name: str, logged: list[Any]) -> np.ndar
     )
 
 
-# A dotted path for `trl grpo --reward_funcs ifllm_hub.reward.functions.behaviour_reward`.
-behaviour_reward = BehaviourReward()
+# A dotted path for `trl grpo --reward_funcs ifllm_hub.reward.functions.behavior_reward`.
+behavior_reward = BehaviorReward()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ifllm_hub import __version__
-from ifllm_hub.features.catalog import CATALOGUE
+from ifllm_hub.features.catalog import CATALOG
 from ifllm_hub.features.centering import LESS_HABIT
 from ifllm_hub.files import replacing_folder
 from ifllm_hub.reward.model.card import model_card
@@ -15,7 +15,7 @@ from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.model.persistence import CONFIG_FILE, LEADERBOARD_FILE, save_model
 from ifllm_hub.reward.protocol.candidates import FOREST
 from ifllm_hub.reward.protocol.leaderboard import data_source, leaderboard
-from ifllm_hub.reward.protocol.pairs import FEATURES, labelled, load_pairs
+from ifllm_hub.reward.protocol.pairs import FEATURES, labeled, load_pairs
 
 
 def train_reward(
@@ -27,7 +27,7 @@ def train_reward(
     revision: str | None = None,
     advance: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
-    """Write a model folder: the forest grown on all labelled pairs, its config, its leaderboard and its card.
+    """Write a model folder: the forest grown on all labeled pairs, its config, its leaderboard and its card.
 
     Args:
         dataset: a dataset folder or Hub repo id.
@@ -43,11 +43,11 @@ def train_reward(
         IfllmError: the dataset is not usable, or `out` cannot be written.
     """
     source = data_source(dataset, revision)
-    pairs = labelled(load_pairs(dataset, source.get("revision")), all_workers)
+    pairs = labeled(load_pairs(dataset, source.get("revision")), all_workers)
     with replacing_folder(out, CONFIG_FILE) as folder:
         board = leaderboard(pairs, seeds, n_jobs, advance)
         model = ImplicitFeedbackRewardModel().fit(pairs.X(), pairs.y, pairs.groups("worker_id"))
-        units = {feature.name: feature.unit for feature in (*CATALOGUE, *LESS_HABIT)}
+        units = {feature.name: feature.unit for feature in (*CATALOG, *LESS_HABIT)}
         config = {
             "features": [{"name": name, "unit": units[name]} for name in FEATURES],
             "training": {

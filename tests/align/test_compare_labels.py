@@ -96,9 +96,9 @@ def recipe(tmp_path: Path) -> str:
 
 @pytest.mark.slow
 def test_all_sources_are_trained_alike_and_a_second_call_trains_nothing(
-    labelled_dataset: Path, recipe: str, tmp_path: Path
+    labeled_dataset: Path, recipe: str, tmp_path: Path
 ) -> None:
-    comparison = Comparison(str(labelled_dataset), recipe, tmp_path / "out", seeds=1, jobs=2)
+    comparison = Comparison(str(labeled_dataset), recipe, tmp_path / "out", seeds=1, jobs=2)
     margins = compare_labels(comparison)
     page = write_labels_page(comparison, margins)
     assert "| `nll_only`: likelihood of the preferred answer alone" in page.read_text()
@@ -106,7 +106,7 @@ def test_all_sources_are_trained_alike_and_a_second_call_trains_nothing(
     assert len({results[row]["train_rows"] for row in ROWS}) == 1
     assert {results[row]["steps"] for row in ROWS} == {2}
     assert [results[row]["robust_weight"] for row in ("nll_only", "explicit")] == [0.0, 1.0]
-    explicit = load_preferences(labelled_dataset, "explicit")["test"]
+    explicit = load_preferences(labeled_dataset, "explicit")["test"]
     assert margins["row"].value_counts(sort=True)["count"].to_list() == [len(explicit)] * (1 + len(ROWS))
     assert not np.allclose(
         margins.filter(row="explicit")["margin"].to_numpy(), margins.filter(row="shuffled")["margin"].to_numpy()

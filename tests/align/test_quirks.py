@@ -90,7 +90,7 @@ def test_cut(lengths: tuple[int, int, int], expected: tuple[int, int, int]) -> N
     assert cut(*tokens) == tuple(list(range(length)) for length in expected)
 
 
-def test_cut_answers_tokenises_apart_and_loses_the_end() -> None:
+def test_cut_answers_tokenizes_apart_and_loses_the_end() -> None:
     tokenizer = load_policy("tiny")[1]
     answers = ["Lentils.", "a lemon " * 300]
     rows = [

@@ -46,7 +46,7 @@ def truth(simulated: Path) -> pl.DataFrame:
 # --- accounts
 
 
-def behaviour_files(release: Release) -> Iterator[tuple[str, list[Row | None]]]:
+def behavior_files(release: Release) -> Iterator[tuple[str, list[Row | None]]]:
     for task in release.tasks:
         for name in task.files:
             yield f"{task.worker_id}/{task.task_id}/{name}", read_file(task.path / name, columns_of(task, name))
@@ -54,7 +54,7 @@ def behaviour_files(release: Release) -> Iterator[tuple[str, list[Row | None]]]:
 
 def test_every_line_of_every_file_is_accounted_for(release: Release, dataset: Path, manifest: dict[str, Any]) -> None:
     expected, reasons = {}, []
-    for file, lines in behaviour_files(release):
+    for file, lines in behavior_files(release):
         good = [row for row in lines if row is not None]
         kept = len(set(good)) if "/abs_" in file else len(good)
         expected[file] = [len(lines), kept, len(good) - kept, len(lines) - len(good), 0]
@@ -101,7 +101,7 @@ def test_questions_are_counted_in_the_manifest(manifest: dict[str, Any], truth: 
     largest = sorted(Counter(truth["worker_id"]).values())[-5:]
     assert counted["share_of_five_largest_workers"] == sum(largest) / truth.height
     seen = truth.filter(pl.sum_horizontal(pl.col("^(mouse|gaze)_text_ticks_.*$").fill_null(0)) > 0, ~pl.col("no_date"))
-    assert counted["with_on_text_behaviour"]["questions"] == seen.height
+    assert counted["with_on_text_behavior"]["questions"] == seen.height
     assert manifest["release_sha256"] == release.digest()
     assert manifest["is_the_released_data"] is False
     assert manifest["tables"]["clock_4h_corrected"] == truth["clock_error"].sum()
@@ -191,7 +191,7 @@ def test_each_llm_sees_its_own_side_of_the_conversation(dataset: Path) -> None:
         assert long >= 3
 
 
-def test_flags_of_behaviour_and_viewports_follow_the_ticks(dataset: Path, truth: pl.DataFrame) -> None:
+def test_flags_of_behavior_and_viewports_follow_the_ticks(dataset: Path, truth: pl.DataFrame) -> None:
     trajectories = rows(dataset, "trajectories")
     has: dict[str, set[int]] = {}
     for modality in ("mouse", "gaze"):
@@ -223,7 +223,7 @@ def test_flags_of_behaviour_and_viewports_follow_the_ticks(dataset: Path, truth:
 def test_the_text_of_the_recorded_windows_is_nowhere(release: Release, dataset: Path) -> None:
     """Texts of the rating form and of the page are recorded in windows only, so any trace of them is a leak."""
     windows: Counter[str] = Counter(
-        row.window for _, lines in behaviour_files(release) for row in lines if row and row.window
+        row.window for _, lines in behavior_files(release) for row in lines if row and row.window
     )
     pages = [window for window in windows if "Rate this" in window or "very bad" in window or "going to be" in window]
     assert len(pages) > 20

@@ -557,7 +557,7 @@ HARMLESS = (
     "Tell me more about his siblings and his early life.",
     "card 4111 1111 1111 1112 has a wrong checksum",
     "AMERICANISM is a word, ABCDEFGHIJKLM is none",
-    "Tell me about my favourite river, and what I am not told.",
+    "Tell me about my favorite river, and what I am not told.",
     "",
 )
 

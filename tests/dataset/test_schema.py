@@ -5,7 +5,7 @@ import pytest
 from datasets import Features
 
 from ifllm_hub.dataset.schema import CONFIGS, DEFAULT_CONFIG, arrow_schema, columns, features
-from ifllm_hub.features.catalog import CATALOGUE
+from ifllm_hub.features.catalog import CATALOG
 from ifllm_hub.features.centering import LESS_HABIT
 
 KINDS = [*CONFIGS, "preferences_forest"]
@@ -29,10 +29,10 @@ def test_the_schema_is_restored_by_datasets(config: str) -> None:
     assert Features.from_arrow_schema(schema) == features(config)
 
 
-def test_the_features_config_is_the_catalogue() -> None:
+def test_the_features_config_is_the_catalog() -> None:
     declared = {column.name: column for column in CONFIGS["features"][3:]}
-    assert list(declared) == [feature.name for feature in (*CATALOGUE, *LESS_HABIT)]
-    for feature in (*CATALOGUE, *LESS_HABIT):
+    assert list(declared) == [feature.name for feature in (*CATALOG, *LESS_HABIT)]
+    for feature in (*CATALOG, *LESS_HABIT):
         assert declared[feature.name].unit == feature.unit
         assert (declared[feature.name].low, declared[feature.name].high) == (feature.low, feature.high)
         assert feature.formula in declared[feature.name].meaning

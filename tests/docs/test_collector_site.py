@@ -280,7 +280,7 @@ BUTTONS = (
 AROUND = {
     "embedded page": f"BLOCK<script>{BLOCKS['state'].code}{BLOCKS['problem'].code}</script>",
     "tag": f"{ANSWER}BLOCK",
-    # WebGazer is scripted: it needs a camera, and has another licence.
+    # WebGazer is scripted: it needs a camera, and has another license.
     "gaze": f"""{ANSWER}{BUTTONS}{WEBGAZER}<script type="module">
 import {{ createTracker }} from "/ifllm/ifllm.js";
 BLOCK

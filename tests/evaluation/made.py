@@ -1,4 +1,4 @@
-"""Judgements made by hand, a row at a time, and files of generations."""
+"""Judgments made by hand, a row at a time, and files of generations."""
 
 import hashlib
 import json
@@ -8,13 +8,13 @@ from typing import Any
 
 import polars as pl
 
-from ifllm_hub.evaluation.tables import GENERATIONS, JUDGEMENTS, write_table
+from ifllm_hub.evaluation.tables import GENERATIONS, JUDGMENTS, write_table
 
 
-def judgement(
+def judgment(
     question: int, order: str, model: float | None, baseline: float | None, /, **changes: Any
 ) -> dict[str, Any]:
-    """A row of `JUDGEMENTS`; the word of the winner follows from the scores, and `changes` come last."""
+    """A row of `JUDGMENTS`; the word of the winner follows from the scores, and `changes` come last."""
     ok = model is not None and baseline is not None
     row: dict[str, Any] = {
         "mode": "pairwise",
@@ -47,7 +47,7 @@ def judgement(
         **changes,
     }
     shown = [row[name] for name in ("llm", "label_source", "question_id", "order", "answer_model", "answer_baseline")]
-    return {"judgement_id": hashlib.sha256(json.dumps([*shown, row["judge"]]).encode()).hexdigest()} | row
+    return {"judgment_id": hashlib.sha256(json.dumps([*shown, row["judge"]]).encode()).hexdigest()} | row
 
 
 def both(
@@ -55,13 +55,13 @@ def both(
 ) -> list[dict[str, Any]]:
     """Both orders of a pair: (score of the model, score of the baseline) with the model first, then second."""
     return [
-        judgement(question, order, *scores, **changes)
+        judgment(question, order, *scores, **changes)
         for order, scores in (("model_first", first), ("baseline_first", second))
     ]
 
 
 def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=JUDGEMENTS)
+    return pl.DataFrame(rows, schema=JUDGMENTS)
 
 
 def write_generations(file: Path, model: str, answers: dict[int, str], conversation: str = "What is it?") -> Path:

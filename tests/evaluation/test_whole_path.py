@@ -18,7 +18,7 @@ import pytest
 from ifllm_hub.align.policies import policy_folder
 from ifllm_hub.evaluation.comparison.compare import read_comparison
 from ifllm_hub.evaluation.judge.quality import QUALITY, read_quality
-from ifllm_hub.evaluation.tables import JUDGEMENTS, read_table
+from ifllm_hub.evaluation.tables import JUDGMENTS, read_table
 from tests.collect.store.processes import free_port
 from tests.waiting import kill_after, wait_for_server
 
@@ -83,7 +83,7 @@ def test_from_checkpoints_to_the_page(
     answers: tuple[Path, Path], smollm2: Path, served: tuple[str, Path], tmp_path: Path
 ) -> None:
     url, log = served
-    table = tmp_path / "judgements" / "dpo.parquet"
+    table = tmp_path / "judgments" / "dpo.parquet"
     journal = table.with_suffix(".jsonl")
     judging = [sys.executable, "eval/judge.py", "--judge", smollm2, "--judge_name", "smollm2-135m", "--base_url", url]
     judging += ["--model_answers", answers[0], "--baseline_answers", answers[1], "--output", table]
@@ -93,7 +93,7 @@ def test_from_checkpoints_to_the_page(
 
     def judged() -> list[str]:
         content = journal.read_text() if journal.exists() else ""
-        return [json.loads(line)["judgement_id"] for line in content.splitlines(keepends=True) if line.endswith("\n")]
+        return [json.loads(line)["judgment_id"] for line in content.splitlines(keepends=True) if line.endswith("\n")]
 
     for enough in (1, 3):
         process = subprocess.Popen([str(word) for word in judging], cwd=ROOT, env=environment())
@@ -104,17 +104,17 @@ def test_from_checkpoints_to_the_page(
     run(*judging)
     assert table.read_bytes() == once  # from the journal
 
-    # What was answered is not asked again: the server saw each judgement, and at most one more at each kill.
+    # What was answered is not asked again: the server saw each judgment, and at most one more at each kill.
     assert len(judged()) == len(set(judged())) == 2 * PROMPTS
     assert 2 * PROMPTS <= log.read_text().count('"POST /v1/chat/completions HTTP/1.1"') <= 2 * PROMPTS + 2
-    judgements = read_table(table, JUDGEMENTS)
-    assert set(judgements["status"]) <= {"ok", "malformed"}
-    assert judgements["raw"].null_count() == 0
-    assert judgements["prompt_tokens"].min() > 300  # type: ignore[operator]
-    assert judgements["answer_tokens"].min() > 0  # type: ignore[operator]
-    unscored = judgements.filter(pl.col("status") != "ok")
+    judgments = read_table(table, JUDGMENTS)
+    assert set(judgments["status"]) <= {"ok", "malformed"}
+    assert judgments["raw"].null_count() == 0
+    assert judgments["prompt_tokens"].min() > 300  # type: ignore[operator]
+    assert judgments["answer_tokens"].min() > 0  # type: ignore[operator]
+    unscored = judgments.filter(pl.col("status") != "ok")
     assert unscored.select("score_model", "score_baseline").null_count().row(0) == (unscored.height,) * 2
-    verdicts = judgements.filter(status="ok").group_by("question_id").len()
+    verdicts = judgments.filter(status="ok").group_by("question_id").len()
     pairs = verdicts.filter(len=2).height
     assert pairs >= 1
     (quality,) = read_quality(table.with_suffix(QUALITY))

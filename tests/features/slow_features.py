@@ -1,4 +1,4 @@
-"""Every feature of a question in plain Python, from the formulas of the catalogue, and questions to try them on."""
+"""Every feature of a question in plain Python, from the formulas of the catalog, and questions to try them on."""
 
 from fractions import Fraction
 from itertools import groupby, pairwise

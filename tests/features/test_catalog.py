@@ -1,21 +1,21 @@
-"""The catalogue describes exactly what is extracted."""
+"""The catalog describes exactly what is extracted."""
 
 import re
 
-from ifllm_hub.features.catalog import CATALOGUE, CONTRAST, EVEN, ODD, names
+from ifllm_hub.features.catalog import CATALOG, CONTRAST, EVEN, ODD, names
 from ifllm_hub.features.extract import extract_features
 from tests.features.slow_features import frame
 
-BY_NAME = {feature.name: feature for feature in CATALOGUE}
+BY_NAME = {feature.name: feature for feature in CATALOG}
 
 
 def test_every_extracted_column_is_described_once() -> None:
-    assert len(BY_NAME) == len(CATALOGUE)
+    assert len(BY_NAME) == len(CATALOG)
     assert extract_features(frame([])).columns == ["question_id", *BY_NAME]
 
 
 def test_every_feature_has_a_unit_a_formula_and_a_known_modality() -> None:
-    for feature in CATALOGUE:
+    for feature in CATALOG:
         assert feature.unit in ("ms", "char", "ms/char", "char/s", "share", "share^2", "count", "sign", "log")
         assert feature.formula
         assert feature.family
@@ -24,7 +24,7 @@ def test_every_feature_has_a_unit_a_formula_and_a_known_modality() -> None:
 
 
 def test_sides_are_each_others_mirror() -> None:
-    for feature in CATALOGUE:
+    for feature in CATALOG:
         if feature.swap not in (ODD, EVEN):
             other = BY_NAME[feature.swap]
             assert other.swap == feature.name
@@ -40,7 +40,7 @@ def test_sides_are_each_others_mirror() -> None:
 
 
 def test_ranges_are_as_symmetric_as_their_features() -> None:
-    for feature in CATALOGUE:
+    for feature in CATALOG:
         if feature.swap == ODD:
             assert feature.low == (None if feature.high is None else -feature.high)
         elif feature.unit != "sign":
@@ -52,8 +52,8 @@ def test_ranges_are_as_symmetric_as_their_features() -> None:
 
 
 def test_the_contrast_set_cannot_tell_the_sides_apart() -> None:
-    assert {feature.name for feature in CATALOGUE} - {feature.name for feature in CONTRAST} == {
-        feature.name for feature in CATALOGUE if feature.name.endswith(("_left", "_right"))
+    assert {feature.name for feature in CATALOG} - {feature.name for feature in CONTRAST} == {
+        feature.name for feature in CATALOG if feature.name.endswith(("_left", "_right"))
     }
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.features.catalog import CATALOGUE, EVEN, ODD, Feature, names
+from ifllm_hub.features.catalog import CATALOG, EVEN, ODD, Feature, names
 from ifllm_hub.features.extract import extract_features
 from tests.features.slow_features import CARETS, MODALITIES, Question, frame, question_lists, questions, slow_features
 
@@ -38,7 +38,7 @@ def test_features_are_what_their_formulas_say(asked: list[Question]) -> None:
         assert row.pop("question_id") == question["question_id"]
         expected = slow_features(question)
         assert row.keys() == expected.keys()
-        for feature in CATALOGUE:
+        for feature in CATALOG:
             value = row[feature.name]
             assert value is None or within_range(feature, value)
         assert row == {
@@ -59,7 +59,7 @@ def test_the_simulated_dataset_has_the_features_of_its_trajectories(dataset: Pat
             }
             seen += row["mouse_dwell_left"] is not None
         else:
-            assert all(row[feature.name] is None for feature in CATALOGUE if feature.modality != "text")
+            assert all(row[feature.name] is None for feature in CATALOG if feature.modality != "text")
             assert row["length_left"] > 0
     assert seen > 40
 
@@ -148,7 +148,7 @@ def test_one_reading_by_hand() -> None:
     expected = OTHERS | {f"mouse_{name}": value for name, value in OF_MOUSE.items()}
     for name, (left, right) in BY_SIDE.items():
         expected |= {f"mouse_{name}_left": left, f"mouse_{name}_right": right, f"mouse_{name}_diff": left - right}
-    assert expected.keys() == {feature.name for feature in CATALOGUE if feature.modality != "gaze"}
+    assert expected.keys() == {feature.name for feature in CATALOG if feature.modality != "gaze"}
     assert {name: row[name] for name in expected} == {
         name: None if value is None else pytest.approx(value) for name, value in expected.items()
     }
@@ -208,8 +208,8 @@ def test_without_a_tick_on_text_a_modality_has_no_feature(question: Question) ->
     for modality in MODALITIES:
         never = {name: [-1] * len(question["t"]) for name in CARETS if name.startswith(modality)}
         row = extract([question | never])[0]
-        assert all(row[f.name] is None for f in CATALOGUE if f.modality in (modality, "both"))
-        assert all(row[f.name] is not None for f in CATALOGUE if f.name in ("length_left", "length_query"))
+        assert all(row[f.name] is None for f in CATALOG if f.modality in (modality, "both"))
+        assert all(row[f.name] is not None for f in CATALOG if f.name in ("length_left", "length_query"))
 
 
 # --- symmetries
@@ -229,7 +229,7 @@ def swapped(question: Question) -> Question:
 @given(questions(modes=(True,)))
 def test_swapping_the_answers_is_exact(question: Question) -> None:
     here, there = extract([question])[0], extract([swapped(question)])[0]
-    for feature in CATALOGUE:
+    for feature in CATALOG:
         value, other = here[feature.name], there[feature.name]
         if feature.swap == ODD:
             assert other == (None if value is None else -value)
@@ -268,8 +268,8 @@ def power(unit: str, stretched: tuple[str, ...]) -> int:
 
 
 def stretched(row: dict[str, Any], units: tuple[str, ...], by: int) -> dict[str, Any]:
-    """What a stretched reading is to give, by what the catalogue says; without the features that do not say."""
-    told = [feature for feature in CATALOGUE if not set(feature.fixed) & set(units)]
+    """What a stretched reading is to give, by what the catalog says; without the features that do not say."""
+    told = [feature for feature in CATALOG if not set(feature.fixed) & set(units)]
     values = {feature.name: (row[feature.name], by ** power(feature.unit, units)) for feature in told}
     return {name: None if value is None else pytest.approx(value * by) for name, (value, by) in values.items()}
 
@@ -302,15 +302,15 @@ def test_longer_texts_stretch_what_its_unit_says(question: Question, by: int) ->
 def test_pointwise_questions_have_nothing_to_compare(question: Question) -> None:
     row = extract([question])[0]
     of_two = ("_right", "_switches", "_same_side", "_return_dwell_left", "_first_stay_share", "_agreement")
-    compared = [f for f in CATALOGUE if f.swap == ODD or f.name.endswith(of_two)]
+    compared = [f for f in CATALOG if f.swap == ODD or f.name.endswith(of_two)]
     assert all(row[feature.name] is None for feature in compared)
 
 
 def test_values_are_plain_numbers(dataset: Path) -> None:
     features = load_config(dataset, "features").select(names())
     assert set(features.dtypes) == {pl.Float64}
-    assert features.select(pl.all().is_finite().all()).row(0) == (True,) * len(CATALOGUE)
-    for feature in CATALOGUE:
+    assert features.select(pl.all().is_finite().all()).row(0) == (True,) * len(CATALOG)
+    for feature in CATALOG:
         values = features[feature.name].drop_nulls()
         assert len(values) > 0
         assert within_range(feature, values.min())

@@ -25,8 +25,8 @@ def refused(outcome: dict[str, Any]) -> bool:
     )
 
 
-def test_hostile_folders_and_archives_are_refused(labelled_dataset: Path, simulated: Path, tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "tests.hostile.run", *map(str, (labelled_dataset, simulated, tmp_path))]
+def test_hostile_folders_and_archives_are_refused(labeled_dataset: Path, simulated: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "tests.hostile.run", *map(str, (labeled_dataset, simulated, tmp_path))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr

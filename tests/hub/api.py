@@ -62,7 +62,7 @@ def settings(hub: Hub, request: Request) -> Response:
 
 
 def validate_yaml(hub: Hub, request: Request) -> Response:
-    """Front matter that is YAML and a mapping; the Hub's own vocabulary (licences, tasks...) is not known here."""
+    """Front matter that is YAML and a mapping; the Hub's own vocabulary (licenses, tasks...) is not known here."""
     match = re.match(r"---\r?\n(.*?)\r?\n---", request.json()["content"], re.DOTALL)
     if not match:
         return Response({"errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}]})

@@ -56,10 +56,10 @@ def old(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def new(labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def new(labeled_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The next version: another config, a row less in `pairwise`, and a figure less. Read only."""
     folder = tmp_path_factory.mktemp("new") / "ifllm"
-    shutil.copytree(labelled_dataset, folder)
+    shutil.copytree(labeled_dataset, folder)
     replace_configs(folder, {"pairwise": load_config(folder, "pairwise")[1:]})
     write_card(folder, REPO)
     return folder

@@ -54,7 +54,7 @@ Route = tuple[str, re.Pattern[str], Callable[..., Response]]
 class Hub:
     """State of the server, and the server itself: `with Hub(folder) as hub: hub.url`.
 
-    Tokens: `hf_write` and `hf_read` are of the account `ada`, a member of the organisation `lab`; `hf_other` may write,
+    Tokens: `hf_write` and `hf_read` are of the account `ada`, a member of the organization `lab`; `hf_other` may write,
     but as `eve`, who is no member; `hf_none` is of `ada` and may do nothing.
 
     Args:

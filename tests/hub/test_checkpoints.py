@@ -51,9 +51,9 @@ def flags(dataset: str | Path, out: Path, **more: Any) -> list[str]:
 
 
 @pytest.fixture
-def run(labelled_dataset: Path, tmp_path: Path) -> Run:
+def run(labeled_dataset: Path, tmp_path: Path) -> Run:
     """One step of the tiny recipe in this process, then a push."""
-    return lambda **more: run_dpo(*parse_dpo(flags(labelled_dataset, **{"out": tmp_path / "out"} | more)))
+    return lambda **more: run_dpo(*parse_dpo(flags(labeled_dataset, **{"out": tmp_path / "out"} | more)))
 
 
 def files(hub: Hub) -> dict[str, bytes]:
@@ -78,9 +78,9 @@ def test_a_pushed_checkpoint_is_whole_and_chats_where_it_is_pulled(run: Run, hub
 
 
 @pytest.mark.slow
-def test_the_card_names_the_data_by_their_commit(old: Path, labelled_dataset: Path, hub: Hub, tmp_path: Path) -> None:
+def test_the_card_names_the_data_by_their_commit(old: Path, labeled_dataset: Path, hub: Hub, tmp_path: Path) -> None:
     """Trained on a Hub dataset in a process of its own, as `datasets` reads where its Hub is when it is imported."""
-    commit, _ = send(labelled_dataset)
+    commit, _ = send(labeled_dataset)
     script = shipped_folder("training") / "dpo.py"
     words = flags("lab/ifllm", tmp_path / "out", dataset_revision="main")
     done = client.run(hub, tmp_path / "home", sys.executable, script, *words)
@@ -92,7 +92,7 @@ def test_the_card_names_the_data_by_their_commit(old: Path, labelled_dataset: Pa
     assert {"dpo", "trl", "implicit-feedback"} <= set(header["tags"])
     assert f"training rows of `lab/ifllm` at revision `{commit}`" in text
     assert "`max_steps: 1`" in text
-    assert "labelled by `forest`" in text
+    assert "labeled by `forest`" in text
 
 
 def put(contents: dict[str, bytes]) -> None:
@@ -260,9 +260,9 @@ def test_a_push_that_fails_leaves_all_or_nothing_and_is_done_by_the_next_start(
 
 @pytest.mark.slow
 def test_a_process_killed_while_it_pushes_pushes_when_it_is_started_again(
-    labelled_dataset: Path, hub: Hub, tmp_path: Path
+    labeled_dataset: Path, hub: Hub, tmp_path: Path
 ) -> None:
-    command = [sys.executable, str(shipped_folder("training") / "dpo.py"), *flags(labelled_dataset, tmp_path / "out")]
+    command = [sys.executable, str(shipped_folder("training") / "dpo.py"), *flags(labeled_dataset, tmp_path / "out")]
     environment = client.environment(hub, tmp_path / "home")
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     hub.faults.add(What.DROP_BEFORE, lambda call: "/commit/" in call.path, on_hit=process.kill)

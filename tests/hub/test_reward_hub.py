@@ -12,7 +12,7 @@ from huggingface_hub import HfApi, ModelCard, eval_result_entries_to_yaml, parse
 
 from ifllm_hub import ImplicitFeedbackReward, cli
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.reward.functions import BehaviourReward, default_model
+from ifllm_hub.reward.functions import BehaviorReward, default_model
 from ifllm_hub.reward.model.card import model_card
 from ifllm_hub.reward.model.flat_forest import FOREST_FILE
 from ifllm_hub.reward.model.persistence import CONFIG_FILE, LEADERBOARD_FILE, MODEL_FILE
@@ -132,7 +132,7 @@ def test_the_reward_function_takes_a_repo_id(hub: Hub) -> None:
     push_reward(default_model(), REPO)
     columns = {name: [1.0] for name in FEATURES}
     answers = {"response_left": ["a"], "response_right": ["b"]}
-    here, there = BehaviourReward(), BehaviourReward(REPO, revision="main")
+    here, there = BehaviorReward(), BehaviorReward(REPO, revision="main")
     assert here(["q"], ["a"], **answers, **columns) == there(["q"], ["a"], **answers, **columns) != [None]
 
 

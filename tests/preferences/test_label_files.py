@@ -14,7 +14,7 @@ from ifllm_hub.dataset.load import label_sources, load_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.preferences.label_files import read_labels
 from ifllm_hub.preferences.labels import SOURCES, external_rows, write_preferences
-from ifllm_hub.reward.protocol.pairs import Pairs, load_pairs, with_behaviour
+from ifllm_hub.reward.protocol.pairs import Pairs, load_pairs, with_behavior
 from tests.conftest import few_trees
 
 
@@ -24,8 +24,8 @@ def write(file: Path, labels: pl.DataFrame) -> Path:
 
 
 def labels_of(pairs: Pairs, *probabilities: Any, **columns: Any) -> pl.DataFrame:
-    """Labels of the first pairs with behaviour, one a probability."""
-    ids = with_behaviour(pairs).rows["question_id"][: len(probabilities)]
+    """Labels of the first pairs with behavior, one a probability."""
+    ids = with_behavior(pairs).rows["question_id"][: len(probabilities)]
     return pl.DataFrame({"question_id": ids, "probability": probabilities, **columns}, strict=False)
 
 
@@ -59,7 +59,7 @@ def test_labels_stay_until_replaced(dataset: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(dataset, tmp_path / "dataset"))
     pairs = load_pairs(folder)
     digest = json.loads((folder / "manifest.json").read_text())["release_sha256"]
-    rows = with_behaviour(pairs).rows
+    rows = with_behavior(pairs).rows
     ids = sorted(rows.filter(pl.col("split") == split)["question_id"][0] for split in ("train", "test"))
     both = pl.DataFrame({"question_id": ids, "probability": [0.9, 0.2], "release_sha256": digest})
     earlier = [external_rows(pairs, both, "text"), external_rows(pairs, both, "judge")]
@@ -82,14 +82,14 @@ def test_labels_stay_until_replaced(dataset: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
 @pytest.mark.parametrize("name", ["labels", "run [v1] *?"])
 def test_every_kind_of_file_is_read_wherever_it_is(
-    labelled_study: Path, all_pairs: Pairs, tmp_path: Path, suffix: str, name: str
+    labeled_study: Path, all_pairs: Pairs, tmp_path: Path, suffix: str, name: str
 ) -> None:
     """With a byte order mark, as some editors and Windows write it."""
     labels = labels_of(all_pairs, 0.9, 0.25)
     path = write(tmp_path / f"{name}{suffix}", labels)
     if suffix != ".parquet":
         path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
-    assert read_labels(path, labelled_study, all_pairs).equals(labels)
+    assert read_labels(path, labeled_study, all_pairs).equals(labels)
 
 
 REFUSED = [
@@ -106,17 +106,17 @@ REFUSED = [
 
 @pytest.mark.parametrize(("file", "last", "message"), REFUSED)
 def test_a_wrong_label_is_refused_and_nothing_written(
-    labelled_study: Path, tmp_path: Path, file: str, last: dict[str, Any], message: str
+    labeled_study: Path, tmp_path: Path, file: str, last: dict[str, Any], message: str
 ) -> None:
-    ids = with_behaviour(load_pairs(labelled_study)).rows["question_id"][:3].to_list()
-    digest = json.loads((labelled_study / "manifest.json").read_text())["release_sha256"]
+    ids = with_behavior(load_pairs(labeled_study)).rows["question_id"][:3].to_list()
+    digest = json.loads((labeled_study / "manifest.json").read_text())["release_sha256"]
     good = [{"question_id": question, "probability": 0.8, "release_sha256": digest} for question in ids]
     labels = pl.DataFrame([*good[:2], good[2] | last], strict=False, infer_schema_length=None)
     if "probability" in last and last["probability"] == "left":
         labels = labels.with_columns(probability=pl.lit("left"))
     path = tmp_path / file
     write(path, labels) if path.suffix != ".txt" else path.write_text("no")
-    check_refused(labelled_study, path, "text", message)
+    check_refused(labeled_study, path, "text", message)
 
 
 @pytest.mark.parametrize(
@@ -125,27 +125,27 @@ def test_a_wrong_label_is_refused_and_nothing_written(
         pytest.param("question_id,p\n1,0.5\n", r"lacks the column\(s\) probability", id="column"),
         pytest.param("question_id,probability\n", "has no labels", id="empty"),
         pytest.param("", "cannot be read", id="nothing"),
-        pytest.param("question_id,probability\n1,0.5\n1,0.6\n", "question_id 1 is labelled more than once", id="twice"),
+        pytest.param("question_id,probability\n1,0.5\n1,0.6\n", "question_id 1 is labeled more than once", id="twice"),
         pytest.param("question_id,probability\n1.5,0.5\n", "question_id is Float64", id="fraction"),
     ],
 )
 def test_a_wrong_file_is_refused_and_nothing_written(
-    labelled_study: Path, tmp_path: Path, content: str, message: str
+    labeled_study: Path, tmp_path: Path, content: str, message: str
 ) -> None:
     (tmp_path / "l.csv").write_text(content)
-    check_refused(labelled_study, tmp_path / "l.csv", "text", message)
-    check_refused(labelled_study, tmp_path / "nowhere.parquet", "text", "cannot be read")
+    check_refused(labeled_study, tmp_path / "l.csv", "text", message)
+    check_refused(labeled_study, tmp_path / "nowhere.parquet", "text", "cannot be read")
 
 
 @pytest.mark.parametrize("name", ["forest", "explicit", "Text", "a b", "", "../x", None])
-def test_a_wrong_name_is_refused_and_nothing_written(labelled_study: Path, tmp_path: Path, name: str | None) -> None:
-    file = write(tmp_path / "l.csv", labels_of(load_pairs(labelled_study), 0.8))
-    check_refused(labelled_study, file, name, "belong together" if name is None else "cannot be named")
+def test_a_wrong_name_is_refused_and_nothing_written(labeled_study: Path, tmp_path: Path, name: str | None) -> None:
+    file = write(tmp_path / "l.csv", labels_of(load_pairs(labeled_study), 0.8))
+    check_refused(labeled_study, file, name, "belong together" if name is None else "cannot be named")
 
 
-def test_labels_that_decide_nothing_are_refused(labelled_study: Path, tmp_path: Path) -> None:
-    file = write(tmp_path / "l.csv", labels_of(load_pairs(labelled_study), 0.5))
-    check_refused(labelled_study, file, "text", "decides none of the pairs")
+def test_labels_that_decide_nothing_are_refused(labeled_study: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "l.csv", labels_of(load_pairs(labeled_study), 0.5))
+    check_refused(labeled_study, file, "text", "decides none of the pairs")
 
 
 def check_refused(dataset: Path, file: Path, name: str | None, message: str) -> None:

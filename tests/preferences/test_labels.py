@@ -16,7 +16,7 @@ from ifllm_hub.dataset.build import replace_preferences
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import parquet_path, present_configs
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.features.catalog import CATALOGUE, EVEN, ODD
+from ifllm_hub.features.catalog import CATALOG, EVEN, ODD
 from ifllm_hub.preferences.labels import (
     MAX_FLIP_PROB,
     MODELS,
@@ -28,7 +28,7 @@ from ifllm_hub.preferences.labels import (
     preference_rows,
     write_preferences,
 )
-from ifllm_hub.reward.protocol.pairs import FEATURES, GAZE_FEATURES, MOUSE_FEATURES, Pairs, labelled, with_behaviour
+from ifllm_hub.reward.protocol.pairs import FEATURES, GAZE_FEATURES, MOUSE_FEATURES, Pairs, labeled, with_behavior
 from tests.conftest import few_trees
 
 CONFIGS = [f"preferences_{source}" for source in SOURCES]
@@ -47,10 +47,10 @@ def probabilities(all_pairs: Pairs) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def rows(labelled_study: Path) -> pl.DataFrame:
+def rows(labeled_study: Path) -> pl.DataFrame:
     files = [(config, split) for config in CONFIGS for split in ("train", "test")]
     return pl.concat(
-        pl.read_parquet(parquet_path(labelled_study, config, split)).with_columns(split=pl.lit(split))
+        pl.read_parquet(parquet_path(labeled_study, config, split)).with_columns(split=pl.lit(split))
         for config, split in files
     )
 
@@ -105,8 +105,8 @@ def test_forest_rows_follow_the_probability(rows: pl.DataFrame, all_pairs: Pairs
     assert (forest["flip_prob"] == 0.45).any()
 
 
-def test_every_pair_with_behaviour_is_labelled_once(rows: pl.DataFrame, all_pairs: Pairs) -> None:
-    usable = with_behaviour(all_pairs).rows.filter(pl.col("response_left") != pl.col("response_right"))
+def test_every_pair_with_behavior_is_labeled_once(rows: pl.DataFrame, all_pairs: Pairs) -> None:
+    usable = with_behavior(all_pairs).rows.filter(pl.col("response_left") != pl.col("response_right"))
     rated = usable.filter(pl.col("preference").is_not_null())
     assert rated.height < usable.height
     mouse, gaze = (pl.any_horizontal(pl.col(names).fill_null(0) != 0) for names in (MOUSE_FEATURES, GAZE_FEATURES))
@@ -118,12 +118,12 @@ def test_every_pair_with_behaviour_is_labelled_once(rows: pl.DataFrame, all_pair
         "longer": usable.filter(pl.col("length_log_ratio") != 0),
         "shuffled": rated,
     }
-    labelled_ones = {source: sorted(rows.filter(pl.col("label_source") == source)["question_id"]) for source in SOURCES}
-    assert labelled_ones == {source: sorted(table["question_id"]) for source, table in expected.items()}
+    labeled_ones = {source: sorted(rows.filter(pl.col("label_source") == source)["question_id"]) for source in SOURCES}
+    assert labeled_ones == {source: sorted(table["question_id"]) for source, table in expected.items()}
 
 
 def test_equal_answers_and_undecided_pairs_get_no_label(all_pairs: Pairs) -> None:
-    undecided, equal = with_behaviour(all_pairs).rows["question_id"][:2]
+    undecided, equal = with_behavior(all_pairs).rows["question_id"][:2]
     nothing = {name: pl.when(pl.col("question_id") == undecided).then(None).otherwise(name) for name in FEATURES}
     same = pl.when(pl.col("question_id") == equal).then("response_left").otherwise("response_right")
     edited = Pairs(all_pairs.rows.with_columns(**nothing, response_right=same))
@@ -153,7 +153,7 @@ def test_no_model_sees_a_test_pair_or_the_worker_it_labels(all_pairs: Pairs, gro
         assert not train.rows["excluded_worker"].any()
     assert {fold for train, _ in calls for fold in train.rows[f"fold_{group}"]} == {0, 1, 2, 3}
     tested = sorted(question for _, test in calls for question in test.rows["question_id"])
-    assert tested == sorted(with_behaviour(all_pairs).rows["question_id"])
+    assert tested == sorted(with_behavior(all_pairs).rows["question_id"])
 
 
 def test_splits_by_worker_are_the_stored_ones(all_pairs: Pairs) -> None:
@@ -161,7 +161,7 @@ def test_splits_by_worker_are_the_stored_ones(all_pairs: Pairs) -> None:
 
 
 def test_a_workers_own_preferences_do_not_reach_their_labels(all_pairs: Pairs, rows: pl.DataFrame) -> None:
-    train = labelled(all_pairs).filter(pl.col("split") == "train").rows
+    train = labeled(all_pairs).filter(pl.col("split") == "train").rows
     worker = train["worker_id"].value_counts(sort=True)["worker_id"][0]
     theirs = pl.col("worker_id") == worker
     before, after = by_models(rows), by_models(preference_rows(flipped(all_pairs, theirs), sources=tuple(MODELS)))
@@ -191,7 +191,7 @@ def test_a_forest_of_one_modality_reads_nothing_else(
 
 
 def test_longer_by_a_line_fitted_here(rows: pl.DataFrame, all_pairs: Pairs) -> None:
-    known = labelled(all_pairs).filter(pl.col("split") == "train").rows
+    known = labeled(all_pairs).filter(pl.col("split") == "train").rows
     table = {row["question_id"]: row for row in all_pairs.rows.iter_rows(named=True)}
     longer = rows.filter(pl.col("label_source") == "longer")
     slopes = {}
@@ -246,9 +246,9 @@ def mirrored(pairs: Pairs) -> Pairs:
     sides = [name for name in rows.columns if name.endswith("_left") and f"{name[:-5]}_right" in rows.columns]
     exchanged = {name: pl.col(f"{name[:-5]}_right") for name in sides}
     exchanged |= {f"{name[:-5]}_right": pl.col(name) for name in sides}
-    odd = {name: -pl.col(name) for name in (*(feature.name for feature in CATALOGUE if feature.swap == ODD), *FEATURES)}
-    covered = {*exchanged, *odd, *(feature.name for feature in CATALOGUE if feature.swap == EVEN)}
-    assert {feature.name for feature in CATALOGUE} <= covered
+    odd = {name: -pl.col(name) for name in (*(feature.name for feature in CATALOG if feature.swap == ODD), *FEATURES)}
+    covered = {*exchanged, *odd, *(feature.name for feature in CATALOG if feature.swap == EVEN)}
+    assert {feature.name for feature in CATALOG} <= covered
     return Pairs(rows.with_columns(**exchanged, **odd, preference=pl.col("preference").replace(OTHER)))
 
 
@@ -272,11 +272,11 @@ def test_agreement_against_a_loop(rows: pl.DataFrame) -> None:
 
 
 def test_a_written_config_has_one_source_and_loads_with_datasets(
-    labelled_study: Path, rows: pl.DataFrame, tmp_path: Path
+    labeled_study: Path, rows: pl.DataFrame, tmp_path: Path
 ) -> None:
-    assert {name for name in get_dataset_config_names(str(labelled_study)) if name.startswith("pref")} == set(CONFIGS)
+    assert {name for name in get_dataset_config_names(str(labeled_study)) if name.startswith("pref")} == set(CONFIGS)
     for source in SOURCES:
-        loaded = load_dataset(str(labelled_study), f"preferences_{source}", cache_dir=str(tmp_path))
+        loaded = load_dataset(str(labeled_study), f"preferences_{source}", cache_dir=str(tmp_path))
         assert set(loaded["train"]["label_source"]) == set(loaded["test"]["label_source"]) == {source}
         for split in ("train", "test"):
             theirs = rows.filter(label_source=source, split=split).drop("split")
@@ -285,9 +285,9 @@ def test_a_written_config_has_one_source_and_loads_with_datasets(
         assert not workers[0] & workers[1]
 
 
-def test_writing_again_replaces_the_rows(labelled_dataset: Path, tmp_path: Path) -> None:
-    before = stored(labelled_dataset)
-    folder = Path(shutil.copytree(labelled_dataset, tmp_path / "dataset"))
+def test_writing_again_replaces_the_rows(labeled_dataset: Path, tmp_path: Path) -> None:
+    before = stored(labeled_dataset)
+    folder = Path(shutil.copytree(labeled_dataset, tmp_path / "dataset"))
     again = write_preferences(folder)
     assert again.select(before.columns).sort("split", "label_source", "question_id").equals(before)
     assert stored(folder).equals(before)
@@ -299,8 +299,8 @@ def stored(folder: Path) -> pl.DataFrame:
     return rows.sort("split", "label_source", "question_id")
 
 
-def test_a_source_that_vanishes_goes(labelled_dataset: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(labelled_dataset, tmp_path / "dataset"))
+def test_a_source_that_vanishes_goes(labeled_dataset: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(labeled_dataset, tmp_path / "dataset"))
     replace_preferences(folder, load_config(folder, "preferences_longer"))
     assert [name for name in present_configs(folder) if name.startswith("preferences")] == ["preferences_longer"]
     assert sorted(path.name for path in folder.glob("data/preferences*")) == ["preferences_longer"]
@@ -331,18 +331,18 @@ def test_workers_whom_no_model_can_label(all_pairs: Pairs) -> None:
         preference_rows(one_sided, sources=("longer",))
 
 
-def test_excluded_workers_teach_and_are_labelled_only_when_asked(all_pairs: Pairs) -> None:
+def test_excluded_workers_teach_and_are_labeled_only_when_asked(all_pairs: Pairs) -> None:
     some = all_pairs.rows["worker_id"][0]
     marked = Pairs(all_pairs.rows.with_columns(excluded_worker=pl.col("worker_id") == some))
-    assert some not in set(labelled(marked).rows["worker_id"])
-    assert some in set(labelled(marked, all_workers=True).rows["worker_id"])
+    assert some not in set(labeled(marked).rows["worker_id"])
+    assert some in set(labeled(marked, all_workers=True).rows["worker_id"])
     sources = ("explicit", "longer")
     assert some not in set(preference_rows(marked, sources=sources)["worker_id"])
     assert some in set(preference_rows(marked, all_workers=True, sources=sources)["worker_id"])
 
 
 def test_error_messages_and_unread_pairs_teach_nothing(all_pairs: Pairs) -> None:
-    first, second = labelled(all_pairs).rows["question_id"][:2]
+    first, second = labeled(all_pairs).rows["question_id"][:2]
     question = pl.col("question_id")
     changed = Pairs(
         all_pairs.rows.with_columns(
@@ -351,5 +351,5 @@ def test_error_messages_and_unread_pairs_teach_nothing(all_pairs: Pairs) -> None
             has_gaze=pl.col("has_gaze") & (question != second),
         )
     )
-    before, after = set(labelled(all_pairs).rows["question_id"]), set(labelled(changed).rows["question_id"])
+    before, after = set(labeled(all_pairs).rows["question_id"]), set(labeled(changed).rows["question_id"])
     assert before - after == {first, second}

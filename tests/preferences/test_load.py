@@ -71,7 +71,7 @@ def test_unknown_label_source_lists_the_known_ones(tmp_path: Path) -> None:
         load_preferences(write(tmp_path), "gaze")
 
 
-def test_a_folder_that_was_labelled_again(tmp_path: Path) -> None:
+def test_a_folder_that_was_labeled_again(tmp_path: Path) -> None:
     """`load_dataset` would give the old rows, from its cache."""
     assert len(load_preferences(write(tmp_path))["train"]) == 2
     assert len(load_preferences(write(tmp_path, train=TRAIN[1:]))["train"]) == 1
@@ -196,11 +196,11 @@ QUERY_ALONE = "the query alone, as typed"
 AS_TYPED = "what the LLM saw, but for the text that `bullet_points` says was appended"
 
 
-def test_prompts_and_messages_are_what_their_meanings_say(labelled_dataset: Path) -> None:
+def test_prompts_and_messages_are_what_their_meanings_say(labeled_dataset: Path) -> None:
     """Of questions in their second turn, some of which asked for bullet points."""
     said_of = {column.name: column for config in ("pairwise", "preferences_forest") for column in columns(config)}
-    pairs = load_config(labelled_dataset, "pairwise").sort("conversation_id", "turn")
-    rows = load_config(labelled_dataset, "preferences_forest").join(pairs, on="question_id", suffix="_pair")
+    pairs = load_config(labeled_dataset, "pairwise").sort("conversation_id", "turn")
+    rows = load_config(labeled_dataset, "preferences_forest").join(pairs, on="question_id", suffix="_pair")
     second = rows.filter(turn=2)
     assert set(second["bullet_points"]) == {True, False}
     first = {row["conversation_id"]: row for row in pairs.filter(turn=1).iter_rows(named=True)}
@@ -219,10 +219,10 @@ def test_prompts_and_messages_are_what_their_meanings_say(labelled_dataset: Path
 
 
 @pytest.mark.parametrize("history", ["none", "shared_user_turns", "chosen_side"])
-def test_the_instruction_is_at_the_end_of_the_prompt_on_request(labelled_dataset: Path, history: Any) -> None:
-    plain = load_preferences(labelled_dataset, history=history)
-    sent = load_preferences(labelled_dataset, history=history, instruction=True)
-    asked = set(load_config(labelled_dataset, "pairwise").filter("bullet_points")["question_id"])
+def test_the_instruction_is_at_the_end_of_the_prompt_on_request(labeled_dataset: Path, history: Any) -> None:
+    plain = load_preferences(labeled_dataset, history=history)
+    sent = load_preferences(labeled_dataset, history=history, instruction=True)
+    asked = set(load_config(labeled_dataset, "pairwise").filter("bullet_points")["question_id"])
     for split in ("train", "test"):
         pairs = list(zip(plain[split], sent[split], strict=True))
         assert {row["question_id"] in asked for row, _ in pairs} == {True, False}
@@ -271,9 +271,9 @@ def test_a_constant_flip_probability(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def study(labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(labeled_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small simulated study with all label sources, and one from elsewhere that prefers left throughout."""
-    folder = shutil.copytree(labelled_dataset, tmp_path_factory.mktemp("study") / "dataset")
+    folder = shutil.copytree(labeled_dataset, tmp_path_factory.mktemp("study") / "dataset")
     pairs = load_pairs(folder)
     left = external_rows(pairs, pairs.rows.select("question_id", probability=pl.lit(0.9)), "always_left")
     replace_configs(folder, {"preferences_always_left": left})
@@ -373,16 +373,16 @@ def test_importing_the_package_side_needs_no_heavy_library() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_reference_split_draws_rows_and_takes_every_rated_pair(labelled_dataset: Path) -> None:
-    pairwise = load_config(labelled_dataset, "pairwise").filter(~pl.col("excluded_worker")).sort("question_id")
+def test_the_reference_split_draws_rows_and_takes_every_rated_pair(labeled_dataset: Path) -> None:
+    pairwise = load_config(labeled_dataset, "pairwise").filter(~pl.col("excluded_worker")).sort("question_id")
     rated = set(pairwise.filter(pl.col("preference").is_not_null())["question_id"])
-    drawn = load_preferences(labelled_dataset, "explicit", split="reference")
+    drawn = load_preferences(labeled_dataset, "explicit", split="reference")
     train, test = (set(drawn[name]["question_id"]) for name in ("train", "test"))
     assert train | test == rated
     assert not train & test
     order = np.random.RandomState(42).permutation(pairwise.height)  # as scikit-learn draws
     expected = {pairwise["question_id"][int(at)] for at in order[: math.ceil(0.2 * pairwise.height)]}
     assert test == expected & rated
-    forest = load_preferences(labelled_dataset, "forest", split="reference")
+    forest = load_preferences(labeled_dataset, "forest", split="reference")
     assert set(forest["test"]["question_id"]) <= expected
     assert not set(forest["train"]["question_id"]) & expected

@@ -12,7 +12,7 @@ from ifllm_hub.features.extract import extract_features
 from ifllm_hub.reward.protocol.candidates import FOREST, logistic
 from ifllm_hub.reward.protocol.folds import auc, out_of_fold
 from ifllm_hub.reward.protocol.leaderboard import NULLS, Job
-from ifllm_hub.reward.protocol.pairs import MOUSE_FEATURES, Pairs, labelled, load_pairs
+from ifllm_hub.reward.protocol.pairs import MOUSE_FEATURES, Pairs, labeled, load_pairs
 
 pytestmark = pytest.mark.real
 
@@ -26,7 +26,7 @@ def folder(real_dataset: tuple[Path, float]) -> Path:
 
 def test_the_reading_tells_the_preference_and_not_its_last_seconds(folder: Path) -> None:
     """Reading just before the rating could be the way to the rating (headroom.md 2); docs/last_seconds.md has more."""
-    pairs = labelled(load_pairs(folder)).filter(pl.col("mouse_dwell_log_ratio").is_not_null())
+    pairs = labeled(load_pairs(folder)).filter(pl.col("mouse_dwell_log_ratio").is_not_null())
     assert len(pairs) > 640
     trajectories = load_config(folder, "trajectories")
     area = {}
@@ -45,5 +45,5 @@ def test_the_reading_tells_the_preference_and_not_its_last_seconds(folder: Path)
 @pytest.mark.parametrize("protocol", ["conversation", "worker"])
 @pytest.mark.parametrize("null", NULLS)
 def test_the_forest_is_at_chance_on_labels_that_mean_nothing(folder: Path, null: str, protocol: str) -> None:
-    accuracies = Job(protocol, 20, FOREST, null).run(labelled(load_pairs(folder)))
+    accuracies = Job(protocol, 20, FOREST, null).run(labeled(load_pairs(folder)))
     assert abs(accuracies.mean() - 0.5) < 0.02

@@ -35,13 +35,13 @@ def pairs(real_dataset: tuple[Path, float]) -> Pairs:
 
 def test_rows_labels_and_prompts(pairs: Pairs) -> None:
     assert dict(pairs.rows.group_by("split").len().iter_rows()) == {"train": 576, "test": 145}
-    labelled = rated_rows(pairs)
-    assert dict(labelled.group_by("split").len().iter_rows()) == {"train": 556, "test": 138}
-    train = labelled.filter(pl.col("split") == "train")
+    labeled = rated_rows(pairs)
+    assert dict(labeled.group_by("split").len().iter_rows()) == {"train": 556, "test": 138}
+    train = labeled.filter(pl.col("split") == "train")
     prompts = {prompt[0]["content"] for prompt in train["prompt"].to_list()}
     assert len(prompts) == 543
-    shared = set(train["worker_id"]) & set(labelled.filter(pl.col("split") == "test")["worker_id"])
-    assert len(shared) == labelled.filter(pl.col("split") == "test")["worker_id"].n_unique(), "all are trained on"
+    shared = set(train["worker_id"]) & set(labeled.filter(pl.col("split") == "test")["worker_id"])
+    assert len(shared) == labeled.filter(pl.col("split") == "test")["worker_id"].n_unique(), "all are trained on"
 
 
 def test_answers_cut_by_a_gpt2_tokenizer(pairs: Pairs, tmp_path: Path) -> None:

@@ -109,8 +109,8 @@ def test_questions_workers_and_conversations(built: Built) -> None:
     assert counts["pairwise"]["questions"] == built["pairwise"].height == 821
     assert counts["pointwise"]["questions"] == built["pointwise"].height == 870
     assert (counts["pairwise"]["conversations"], counts["pointwise"]["conversations"]) == (255, 257)
-    assert counts["with_on_text_behaviour"]["workers"] == 79
-    assert counts["with_on_text_behaviour_without_excluded_workers"]["workers"] == 57
+    assert counts["with_on_text_behavior"]["workers"] == 79
+    assert counts["with_on_text_behavior_without_excluded_workers"]["workers"] == 57
 
 
 def test_labels_are_those_of_the_profile(built: Built) -> None:
@@ -199,10 +199,10 @@ def cross_validated_auc(pairs: pl.DataFrame, features: list[str]) -> float:
 
 
 def test_the_known_strength_of_length_and_dwell(built: Built) -> None:
-    labelled = built["pairwise"].filter(
+    labeled = built["pairwise"].filter(
         ~pl.col("excluded_worker"), ~pl.col("ai_error"), pl.col("preference").is_not_null(), "has_mouse"
     )
-    pairs = labelled.join(built["features"].drop("worker_id", "split"), on="question_id")
+    pairs = labeled.join(built["features"].drop("worker_id", "split"), on="question_id")
     assert 640 < pairs.height <= 676
     length = cross_validated_auc(pairs, ["length_log_ratio"])
     assert 0.62 < length < 0.68

@@ -14,12 +14,12 @@ import pytest
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.comparison.compare import run_comparison
-from ifllm_hub.evaluation.comparison.differences import differences, read_judgements
+from ifllm_hub.evaluation.comparison.differences import differences, read_judgments
 from ifllm_hub.evaluation.judge.quality import SHARES, STATUSES, write_quality
 from ifllm_hub.evaluation.tables import write_table
 from ifllm_hub.report.evaluation import build_evaluation_page
-from ifllm_hub.report.judgements import DISAGREEING, FAILED, LARGEST, SAMPLED, SHOWN, choose_judgements, read_judged
-from tests.evaluation.made import both, judgement, table
+from ifllm_hub.report.judgments import DISAGREEING, FAILED, LARGEST, SAMPLED, SHOWN, choose_judgments, read_judged
+from tests.evaluation.made import both, judgment, table
 
 HOSTILE = (
     "<script>alert(1)</script><img src=http://evil.example/x onerror=alert(2)> {{7*7}} {% raw %} </td></table></style>"
@@ -40,8 +40,8 @@ def rows() -> list[dict[str, Any]]:
         made += both(0, (9, 2), (10, 1), **names, **hostile)
         for question in range(1, 20):
             made += both(question, (4 + question % 4 + place, 5), (5, 3 + question % 5), **names)
-        made += [judgement(20, "model_first", 7, 5, **names)]
-        made += [judgement(20, "baseline_first", None, None, **names, raw=f"RAW {HOSTILE}")]
+        made += [judgment(20, "model_first", 7, 5, **names)]
+        made += [judgment(20, "baseline_first", None, None, **names, raw=f"RAW {HOSTILE}")]
     return made
 
 
@@ -49,13 +49,13 @@ def rows() -> list[dict[str, Any]]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An evaluation folder with its page."""
     made = tmp_path_factory.mktemp("evaluation")
-    write_table(made / "judgements/one.parquet", table(rows()))
-    run_comparison([made / "judgements"], made / "comparison", draws=40)
+    write_table(made / "judgments/one.parquet", table(rows()))
+    run_comparison([made / "judgments"], made / "comparison", draws=40)
     (made / "judge").mkdir()
     nothing = {"mean": math.nan, "low": math.nan, "high": math.nan, "n": 0}
     quality = dict.fromkeys(SHARES, nothing) | {"agreement": {"mean": 0.61234, "low": 0.5, "high": 0.7, "n": 120}}
     quality |= {"pairs": {"asked": 60, "decided": 50, "tied": 7, "set_aside": 3}}
-    quality |= dict.fromkeys(STATUSES, 0.0) | {"judgements": 120, "judge": "gpt-judge", "judge_settings": "{}"}
+    quality |= dict.fromkeys(STATUSES, 0.0) | {"judgments": 120, "judge": "gpt-judge", "judge_settings": "{}"}
     assert write_quality(made / "judge/<b>people.parquet", [quality]) == made / "judge/<b>people.quality.json"
     assert build_evaluation_page(made) == made / "evaluation.html"
     return made
@@ -111,7 +111,7 @@ def test_numbers_figures_and_the_missing_are_there(folder: Path, html: str) -> N
         if row["n"]:
             assert f"{row['difference']['mean']:+.2f}".replace("-", "\u2212") in text
     assert html.count('class="missing"') == len(comparison["missing"]) + 4  # a pooled cell of four sources, too
-    # Four of 84 judgements are malformed or lack an order; the judge's own numbers beside what was said elsewhere.
+    # Four of 84 judgments are malformed or lack an order; the judge's own numbers beside what was said elsewhere.
     assert "agreement with people - 0.612 [0.500, 0.700], n 120" in text
     agreeing = [row for row in comparison_pairs(folder) if row["word_model_first"] == row["word_baseline_first"]]
     share = len(agreeing) / len(comparison_pairs(folder))
@@ -124,8 +124,8 @@ def test_a_judge_that_sees_places_alone_is_called_unusable(folder: Path, html: s
     kept = json.loads((folder / "comparison/comparison.json").read_text())["position"]["consistency"]
     assert ("Not a usable judge" in html) == (kept < 0.5)
     made = [one for question in range(6) for one in both(question, (3, 9), (9, 3))]
-    write_table(tmp_path / "judgements/one.parquet", table(made))
-    run_comparison([tmp_path / "judgements"], tmp_path / "comparison", draws=40)
+    write_table(tmp_path / "judgments/one.parquet", table(made))
+    run_comparison([tmp_path / "judgments"], tmp_path / "comparison", draws=40)
     page = build_evaluation_page(tmp_path).read_text(encoding="utf-8")
     assert "Not a usable judge" in page
     assert "keeps its winner in 0.0 % of 6 pairs" in page
@@ -133,8 +133,8 @@ def test_a_judge_that_sees_places_alone_is_called_unusable(folder: Path, html: s
 
 
 def comparison_pairs(folder: Path) -> list[dict[str, Any]]:
-    judgements, _ = read_judgements([folder / "judgements"])
-    return differences(judgements).pairs.to_dicts()
+    judgments, _ = read_judgments([folder / "judgments"])
+    return differences(judgments).pairs.to_dicts()
 
 
 def test_the_same_folder_gives_the_same_bytes(folder: Path, html: str) -> None:
@@ -142,11 +142,11 @@ def test_the_same_folder_gives_the_same_bytes(folder: Path, html: str) -> None:
     assert (folder / "evaluation.html").read_text(encoding="utf-8") == html
 
 
-def test_a_comparison_of_other_judgements_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_comparison_of_other_judgments_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "comparison").mkdir()
     (tmp_path / "comparison/comparison.json").write_bytes((folder / "comparison/comparison.json").read_bytes())
-    write_table(tmp_path / "judgements/one.parquet", table(rows()[:-1]))
-    with pytest.raises(IfllmError, match="made of other judgements"):
+    write_table(tmp_path / "judgments/one.parquet", table(rows()[:-1]))
+    with pytest.raises(IfllmError, match="made of other judgments"):
         build_evaluation_page(tmp_path)
     (tmp_path / "comparison/comparison.json").unlink()
     with pytest.raises(IfllmError, match="missing or damaged"):
@@ -154,12 +154,12 @@ def test_a_comparison_of_other_judgements_is_refused(folder: Path, tmp_path: Pat
     assert not (tmp_path / "evaluation.html").exists()
 
 
-def test_which_judgements_are_shown() -> None:
+def test_which_judgments_are_shown() -> None:
     found = differences(table(rows()))
-    chosen = choose_judgements(found.pairs, found.set_aside)
+    chosen = choose_judgments(found.pairs, found.set_aside)
     keys = [tuple(key.values()) for key, _ in chosen]
     assert len(set(keys)) == len(keys) <= 2 * LARGEST + DISAGREEING + FAILED + SAMPLED
-    assert chosen == choose_judgements(found.pairs.reverse(), found.set_aside)
+    assert chosen == choose_judgments(found.pairs.reverse(), found.set_aside)
     by_why: dict[str, list[float]] = {}
     for key, why in chosen:
         here = found.pairs.filter(*(pl.col(name) == value for name, value in key.items()))
@@ -171,7 +171,7 @@ def test_which_judgements_are_shown() -> None:
     assert by_why["set aside (seeded sample)"] == []
 
 
-def test_a_judgement_is_read_with_both_orders_and_long_texts_are_cut() -> None:
+def test_a_judgment_is_read_with_both_orders_and_long_texts_are_cut() -> None:
     found = table(both(1, (9, 2), (4, 6), answer_model="x" * (SHOWN + 7)))
     one = read_judged(found, differences(found).pairs, {"llm": "a", "label_source": "forest", "question_id": 1}, "why")
     assert [(v.order, v.score_model, v.score_baseline, v.winner) for v in one.verdicts] == [

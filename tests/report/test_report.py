@@ -29,7 +29,7 @@ from ifllm_hub.report.reading import LEVELS_MS, choose, heat_level
 from ifllm_hub.report.report import build_report
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.protocol.folds import PROTOCOLS
-from ifllm_hub.reward.protocol.pairs import FEATURES, Pairs, labelled, load_pairs
+from ifllm_hub.reward.protocol.pairs import FEATURES, Pairs, labeled, load_pairs
 from ifllm_hub.reward.protocol.scores import score
 from tests.evaluation.made import both, table
 
@@ -42,12 +42,12 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="module")
-def run(simulated: Path, labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(simulated: Path, labeled_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small simulated run with its report; the dataset is built, what the other stages write is made up."""
     folder = tmp_path_factory.mktemp("report") / "run"
     shutil.copytree(simulated, folder / "simulated")
-    shutil.copytree(labelled_dataset, folder / "dataset")
-    write(folder / "reward/leaderboard.json", board(labelled(load_pairs(folder / "dataset"))))
+    shutil.copytree(labeled_dataset, folder / "dataset")
+    write(folder / "reward/leaderboard.json", board(labeled(load_pairs(folder / "dataset"))))
     digest = json.loads((folder / "dataset/manifest.json").read_text())["release_sha256"]
     write(folder / "reward/config.json", reward_config(digest))
     write(folder / "policy/results.json", results())
@@ -237,8 +237,8 @@ def test_each_reading_can_be_played_and_old_replays_go(run: Path, copy: Path) ->
 def test_an_evaluation_in_the_run_has_its_page_and_its_place(copy: Path) -> None:
     assert "evaluation" not in [attributes["id"] for tag, attributes in page(copy).elements if tag == "section"]
     made = [one for question in range(6) for one in both(question, (9, 3), (8, 4))]
-    write_table(copy / "evaluation/judgements/one.parquet", table(made))
-    run_comparison([copy / "evaluation/judgements"], copy / "evaluation/comparison", draws=40)
+    write_table(copy / "evaluation/judgments/one.parquet", table(made))
+    run_comparison([copy / "evaluation/judgments"], copy / "evaluation/comparison", draws=40)
     build_report(copy)
     shown = page(copy)
     assert ("a", {"href": "evaluation/evaluation.html"}) in shown.elements
@@ -377,9 +377,9 @@ def test_hostile_answers_of_a_real_release_are_shown_as_text(copy: Path) -> None
 @pytest.mark.parametrize(
     ("low", "high", "says", "never"),
     [
-        (-0.02, 0.05, "which includes 0: this run does not show that behaviour adds", "does not include"),
+        (-0.02, 0.05, "which includes 0: this run does not show that behavior adds", "does not include"),
         (0.0, 0.05, "which includes 0", "does not include"),
-        (0.01, 0.05, "which does not include 0: on this data, behaviour adds to length", "which includes 0"),
+        (0.01, 0.05, "which does not include 0: on this data, behavior adds to length", "which includes 0"),
         (-0.05, -0.01, "lies below 0: on this data, the forest is worse", "adds to length"),
     ],
 )
@@ -499,18 +499,18 @@ def test_heat_levels_are_their_legend() -> None:
     assert [heat_level(ms) for ms in (0, 1, 249, 250, 999, 1_000, 3_999, 4_000, 10**6)] == [0, 1, 1, 2, 3, 4, 5, 6, 6]
 
 
-def test_text_stays_readable_on_every_heat_colour() -> None:
+def test_text_stays_readable_on_every_heat_color() -> None:
     css = (Path(words.__file__).parent / "pages" / "report.css").read_text()
-    colours = re.findall(r"h\d \{ background: (#\w+); color: (#\w+); \}", css)
-    assert len(colours) == 13
-    for background, ink in colours:
+    colors = re.findall(r"h\d \{ background: (#\w+); color: (#\w+); \}", css)
+    assert len(colors) == 13
+    for background, ink in colors:
         light, dark = sorted((luminance(background), luminance(ink)), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (background, ink)
 
 
-def luminance(colour: str) -> float:
+def luminance(color: str) -> float:
     """Relative luminance of the WCAG."""
-    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    digits = color[1:] if len(color) == 7 else "".join(2 * digit for digit in color[1:])
     channels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
     linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -1,4 +1,4 @@
-"""A simulated study large enough for statistics, its labelled pairs, and a saved model."""
+"""A simulated study large enough for statistics, its labeled pairs, and a saved model."""
 
 from functools import partial
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from ifllm_hub.dataset.build import build_dataset
 from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.model.persistence import save_model
-from ifllm_hub.reward.protocol.pairs import FEATURES, Pairs, labelled, load_pairs
+from ifllm_hub.reward.protocol.pairs import FEATURES, Pairs, labeled, load_pairs
 from ifllm_hub.sources.ifllm.archive import open_release
 from ifllm_hub.sources.simulation.simulate import simulate_release
 from tests.conftest import copy_and_label, made_once
@@ -33,13 +33,13 @@ def all_pairs(study: Path) -> Pairs:
 @pytest.fixture(scope="session")
 def pairs(all_pairs: Pairs) -> Pairs:
     """The pairs a model learns from."""
-    return labelled(all_pairs)
+    return labeled(all_pairs)
 
 
 @pytest.fixture(scope="session")
-def labelled_study(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def labeled_study(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of `study` with the preferences of all label sources. Read only."""
-    return made_once("labelled-study", partial(copy_and_label, study), tmp_path_factory)
+    return made_once("labeled-study", partial(copy_and_label, study), tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward import functions
-from ifllm_hub.reward.functions import BehaviourReward, behaviour_reward, default_model, get_behaviour_reward
+from ifllm_hub.reward.functions import BehaviorReward, behavior_reward, default_model, get_behavior_reward
 from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.protocol.pairs import FEATURES, GAZE_FEATURES, MOUSE_FEATURES, Pairs
 
@@ -47,7 +47,7 @@ def near(values: Any) -> Any:
 
 
 def reward(model: Any, completions: list[Any], columns: dict[str, list[Any]], **more: Any) -> list[float | None]:
-    function = BehaviourReward(model, scale="probability")
+    function = BehaviorReward(model, scale="probability")
     return function(prompts=["?"] * len(completions), completions=completions, **columns, **more)
 
 
@@ -62,7 +62,7 @@ def test_logged_answers_get_the_models_probability(
 def test_unless_told_otherwise_it_is_the_logit_of_the_own_side(
     model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray
 ) -> None:
-    function = get_behaviour_reward(model_folder)
+    function = get_behavior_reward(model_folder)
     logit = np.log(p_left / (1 - p_left))
     assert function([], columns["response_left"], **columns) == near(logit)
     assert function([], columns["response_right"], **columns) == near(-logit)
@@ -70,13 +70,13 @@ def test_unless_told_otherwise_it_is_the_logit_of_the_own_side(
 
 def test_a_scale_that_is_none() -> None:
     with pytest.raises(IfllmError, match=r"no scale 'percent'\. Use one of: probability, logit"):
-        get_behaviour_reward(scale="percent")  # type: ignore[arg-type]
+        get_behavior_reward(scale="percent")  # type: ignore[arg-type]
 
 
 def test_what_nobody_was_seen_reading_gets_none(
     model_folder: Path, columns: dict[str, list[Any]], p_left: np.ndarray
 ) -> None:
-    """The lengths of the answers are known, but that is no behaviour."""
+    """The lengths of the answers are known, but that is no behavior."""
     for name in (*MOUSE_FEATURES, *GAZE_FEATURES):
         columns[name][5] = None
     expected = [None if row == 5 else near(p) for row, p in enumerate(p_left)]
@@ -87,10 +87,10 @@ def test_coverage_and_mean_are_logged(model_folder: Path, columns: dict[str, lis
     logged: dict[str, float] = {}
     answers = [*columns["response_left"][:6], "fresh", ""]
     reward(model_folder, answers, columns, log_metric=logged.__setitem__)
-    assert logged == {"behaviour_reward/coverage": 0.75, "behaviour_reward/mean": near(p_left[:6].mean())}
+    assert logged == {"behavior_reward/coverage": 0.75, "behavior_reward/mean": near(p_left[:6].mean())}
     logged.clear()
     reward(model_folder, ["fresh"] * 8, columns, log_metric=logged.__setitem__)
-    assert logged == {"behaviour_reward/coverage": 0.0}
+    assert logged == {"behavior_reward/coverage": 0.0}
     logged.clear()
     reward(model_folder, [], {name: [] for name in columns}, log_metric=logged.__setitem__)
     assert logged == {}
@@ -210,19 +210,19 @@ def test_what_else_trl_passes_is_accepted(model_folder: Path, columns: dict[str,
 
 
 def test_pickling_keeps_name_and_scores(model_folder: Path, columns: dict[str, list[Any]]) -> None:
-    original = BehaviourReward(model_folder)
+    original = BehaviorReward(model_folder)
     scores = original(prompts=[], completions=columns["response_left"], **columns)
     content = pickle.dumps(original)
     assert len(content) < 1_000, "the model travels along"
     again = pickle.loads(content)
-    assert again.__name__ == original.__name__ == "behaviour_reward"
+    assert again.__name__ == original.__name__ == "behavior_reward"
     assert again(prompts=[], completions=columns["response_left"], **columns) == scores
 
 
 def test_the_dotted_path_of_trl_reaches_a_usable_object(columns: dict[str, list[Any]]) -> None:
-    module, _, name = "ifllm_hub.reward.functions.behaviour_reward".rpartition(".")
-    assert getattr(import_module(module), name) is behaviour_reward
-    scores = pickle.loads(pickle.dumps(behaviour_reward))([], columns["response_left"], **columns)
+    module, _, name = "ifllm_hub.reward.functions.behavior_reward".rpartition(".")
+    assert getattr(import_module(module), name) is behavior_reward
+    scores = pickle.loads(pickle.dumps(behavior_reward))([], columns["response_left"], **columns)
     assert all(isinstance(score, float) for score in scores)
 
 
@@ -238,7 +238,7 @@ def test_the_environment_names_the_model(
 def test_a_model_is_read_once(
     model_folder: Path, columns: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    function = BehaviourReward(model_folder)
+    function = BehaviorReward(model_folder)
     first = function([], columns["response_left"], **columns)
     monkeypatch.setattr(functions, "ImplicitFeedbackReward", None)
     assert function([], columns["response_left"], **columns) == first

@@ -62,7 +62,7 @@ def trained(quick: None, study: Path, tmp_path: Path) -> Path:
     return tmp_path / "reward"
 
 
-def test_the_saved_model_is_grown_on_all_labelled_pairs(trained: Path, pairs: Pairs) -> None:
+def test_the_saved_model_is_grown_on_all_labeled_pairs(trained: Path, pairs: Pairs) -> None:
     model, config = load_model(trained)
     again = ImplicitFeedbackRewardModel().fit(pairs.X(), pairs.y, pairs.groups("worker_id"))
     assert np.array_equal(model.predict_proba(pairs.X()), again.predict_proba(pairs.X()))

@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 
 from ifllm_hub.align.policies import load_policy
-from ifllm_hub.reward.functions import BehaviourReward, Scale, get_behaviour_reward
+from ifllm_hub.reward.functions import BehaviorReward, Scale, get_behavior_reward
 from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.protocol.pairs import FEATURES, Pairs
 
@@ -25,7 +25,7 @@ class Spy:
 
     __name__ = "spy"
 
-    def __init__(self, function: BehaviourReward):
+    def __init__(self, function: BehaviorReward):
         self.function = function
         self.calls: list[tuple[list[Any], dict[str, list[Any]], list[float | None]]] = []
 
@@ -36,7 +36,7 @@ class Spy:
 
 
 def logged_questions(pairs: Pairs, conversational: bool) -> Dataset:
-    """Three questions with behaviour, whose answers are short enough to be generated."""
+    """Three questions with behavior, whose answers are short enough to be generated."""
     rows = pairs.rows.head(3).select("question_id", *FEATURES).to_dicts()
     for number, (row, (left, right)) in enumerate(zip(rows, ANSWERS, strict=True)):
         question = f"Question {number}?"
@@ -104,7 +104,7 @@ def test_trainer_learns_from_logged_answers_only(
         part.save_pretrained(tmp_path / "policy")
     policy, tokenizer = load_policy(str(tmp_path / "policy"))
     before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
-    spy = Spy(get_behaviour_reward(model_folder, scale=scale))
+    spy = Spy(get_behavior_reward(model_folder, scale=scale))
     arguments = getattr(trl, f"{algorithm}Config")(**settings(tmp_path), max_steps=2)
     trainer = getattr(trl, f"{algorithm}Trainer")(
         model=policy,
@@ -131,9 +131,9 @@ def test_trainer_learns_from_logged_answers_only(
     assert all(map(math.isfinite, losses))
     mean = 0.5 if scale == "probability" else 0
     assert logged == pytest.approx([mean, mean], abs=1e-6), "that of both sides, without the completions that got None"
-    metrics = [entry for entry in trainer.state.log_history if "behaviour_reward/coverage" in entry]
-    assert [entry["behaviour_reward/coverage"] for entry in metrics] == [0.5, 0.5]
-    assert [entry["behaviour_reward/mean"] for entry in metrics] == pytest.approx([mean, mean], abs=1e-6)
+    metrics = [entry for entry in trainer.state.log_history if "behavior_reward/coverage" in entry]
+    assert [entry["behavior_reward/coverage"] for entry in metrics] == [0.5, 0.5]
+    assert [entry["behavior_reward/mean"] for entry in metrics] == pytest.approx([mean, mean], abs=1e-6)
     assert any(not torch.equal(before[name], tensor) for name, tensor in policy.state_dict().items())
 
 
@@ -159,7 +159,7 @@ def test_beside_another_reward_a_disliked_answer_is_worth_less_than_a_fresh_one(
     policy, tokenizer = load_policy("tiny")
     trainer = GRPOTrainer(
         model=policy,
-        reward_funcs=[get_behaviour_reward(model_folder, **options), politeness],
+        reward_funcs=[get_behavior_reward(model_folder, **options), politeness],
         args=GRPOConfig(
             **settings(tmp_path), max_steps=1, multi_objective_aggregation=aggregation, log_completions=True
         ),
@@ -170,7 +170,7 @@ def test_beside_another_reward_a_disliked_answer_is_worth_less_than_a_fresh_one(
     trainer.train()
 
     told = pl.read_parquet(tmp_path / "out" / "completions" / "*.parquet")
-    assert told["behaviour_reward"].is_null().to_list() == [True, False, False, True]
+    assert told["behavior_reward"].is_null().to_list() == [True, False, False, True]
     first, left, right, last = told["advantage"]
     liked, disliked = (left, right) if probability[clear] > 0.5 else (right, left)
     assert first == last

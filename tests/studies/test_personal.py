@@ -1,4 +1,4 @@
-"""Personalisation: an offset from a worker's earlier ratings, never from the pair's own or a later one."""
+"""Personalization: an offset from a worker's earlier ratings, never from the pair's own or a later one."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-from eval.studies.personal import VARIANCES, earlier_ratings, offset_variance, personalised, side_offset
+from eval.studies.personal import VARIANCES, earlier_ratings, offset_variance, personalized, side_offset
 from ifllm_hub.reward.protocol.candidates import logistic
 from ifllm_hub.reward.protocol.folds import correct, out_of_fold
 from ifllm_hub.reward.protocol.pairs import Pairs
@@ -53,12 +53,12 @@ def test_without_ratings_every_probability_stays_to_the_bit(variance: float) -> 
     pairs, _ = leaning(1.0)
     probability = np.random.default_rng(0).random((2, len(pairs)))
     both = np.repeat(constant(pairs, variance), 2, axis=0)
-    assert np.array_equal(personalised(probability, both, pairs, 0), probability)
+    assert np.array_equal(personalized(probability, both, pairs, 0), probability)
 
 
 @pytest.mark.parametrize("variance", [0.01, 0.5, 4.0])
 @pytest.mark.parametrize("count", [1, 7, 40])
-def test_the_offset_is_the_one_an_independent_optimiser_finds(variance: float, count: int) -> None:
+def test_the_offset_is_the_one_an_independent_optimizer_finds(variance: float, count: int) -> None:
     rng = np.random.default_rng(count)
     probability, y = rng.uniform(0.05, 0.95, count), rng.integers(2, size=count)
 
@@ -81,14 +81,14 @@ def test_the_offset_follows_one_sided_ratings_and_mirrors() -> None:
 def test_neither_its_own_rating_nor_a_later_one_moves_a_pair(first: int) -> None:
     pairs, probability = leaning(1.0)
     before = earlier_ratings(pairs)
-    told = personalised(probability, constant(pairs), pairs, first)
+    told = personalized(probability, constant(pairs), pairs, first)
     for known in (0, 3, 20):
         lied = with_labels(pairs, np.where(before < known, pairs.y, 1 - pairs.y))
-        got = personalised(probability, constant(pairs), lied, first)
+        got = personalized(probability, constant(pairs), lied, first)
         until = before <= known
         assert np.array_equal(got[:, until], told[:, until])
     sides = [with_labels(pairs, np.where(before < first, side, pairs.y)) for side in (0, 1)]
-    right, left = (personalised(probability, constant(pairs), one, first)[0] for one in sides)
+    right, left = (personalized(probability, constant(pairs), one, first)[0] for one in sides)
     assert np.array_equal(right < left, before > 0), "earlier ratings do count"
 
 
@@ -96,7 +96,7 @@ def test_ratings_beyond_the_first_do_not_count() -> None:
     pairs, probability = leaning(1.0)
     before = earlier_ratings(pairs)
     lied = with_labels(pairs, np.where(before < 5, pairs.y, 1 - pairs.y))
-    told, got = (personalised(probability, constant(pairs), one, 5) for one in (pairs, lied))
+    told, got = (personalized(probability, constant(pairs), one, 5) for one in (pairs, lied))
     assert np.array_equal(told, got)
 
 
@@ -107,7 +107,7 @@ def test_ratings_in_the_pairs_own_conversation_can_be_left_out() -> None:
     lied = with_labels(pairs, np.where(own, 1, 0))
     other = with_labels(pairs, np.zeros(len(pairs)))
     for counts in (True, False):
-        told, got = (personalised(probability, constant(pairs), one, 30, counts)[:, own] for one in (other, lied))
+        told, got = (personalized(probability, constant(pairs), one, 30, counts)[:, own] for one in (other, lied))
         assert np.array_equal(told, got) != counts
 
 
@@ -115,7 +115,7 @@ def test_one_workers_ratings_move_nobody_else() -> None:
     pairs, probability = leaning(1.0)
     own = pairs.rows["worker_id"].to_numpy() == "w3"
     lied = with_labels(pairs, np.where(own, 1 - pairs.y, pairs.y))
-    told, got = (personalised(probability, constant(pairs), one, 20) for one in (pairs, lied))
+    told, got = (personalized(probability, constant(pairs), one, 20) for one in (pairs, lied))
     assert np.array_equal(told[:, ~own], got[:, ~own])
 
 
@@ -124,7 +124,7 @@ def test_twenty_ratings_help_with_workers_who_lean_to_a_side() -> None:
     fit = logistic(("length_log_ratio",))
     probability, variance = (out_of_fold(pairs, one, "worker", 1) for one in (fit, offset_variance(fit)))
     later = earlier_ratings(pairs) >= 20
-    none, five, twenty = (personalised(probability, variance, pairs, first)[:, later] for first in (0, 5, 20))
+    none, five, twenty = (personalized(probability, variance, pairs, first)[:, later] for first in (0, 5, 20))
     y = pairs.y[later]
     assert correct(twenty, y).mean() > correct(none, y).mean() + 0.05
     assert ((twenty - y) ** 2).mean() < ((five - y) ** 2).mean() < ((none - y) ** 2).mean()
@@ -145,8 +145,8 @@ def test_the_variance_is_that_of_the_training_workers(spread: float, low: float,
 def test_left_and_right_are_treated_alike() -> None:
     pairs, probability = leaning(1.0)
     mirrored = with_labels(pairs, 1 - pairs.y)
-    told = personalised(probability, constant(pairs), pairs, 20)
-    back = personalised(1 - probability, constant(pairs), mirrored, 20)
+    told = personalized(probability, constant(pairs), pairs, 20)
+    back = personalized(1 - probability, constant(pairs), mirrored, 20)
     assert np.allclose(back, 1 - told)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from eval.studies.previous import PREVIOUS, against_previous
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.features.catalog import CATALOGUE, ODD
+from ifllm_hub.features.catalog import CATALOG, ODD
 from ifllm_hub.features.extract import extract_features
 from tests.features.slow_features import Question, frame, questions
 
@@ -70,7 +70,7 @@ def test_log_ratios_are_those_of_the_pair(before: Question, here: Question) -> N
 
 def test_previous_is_the_turn_before_in_the_same_conversation() -> None:
     features = pl.DataFrame({"question_id": [1, 2, 3, 4, 5]}).with_columns(
-        pl.lit(None, pl.Float64).alias(feature.name) for feature in CATALOGUE
+        pl.lit(None, pl.Float64).alias(feature.name) for feature in CATALOG
     )
     features = features.with_columns(mouse_cells_left=pl.Series([3.0, 5.0, 11.0, 2.0, 20.0]), length_left=0.0)
     asked = turns((5, "b", 3), (2, "a", 2), (1, "a", 1), (4, "b", 1), (3, "a", 3))
@@ -97,7 +97,7 @@ def test_every_column_is_described() -> None:
     features = extract_features(frame([]))
     assert against_previous(features, turns().cast(pl.Int64)).columns == ["question_id", *NAMES]
     assert len(set(NAMES)) == len(NAMES)
-    by_name = {feature.name: feature for feature in CATALOGUE}
+    by_name = {feature.name: feature for feature in CATALOG}
     for feature in PREVIOUS:
         of_two = by_name[feature.name.removeprefix("previous_")]
         assert (feature.unit, feature.low, feature.high, feature.swap) == (of_two.unit, of_two.low, of_two.high, ODD)

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from eval.studies.recovery import BASELINE_FIRST, BOTH_ORDERS, ONE_ORDER, STRICT, Recovery, recovery
-from eval.studies.simulated_judge import SimulatedJudge, asked_once, simulated_judgements
+from eval.studies.simulated_judge import SimulatedJudge, asked_once, simulated_judgments
 from ifllm_hub.evaluation.comparison.differences import differences
-from ifllm_hub.evaluation.tables import JUDGEMENTS
+from ifllm_hub.evaluation.tables import JUDGMENTS
 
 RUNS = 100
 BIASED = SimulatedJudge(position_bias=1.0, length_bias=0.6)
@@ -45,7 +45,7 @@ def test_without_a_length_bias_both_orders_recover_the_truth() -> None:
 
 
 def test_the_bias_of_one_order_is_the_surplus_of_a_position(biased: dict[str, Recovery]) -> None:
-    """With the baseline first in 44 %, a favour of 1 point for the first answer adds 0.56 - 0.44 points."""
+    """With the baseline first in 44 %, a favor of 1 point for the first answer adds 0.56 - 0.44 points."""
     surplus = BIASED.position_bias * (1 - 2 * BASELINE_FIRST)
     extra = biased[ONE_ORDER].mean - biased["difference, both orders"].mean
     assert extra == pytest.approx(surplus, abs=0.06)
@@ -60,11 +60,11 @@ def test_larger_differences_between_llms_are_in_the_interval() -> None:
     assert found.covered * RUNS >= 90
 
 
-def test_judgements_have_the_contracts_columns_and_the_seed_decides() -> None:
+def test_judgments_have_the_contracts_columns_and_the_seed_decides() -> None:
     judge = replace(BIASED, failing=0.3)
-    one, same, other = (simulated_judgements(judge, ["a", "b"], 20, seed) for seed in (0, 0, 1))
+    one, same, other = (simulated_judgments(judge, ["a", "b"], 20, seed) for seed in (0, 0, 1))
     assert dict(one.schema) == {
-        name: type_ if not isinstance(type_, type) else type_() for name, type_ in JUDGEMENTS.items()
+        name: type_ if not isinstance(type_, type) else type_() for name, type_ in JUDGMENTS.items()
     }
     assert one.equals(same)
     assert not one.equals(other)
@@ -75,7 +75,7 @@ def test_judgements_have_the_contracts_columns_and_the_seed_decides() -> None:
 
 
 def test_asked_once_keeps_one_order_a_prompt_for_all_llms() -> None:
-    once = asked_once(simulated_judgements(BIASED, ["a", "b", "c"], 200, 0), 0.44, 5)
+    once = asked_once(simulated_judgments(BIASED, ["a", "b", "c"], 200, 0), 0.44, 5)
     assert once.height == 600
     assert once.group_by("question_id").agg(pl.col("order").n_unique())["order"].to_list() == [1] * 200
     share = float(np.mean((once["order"] == "baseline_first").to_numpy()))

@@ -88,7 +88,7 @@ All numbers are in `results.json`, the losses of the steps in `trainer_state.jso
 ## How to load it
 
 {_loading(results)}
-{"" if results["license"] else chr(10) + "The licence is that of the model it started from." + chr(10)}"""
+{"" if results["license"] else chr(10) + "The license is that of the model it started from." + chr(10)}"""
 
 
 def _labels(source: str) -> str:
@@ -149,7 +149,7 @@ def _evaluation_batches(results: dict[str, Any]) -> str:
 
 
 def _preference_loss(results: dict[str, Any]) -> list[str]:
-    """What is said of preference optimisation alone."""
+    """What is said of preference optimization alone."""
     nll = ""
     if results["nll"] != "none":
         nll = f" + {results['nll_weight']:g} x NLL of the chosen answer ({NLL[results['nll']]})"

@@ -1,4 +1,4 @@
-"""Preference optimisation with `FlipProbDPOTrainer`: what `training/dpo.py` runs.
+"""Preference optimization with `FlipProbDPOTrainer`: what `training/dpo.py` runs.
 
 The loss is the robust DPO of https://huggingface.co/papers/2403.00409 with a flip probability for each pair, plus the
 likelihood of the chosen answer, as in IFLLM (https://huggingface.co/papers/2606.20482).
@@ -118,7 +118,7 @@ def run_dpo(args: DPOArguments, config: "FlipProbDPOConfig", recipe: dict[str, A
         "learning_rate": config.learning_rate,
         "max_length": config.max_length,
         **describe_data(args, preferences, commit),
-        "data": f"pairs labelled by `{args.label_source}`, with flip probability {mean:.4f} ({origin}). "
+        "data": f"pairs labeled by `{args.label_source}`, with flip probability {mean:.4f} ({origin}). "
         f"{prompts_show(args.history, args.instruction)}",
     }
     stage = Stage(

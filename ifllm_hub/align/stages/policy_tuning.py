@@ -104,7 +104,7 @@ def run_sft(args: SFTArguments, config: "SFTConfig", recipe: dict[str, Any]) -> 
         "learning_rate": config.learning_rate,
         "max_length": config.max_length,
         **describe_data(args, data, commit),
-        "data": f"{which}, of the pairs labelled by `{args.label_source}`. "
+        "data": f"{which}, of the pairs labeled by `{args.label_source}`. "
         f"{prompts_show(args.history, args.instruction)}",
     }
     run = Stage("sft", setup, build, _saving(args), is_cut_freely=True, force_push=args.force_push)
@@ -158,7 +158,7 @@ def run_kto(args: KTOArguments, config: "KTOConfig", recipe: dict[str, Any]) -> 
         "learning_rate": config.learning_rate,
         "max_length": config.max_length,
         **describe_data(args, data, commit),
-        "data": f"Labelled by the workers' ratings (`{args.desirable}`): {sum(labels)} desirable.",
+        "data": f"Labeled by the workers' ratings (`{args.desirable}`): {sum(labels)} desirable.",
     }
     # The KL estimate pairs the rows of a micro-batch with each other.
     run = Stage("kto", setup, build, _saving(args), is_cut_freely=False, force_push=args.force_push)
@@ -168,11 +168,11 @@ def run_kto(args: KTOArguments, config: "KTOConfig", recipe: dict[str, Any]) -> 
 def run_grpo(args: GRPOArguments, config: "GRPOConfig", recipe: dict[str, Any]) -> dict[str, Any]:
     """Online reinforcement learning (https://huggingface.co/papers/2402.03300) with two rewards; see `run_stage`.
 
-    `text_reward` is the student's score of what the policy writes. `behaviour_reward` has none for it, since nobody has
+    `text_reward` is the student's score of what the policy writes. `behavior_reward` has none for it, since nobody has
     read it: it rewards a completion that is, word for word, an answer in the data. How often that happens is the metric
-    `behaviour_reward/coverage`.
+    `behavior_reward/coverage`.
     """
-    from ifllm_hub.reward.functions import get_behaviour_reward
+    from ifllm_hub.reward.functions import get_behavior_reward
 
     if not args.reward_model:
         raise IfllmError("reward_model is not set. Make one with training/reward_student.py and name its folder.")
@@ -184,7 +184,7 @@ def run_grpo(args: GRPOArguments, config: "GRPOConfig", recipe: dict[str, Any]) 
     def build(completed: "GRPOConfig") -> Any:
         from trl.trainer.grpo_trainer import GRPOTrainer
 
-        rewards: list[Any] = [student, get_behaviour_reward()]
+        rewards: list[Any] = [student, get_behavior_reward()]
         prompts = prompts_with_room(data, policy, tokenizer, config.max_completion_length or 0)
         return GRPOTrainer(
             model=policy,
@@ -201,11 +201,11 @@ def run_grpo(args: GRPOArguments, config: "GRPOConfig", recipe: dict[str, Any]) 
         **describe_policy(args),
         "reward_model": shown,
         "reward_revision": args.reward_revision,
-        "label_source": f"rewards text_reward ({shown}) and behaviour_reward",
+        "label_source": f"rewards text_reward ({shown}) and behavior_reward",
         "beta": config.beta,
         "learning_rate": config.learning_rate,
         **describe_data(args, data, commit),
-        "data": f"Prompts alone; the rewards are those of the text reward model `{shown}` and of `behaviour_reward`, "
+        "data": f"Prompts alone; the rewards are those of the text reward model `{shown}` and of `behavior_reward`, "
         "which knows none of what nobody has read.",
     }
     # Each process draws its answers with random numbers of its own.
@@ -214,7 +214,7 @@ def run_grpo(args: GRPOArguments, config: "GRPOConfig", recipe: dict[str, Any]) 
 
 
 def load_prompts(dataset: str | Path, revision: str | None = None) -> "DatasetDict":
-    """Queries of workers who are not excluded, with what `behaviour_reward` needs to score the two logged answers.
+    """Queries of workers who are not excluded, with what `behavior_reward` needs to score the two logged answers.
 
     Returns:
         `train` and `test`, held out by worker, each with `question_id`, conversational `prompt`, `response_left`,

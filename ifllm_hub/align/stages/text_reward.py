@@ -1,6 +1,6 @@
 """Reward models that read text: what `training/reward_text.py` and `training/reward_student.py` run, and their use.
 
-The behaviour forest compares answers that somebody read. To reward what nobody has read, an encoder learns its soft
+The behavior forest compares answers that somebody read. To reward what nobody has read, an encoder learns its soft
 labels from the text alone (the student).
 """
 
@@ -115,7 +115,7 @@ def run_reward(args: StudentArguments, config: "RewardConfig", recipe: dict[str,
         "learning_rate": config.learning_rate,
         "max_length": length,
         **describe_data(args, preferences, commit),
-        "data": f"Labelled by `{args.label_source}`, with P(label is wrong) {sum(flips) / len(flips):.4f} on average "
+        "data": f"Labeled by `{args.label_source}`, with P(label is wrong) {sum(flips) / len(flips):.4f} on average "
         f"({certainty}), as soft labels. Longer texts are cut at {length} tokens, form `{form}`.",
     }
     run = Stage("reward", setup, build, save, is_cut_freely=True, measure=measure, force_push=args.force_push)

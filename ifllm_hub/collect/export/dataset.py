@@ -17,7 +17,7 @@ from ifllm_hub.collect.export.score import LEAST_DWELL_MS, dwell_on_text, featur
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.store import Store, now_ms
 from ifllm_hub.collect.store.tables import CONSENTS
-from ifllm_hub.dataset.build import by_label_source, with_has_behaviour, with_messages, write_config
+from ifllm_hub.dataset.build import by_label_source, with_has_behavior, with_messages, write_config
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import preferences_config, present_configs
@@ -204,7 +204,7 @@ def _collect(store: Store, pseudonyms: Pseudonyms, least_people: int) -> dict[st
         raise IfllmError(
             "Two questions got the same pseudonym, which happens once in a blue moon. Nothing was written."
         )
-    folded = with_has_behaviour(assign_folds(questions, grows=True), features)
+    folded = with_has_behavior(assign_folds(questions, grows=True), features)
     return {
         "questions": folded,
         "trajectories": trajectories,

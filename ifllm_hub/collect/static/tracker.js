@@ -44,7 +44,7 @@ export function charAt(answer, x, y) {
   const element = caretAt(x, y)[0]?.parentElement;
   if (!element) return -1;
   // Between two lines the caret is not always on the line whose leading it is; between scripts of two directions its
-  // neighbours in the text are not those on the screen. Then the caret a little further on is beside the character.
+  // neighbors in the text are not those on the screen. Then the caret a little further on is beside the character.
   const reach = lineAt(element, answer, 0) / 2;
   for (const [dx, dy] of [[0, 0], [0, reach], [0, -reach], [reach / 4, 0], [-reach / 4, 0]]) {
     const found = characterBeside(caretAt(x + dx, y + dy), answer, x, y);

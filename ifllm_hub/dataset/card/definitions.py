@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from ifllm_hub.features.catalog import CATALOGUE, Feature
+from ifllm_hub.features.catalog import CATALOG, Feature
 from ifllm_hub.features.centering import LESS_HABIT, PRIOR_READINGS
 from ifllm_hub.features.measures import CELL, MEASURES
 from ifllm_hub.features.ticks import MAX_STEP_MS, MODALITIES
@@ -33,11 +33,11 @@ class Row(NamedTuple):
 
 
 def feature_rows() -> list[Row]:
-    """A row for all features that differ in the modality or the side only, in the catalogue's order."""
-    sided = {feature.name.removesuffix("_left") for feature in CATALOGUE if feature.name.endswith("_left")}
+    """A row for all features that differ in the modality or the side only, in the catalog's order."""
+    sided = {feature.name.removesuffix("_left") for feature in CATALOG if feature.name.endswith("_left")}
     unseen = {measure.name: "null" if measure.unseen is None else f"{measure.unseen:g}" for measure in MEASURES}
     rows: dict[str, Row] = {}
-    for feature in (*CATALOGUE, *LESS_HABIT):
+    for feature in (*CATALOG, *LESS_HABIT):
         stem, ending = _split(feature.name, sided)
         names = _of_both(stem, feature) + ending
         measure = stem.removeprefix(f"{feature.modality}_")

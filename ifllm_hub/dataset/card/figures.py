@@ -68,10 +68,10 @@ def _questions_per_worker(folder: Path, questions: pl.DataFrame) -> CardFigure:
     share = int(counts["len"].head(_LARGEST).sum()) / questions.height
     rank = np.arange(1, counts.height + 1)
     with styled(_SIZE) as (figure, axes):
-        for split, colour in (("train", TRAIN), ("test", TEST)):
+        for split, color in (("train", TRAIN), ("test", TEST)):
             of_split = (counts["split"] == split).to_numpy()
             if of_split.any():
-                axes.bar(rank[of_split], counts["len"].to_numpy()[of_split], color=colour, width=0.85, label=split)
+                axes.bar(rank[of_split], counts["len"].to_numpy()[of_split], color=color, width=0.85, label=split)
         axes.axvline(_LARGEST + 0.5, color="black", linewidth=0.8, linestyle="--")
         axes.annotate(
             f"{_LARGEST} workers: {share:.0%} of the questions",
@@ -101,7 +101,7 @@ def _preference(folder: Path, pairs: pl.DataFrame) -> CardFigure:
     with styled(_SIZE) as (figure, axes):
         axes.axhline(50, color=MUTED, linewidth=0.8, linestyle="--")
         axes.axvline(1, color=MUTED, linewidth=0.8, linestyle="--")
-        for (name, column), colour, marker in zip(_CONTRASTS.items(), (RIGHT, MOUSE, GAZE), "so^", strict=True):
+        for (name, column), color, marker in zip(_CONTRASTS.items(), (RIGHT, MOUSE, GAZE), "so^", strict=True):
             known = pairs.filter(pl.col(column).is_not_null()).sort(column, "question_id")
             if known.is_empty():
                 continue
@@ -114,7 +114,7 @@ def _preference(folder: Path, pairs: pl.DataFrame) -> CardFigure:
                 ratio,
                 share,
                 yerr=[share - bounds[0], bounds[1] - share],
-                color=colour,
+                color=color,
                 marker=marker,
                 markersize=4.5,
                 elinewidth=0.7,
@@ -149,7 +149,7 @@ def _dwell(folder: Path, pairs: pl.DataFrame) -> CardFigure:
     medians = []
     with styled(_SIZE) as (figure, axes):
         names: list[str] = []
-        for modality, colour in (("mouse", MOUSE), ("gaze", GAZE)):
+        for modality, color in (("mouse", MOUSE), ("gaze", GAZE)):
             left, right = (pl.col(f"{modality}_dwell_{side}") / 1000 for side in _SIDES)
             is_left = pl.col("preference") == "left"
             seconds = pairs.filter(left.is_not_null() & right.is_not_null()).select(
@@ -160,8 +160,8 @@ def _dwell(folder: Path, pairs: pl.DataFrame) -> CardFigure:
                 low, middle, high = np.quantile(seconds[answer].to_numpy(), (0.25, 0.5, 0.75))
                 row, filled = len(names), answer == "preferred"
                 names.append(f"{modality}, {answer}")
-                axes.plot([low, high], [row, row], color=colour, linewidth=5, alpha=0.35, solid_capstyle="butt")
-                axes.plot(middle, row, "o", color=colour, markerfacecolor=colour if filled else "white", markersize=7)
+                axes.plot([low, high], [row, row], color=color, linewidth=5, alpha=0.35, solid_capstyle="butt")
+                axes.plot(middle, row, "o", color=color, markerfacecolor=color if filled else "white", markersize=7)
                 axes.annotate(f"{middle:.1f}", (middle, row), xytext=(0, 7), textcoords="offset points", ha="center")
                 medians.append(f"{modality} on the {answer} answer {middle:.1f} s")
         axes.set_yticks(range(len(names)), names)

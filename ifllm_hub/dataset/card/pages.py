@@ -52,7 +52,7 @@ _HEAD = {
         "arxiv:2606.20482",
     ],
 }
-# A collector's data is not the study's: neither its licence, its language nor its annotators are known here.
+# A collector's data is not the study's: neither its license, its language nor its annotators are known here.
 _COLLECTED_HEAD = {
     "pretty_name": "Collected implicit feedback on LLM answers",
     "license": "other",

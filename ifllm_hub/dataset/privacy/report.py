@@ -38,7 +38,7 @@ _NOT_QUASI_IDENTIFIERS = {
     "model_*, bullet_points, mode": "decided by the study's site, known to nobody outside",
     "rating_*, preference, better_than_previous": "what the study asked: sensitive, but not known from elsewhere",
     "query, response_*, messages_*": "free text: see free_text",
-    "features, ticks": "behaviour: see reidentification",
+    "features, ticks": "behavior: see reidentification",
 }
 _STATEMENT = (
     "Pseudonymous, not anonymous: whoever knows these values of one question finds the worker, if alone in the group, "
@@ -70,7 +70,7 @@ class Admitted:
     """What may be built from a release.
 
     Attributes:
-        release: with the behaviour folders of `workers` only.
+        release: with the behavior folders of `workers` only.
         questions: theirs, cleaned, with folds.
         counts: of the cleaning, as if nobody else had been in the tables.
         workers: who consented and did not withdraw.
@@ -89,7 +89,7 @@ class Admitted:
 def admit(release: Release, withdrawn: Collection[str] = ()) -> Admitted:
     """Leave out who did not consent (their questions never come out of the tables) and who has withdrawn.
 
-    Their behaviour files are never read. Folds are dealt before, so that a withdrawal moves nobody else to another
+    Their behavior files are never read. Folds are dealt before, so that a withdrawal moves nobody else to another
     fold or split.
 
     Raises:
@@ -141,7 +141,7 @@ def read_withdrawn(path: Path) -> frozenset[str]:
 
 
 def known_workers(release: Release) -> frozenset[str]:
-    """The ids of everybody in the release's tables or behaviour folders.
+    """The ids of everybody in the release's tables or behavior folders.
 
     Raises:
         IfllmError: a table cannot be read.
@@ -249,7 +249,7 @@ def scan_dataset(folder: Path, out: Path, show_text: bool = False, advance: Adva
 def _attacks(folder: Path, questions: pl.DataFrame) -> dict[str, Any]:
     """By all features, where they are there, and by those of the tier `coarse`.
 
-    Of questions with behaviour; the others would only tell the lengths of texts.
+    Of questions with behavior; the others would only tell the lengths of texts.
     """
     ids = questions.select("question_id", "conversation_id")
     found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Judgements -> the comparison: every cell of the table LLMs x label sources, the pooled column, and contrasts."""
+"""Judgments -> the comparison: every cell of the table LLMs x label sources, the pooled column, and contrasts."""
 
 import itertools
 import json
@@ -11,7 +11,7 @@ import polars as pl
 from ifllm_hub import __version__
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.comparison import names
-from ifllm_hub.evaluation.comparison.differences import ORDERS, Differences, differences, read_judgements
+from ifllm_hub.evaluation.comparison.differences import ORDERS, Differences, differences, read_judgments
 from ifllm_hub.evaluation.comparison.figures import draw_comparison
 from ifllm_hub.evaluation.comparison.measures import position_consistency
 from ifllm_hub.evaluation.comparison.statistics import BOOTSTRAPS, SEED, contrast, summary
@@ -30,7 +30,7 @@ _MODELS = ("model", "model_revision", "baseline", "baseline_revision")
 
 
 def run_comparison(
-    judgements: Sequence[Path],
+    judgments: Sequence[Path],
     out: Path,
     draws: int = BOOTSTRAPS,
     seed: int = SEED,
@@ -39,7 +39,7 @@ def run_comparison(
     """Compare, and write `comparison.json`, `.md`, `.tex`, `.csv`, `.svg` and `.png` into a folder, all or none.
 
     Args:
-        judgements: Parquet files of judgements, or folders of them, all of one judge.
+        judgments: Parquet files of judgments, or folders of them, all of one judge.
         out: folder of the comparison; an earlier one is replaced.
         draws, seed: of the bootstrap.
         advance: told the share that is done.
@@ -48,9 +48,9 @@ def run_comparison(
         What `comparison.json` holds; see `compare`.
 
     Raises:
-        IfllmError: the judgements cannot be compared (see `differences`), or the folder cannot be written.
+        IfllmError: the judgments cannot be compared (see `differences`), or the folder cannot be written.
     """
-    table, files = read_judgements(judgements)
+    table, files = read_judgments(judgments)
     comparison = compare(table, draws, seed, advance) | {"files": files}
     with replacing_folder(out, COMPARISON_FILE) as partial:
         (partial / COMPARISON_FILE).write_text(json.dumps(comparison, indent=1, ensure_ascii=False) + "\n")
@@ -76,7 +76,7 @@ def read_comparison(folder: Path) -> dict[str, Any]:
 
 
 def compare(
-    judgements: pl.DataFrame,
+    judgments: pl.DataFrame,
     draws: int = BOOTSTRAPS,
     seed: int = SEED,
     advance: Callable[[float], None] = lambda share: None,
@@ -84,7 +84,7 @@ def compare(
     """Every number of a comparison.
 
     Args:
-        judgements: columns of `tables.JUDGEMENTS`, of one judge, its settings and preset.
+        judgments: columns of `tables.JUDGMENTS`, of one judge, its settings and preset.
         draws, seed: of the bootstrap.
         advance: told the share that is done.
 
@@ -100,11 +100,11 @@ def compare(
     Raises:
         IfllmError: see `differences`; or not one pair can be scored.
     """
-    found = differences(judgements)
+    found = differences(judgments)
     if found.pairs.is_empty():
         reasons = ", ".join(f"{reason} ({count})" for reason, count in _reasons(found).items())
         raise IfllmError(f"Not one of {found.asked.height} pairs can be scored: {reasons}. Judge again, or by another.")
-    seen = judgements.filter(pl.col("mode") == "pairwise").unique(["llm", "label_source"]).sort("llm", "label_source")
+    seen = judgments.filter(pl.col("mode") == "pairwise").unique(["llm", "label_source"]).sort("llm", "label_source")
     llms = names.llm_order(seen["llm"])
     sources = names.label_source_order(seen["label_source"], llms)
     cells = []
@@ -122,7 +122,7 @@ def compare(
         **{name: seen[name][0] for name in ("judge", "judge_settings", "preset")},
         "draws": draws,
         "seed": seed,
-        "judgements": found.judgements,
+        "judgments": found.judgments,
         "repeated": found.repeated,
         "single": found.single,
         "statuses": found.statuses,

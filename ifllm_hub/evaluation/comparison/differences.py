@@ -1,4 +1,4 @@
-"""Judgements -> pairs: one row a question and cell, with both orders joined, or set aside and counted.
+"""Judgments -> pairs: one row a question and cell, with both orders joined, or set aside and counted.
 
 A cell is an LLM aligned on the labels of one source. Each of its answers was judged against the LLM's own SFT answer.
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.evaluation.tables import JUDGEMENTS, read_table
+from ifllm_hub.evaluation.tables import JUDGMENTS, read_table
 
 # A judged question of a cell.
 KEYS = ("llm", "label_source", "question_id")
@@ -25,14 +25,14 @@ STATUSES = ("ok", "malformed", "refused", "truncated", "failed")
 ONE_ORDER = "reference"
 LOWEST, HIGHEST = 1.0, 10.0
 
-# What all judgements of one comparison share, and all of one cell.
+# What all judgments of one comparison share, and all of one cell.
 _STUDY = ("judge", "judge_settings", "preset")
 _CELL = ("model", "model_revision", "baseline", "baseline_revision")
 
 
 @dataclass(frozen=True)
 class Differences:
-    """What the judgements say of each question.
+    """What the judgments say of each question.
 
     Attributes:
         pairs: a row a question and cell that can be scored, by `KEYS`: `worker_id`; `orders` (2, or 1 by design);
@@ -43,18 +43,18 @@ class Differences:
             `words_*` and `chars_*` (code points) of `model`, `baseline`, `prompt`.
         set_aside: a row a question and cell that cannot: `KEYS` and `reason`.
         asked: a row a question and cell that was judged, by `KEYS`: each is in `pairs` or in `set_aside`.
-        judgements: number of judgements that were looked at.
+        judgments: number of judgments that were looked at.
         repeated: rows that were in more than one file, or more than once; each counts once.
-        single: judgements of one answer alone; they take no part.
-        statuses: number of judgements by status.
-        contradictions: judgements whose word contradicts their own scores.
+        single: judgments of one answer alone; they take no part.
+        statuses: number of judgments by status.
+        contradictions: judgments whose word contradicts their own scores.
         resampled_baselines: pairs of LLM and question with more than one baseline answer.
     """
 
     pairs: pl.DataFrame
     set_aside: pl.DataFrame
     asked: pl.DataFrame
-    judgements: int
+    judgments: int
     repeated: int
     single: int
     statuses: dict[str, int]
@@ -62,25 +62,25 @@ class Differences:
     resampled_baselines: int
 
 
-def read_judgements(paths: Sequence[Path]) -> tuple[pl.DataFrame, list[dict[str, str]]]:
-    """Judgements of files, and of all Parquet files of folders, in the order of their names.
+def read_judgments(paths: Sequence[Path]) -> tuple[pl.DataFrame, list[dict[str, str]]]:
+    """Judgments of files, and of all Parquet files of folders, in the order of their names.
 
     Returns:
-        The judgements, with the columns of `JUDGEMENTS`; name and SHA-256 of the content of each file.
+        The judgments, with the columns of `JUDGMENTS`; name and SHA-256 of the content of each file.
 
     Raises:
-        IfllmError: there is no file, or one is not a table of judgements.
+        IfllmError: there is no file, or one is not a table of judgments.
     """
     files = [file for path in paths for file in (sorted(path.glob("*.parquet")) if path.is_dir() else [path])]
     if not files:
-        raise IfllmError(f"{', '.join(map(str, paths))}: no Parquet files of judgements. Judge first: eval/judge.py.")
-    tables = [read_table(file, JUDGEMENTS) for file in files]
+        raise IfllmError(f"{', '.join(map(str, paths))}: no Parquet files of judgments. Judge first: eval/judge.py.")
+    tables = [read_table(file, JUDGMENTS) for file in files]
     origins = [{"name": file.name, "sha256": _digest(file)} for file in files]
     return pl.concat(tables), origins
 
 
-def differences(judgements: pl.DataFrame) -> Differences:
-    """Join the orders of every pairwise judgement, and average them.
+def differences(judgments: pl.DataFrame) -> Differences:
+    """Join the orders of every pairwise judgment, and average them.
 
     The winner of a pair is the sign of the averaged difference, a tie if it is 0. The stricter rule that a win needs
     the judge's word in both orders, else it is a tie (https://huggingface.co/papers/2306.05685), stands beside it as
@@ -91,22 +91,22 @@ def differences(judgements: pl.DataFrame) -> Differences:
     `reference`, which asks for one order only, that one counts.
 
     Args:
-        judgements: columns of `JUDGEMENTS`, in any order; the order of the rows does not matter.
+        judgments: columns of `JUDGMENTS`, in any order; the order of the rows does not matter.
 
     Raises:
         IfllmError: they are of several judges, settings or presets; a cell mixes models or revisions; a question was
             judged twice in the same order; a score is missing or out of range.
     """
-    rows = without_repeats(judgements)
+    rows = without_repeats(judgments)
     pairwise = rows.filter(pl.col("mode") == "pairwise")
     _check(pairwise)
     pairs, set_aside = join_orders(pairwise)
     return Differences(
         pairs=pairs,
         set_aside=set_aside,
-        asked=judgements.filter(pl.col("mode") == "pairwise").select(KEYS).unique().sort(KEYS),
-        judgements=judgements.height,
-        repeated=judgements.height - rows.height,
+        asked=judgments.filter(pl.col("mode") == "pairwise").select(KEYS).unique().sort(KEYS),
+        judgments=judgments.height,
+        repeated=judgments.height - rows.height,
         single=rows.height - pairwise.height,
         statuses={status: int((pairwise["status"] == status).sum()) for status in STATUSES},
         contradictions=pairwise.filter(_contradicts()).height,
@@ -117,18 +117,18 @@ def differences(judgements: pl.DataFrame) -> Differences:
     )
 
 
-def without_repeats(judgements: pl.DataFrame) -> pl.DataFrame:
+def without_repeats(judgments: pl.DataFrame) -> pl.DataFrame:
     """Each row once that is there several times, such as in two files; one with a verdict rather than one without.
 
     The id alone does not tell rows apart: it says what the judge saw. Both orders of two equal answers have one id, and
     so have two cells, or two questions, that share their texts; each of them is a row of its own.
     """
-    ordered = judgements.sort("judgement_id", *KEYS, "order", pl.col("status") != "ok", "asked_at")
-    return ordered.unique(["judgement_id", *KEYS, "order"], keep="first", maintain_order=True)
+    ordered = judgments.sort("judgment_id", *KEYS, "order", pl.col("status") != "ok", "asked_at")
+    return ordered.unique(["judgment_id", *KEYS, "order"], keep="first", maintain_order=True)
 
 
 def join_orders(pairwise: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """`pairs` and `set_aside` of `Differences`, from the judgements of pairs in one preset, none of them repeated."""
+    """`pairs` and `set_aside` of `Differences`, from the judgments of pairs in one preset, none of them repeated."""
     joined = _joined(pairwise)
     scored = pl.col("orders") >= (1 if (pairwise["preset"] == ONE_ORDER).all() else 2)
     return _scored(joined.filter(scored)), joined.filter(~scored).select(*KEYS, reason=_reason())
@@ -140,11 +140,11 @@ def _digest(file: Path) -> str:
 
 def _check(rows: pl.DataFrame) -> None:
     if not rows.height:
-        raise IfllmError("There are no pairwise judgements. Judge pairs: eval/judge.py.")
+        raise IfllmError("There are no pairwise judgments. Judge pairs: eval/judge.py.")
     for name in _STUDY:
         if len(values := rows[name].unique().sort()) > 1:
             raise IfllmError(
-                f"The judgements are of {len(values)} values of {name}, such as {values[0]!r} and {values[1]!r}. "
+                f"The judgments are of {len(values)} values of {name}, such as {values[0]!r} and {values[1]!r}. "
                 "Compare them one by one."
             )
     mixed = rows.group_by("llm", "label_source").agg(pl.col(_CELL).n_unique()).sort("llm", "label_source")
@@ -152,7 +152,7 @@ def _check(rows: pl.DataFrame) -> None:
         for name in _CELL:
             if cell[name] > 1:
                 raise IfllmError(
-                    f"{cell['llm']}, {cell['label_source']}: judgements of {cell[name]} values of {name}. Name the "
+                    f"{cell['llm']}, {cell['label_source']}: judgments of {cell[name]} values of {name}. Name the "
                     "files of one, or give the models different label sources."
                 )
     _refuse(rows, ~pl.col("status").is_in(STATUSES), "an unknown status")
@@ -160,7 +160,7 @@ def _check(rows: pl.DataFrame) -> None:
     scores = [pl.col(f"score_{side}").is_between(LOWEST, HIGHEST).fill_null(False) for side in ("model", "baseline")]
     sound = scores[0] & scores[1] & pl.col("winner").is_in(WINNERS).fill_null(False)
     _refuse(rows, (pl.col("status") == "ok") & ~sound, "no winner, or no scores from 1 to 10, although it is `ok`")
-    _refuse(rows, pl.struct(*KEYS, "order").is_duplicated(), "a second judgement in the same order, of other answers")
+    _refuse(rows, pl.struct(*KEYS, "order").is_duplicated(), "a second judgment in the same order, of other answers")
 
 
 def _refuse(rows: pl.DataFrame, bad: pl.Expr, what: str) -> None:
@@ -168,7 +168,7 @@ def _refuse(rows: pl.DataFrame, bad: pl.Expr, what: str) -> None:
         row = found.row(0, named=True)
         raise IfllmError(
             f"{row['llm']}, {row['label_source']}, question {row['question_id']}: {what} ({found.height} such "
-            "judgements). Judge again into a new file."
+            "judgments). Judge again into a new file."
         )
 
 

@@ -63,14 +63,14 @@ def orders_picture(comparison: dict[str, Any]) -> "Picture":
     places = np.arange(len(rows))
     with styled((PANEL[0], 1.6 + _ROW * len(rows) * 1.4)) as (figure, axes):
         marks = (("model_first", "aligned model first", ">", LEFT), ("baseline_first", "SFT model first", "<", RIGHT))
-        for order, label, marker, colour in marks:
+        for order, label, marker, color in marks:
             values = [row["one_order"][order] for row in rows]
-            axes.plot(values, places, marker, color=colour, markersize=6, label=label)
+            axes.plot(values, places, marker, color=color, markersize=6, label=label)
         axes.plot([row["difference"]["mean"] for row in rows], places, "o", color=INK, markersize=5, label="both")
         _name_rows(axes, rows)
         axes.set(title="One order against both", xlabel="difference of scores (points)")
         legend_below(figure, axes, 2)
-        caption = "All LLMs. The two orders lie as far apart as the judge favours a position, twice."
+        caption = "All LLMs. The two orders lie as far apart as the judge favors a position, twice."
         return picture(figure, "Differences of scores with one order, the other, and both, by label source.", caption)
 
 
@@ -88,8 +88,8 @@ def position_picture(comparison: dict[str, Any]) -> "Picture":
     }
     with styled((PANEL[0], 2.0)) as (figure, axes):
         start = 0.0
-        for label, (share, colour) in parts.items():
-            axes.barh([0], [100 * share], left=[100 * start], color=colour, height=0.5, label=label)
+        for label, (share, color) in parts.items():
+            axes.barh([0], [100 * share], left=[100 * start], color=color, height=0.5, label=label)
             start += share
         axes.set(title="When the answers change places", xlabel=f"share of {position['n']} pairs (%)", xlim=(0, 100))
         axes.set_yticks([])
@@ -107,7 +107,7 @@ def thirds_picture(comparison: dict[str, Any]) -> "Picture":
     rows = [row for row in comparison["pooled"] if row["n"]]
     thirds = list(dict.fromkeys(part["third"] for row in rows for part in row["thirds_by_prompt"]))
     with styled((PANEL[0], 1.6 + _ROW * len(rows) * 1.4)) as (figure, axes):
-        for third, offset, marker, colour in zip(thirds, _offsets(len(thirds)), _MARKERS, SERIES, strict=False):
+        for third, offset, marker, color in zip(thirds, _offsets(len(thirds)), _MARKERS, SERIES, strict=False):
             there = [
                 (place, part)
                 for place, row in enumerate(rows)
@@ -119,7 +119,7 @@ def thirds_picture(comparison: dict[str, Any]) -> "Picture":
                 [place + 0.8 * offset for place, _ in there],
                 xerr=[half_width(part) or 0.0 for _, part in there],
                 fmt=marker,
-                color=colour,
+                color=color,
                 markersize=4,
                 linewidth=1,
                 label=third,
@@ -158,14 +158,14 @@ def _draw(axes: "Axes", comparison: dict[str, Any], rows: list[str], sources: li
     axes.axvline(0, color=MUTED, linewidth=1, linestyle="--")
     axes.axhline(len(rows) - 1.5, color=MUTED, linewidth=0.7)
     for place, (source, offset) in enumerate(zip(sources, _offsets(len(sources)), strict=True)):
-        colour, marker = SERIES[place % len(SERIES)], _MARKERS[place % len(_MARKERS)]
+        color, marker = SERIES[place % len(SERIES)], _MARKERS[place % len(_MARKERS)]
         there = [(row, cells[source, llm]["difference"]) for row, llm in enumerate(rows) if (source, llm) in cells]
         axes.errorbar(
             [score["mean"] for _, score in there],
             [row + offset for row, _ in there],
             xerr=[half_width(score) or 0.0 for _, score in there],
             fmt=marker,
-            color=colour,
+            color=color,
             markersize=4.5,
             capsize=2,
             linewidth=1.1,
@@ -177,7 +177,7 @@ def _draw(axes: "Axes", comparison: dict[str, Any], rows: list[str], sources: li
                     0.008,
                     row + offset,
                     f"{DASH} missing",
-                    color=colour,
+                    color=color,
                     fontsize=7,
                     transform=axes.get_yaxis_transform(),
                     va="center",

@@ -71,7 +71,7 @@ def relative_quality(
     _check_lengths(model, baseline, names)
     difference = model - baseline
     if not np.isfinite(difference).all():
-        raise IfllmError("A score is not a finite number. Set failed judgements aside first.")
+        raise IfllmError("A score is not a finite number. Set failed judgments aside first.")
     by_llm = [difference[names == name].mean() for name in np.unique(names)]
     return {
         "relative_quality": float(difference.mean()),

@@ -16,11 +16,11 @@ LLMS = {
     "qwen3-1.7b": "Qwen3-1.7B",
     "qwen3-4b": "Qwen3-4B",
 }
-# Rows, in the paper's order. The paper's text model is ModernBERT; behaviour is its "IF", implicit feedback.
+# Rows, in the paper's order. The paper's text model is ModernBERT; behavior is its "IF", implicit feedback.
 LABEL_SOURCES = {
     "explicit": "explicit feedback",
     "text_model": "text model",
-    "text_model_behaviour": "text model + behaviour",
+    "text_model_behavior": "text model + behavior",
     "forest": "forest, mouse + gaze",
     "forest_gaze": "forest, gaze",
     "forest_mouse": "forest, mouse",

@@ -155,11 +155,11 @@ def notes(comparison: dict[str, Any]) -> list[str]:
     """What a reader has to know of this comparison."""
     position = comparison["position"]
     said = [
-        f"Failed judgements by status: {_listed({k: v for k, v in comparison['statuses'].items() if k != 'ok'})}.",
-        f"Judgements whose winner contradicts their own scores: {comparison['contradictions']:,}.",
+        f"Failed judgments by status: {_listed({k: v for k, v in comparison['statuses'].items() if k != 'ok'})}.",
+        f"Judgments whose winner contradicts their own scores: {comparison['contradictions']:,}.",
     ]
     if position is None:
-        said.append("The judge saw one order only: its favour for a position is in every number.")
+        said.append("The judge saw one order only: its favor for a position is in every number.")
     else:
         said.append(
             f"In both orders the judge names the same winner in {100 * position['consistency']:.1f} % of the pairs; "
@@ -180,9 +180,9 @@ def notes(comparison: dict[str, Any]) -> list[str]:
     if 1 < max(counts.values(), default=0) < 5:
         said.append("Few LLMs say little of other LLMs: `over_prompts` has the intervals for these LLMs alone.")
     if comparison["repeated"]:
-        said.append(f"{comparison['repeated']:,} judgements were there more than once and count once.")
+        said.append(f"{comparison['repeated']:,} judgments were there more than once and count once.")
     if comparison["single"]:
-        said.append(f"{comparison['single']:,} judgements of one answer alone take no part.")
+        said.append(f"{comparison['single']:,} judgments of one answer alone take no part.")
     return said
 
 

@@ -95,7 +95,7 @@ def _comparisons(matrix: np.ndarray) -> dict[str, Any]:
     }
 
 
-def with_judges(rows: pl.DataFrame, judgements: pl.DataFrame) -> list[dict[str, Any]]:
+def with_judges(rows: pl.DataFrame, judgments: pl.DataFrame) -> list[dict[str, Any]]:
     """Each judge against the raters, over the items whose very answers it scored side by side.
 
     An item has the raters' mean comparison, and the judge's score of the model less that of the baseline, mean over the
@@ -108,7 +108,7 @@ def with_judges(rows: pl.DataFrame, judgements: pl.DataFrame) -> list[dict[str, 
     """
     judge = ["judge", "preset", "judge_settings"]
     people = rows.group_by(_SAME, maintain_order=True).agg(people=pl.col("comparison").mean())
-    scored = judgements.filter(pl.col("mode") == "pairwise", pl.col("status") == "ok")
+    scored = judgments.filter(pl.col("mode") == "pairwise", pl.col("status") == "ok")
     difference = (pl.col("score_model") - pl.col("score_baseline")).mean()
     by_order = scored.group_by(*judge, *_SAME, "order").agg(score=difference)
     by_item = by_order.group_by(*judge, *_SAME).agg(score=pl.col("score").mean(), orders=pl.len())

@@ -19,12 +19,12 @@ from ifllm_hub.reward.protocol.scores import mean_interval
 DIMENSIONS = ("claim_supported", *(scale.name for scale in SCALES))
 
 
-def score_ratings(ratings: pl.DataFrame, judgements: pl.DataFrame | None = None) -> dict[str, Any]:
+def score_ratings(ratings: pl.DataFrame, judgments: pl.DataFrame | None = None) -> dict[str, Any]:
     """All numbers of the report.
 
     Args:
         ratings: RATINGS, of one task or several.
-        judgements: JUDGEMENTS of the same answers, of any judges.
+        judgments: JUDGMENTS of the same answers, of any judges.
 
     Returns:
         `groups`: one for each `llm` and `label_source`, and where there are several, one of all together (both None).
@@ -32,7 +32,7 @@ def score_ratings(ratings: pl.DataFrame, judgements: pl.DataFrame | None = None)
         `agreement` (see `between_raters`) and `judges` (see `with_judges`). What is not defined is None.
 
     Raises:
-        IfllmError: there are no ratings, a rating is there twice, or no judgement is of a rated pair of answers.
+        IfllmError: there are no ratings, a rating is there twice, or no judgment is of a rated pair of answers.
     """
     if ratings.is_empty():
         raise IfllmError("There are no ratings. Import those of at least one rater.")
@@ -42,19 +42,19 @@ def score_ratings(ratings: pl.DataFrame, judgements: pl.DataFrame | None = None)
             "once."
         )
     groups = [
-        _group(rows, judgements, *names) for names, rows in ratings.group_by("llm", "label_source", maintain_order=True)
+        _group(rows, judgments, *names) for names, rows in ratings.group_by("llm", "label_source", maintain_order=True)
     ]
     if len(groups) > 1:
-        groups.append(_group(ratings, judgements, None, None))
-    if judgements is not None and not any(group["judges"] for group in groups):
+        groups.append(_group(ratings, judgments, None, None))
+    if judgments is not None and not any(group["judges"] for group in groups):
         raise IfllmError(
-            "No judgement is of a rated pair of answers (same llm, label source, question and both texts). Give the "
-            "judgements of the generations that the task was made from."
+            "No judgment is of a rated pair of answers (same llm, label source, question and both texts). Give the "
+            "judgments of the generations that the task was made from."
         )
     return {"groups": groups}
 
 
-def _group(rows: pl.DataFrame, judgements: pl.DataFrame | None, llm: Any, label_source: Any) -> dict[str, Any]:
+def _group(rows: pl.DataFrame, judgments: pl.DataFrame | None, llm: Any, label_source: Any) -> dict[str, Any]:
     dimensions = [_dimension(rows, name) for name in DIMENSIONS]
     comparison = _comparison(rows)
     tests = [*dimensions, comparison]
@@ -69,7 +69,7 @@ def _group(rows: pl.DataFrame, judgements: pl.DataFrame | None, llm: Any, label_
         "dimensions": dimensions,
         "comparison": comparison,
         "agreement": between_raters(rows),
-        "judges": [] if judgements is None else with_judges(rows, judgements),
+        "judges": [] if judgments is None else with_judges(rows, judgments),
     }
 
 

@@ -9,17 +9,17 @@ import polars as pl
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.generation.prompts import conversation, sample
-from ifllm_hub.evaluation.tables import JUDGEMENTS, read_generations
+from ifllm_hub.evaluation.tables import JUDGMENTS, read_generations
 from ifllm_hub.preferences.history import History
 
 logger = logging.getLogger(__name__)
 
-# The columns of `JUDGEMENTS` that are known before a judge is asked.
+# The columns of `JUDGMENTS` that are known before a judge is asked.
 COLUMNS = [
     *("llm", "label_source", "question_id", "worker_id", "messages"),
     *("model", "model_revision", "answer_model", "baseline", "baseline_revision", "answer_baseline"),
 ]
-SCHEMA = {name: JUDGEMENTS[name] for name in COLUMNS}
+SCHEMA = {name: JUDGMENTS[name] for name in COLUMNS}
 # How the pairs that people rated are marked.
 PEOPLE = {"llm": "ifllm", "label_source": "human"}
 

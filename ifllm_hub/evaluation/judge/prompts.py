@@ -50,12 +50,12 @@ class Form:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a judgement depends on."""
+        """What a judgment depends on."""
         version = PROMPT_VERSIONS[self.preset, self.mode]
         return {"prompt": version, "explanation": self.explanation, "examples": self.examples}
 
 
-# A changed wording is a new version: judgements of two versions are never mixed.
+# A changed wording is a new version: judgments of two versions are never mixed.
 PROMPT_VERSIONS: dict[tuple[Preset, Mode], str] = {
     ("corrected", "pairwise"): "pairwise-1",
     ("corrected", "single"): "single-1",

@@ -1,6 +1,6 @@
 """How good a judge is: does it hold to its verdict, is it drawn to a place or to its own, does it agree with people.
 
-Shares are over judgements with a verdict, with 95 % percentile bootstraps over workers (1,000 draws), because one
+Shares are over judgments with a verdict, with 95 % percentile bootstraps over workers (1,000 draws), because one
 worker's questions are not independent. A tie counts half where a verdict is compared with a side.
 """
 
@@ -32,23 +32,23 @@ SHARES = {
 _MAKERS = {"meta"}  # names that stand before that of the family
 
 
-def judge_quality(judgements: pl.DataFrame, preferences: pl.DataFrame | None = None) -> list[dict[str, Any]]:
+def judge_quality(judgments: pl.DataFrame, preferences: pl.DataFrame | None = None) -> list[dict[str, Any]]:
     """One entry a judge with one set of settings, in the order of the table.
 
     Args:
-        judgements: `JUDGEMENTS`; repeated ones count once, and those of mode `single` by their status alone.
-        preferences: `question_id` and `preference` (`left`, `right`) of the pairs that people rated; judgements of them
+        judgments: `JUDGMENTS`; repeated ones count once, and those of mode `single` by their status alone.
+        preferences: `question_id` and `preference` (`left`, `right`) of the pairs that people rated; judgments of them
             are those of `pairs_of_people`.
 
     Returns:
-        `judge`, `judge_settings`, `judgements` (how many), `pairs` (see below), the share of each of `STATUSES`, and of
+        `judge`, `judge_settings`, `judgments` (how many), `pairs` (see below), the share of each of `STATUSES`, and of
         each of `SHARES` `mean`, `low`, `high` and `n`; NaN where there is nothing to measure. `pairs`: how many were
         `asked`, which is the sum of those `decided`, `tied` and `set_aside`, as in `differences.Differences`.
-        `position_consistency` is over pairs that have a verdict in both orders; `agreement` over all judgements of
+        `position_consistency` is over pairs that have a verdict in both orders; `agreement` over all judgments of
         rated pairs; `self_preference` over those of them where one answer of the two is by a model of the judge's
         family: how often the judge prefers it, minus how often people do.
     """
-    rows = judgements.with_row_index("row").pipe(without_repeats).sort("row").drop("row")
+    rows = judgments.with_row_index("row").pipe(without_repeats).sort("row").drop("row")
     return [
         _measured(str(judge), str(settings), part, preferences)
         for (judge, settings), part in rows.group_by("judge", "judge_settings", maintain_order=True)
@@ -63,7 +63,7 @@ def family(name: str) -> str:
 
 def quality_rows(qualities: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     """All judges side by side, one row a measure: its name, and what each judge has, with interval and n."""
-    rows = [("judgements", *(str(one["judgements"]) for one in qualities))]
+    rows = [("judgments", *(str(one["judgments"]) for one in qualities))]
     rows += [("pairs asked = decided + tied + set aside", *(_pairs(one["pairs"]) for one in qualities))]
     rows += [(status, *(f"{one[status]:.3f}" for one in qualities)) for status in STATUSES]
     rows += [
@@ -79,13 +79,13 @@ def quality_markdown(qualities: Sequence[dict[str, Any]]) -> str:
     return markdown_table(("share [95 % CI over workers]", *names), quality_rows(qualities))
 
 
-def write_quality(judgements: Path, qualities: Sequence[dict[str, Any]]) -> Path:
-    """Write `<judgements>.quality.json` beside a file of judgements: `judge_quality`, null for NaN.
+def write_quality(judgments: Path, qualities: Sequence[dict[str, Any]]) -> Path:
+    """Write `<judgments>.quality.json` beside a file of judgments: `judge_quality`, null for NaN.
 
     Raises:
         IfllmError: the folder cannot be written.
     """
-    path = judgements.with_suffix(QUALITY)
+    path = judgments.with_suffix(QUALITY)
     write_atomically(path, json.dumps(without_nan(list(qualities)), indent=2, allow_nan=False) + "\n")
     return path
 
@@ -137,7 +137,7 @@ def _measured(judge: str, settings: str, rows: pl.DataFrame, preferences: pl.Dat
     return {
         "judge": judge,
         "judge_settings": settings,
-        "judgements": rows.height,
+        "judgments": rows.height,
         "pairs": {
             "asked": pairwise.select(KEYS).n_unique(),
             "decided": int((pairs["winner"] != "tie").sum()),

@@ -1,6 +1,6 @@
 """Judging answers with a language model: what `eval/judge.py` runs.
 
-A judgement is known by the SHA-256 of the judge, the settings asked for and the messages it is shown. It is asked for
+A judgment is known by the SHA-256 of the judge, the settings asked for and the messages it is shown. It is asked for
 once: whatever came back is on the disk before the next step, and a run that was killed goes on. Only where the server
 gave no answer at all (`failed`) is it asked again by the next run, and where it is no verdict (`malformed`) if wanted.
 """
@@ -24,7 +24,7 @@ from ifllm_hub.evaluation.journal import Journal
 from ifllm_hub.evaluation.judge.client import Endpoint, JudgeClient, Outcome
 from ifllm_hub.evaluation.judge.inputs import answers_alone, pairs_of_generations, pairs_of_people
 from ifllm_hub.evaluation.judge.prompts import Form, Message, Mode, Preset, judge_messages, response_format
-from ifllm_hub.evaluation.tables import JUDGEMENTS, write_table
+from ifllm_hub.evaluation.tables import JUDGMENTS, write_table
 from ifllm_hub.preferences.history import History
 from ifllm_hub.terminal import shown
 
@@ -38,9 +38,9 @@ TEMPERATURES: dict[Preset, float] = {"corrected": 0.0, "reference": 1.0}
 
 @dataclass(kw_only=True)
 class JudgeArguments(Endpoint):
-    """What is judged, how, and where the judgements go."""
+    """What is judged, how, and where the judgments go."""
 
-    output: Path = field(metadata={"help": "Parquet file of the judgements; beside it, all raw ones so far."})
+    output: Path = field(metadata={"help": "Parquet file of the judgments; beside it, all raw ones so far."})
     model_answers: Path | None = field(default=None, metadata={"help": "Answers of the aligned model (generate.py)."})
     baseline_answers: Path | None = field(default=None, metadata={"help": "Answers of what it is compared with."})
     llm: str | None = field(default=None, metadata={"help": "Which LLM was aligned: the table's column."})
@@ -74,13 +74,13 @@ class JudgeArguments(Endpoint):
 
 
 def run_judge(args: JudgeArguments) -> pl.DataFrame:
-    """Ask for the judgements that are not there yet, and write the table of all.
+    """Ask for the judgments that are not there yet, and write the table of all.
 
     Preset `corrected` shows every pair in both orders; `reference` in one, by a coin that each question has. Where both
     answers are the same text, both orders are the same question, which is asked once.
 
     Returns:
-        `JUDGEMENTS`; with `dry_run` none, and nothing is asked or written.
+        `JUDGMENTS`; with `dry_run` none, and nothing is asked or written.
 
     Raises:
         IfllmError: settings that do not go together; see `judge_inputs`, `JudgeClient` and `Journal`. No question was
@@ -92,22 +92,22 @@ def run_judge(args: JudgeArguments) -> pl.DataFrame:
     shown = _shown(planned, form)
     settings, judge = _settings(args), args.judge_name or args.judge
     planned = planned.with_columns(
-        judgement_id=pl.Series([_id(judge, settings, messages) for messages in shown], dtype=pl.String)
+        judgment_id=pl.Series([_id(judge, settings, messages) for messages in shown], dtype=pl.String)
     )
-    questions = dict(zip(planned["judgement_id"], shown, strict=True))
+    questions = dict(zip(planned["judgment_id"], shown, strict=True))
     if args.dry_run:
         _show(args, questions)
-        return pl.DataFrame(schema=JUDGEMENTS)
-    with Journal(args.output.with_suffix(".jsonl"), "judgement_id") as journal:
+        return pl.DataFrame(schema=JUDGMENTS)
+    with Journal(args.output.with_suffix(".jsonl"), "judgment_id") as journal:
         again = {"failed", *(("malformed",) if args.retry_malformed else ())}
         missing = [key for key in questions if journal.records.get(key, {}).get("status", "failed") in again]
-        logger.info("%s: %d of %d judgements are there", args.output, len(questions) - len(missing), len(questions))
+        logger.info("%s: %d of %d judgments are there", args.output, len(questions) - len(missing), len(questions))
         _ask(args, questions, missing, journal)
         records = {key: journal.records[key] for key in questions}
     table = _table(planned, records, settings).with_columns(
         mode=pl.lit(args.mode), preset=pl.lit(args.preset), judge=pl.lit(judge)
     )
-    table = table.select(*JUDGEMENTS)
+    table = table.select(*JUDGMENTS)
     write_table(args.output, table)
     logger.info("%s: %s", args.output, summary(list(records.values()), args.prompt_price, args.answer_price))
     for error in table.filter(pl.col("status") == "failed")["error"].head(1):
@@ -215,7 +215,7 @@ def _show(args: JudgeArguments, questions: dict[str, list[Message]]) -> None:
     console.rule()
     if args.structured and args.preset == "corrected":
         console.print(f"response_format: {json.dumps(response_format(args.form))}")
-    console.print(f"{len(questions)} judgements by {shown(args.judge)}, settings {_settings(args)}; this is the first.")
+    console.print(f"{len(questions)} judgments by {shown(args.judge)}, settings {_settings(args)}; this is the first.")
 
 
 def _measure(args: JudgeArguments, table: pl.DataFrame) -> None:
@@ -244,7 +244,7 @@ def _ask(args: JudgeArguments, questions: dict[str, list[Message]], missing: lis
     def ask(key: str) -> Outcome:
         outcome = client.ask(questions[key])
         record = asdict(outcome) | {
-            "judgement_id": key,
+            "judgment_id": key,
             "asked_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
         journal.append([record])
@@ -284,11 +284,11 @@ def _table(planned: pl.DataFrame, records: dict[str, dict[str, Any]], settings: 
     """
     known = {name for record in records.values() if record["status"] != "failed" for name in record["refused"]}
     rows = []
-    for key, order in planned.select("judgement_id", "order").iter_rows():
+    for key, order in planned.select("judgment_id", "order").iter_rows():
         record = records[key]
         refused = known if record["status"] == "failed" else record["refused"]
         rows.append(_result(record, order) | {"judge_settings": _sent(settings, refused)})
-    results = pl.DataFrame(rows, schema={name: JUDGEMENTS[name] for name in rows[0]})
+    results = pl.DataFrame(rows, schema={name: JUDGMENTS[name] for name in rows[0]})
     return planned.hstack(results)
 
 

@@ -1,4 +1,4 @@
-"""Any reward model under the protocol of `ifllm_hub.reward`: behaviour models, text models, and judges.
+"""Any reward model under the protocol of `ifllm_hub.reward`: behavior models, text models, and judges.
 
 A finished model is not trained anew in folds, so it is scored on the workers of the test split, unless told otherwise,
 and its row says what it was trained on. A judge says no probability: one slope is fitted out of fold, over workers.
@@ -22,13 +22,13 @@ from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER
 from ifllm_hub.reward.protocol.candidates import longer as choose_longer
 from ifllm_hub.reward.protocol.folds import out_of_fold
 from ifllm_hub.reward.protocol.leaderboard import data_source
-from ifllm_hub.reward.protocol.pairs import Pairs, labelled, load_pairs
+from ifllm_hub.reward.protocol.pairs import Pairs, labeled, load_pairs
 from ifllm_hub.reward.protocol.scores import correct, score
 from ifllm_hub.reward.protocol.tables import leaderboard_markdown
 
 # The model that ships in the package, by this name.
 EMBEDDED = "default"
-# What JUDGEMENTS over the dataset's own pairs carry as `llm`: model is the left answer, baseline the right one.
+# What JUDGMENTS over the dataset's own pairs carry as `llm`: model is the left answer, baseline the right one.
 DATASET_LLM = "ifllm"
 # Less says nothing; as for training.
 _LEAST_PAIRS = 20
@@ -44,9 +44,9 @@ _Row = tuple[str, np.ndarray, str]
 
 def evaluate_reward_models(
     dataset: str | Path,
-    behaviour: Sequence[str] = (),
+    behavior: Sequence[str] = (),
     text: Sequence[str] = (),
-    judgements: pl.DataFrame | None = None,
+    judgments: pl.DataFrame | None = None,
     every_worker: bool = False,
     all_workers: bool = False,
     seeds: int = 20,
@@ -56,9 +56,9 @@ def evaluate_reward_models(
 
     Args:
         dataset: a dataset folder or Hub repo id.
-        behaviour: reward models of ours, by folder or Hub id; `default` is the one in the package.
+        behavior: reward models of ours, by folder or Hub id; `default` is the one in the package.
         text: text reward models, see `load_scorer`.
-        judgements: JUDGEMENTS over the dataset's pairs in both orders, see `judge_differences`.
+        judgments: JUDGMENTS over the dataset's pairs in both orders, see `judge_differences`.
         every_worker: score on the train split's workers too.
         all_workers: score on the workers on the authors' exclusion list too.
         seeds: of the folds in which the longer answer and the slopes of judges are fitted.
@@ -69,20 +69,20 @@ def evaluate_reward_models(
 
     Raises:
         IfllmError: the dataset or a model cannot be used; nothing is to be scored; a set of pairs is too small to say
-            anything; or the judgements are of other answers than the dataset's, or in one order only.
+            anything; or the judgments are of other answers than the dataset's, or in one order only.
     """
     source = data_source(dataset, revision)
-    pairs = labelled(load_pairs(dataset, source.get("revision")), all_workers)
+    pairs = labeled(load_pairs(dataset, source.get("revision")), all_workers)
     longer = out_of_fold(pairs, LONGER_ANSWER.fit, "worker", seeds)
-    judges = [] if judgements is None else judge_differences(pairs, judgements)
-    if not behaviour and not text and not judges:
-        raise IfllmError("Nothing to score: name a behaviour model, a text model or a file of judgements.")
+    judges = [] if judgments is None else judge_differences(pairs, judgments)
+    if not behavior and not text and not judges:
+        raise IfllmError("Nothing to score: name a behavior model, a text model or a file of judgments.")
     on = "all workers" if every_worker else "the workers of the test split"
     held_out = np.ones(len(pairs), dtype=bool) if every_worker else (pairs.rows["split"] == "test").to_numpy()
     parts = []
-    if behaviour or text:
+    if behavior or text:
         some = _chosen(pairs, held_out, on)
-        rows = [*(_behaviour(name, some, source) for name in behaviour), *(_text(name, some) for name in text)]
+        rows = [*(_behavior(name, some, source) for name in behavior), *(_text(name, some) for name in text)]
         parts.append(_part(some, longer[:, held_out], rows, on))
     for name, settings, difference in judges:
         asked = difference.is_not_null().to_numpy()
@@ -121,12 +121,12 @@ def _part(pairs: Pairs, longer: np.ndarray, models: list[_Row], on: str) -> dict
     }
 
 
-def _behaviour(name: str, pairs: Pairs, source: dict[str, Any]) -> _Row:
+def _behavior(name: str, pairs: Pairs, source: dict[str, Any]) -> _Row:
     embedded = Path(__file__).parents[2] / "reward" / "default"
     model = ImplicitFeedbackReward.from_pretrained(embedded if name == EMBEDDED else name)
     training = model.config["training"]
     shared = next((key for key in ("release_sha256", "dataset") if key in source and key in training), None)
-    label, trained_on = f"behaviour: {name}", "data of which it is not known whether these pairs are among them"
+    label, trained_on = f"behavior: {name}", "data of which it is not known whether these pairs are among them"
     if shared is not None and training[shared] == source[shared]:
         label, trained_on = f"{label} (saw these pairs)", "these very pairs, so this row is no claim"
     elif shared == "release_sha256":
@@ -154,25 +154,25 @@ def _trained_on(folder: Path) -> str:
     return f"the train split of {Path(results['dataset']).name}, labels {results['label_source']}"
 
 
-def judge_differences(pairs: Pairs, judgements: pl.DataFrame) -> list[tuple[str, str, pl.Series]]:
+def judge_differences(pairs: Pairs, judgments: pl.DataFrame) -> list[tuple[str, str, pl.Series]]:
     """Each judge and, for each pair, by how much it scores the left answer above the right one.
 
     That is the mean over both orders, so a judge that always takes the first answer says 0, a tie. A pair that was
     asked about in both orders, but not answered well in both, is a tie too: no verdict.
 
     Args:
-        judgements: JUDGEMENTS with llm `ifllm`: model is the left answer, baseline the right one.
+        judgments: JUDGMENTS with llm `ifllm`: model is the left answer, baseline the right one.
 
     Returns:
         Names, settings, and (n,) Float64, points; null where the judge was not asked in both orders.
 
     Raises:
-        IfllmError: there is no such judgement, one is of other answers than the dataset's, or a judge was asked about
+        IfllmError: there is no such judgment, one is of other answers than the dataset's, or a judge was asked about
             no pair in both orders, or answered none well in both.
     """
-    ours = judgements.filter(pl.col("llm") == DATASET_LLM, pl.col("mode") == "pairwise")
+    ours = judgments.filter(pl.col("llm") == DATASET_LLM, pl.col("mode") == "pairwise")
     if ours.is_empty():
-        raise IfllmError(f"No judgement of the dataset's own pairs (llm {DATASET_LLM!r}). Judge these first.")
+        raise IfllmError(f"No judgment of the dataset's own pairs (llm {DATASET_LLM!r}). Judge these first.")
     answers = pairs.rows.select("question_id", "response_left", "response_right")
     ours = ours.join(answers, on="question_id", maintain_order="left")
     other = ours.filter(
@@ -180,7 +180,7 @@ def judge_differences(pairs: Pairs, judgements: pl.DataFrame) -> list[tuple[str,
     )
     if other.height:
         raise IfllmError(
-            f"Question {other['question_id'][0]}: the judgement is of other answers than the dataset's, or sides are "
+            f"Question {other['question_id'][0]}: the judgment is of other answers than the dataset's, or sides are "
             "exchanged. Judge with the left answer as the model, the right one as the baseline."
         )
     judges = []

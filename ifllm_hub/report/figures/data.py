@@ -38,7 +38,7 @@ def caret_picture(carets: list[dict[str, Any]]) -> Picture:
     with styled() as (figure, axes):
         names = [f"{version} {modality}" for version, modality, _ in total.iter_rows()]
         start = np.zeros(total.height)
-        for fate, colour in zip(("repaired", "ambiguous", "elsewhere"), SERIES[::2], strict=False):
+        for fate, color in zip(("repaired", "ambiguous", "elsewhere"), SERIES[::2], strict=False):
             counts = total.join(
                 table.filter(pl.col("fate") == fate),
                 on=["schema_version", "modality"],
@@ -46,7 +46,7 @@ def caret_picture(carets: list[dict[str, Any]]) -> Picture:
                 maintain_order="left",
             )
             share = 100 * (counts["ticks_right"].fill_null(0) / counts["ticks"]).to_numpy()
-            axes.barh(names, share, left=start, color=colour, height=0.62, label=fate)
+            axes.barh(names, share, left=start, color=color, height=0.62, label=fate)
             start += share
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
@@ -66,11 +66,11 @@ def rating_picture(pairwise: pl.DataFrame, pointwise: pl.DataFrame) -> Picture:
     }
     with styled() as (figure, axes):
         means = []
-        for offset, (name, (ratings, colour)) in zip((-_BAR, 0, _BAR), series.items(), strict=True):
+        for offset, (name, (ratings, color)) in zip((-_BAR, 0, _BAR), series.items(), strict=True):
             given = ratings.drop_nulls().to_numpy()
             shares = [100 * float((given == rating).sum()) / max(len(given), 1) for rating in _RATINGS]
             axes.bar(
-                [rating + offset for rating in _RATINGS], shares, _BAR, color=colour, label=f"{name} (n = {len(given)})"
+                [rating + offset for rating in _RATINGS], shares, _BAR, color=color, label=f"{name} (n = {len(given)})"
             )
             means.append(f"{name} {given.mean():.2f}" if len(given) else f"{name} not rated")
         axes.grid(axis="x", visible=False)
@@ -88,12 +88,12 @@ def length_picture(pairwise: pl.DataFrame, pointwise: pl.DataFrame) -> Picture:
     }
     with styled() as (figure, axes):
         medians = []
-        for name, (texts, colour, line) in series.items():
+        for name, (texts, color, line) in series.items():
             lengths = texts.str.len_chars().to_numpy()
             edges = np.arange(0, max(lengths.max(initial=0), 1) + _LENGTH_STEP, _LENGTH_STEP)
             counts = np.histogram(lengths, edges)[0]
             shares = 100 * counts / max(len(lengths), 1)
-            axes.stairs(shares, edges, color=colour, linestyle=line, linewidth=1.6, label=name)
+            axes.stairs(shares, edges, color=color, linestyle=line, linewidth=1.6, label=name)
             medians.append(f"{name} {np.median(lengths):,.0f}" if len(lengths) else f"{name} none")
         axes.set(
             title="Answer lengths",
@@ -156,10 +156,10 @@ def flip_picture(preferences: pl.DataFrame) -> Picture:
     edges = np.arange(0, 0.5 + _FLIP_STEP / 2, _FLIP_STEP)
     with styled() as (figure, axes):
         means = []
-        for split, colour, line in (("train", TRAIN, "-"), ("test", TEST, "--")):
+        for split, color, line in (("train", TRAIN, "-"), ("test", TEST, "--")):
             flips = forest.filter(pl.col("split") == split)["flip_prob"].to_numpy()
             shares = 100 * np.histogram(flips, edges)[0] / max(len(flips), 1)
-            axes.stairs(shares, edges, color=colour, linestyle=line, linewidth=1.8, label=f"{split} (n = {len(flips)})")
+            axes.stairs(shares, edges, color=color, linestyle=line, linewidth=1.8, label=f"{split} (n = {len(flips)})")
             means.append(f"{split} {flips.mean():.3f}" if len(flips) else f"{split} none")
         axes.axvline(MAX_FLIP_PROB, color=MUTED, linewidth=1, linestyle=":")
         axes.annotate(

@@ -1,4 +1,4 @@
-"""Figures of the models: the leaderboard, calibration, and the course of preference optimisation."""
+"""Figures of the models: the leaderboard, calibration, and the course of preference optimization."""
 
 from typing import Any
 
@@ -44,14 +44,14 @@ def calibration_picture(rows: dict[str, dict[str, Any]]) -> Picture:
     models = (FOREST.name, LONGER_ANSWER.name)
     with styled((PANEL[0], 3.5)) as (figure, axes):
         axes.plot([50, 100], [50, 100], color=MUTED, linewidth=1, linestyle="--", label="_")
-        for name, colour, marker in zip(models, SERIES, "os", strict=False):
+        for name, color, marker in zip(models, SERIES, "os", strict=False):
             bins = rows[name]["reliability"]
             confidence, accuracy = ([100 * bin_[key] for bin_ in bins] for key in ("confidence", "accuracy"))
             areas = [max(_LARGEST_MARKER**2 * bin_["share"], 6.0) for bin_ in bins]
             axes.plot(
-                confidence, accuracy, color=colour, marker=marker, markersize=2.5, linewidth=1, alpha=0.7, label=name
+                confidence, accuracy, color=color, marker=marker, markersize=2.5, linewidth=1, alpha=0.7, label=name
             )
-            axes.scatter(confidence, accuracy, s=areas, color=colour, marker=marker, alpha=0.85, linewidth=0)
+            axes.scatter(confidence, accuracy, s=areas, color=color, marker=marker, alpha=0.85, linewidth=0)
         lowest = min(100 * bin_["accuracy"] for name in models for bin_ in rows[name]["reliability"])
         axes.set(
             title="Calibration on workers never seen",

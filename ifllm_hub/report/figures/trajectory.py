@@ -4,7 +4,7 @@ import polars as pl
 
 from ifllm_hub.plot_style import GAZE, MOUSE, Picture, picture, styled
 
-_COLOURS = {"mouse": MOUSE, "gaze": GAZE}
+_COLORS = {"mouse": MOUSE, "gaze": GAZE}
 
 
 def trajectory_picture(reading: dict[str, pl.DataFrame], side: str, length: int, seconds: float) -> Picture:
@@ -25,7 +25,7 @@ def trajectory_picture(reading: dict[str, pl.DataFrame], side: str, length: int,
             axes.plot(
                 times,
                 places,
-                color=_COLOURS[modality],
+                color=_COLORS[modality],
                 linewidth=1.6 if modality == "mouse" else 2.4,
                 alpha=1.0 if modality == "mouse" else 0.55,
                 solid_capstyle="round",

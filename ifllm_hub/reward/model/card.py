@@ -46,7 +46,7 @@ def model_card(config: dict[str, Any], board: dict[str, Any]) -> str:
 
 # {_TITLE}
 {origin}
-P(left answer preferred over right) from how a person read the two answers: a logistic regression and randomised trees
+P(left answer preferred over right) from how a person read the two answers: a logistic regression and randomized trees
 whose logits add up, antisymmetric in the answers, monotone, calibrated. A reading that was not recorded speaks for
 neither answer; with no reading at all this is a length model.
 
@@ -69,7 +69,7 @@ is in `reward_model.skops`, for `ifllm_hub.reward.model.persistence.load_model`,
 ## Accuracy on workers never seen
 
 {board["pairs"]} pairs, {board["workers"]} workers, {board["seeds"]} seeds, 5 folds; intervals are bootstraps over
-workers. "{LONGER_ANSWER.name}" is what a rule without any behaviour gets. With permuted labels, the first forest falls
+workers. "{LONGER_ANSWER.name}" is what a rule without any behavior gets. With permuted labels, the first forest falls
 to {null["mean"]:.3f} (sd {null["sd"]:.3f}).
 
 {leaderboard_markdown(board)}

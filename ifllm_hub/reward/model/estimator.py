@@ -1,4 +1,4 @@
-"""The reward model: a line and randomised trees, exactly antisymmetric in the two answers, monotone, calibrated."""
+"""The reward model: a line and randomized trees, exactly antisymmetric in the two answers, monotone, calibrated."""
 
 from typing import Any, Self
 
@@ -122,7 +122,7 @@ class ImplicitFeedbackRewardModel(ClassifierMixin, BaseEstimator):
         return weights
 
     def _fit_slope(self, X: np.ndarray, left: np.ndarray, groups: np.ndarray | None) -> float:
-        """The slope in [0, 10] that minimises the log loss of out-of-fold logits; 0 says they know nothing."""
+        """The slope in [0, 10] that minimizes the log loss of out-of-fold logits; 0 says they know nothing."""
         if len(left) < _CALIBRATION_FOLDS:
             return 0.0
         workers = 0 if groups is None else len(np.unique(groups))

@@ -222,7 +222,7 @@ CANDIDATES = (
     Candidate("forest: mouse only", forest(MOUSE_FEATURES)),
     Candidate("forest: gaze only", forest(GAZE_FEATURES)),
 )
-# The full leaderboard: baselines without behaviour, then what reads behaviour, the simpler first.
+# The full leaderboard: baselines without behavior, then what reads behavior, the simpler first.
 FULL = (
     Candidate("always left", always_left),
     CANDIDATES[0],

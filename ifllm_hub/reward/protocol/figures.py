@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ACCURACY_FILE, COVERAGE_FILE = "leaderboard.png", "coverage.png"
 
 _DPI = 150
-# Marker and colour of each protocol; unseen workers, the headline, are darkest.
+# Marker and color of each protocol; unseen workers, the headline, are darkest.
 _LOOKS = dict(
     zip(
         (*PROTOCOLS, LEAVE_ONE_OUT),
@@ -63,14 +63,14 @@ def draw_accuracies(axes: "Axes", board: dict[str, Any]) -> None:
         if protocol in board["permuted_labels"]:
             null = board["permuted_labels"][protocol]
             spans.append((len(models), {"low": null["mean"] - null["sd"], "high": null["mean"] + null["sd"], **null}))
-        centre, low, high = (100 * np.array([span[key] for _, span in spans]) for key in ("mean", "low", "high"))
-        marker, colour = _LOOKS[protocol]
+        center, low, high = (100 * np.array([span[key] for _, span in spans]) for key in ("mean", "low", "high"))
+        marker, color = _LOOKS[protocol]
         axes.errorbar(
-            centre,
+            center,
             np.array([place for place, _ in spans]) + offset,
-            xerr=np.maximum([centre - low, high - centre], 0),
+            xerr=np.maximum([center - low, high - center], 0),
             fmt=marker,
-            color=colour,
+            color=color,
             markersize=5,
             capsize=2.5,
             linewidth=1.2,
@@ -89,11 +89,11 @@ def _draw_coverage(figure: "Figure", axes: "Axes", board: dict[str, Any]) -> Non
 
     rows = {row["model"]: row for row in board["rows"] if row["protocol"] == "worker"}
     shares = 10 * np.arange(1, 11)
-    for name, colour, marker in zip(_COVERAGE_MODELS, (*SERIES[:3], INK), "oD^s", strict=True):
+    for name, color, marker in zip(_COVERAGE_MODELS, (*SERIES[:3], INK), "oD^s", strict=True):
         axes.plot(
             shares,
             100 * np.array(rows[name]["coverage"]),
-            color=colour,
+            color=color,
             marker=marker,
             markersize=4,
             linestyle="--" if name == LONGER_ANSWER.name else "-",

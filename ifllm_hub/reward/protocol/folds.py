@@ -58,7 +58,7 @@ def swapped(pairs: Pairs, seed: int) -> Pairs:
     """The same pairs with the preferences of whole conversations exchanged, among conversations of equal length.
 
     Preferences of one conversation agree more often than chance. This null keeps that, which `permuted` destroys: a
-    model that recognises conversations across folds stays above chance here. A conversation whose length no other
+    model that recognizes conversations across folds stays above chance here. A conversation whose length no other
     has keeps its own.
     """
     conversations = pl.DataFrame({"conversation": pairs.groups("conversation_id")}).with_row_index("row")

@@ -14,7 +14,7 @@ from ifllm_hub.reward.protocol.candidates import FOREST, FULL, LONGER_ANSWER, lo
 from ifllm_hub.reward.protocol.figures import draw_figures
 from ifllm_hub.reward.protocol.folds import LEAVE_ONE_OUT, PROTOCOLS
 from ifllm_hub.reward.protocol.leaderboard import NULLS, Job, counts, data_source, run_jobs, scored
-from ifllm_hub.reward.protocol.pairs import Pairs, labelled, load_pairs
+from ifllm_hub.reward.protocol.pairs import Pairs, labeled, load_pairs
 from ifllm_hub.reward.protocol.scores import correct, score
 from ifllm_hub.reward.protocol.tables import leaderboard_page
 
@@ -66,7 +66,7 @@ def run_leaderboard(
         IfllmError: the dataset is not usable, the encoder cannot be loaded, or `out` cannot be written.
     """
     source = data_source(dataset, revision)
-    pairs = labelled(load_pairs(dataset, source.get("revision")), all_workers)
+    pairs = labeled(load_pairs(dataset, source.get("revision")), all_workers)
     finished = out / "finished"
     make_folder(finished)
     pairs, encoder = _with_text(pairs, text_model, out)

@@ -55,7 +55,7 @@ def leaderboard(
     """The candidates of every training under every protocol, and the forest on permuted labels.
 
     Args:
-        pairs: from `labelled`.
+        pairs: from `labeled`.
         seeds: fold and forest seeds.
         n_jobs: processes.
         advance: called with the share done (0-1).

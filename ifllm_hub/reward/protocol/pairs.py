@@ -45,7 +45,7 @@ class Pairs:
 
 
 def load_pairs(dataset: str | Path, revision: str | None = None) -> Pairs:
-    """All pairwise questions of a dataset folder or Hub repo, labelled or not, in the order of their ids.
+    """All pairwise questions of a dataset folder or Hub repo, labeled or not, in the order of their ids.
 
     Raises:
         IfllmError: see `load_config`.
@@ -55,7 +55,7 @@ def load_pairs(dataset: str | Path, revision: str | None = None) -> Pairs:
     return Pairs(pairwise.join(features, on="question_id", maintain_order="left").sort("question_id"))
 
 
-def with_behaviour(pairs: Pairs, all_workers: bool = False) -> Pairs:
+def with_behavior(pairs: Pairs, all_workers: bool = False) -> Pairs:
     """Pairs that somebody was seen reading, and whose answers are both answers.
 
     Args:
@@ -65,17 +65,17 @@ def with_behaviour(pairs: Pairs, all_workers: bool = False) -> Pairs:
     return seen if all_workers else seen.filter(~pl.col("excluded_worker"))
 
 
-def labelled(pairs: Pairs, all_workers: bool = False) -> Pairs:
-    """Of `with_behaviour`, the rated pairs: what is learned from and judged on.
+def labeled(pairs: Pairs, all_workers: bool = False) -> Pairs:
+    """Of `with_behavior`, the rated pairs: what is learned from and judged on.
 
     Raises:
         IfllmError: fewer than 20 such pairs, of one worker only, or preferences on one side only.
     """
-    rated = with_behaviour(pairs, all_workers).filter(pl.col("preference").is_not_null())
+    rated = with_behavior(pairs, all_workers).filter(pl.col("preference").is_not_null())
     workers, sides = rated.rows["worker_id"].n_unique(), rated.rows["preference"].n_unique()
     if len(rated) < 20 or workers < 2 or sides < 2:
         raise IfllmError(
-            f"the dataset has {len(rated)} rated pairs with behaviour, of {workers} worker(s), with {sides} kind(s) of "
+            f"the dataset has {len(rated)} rated pairs with behavior, of {workers} worker(s), with {sides} kind(s) of "
             "preference; a reward model needs at least 20 pairs, two workers and both kinds."
         )
     return rated

@@ -124,7 +124,7 @@ Training and test share workers and conversations, as in the paper. That can fla
 
 Accuracy of "{FOREST.name}" on labels drawn anew for each seed: mean (sd over draws).
 Permuted: all preferences are shuffled. Swapped: conversations of equal length exchange theirs as a whole, so that what
-is left above chance is conversations being recognised.
+is left above chance is conversations being recognized.
 
 {_nulls(board)}
 """

@@ -1,4 +1,4 @@
-"""What the answers say, as sentence embeddings: the baseline that reads the text and no behaviour."""
+"""What the answers say, as sentence embeddings: the baseline that reads the text and no behavior."""
 
 import hashlib
 import importlib.util

@@ -23,7 +23,7 @@ from ifllm_hub.errors import IfllmError, first_line
 
 COMMIT = "923bac0"
 RELEASE_URL = f"https://github.com/themehulpatwari/llm-implicit-feedback/archive/{COMMIT}.tar.gz"
-# sha256 over the sorted "sha256  path" lines of the three tables and the 2,362 behaviour files at that commit.
+# sha256 over the sorted "sha256  path" lines of the three tables and the 2,362 behavior files at that commit.
 # The content is pinned and not the archive: hosts do not promise byte-stable archives.
 RELEASE_DIGEST = "a416a2be78dd374c61471ef7ecd0c023e5216bcf96feb0023d52087067f41795"
 
@@ -37,7 +37,7 @@ PAIRWISE_FILES = (
     "rel_mouse_left.csv",
     "rel_mouse_right.csv",
 )
-_BEHAVIOUR_FILES = frozenset(POINTWISE_FILES + PAIRWISE_FILES)
+_BEHAVIOR_FILES = frozenset(POINTWISE_FILES + PAIRWISE_FILES)
 # RuntimeError: zipfile meets an encrypted member or an unknown compression.
 _BROKEN_ARCHIVE = (
     tarfile.TarError,
@@ -63,7 +63,7 @@ class _Readable(Protocol):
 
 @dataclass(frozen=True)
 class TaskFolder:
-    """The behaviour files of one conversation: `root/user_behavior/<worker_id>/<task_id>/`."""
+    """The behavior files of one conversation: `root/user_behavior/<worker_id>/<task_id>/`."""
 
     worker_id: str
     task_id: int
@@ -77,7 +77,7 @@ class TaskFolder:
 
 @dataclass(frozen=True)
 class Release:
-    """An unpacked release: the folder with the three tables, and its behaviour folders in (worker, task) order."""
+    """An unpacked release: the folder with the three tables, and its behavior folders in (worker, task) order."""
 
     root: Path
     tasks: tuple[TaskFolder, ...]
@@ -161,7 +161,7 @@ def inventory(folder: Path) -> Release:
     The tables may lie in `folder`, in `folder/dataset`, or in `folder/<anything>/dataset`.
 
     Raises:
-        IfllmError: no table is found, one of the three is missing, or a behaviour file is missing or empty.
+        IfllmError: no table is found, one of the three is missing, or a behavior file is missing or empty.
     """
     candidates = [folder, folder / "dataset", *sorted(folder.glob("[!.]*/dataset"))]
     root = next((c for c in candidates if any((c / table).is_file() for table in TABLES)), None)
@@ -176,20 +176,20 @@ def inventory(folder: Path) -> Release:
     # Hidden folders are not the study's: editors and file managers leave them (.ipynb_checkpoints).
     tasks = [_task_folder(path) for path in (root / "user_behavior").glob("[!.]*/[!.]*") if path.is_dir()]
     if not tasks:
-        raise IfllmError(f"{root / 'user_behavior'}: no behaviour folders. Unpack the release again.")
+        raise IfllmError(f"{root / 'user_behavior'}: no behavior folders. Unpack the release again.")
     return Release(root, tuple(sorted(tasks, key=lambda task: (task.worker_id, task.task_id))))
 
 
 def _task_folder(path: Path) -> TaskFolder:
     if not path.name.isdecimal() or int(path.name) >= 1 << 63:
-        raise IfllmError(f"{path}: a behaviour folder must be named by its task number. Unpack the release again.")
+        raise IfllmError(f"{path}: a behavior folder must be named by its task number. Unpack the release again.")
     sizes = {entry.name: entry.stat().st_size for entry in os.scandir(path)}
     pairwise = bool(sizes.keys() & (set(PAIRWISE_FILES) - set(POINTWISE_FILES)))
     task = TaskFolder(path.parent.name, int(path.name), path, pairwise)
     for name in task.files:
         if not sizes.get(name):
             state = "is empty" if name in sizes else "is missing"
-            raise IfllmError(f"{path}: the behaviour file {name} {state}. Unpack the release again.")
+            raise IfllmError(f"{path}: the behavior file {name} {state}. Unpack the release again.")
     return task
 
 
@@ -271,7 +271,7 @@ def _wanted(name: str) -> PurePosixPath | None:
         return None
     if path.name in TABLES:
         return PurePosixPath(path.name)
-    if path.name in _BEHAVIOUR_FILES and len(path.parts) >= 4 and path.parts[-4] == "user_behavior":
+    if path.name in _BEHAVIOR_FILES and len(path.parts) >= 4 and path.parts[-4] == "user_behavior":
         return PurePosixPath(*path.parts[-4:])
     return None
 

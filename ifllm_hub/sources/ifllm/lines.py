@@ -1,4 +1,4 @@
-"""Behaviour files -> typed rows; a line that cannot be parsed is quarantined with its place and reason.
+"""Behavior files -> typed rows; a line that cannot be parsed is quarantined with its place and reason.
 
 The files are comma-separated with the window text between unescaped double quotes (docs: `release.md` 1.5-1.7), so a
 CSV reader swallows lines. Here a line is a physical line, and only its first and last quote delimit:
@@ -71,7 +71,7 @@ class Parsed:
 
 
 def parse_files(paths: list[Path], columns: int) -> Parsed:
-    """Parse behaviour files that share one layout.
+    """Parse behavior files that share one layout.
 
     Args:
         columns: 4 for `abs_*` files; for `rel_*` files 6 or 7, see `count_columns`.

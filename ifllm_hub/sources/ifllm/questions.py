@@ -215,7 +215,7 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
 
 
 def _without_cr_lf(log: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Delete CR/LF pairs: an artefact of the export, which the recorded windows show was never on screen."""
+    """Delete CR/LF pairs: an artifact of the export, which the recorded windows show was never on screen."""
     affected = log.filter(pl.any_horizontal(pl.all().str.contains("\r\n", literal=True))).height
     return log.with_columns(pl.all().str.replace_all("\r\n", "", literal=True)), affected
 

@@ -1,4 +1,4 @@
-"""Behaviour rows -> ticks -> the answer that was on screen, with a char index checked against its text.
+"""Behavior rows -> ticks -> the answer that was on screen, with a char index checked against its text.
 
 A tick is one sample (about 12.5 Hz): all files of a conversation hold the same ticks in the same order. Three steps:
 
@@ -81,7 +81,7 @@ def align_tasks(
     """Parse and align some conversations; the result for a conversation does not depend on the others.
 
     Args:
-        tasks: behaviour folders.
+        tasks: behavior folders.
         questions: as `questions.read_questions` gives them (all of them, or at least those of these conversations).
         accounts: is added to.
         unanswered: of the same conversations, as `questions.Cleaned` has it; None: there are none.

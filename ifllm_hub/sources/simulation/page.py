@@ -1,4 +1,4 @@
-"""The study's task page, as far as its behaviour files show it: text layout, boxes, and what stands under a point.
+"""The study's task page, as far as its behavior files show it: text layout, boxes, and what stands under a point.
 
 All lengths are CSS px. Viewport coordinates have their origin at the top left and y down, like `clientX/clientY`.
 """
@@ -23,7 +23,7 @@ class Layout:
     """A text in a monospace font, wrapped at spaces, line feeds kept (CSS `pre-wrap`).
 
     Args:
-        text: what is on screen, without CR/LF artefacts.
+        text: what is on screen, without CR/LF artifacts.
         columns: characters a line.
         nodes: code point offsets where the DOM text nodes start; a caret offset counts from its node's start.
     """
@@ -168,7 +168,7 @@ _FORM_LAYOUT = Layout(_FORM, 60, _FORM_NODES, _FORM_LINE_HEIGHT)
 
 
 def _form_caret(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Caret on a label of the rating form; -1 between the labels (they are centred words, not whole lines)."""
+    """Caret on a label of the rating form; -1 between the labels (they are centered words, not whole lines)."""
     caret = _FORM_LAYOUT.caret_at(x - 250, y)
     past_end = np.isin(caret, _FORM_LAYOUT.ends) | np.isin(caret, _FORM_LAYOUT.starts)
     return np.where(past_end, -1, caret)

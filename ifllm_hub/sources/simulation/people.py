@@ -25,7 +25,7 @@ class Question:
         turn: from 1.
         answers: as on screen, a side each; `models` and `utility` likewise.
         latent: pairwise: the side with the higher utility; pointwise: 1 better than the turn before, 0 worse.
-        label: the same code after label noise; None where nothing was labelled.
+        label: the same code after label noise; None where nothing was labeled.
         flip_probability: of the label, given the utilities.
         cr_lf, model_cr_lf, ai_error, emoji: quirks this question has.
     """
@@ -53,10 +53,10 @@ class Conversation:
 
     Attributes:
         slot: which topic of the site; the task number follows from it and from the mode.
-        finished: the worker pressed "Finished"; otherwise the last turn is not labelled.
+        finished: the worker pressed "Finished"; otherwise the last turn is not labeled.
         clock_error: its query times are stored 4 h too late.
         no_date: its first query time is stored as zeros.
-        behaviour, logged: whether it has a behaviour folder, and rows in the query log.
+        behavior, logged: whether it has a behavior folder, and rows in the query log.
         damaged: number of rows to break in one of its files; `damaged_ticks`: which ticks these became.
     """
 
@@ -67,7 +67,7 @@ class Conversation:
     finished: bool = True
     clock_error: bool = False
     no_date: bool = False
-    behaviour: bool = True
+    behavior: bool = True
     logged: bool = True
     late_batch: bool = False
     damaged: int = 0
@@ -141,7 +141,7 @@ def assign_conversations(rng: np.random.Generator, people: list[Worker], n_quest
     turns = 3 + np.bincount(rng.integers(n, size=n_questions - 3 * n), minlength=n)
 
     owners = [worker for worker, count in zip(people, counts.tolist(), strict=True) for _ in range(count)]
-    # The behaviour of January 2026 is all pairwise.
+    # The behavior of January 2026 is all pairwise.
     pairwise = np.array([worker.schema_version == 3 for worker in owners])
     others = rng.permutation(np.flatnonzero(~pairwise))
     pairwise[others[: max(0, n // 2 - int(pairwise.sum()))]] = True
@@ -161,7 +161,7 @@ def place_quirks(rng: np.random.Generator, people: list[Worker]) -> None:
         return [candidates[i] for i in sorted(rng.choice(len(candidates), n, replace=False).tolist())]
 
     silent = max((w for w in people if w.schema_version == 3), key=lambda w: len(w.conversations)).conversations[-1]
-    silent.pairwise, silent.behaviour = False, False
+    silent.pairwise, silent.behavior = False, False
     v1 = [conversation for conversation in conversations if conversation.worker.schema_version == 1]
     for i in rng.permutation(len(v1))[: max(1, round(2 / 3 * len(v1)))]:
         v1[i].clock_error = True
@@ -169,21 +169,21 @@ def place_quirks(rng: np.random.Generator, people: list[Worker]) -> None:
         conversation.finished = False
     for conversation in choose(0, 1, lambda c: c.worker.schema_version == 2):
         conversation.no_date = True
-    for conversation in choose(0.03, 2, lambda c: c.behaviour):
+    for conversation in choose(0.03, 2, lambda c: c.behavior):
         conversation.late_batch = True
-    for conversation in choose(0, 2, lambda c: c.behaviour and not c.worker.reader.splits_text):
+    for conversation in choose(0, 2, lambda c: c.behavior and not c.worker.reader.splits_text):
         conversation.damaged = int(rng.integers(6, 20))
 
     # At most one of these a question, and first where its windows show it.
     places = [(c, question) for c in conversations for question in c.questions]
     shuffled = [places[i] for i in rng.permutation(len(places)).tolist()]
-    shuffled.sort(key=lambda place: not place[0].behaviour or place[0].worker.reader.splits_text)
+    shuffled.sort(key=lambda place: not place[0].behavior or place[0].worker.reader.splits_text)
     unspoilt = iter(shuffled)
     for share, least, quirk in ((0.01, 3, "ai_error"), (0.02, 3, "cr_lf"), (0, 1, "model_cr_lf"), (0.05, 3, "emoji")):
         for _ in range(max(least, round(share * len(places)))):
             setattr(next(unspoilt)[1], quirk, True)
 
-    # A behaviour folder whose questions are not in the log.
+    # A behavior folder whose questions are not in the log.
     worker = choose(0, 1, lambda c: c.worker.schema_version == 2)[0].worker
     lost = Conversation(worker, worker.free_slots.pop(), True, 1, finished=False, logged=False)
     lost.questions = [Question(1, False)]
@@ -198,7 +198,7 @@ def converse(rng: np.random.Generator, conversation: Conversation) -> list[Turn]
     before: float | None = None
     for question in conversation.questions:
         _write_texts(rng, conversation, question, models)
-        labelled = conversation.finished or question.turn < conversation.n_turns
+        labeled = conversation.finished or question.turn < conversation.n_turns
         gap = question.utility[0] - (question.utility[1] if conversation.pairwise else (before or 0.0) - 0.9)
         if conversation.pairwise:
             question.latent = int(gap < 0)
@@ -208,14 +208,14 @@ def converse(rng: np.random.Generator, conversation: Conversation) -> list[Turn]
             question.latent = int(gap > 0) if before is not None else None
             liking = (0.4 * float(np.tanh(question.utility[0])),)
         if question.latent is not None:
-            # Close calls are labelled wrongly more often; about one label in six is.
+            # Close calls are labeled wrongly more often; about one label in six is.
             question.flip_probability = float(0.05 + 0.33 * np.exp(-abs(gap) / 0.9))
             flipped = bool(rng.random() < question.flip_probability)
-            question.label = question.latent ^ flipped if labelled else None
-        if labelled:
+            question.label = question.latent ^ flipped if labeled else None
+        if labeled:
             question.ratings = _rate(rng, question, abs(gap))
         before = question.utility[0]
-        turns.append(Turn(tuple(question.answers), liking, (question.label or 0) if labelled else None))
+        turns.append(Turn(tuple(question.answers), liking, (question.label or 0) if labeled else None))
     return turns
 
 

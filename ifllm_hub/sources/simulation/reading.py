@@ -1,4 +1,4 @@
-"""How a simulated worker reads, rates and types: the ticks of one conversation, and the behaviour files.
+"""How a simulated worker reads, rates and types: the ticks of one conversation, and the behavior files.
 
 A reader scans each answer from left to right and top to bottom, jumps back, switches sides, and stops earlier on an
 answer they like less. Gaze is noisy around the point they read; the mouse follows it late and sometimes rests, and is
@@ -198,9 +198,9 @@ def _plan(rng: np.random.Generator, reader: Reader, page: Page, turns: list[Turn
             stops = [0, 1, turn.chosen] if page.pairwise else [0, 0]
             for i, s in enumerate(stops):
                 n = _ticks(reader, rng.uniform(0.9, 1.8))
-                centre = page.box_left(s) + 0.42 * page.box_width if page.pairwise else 0.25 * page.width
+                center = page.box_left(s) + 0.42 * page.box_width if page.pairwise else 0.25 * page.width
                 spread = 0.07 * page.width
-                x = centre + rng.normal(0, spread) + (0.08 * page.width * turn.chosen if not page.pairwise and i else 0)
+                x = center + rng.normal(0, spread) + (0.08 * page.width * turn.chosen if not page.pairwise and i else 0)
                 y = form_y + 40 + 50 * i + rng.normal(0, 6)
                 plan.add(_RATING, k, -1, np.zeros(n, dtype=np.int64), x, y, form_scroll)
         if k + 1 < len(turns):
@@ -327,7 +327,7 @@ def _gaze(rng: np.random.Generator, reader: Reader, x: np.ndarray, y: np.ndarray
 def write_recording(
     rng: np.random.Generator, recording: Recording, page: Page, folder: Path, late_batch: bool, damaged: int
 ) -> np.ndarray:
-    """Write the behaviour files of one conversation.
+    """Write the behavior files of one conversation.
 
     Args:
         late_batch: let one batch of ticks arrive after the next one.

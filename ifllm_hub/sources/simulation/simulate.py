@@ -119,14 +119,14 @@ def _write(folder: Path, workers: int, questions: int, seed: int) -> None:
     _ground_truth(logged).write_parquet(folder / TRUTH_FILE)
 
 
-def _hold(rng: np.random.Generator, conversation: Conversation, started_at: int, behaviour: Path) -> int:
-    """Let a conversation take place and write its behaviour files; returns its end, Unix ms."""
+def _hold(rng: np.random.Generator, conversation: Conversation, started_at: int, behavior: Path) -> int:
+    """Let a conversation take place and write its behavior files; returns its end, Unix ms."""
     worker = conversation.worker
     turns = converse(rng, conversation)
     page = Page(worker.schema_version, conversation.pairwise, worker.reader.width, worker.reader.height)
     recording = conversation.recording = record(rng, worker.reader, page, turns, started_at)
-    if conversation.behaviour:
-        folder = behaviour / worker.worker_id / str(conversation.task_id)
+    if conversation.behavior:
+        folder = behavior / worker.worker_id / str(conversation.task_id)
         late, damaged = conversation.late_batch, conversation.damaged
         conversation.damaged_ticks = write_recording(rng, recording, page, folder, late, damaged)
     return recording.ended_at
@@ -231,7 +231,7 @@ def _ground_truth(conversations: list[Conversation]) -> pl.DataFrame:
 def _truths(conversation: Conversation) -> list[dict[str, Any]]:
     """What is true about each question; times in Unix ms, counts in ticks that reached the files."""
     ticks = conversation.ticks
-    kept = slice(0, ticks.kept if conversation.behaviour else 0)
+    kept = slice(0, ticks.kept if conversation.behavior else 0)
     epoch, timer, shown = ticks.epoch[kept], ticks.timer[kept], ticks.shown[kept]
     asked_at = _asked_at(conversation)
     bounds = np.searchsorted(epoch, asked_at)
@@ -271,10 +271,10 @@ def _truths(conversation: Conversation) -> list[dict[str, Any]]:
         elif question.latent is not None:
             row["latent_better_than_previous"] = question.latent == 1
         row |= {
-            "has_behaviour": conversation.behaviour,
+            "has_behavior": conversation.behavior,
             "clock_error": conversation.clock_error,
             "no_date": conversation.no_date and question.turn == 1,
-            "unlabelled": not question.ratings,
+            "unlabeled": not question.ratings,
             "ai_error": question.ai_error,
             "cr_lf": question.cr_lf,
             "model_cr_lf": question.model_cr_lf,

@@ -48,7 +48,7 @@ TOPICS = (
     ),
     _topic(
         "chess openings",
-        "centre pawn | knight | bishop pair | castled king | open file | tempo",
+        "center pawn | knight | bishop pair | castled king | open file | tempo",
         "fights for the middle squares | waits for a weak square | forces an early trade | gains a move",
         "because space limits the other side | since development comes before attack | as old games show",
     ),
@@ -85,7 +85,7 @@ TOPICS = (
     _topic(
         "pottery glazes",
         "kiln | copper oxide | clay body | ash glaze | cone | test tile",
-        "turns green in a smoky fire | shrinks while it cools | shows the final colour | runs down a steep wall",
+        "turns green in a smoky fire | shrinks while it cools | shows the final color | runs down a steep wall",
         "because metals change with oxygen | since silica melts late | as potters test",
     ),
     _topic(
@@ -110,7 +110,7 @@ TOPICS = (
         "urban gardens",
         "raised bed | compost heap | rain barrel | trellis | seed tray | mulch layer",
         "keeps roots warm in April | feeds the soil for a year | saves water in a dry month | shades young leaves",
-        "because worms mix the ground | since walls store heat | as neighbours report",
+        "because worms mix the ground | since walls store heat | as neighbors report",
     ),
     _topic(
         "mechanical clocks",

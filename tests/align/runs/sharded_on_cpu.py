@@ -10,11 +10,11 @@ from typing import Any
 
 from accelerate.state import AcceleratorState, DistributedType, PartialState
 
-initialise = AcceleratorState.__init__
+initialize = AcceleratorState.__init__
 
 
 def sharded(self: AcceleratorState, *args: Any, fsdp_plugin: Any = None, **kwargs: Any) -> None:
-    initialise(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
+    initialize(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
     if fsdp_plugin is not None and self.distributed_type is DistributedType.MULTI_CPU:
         self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
         PartialState._shared_state["distributed_type"] = DistributedType.FSDP

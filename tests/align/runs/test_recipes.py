@@ -60,7 +60,7 @@ def test_recipes_differ_only_in_names_and_batches(file: str) -> None:
         assert recipe == expected, llm
 
 
-def test_preference_optimisation_starts_where_fine_tuning_ends() -> None:
+def test_preference_optimization_starts_where_fine_tuning_ends() -> None:
     for llm in LLMS:
         sft, dpo, reference = (values(llm, file) for file in ("sft.yaml", "dpo.yaml", "dpo-reference.yaml"))
         assert sft["policy"] == reference["base_reference"] == llm
@@ -99,7 +99,7 @@ def test_presets() -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Four pairs with answers of very different length, in their second turn, labelled by the forest."""
+    """Four pairs with answers of very different length, in their second turn, labeled by the forest."""
     folder = tmp_path_factory.mktemp("data")
     pairwise, preferences = [], []
     for number, words in enumerate((3, 40, 400, 5)):

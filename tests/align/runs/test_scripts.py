@@ -32,7 +32,7 @@ from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.judge.run import JudgeArguments
 from ifllm_hub.locate import shipped_folder
-from ifllm_hub.reward.functions import get_behaviour_reward
+from ifllm_hub.reward.functions import get_behavior_reward
 from tests.align.made import write_pairs
 
 TRAINING = shipped_folder("training")
@@ -57,7 +57,7 @@ def results_of(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def two_sources(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The six pairs of `dataset`, labelled by the forest and, the other way round from the third on, by the worker."""
+    """The six pairs of `dataset`, labeled by the forest and, the other way round from the third on, by the worker."""
     folder = tmp_path_factory.mktemp("two") / "ifllm"
     splits = []
     for _, part in load_config(dataset, "preferences_forest").group_by("split", maintain_order=True):
@@ -134,7 +134,7 @@ def test_sft_card(tuned: Path, two_sources: Path) -> None:
     assert {"sft", "trl", "ifllm_hub"} <= set(header["tags"])
     assert {"datasets", "base_model"}.isdisjoint(header), "neither is on the Hub"
     assert "12 of the 12 training rows of a local folder, `ifllm`" in card
-    assert "Both answers of a pair are targets, of the pairs labelled by `explicit`" in card
+    assert "Both answers of a pair are targets, of the pairs labeled by `explicit`" in card
     assert "`max_steps: 2`" in card
     assert "`targets: both`" in card
     assert "only 4 of the 12 rows of one epoch (33.3%), in 2 steps" in card
@@ -233,7 +233,7 @@ def test_student_learns_soft_labels_and_is_a_reward_function(
     assert reward(prompts, rejected) == pytest.approx(r_rejected, abs=1e-5)
 
     card = (folder / "README.md").read_text()
-    assert "Labelled by `forest`, with P(label is wrong) 0.2000 on average (each pair its own)" in card
+    assert "Labeled by `forest`, with P(label is wrong) 0.2000 on average (each pair its own)" in card
     assert f"| the longer answer | {sum(longer)} |" in card
 
 
@@ -370,13 +370,13 @@ def test_shipped_recipes_parse_and_flags_override_them(recipe: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", ["sft", "kto", "reward_text", "reward_student", "grpo"])
-def test_two_launched_steps_on_the_simulated_dataset(labelled_dataset: Path, tmp_path: Path, script: str) -> None:
+def test_two_launched_steps_on_the_simulated_dataset(labeled_dataset: Path, tmp_path: Path, script: str) -> None:
     flags: dict[str, Any] = {"max_steps": 2}
     if script == "grpo":
-        assert finished(command("reward_student", labelled_dataset, tmp_path / "student", max_steps=1)).returncode == 0
+        assert finished(command("reward_student", labeled_dataset, tmp_path / "student", max_steps=1)).returncode == 0
         flags["reward_model"] = tmp_path / "student"
     launcher = ["-m", "accelerate.commands.launch", "--config_file", str(TRAINING / "accelerate" / "cpu.yaml")]
-    done = finished([*launcher, *command(script, labelled_dataset, tmp_path / "out", **flags)])
+    done = finished([*launcher, *command(script, labeled_dataset, tmp_path / "out", **flags)])
     assert done.returncode == 0, done.stderr[-2000:]
     results = results_of(tmp_path / "out")
     assert results["steps"] == 2
@@ -385,22 +385,22 @@ def test_two_launched_steps_on_the_simulated_dataset(labelled_dataset: Path, tmp
     assert AutoTokenizer.from_pretrained(tmp_path / "out").pad_token
     assert loader.from_pretrained(tmp_path / "out").num_parameters() > 50_000
     if script == "grpo":
-        assert results["eval_after"]["behaviour_reward/coverage"] == 0, "nobody has read what was just written"
-        assert "rewards/behaviour_reward/mean" not in results["eval_after"]
+        assert results["eval_after"]["behavior_reward/coverage"] == 0, "nobody has read what was just written"
+        assert "rewards/behavior_reward/mean" not in results["eval_after"]
         assert results["eval_after"]["reward"] == pytest.approx(results["eval_after"]["rewards/text_reward/mean"])
 
 
 @pytest.mark.slow
-def test_prompts_carry_what_the_behaviour_reward_needs(labelled_dataset: Path) -> None:
-    rows = load_prompts(labelled_dataset)["train"]
+def test_prompts_carry_what_the_behavior_reward_needs(labeled_dataset: Path) -> None:
+    rows = load_prompts(labeled_dataset)["train"]
     columns = {name: rows[name][:] for name in rows.column_names}
     logged = [[{"role": "assistant", "content": text}] for text in columns["response_left"]]
     prompts = columns.pop("prompt")
-    known = [reward for reward in get_behaviour_reward()(prompts, logged, **columns) if reward is not None]
+    known = [reward for reward in get_behavior_reward()(prompts, logged, **columns) if reward is not None]
     assert len(known) > len(rows) / 2
-    assert set(
-        get_behaviour_reward()(prompts, [[{"role": "assistant", "content": "New."}]] * len(rows), **columns)
-    ) == {None}
+    assert set(get_behavior_reward()(prompts, [[{"role": "assistant", "content": "New."}]] * len(rows), **columns)) == {
+        None
+    }
 
 
 @pytest.mark.slow

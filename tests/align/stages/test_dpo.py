@@ -1,4 +1,4 @@
-"""Preference optimisation end to end with the tiny policy: the loss by hand, the artefacts, resuming, bad input."""
+"""Preference optimization end to end with the tiny policy: the loss by hand, the artifacts, resuming, bad input."""
 
 import importlib.util
 import json

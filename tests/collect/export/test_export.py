@@ -17,7 +17,7 @@ from ifllm_hub.dataset.schema import present_configs
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.preferences.labels import write_preferences
 from ifllm_hub.preferences.load import load_preferences
-from ifllm_hub.reward.functions import BehaviourReward
+from ifllm_hub.reward.functions import BehaviorReward
 from tests.collect.client import reading
 from tests.collect.conftest import Site
 
@@ -64,7 +64,7 @@ def test_from_the_browser_to_a_preference_row(site: Site, tmp_path: Path) -> Non
     assert pair["messages_left"] == [{"role": "user", "content": "What about q0?"}]
     assert features["question_id"] == pair["question_id"] == rows["trajectories"][0]["question_id"]
     assert (features["mouse_dwell_left"], features["mouse_dwell_right"]) == (8_000, 4_000)
-    reward = BehaviourReward(scale="probability")
+    reward = BehaviorReward(scale="probability")
     columns = {name: [value] for name, value in {**pair, **features}.items()}
     left, right = (
         reward(prompts=[""], completions=[pair[f"response_{side}"]], **columns)[0] for side in ("left", "right")
@@ -108,7 +108,7 @@ def test_a_split_without_people_is_said_where_training_needs_it(known_site: Site
     export_dataset(known_site.store, tmp_path / "out", known_site.pseudonyms)
     with pytest.raises(IfllmError, match=r"The test split of .* has no pair .* training needs both splits"):
         load_preferences(tmp_path / "out", "explicit")
-    with pytest.raises(IfllmError, match=r"no pair with behaviour in the test split, which is held out by worker"):
+    with pytest.raises(IfllmError, match=r"no pair with behavior in the test split, which is held out by worker"):
         write_preferences(tmp_path / "out")
 
 

@@ -28,13 +28,13 @@ HOSTILE = '<img src=x onerror="window.hit=1"><script>window.hit=2</script>${wind
 READ = """
 import json, sys
 from datasets import load_dataset
-from ifllm_hub.reward.functions import BehaviourReward
+from ifllm_hub.reward.functions import BehaviorReward
 configs = ("pairwise", "features", "preferences_explicit")
 rows = {name: [row for part in load_dataset(sys.argv[1], name).values() for row in part] for name in configs}
 trl = load_dataset("json", data_files=sys.argv[1] + "/trl/preferences_explicit.jsonl", split="train").to_list()
 columns = {name: [row[name] for row in rows["features"]] for name in rows["features"][0]}
 columns |= {name: [row[name] for row in rows["pairwise"]] for name in rows["pairwise"][0]}
-reward = BehaviourReward(scale="probability")
+reward = BehaviorReward(scale="probability")
 rows["rewards"] = [
     reward(prompts=[""] * len(rows["pairwise"]), completions=columns[f"response_{side}"], **columns)
     for side in ("left", "right")

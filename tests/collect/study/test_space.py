@@ -42,8 +42,8 @@ def test_a_space_knows_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert studied.collector.origins == ("https://lab-reading-study.hf.space",)
     assert (studied.collector.database, studied.collector.retention_days) == ("postgresql://secret", 90)
     assert (studied.models, studied.topics, studied.title) == (("hub:owner/a", "hub:owner/b"), ("Bees", "Tides"), title)
-    (folder / "study.json").write_text('{"contact": "Ada", "colour": "red"}')
-    with pytest.raises(IfllmError, match="colour"):
+    (folder / "study.json").write_text('{"contact": "Ada", "color": "red"}')
+    with pytest.raises(IfllmError, match="color"):
         space.space_settings(folder)
 
 

@@ -17,7 +17,7 @@ from ifllm_hub.evaluation.comparison.compare import compare, read_comparison, ru
 from ifllm_hub.evaluation.comparison.names import LABEL_SOURCES, LLMS, label_source_order, llm_order, name_of
 from ifllm_hub.evaluation.comparison.tables import comparison_latex
 from ifllm_hub.evaluation.tables import write_table
-from tests.evaluation.made import both, judgement, table
+from tests.evaluation.made import both, judgment, table
 
 PROMPTS = 7
 MISSING, ALL_FAILED = ("explicit", "gpt2-xl"), ("forest_gaze", "qwen3-4b")
@@ -39,20 +39,20 @@ def grid() -> list[dict[str, Any]]:
                 continue
             for question in range(PROMPTS):
                 if (source, llm) == ALL_FAILED:
-                    rows.append(judgement(question, "model_first", None, None, **names))
+                    rows.append(judgment(question, "model_first", None, None, **names))
                 else:
                     rows += both(question, *scores(i, j, question), **names)
     return rows
 
 
 @pytest.fixture(scope="module")
-def judgements() -> pl.DataFrame:
+def judgments() -> pl.DataFrame:
     return table(grid())
 
 
 @pytest.fixture(scope="module")
-def comparison(judgements: pl.DataFrame) -> dict[str, Any]:
-    return compare(judgements, draws=40)
+def comparison(judgments: pl.DataFrame) -> dict[str, Any]:
+    return compare(judgments, draws=40)
 
 
 def by_hand(source: int, llms: list[int]) -> list[float]:
@@ -91,9 +91,9 @@ def test_rows_and_columns_are_in_the_papers_order_and_missing_cells_are_named(co
     assert missing == [MISSING, ALL_FAILED]
 
 
-def test_the_printed_tables_hold_the_cells_and_a_dash(judgements: pl.DataFrame, tmp_path: Path) -> None:
-    write_table(tmp_path / "judgements.parquet", judgements)
-    run_comparison([tmp_path / "judgements.parquet"], tmp_path / "out", draws=40)
+def test_the_printed_tables_hold_the_cells_and_a_dash(judgments: pl.DataFrame, tmp_path: Path) -> None:
+    write_table(tmp_path / "judgments.parquet", judgments)
+    run_comparison([tmp_path / "judgments.parquet"], tmp_path / "out", draws=40)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
     page = (tmp_path / "out/comparison.md").read_text()
     lines = [line for line in page.splitlines() if line.startswith("|")]
@@ -122,8 +122,8 @@ def test_the_printed_tables_hold_the_cells_and_a_dash(judgements: pl.DataFrame, 
     assert all((record["difference"] == "") == (key in (MISSING, ALL_FAILED)) for key, record in records.items())
 
 
-def test_the_same_judgements_give_the_same_bytes(judgements: pl.DataFrame, tmp_path: Path) -> None:
-    some = judgements.filter(pl.col("llm").is_in(["gpt2-xl", "qwen3-4b"]))
+def test_the_same_judgments_give_the_same_bytes(judgments: pl.DataFrame, tmp_path: Path) -> None:
+    some = judgments.filter(pl.col("llm").is_in(["gpt2-xl", "qwen3-4b"]))
     write_table(tmp_path / "j.parquet", some)
     for out in ("one", "two"):
         run_comparison([tmp_path / "j.parquet"], tmp_path / out, draws=20)
@@ -179,7 +179,7 @@ def test_names_from_outside_break_neither_table_nor_figure(tmp_path: Path) -> No
 
 def test_nothing_scored_is_an_error(tmp_path: Path) -> None:
     write_table(
-        tmp_path / "j.parquet", table([judgement(1, "model_first", None, None), judgement(2, "model_first", 7, 5)])
+        tmp_path / "j.parquet", table([judgment(1, "model_first", None, None), judgment(2, "model_first", 7, 5)])
     )
     says = r"Not one of 2 pairs .* no order scored: malformed \(1\), one order scored: the other is not there \(1\)"
     with pytest.raises(IfllmError, match=says):
@@ -187,8 +187,8 @@ def test_nothing_scored_is_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_one_order_is_said(judgements: pl.DataFrame) -> None:
-    once = judgements.filter(pl.col("order") == "model_first", pl.col("llm") == "gpt2-xl")
+def test_one_order_is_said(judgments: pl.DataFrame) -> None:
+    once = judgments.filter(pl.col("order") == "model_first", pl.col("llm") == "gpt2-xl")
     found = compare(once.with_columns(preset=pl.lit("reference")), draws=20)
     assert found["position"] is None
     assert found["pooled"][-1]["wins_in_both"] is None
@@ -207,13 +207,13 @@ def test_position_of_the_judge(comparison: dict[str, Any]) -> None:
     assert 0 < share < 1
 
 
-def test_the_script_says_where_the_page_is_and_fails_in_one_line(judgements: pl.DataFrame, tmp_path: Path) -> None:
-    write_table(tmp_path / "judgements/one.parquet", judgements.filter(pl.col("llm") == "gpt2-xl"))
+def test_the_script_says_where_the_page_is_and_fails_in_one_line(judgments: pl.DataFrame, tmp_path: Path) -> None:
+    write_table(tmp_path / "judgments/one.parquet", judgments.filter(pl.col("llm") == "gpt2-xl"))
     script = Path(__file__).parents[3] / "eval/compare.py"
-    command = [sys.executable, script, tmp_path / "judgements", "--out", tmp_path / "out", "--draws", "20"]
+    command = [sys.executable, script, tmp_path / "judgments", "--out", tmp_path / "out", "--draws", "20"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == f"comparison: {tmp_path / 'out/comparison.md'}\n"
-    (tmp_path / "judgements/one.parquet").unlink()
+    (tmp_path / "judgments/one.parquet").unlink()
     failed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: ")
@@ -221,8 +221,8 @@ def test_the_script_says_where_the_page_is_and_fails_in_one_line(judgements: pl.
     assert (tmp_path / "out/comparison.md").exists()  # the earlier comparison stays
 
 
-def test_a_folder_of_something_else_is_not_replaced(judgements: pl.DataFrame, tmp_path: Path) -> None:
-    write_table(tmp_path / "one.parquet", judgements.filter(pl.col("llm") == "gpt2-xl"))
+def test_a_folder_of_something_else_is_not_replaced(judgments: pl.DataFrame, tmp_path: Path) -> None:
+    write_table(tmp_path / "one.parquet", judgments.filter(pl.col("llm") == "gpt2-xl"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("keep")
     with pytest.raises(IfllmError, match="not made by this command"):

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.evaluation.comparison.differences import KEYS, differences, read_judgements
+from ifllm_hub.evaluation.comparison.differences import KEYS, differences, read_judgments
 from ifllm_hub.evaluation.tables import write_table
-from tests.evaluation.made import both, judgement, table
+from tests.evaluation.made import both, judgment, table
 
 
 def test_the_two_orders_are_averaged_and_position_cancels() -> None:
@@ -42,11 +42,11 @@ def test_winner_by_averaged_scores_and_by_the_stricter_rule(
 def test_a_pair_without_both_orders_is_set_aside_with_its_reason() -> None:
     rows = [
         *both(1, (7, 5), (7, 5)),
-        judgement(2, "model_first", 9, 1),
-        judgement(3, "model_first", 9, 1),
-        judgement(3, "baseline_first", None, None, status="refused"),
-        judgement(4, "model_first", None, None),
-        judgement(4, "baseline_first", None, None, status="truncated"),
+        judgment(2, "model_first", 9, 1),
+        judgment(3, "model_first", 9, 1),
+        judgment(3, "baseline_first", None, None, status="refused"),
+        judgment(4, "model_first", None, None),
+        judgment(4, "baseline_first", None, None, status="truncated"),
     ]
     found = differences(table(rows))
     assert found.pairs["question_id"].to_list() == [1]
@@ -60,8 +60,8 @@ def test_a_pair_without_both_orders_is_set_aside_with_its_reason() -> None:
 
 def test_scores_beside_a_failed_status_are_never_used() -> None:
     rows = [
-        judgement(1, "model_first", 6, 5),
-        judgement(1, "baseline_first", 10, 1, status="malformed"),
+        judgment(1, "model_first", 6, 5),
+        judgment(1, "baseline_first", 10, 1, status="malformed"),
         *both(2, (5, 5), (5, 5)),
     ]
     assert differences(table(rows)).pairs["question_id"].to_list() == [2]
@@ -69,9 +69,9 @@ def test_scores_beside_a_failed_status_are_never_used() -> None:
 
 def test_the_paper_asks_for_one_order() -> None:
     rows = [
-        judgement(1, "model_first", 7, 5, preset="reference"),
-        judgement(2, "baseline_first", 4, 5, preset="reference"),
-        judgement(3, "baseline_first", None, None, preset="reference"),
+        judgment(1, "model_first", 7, 5, preset="reference"),
+        judgment(2, "baseline_first", 4, 5, preset="reference"),
+        judgment(3, "baseline_first", None, None, preset="reference"),
     ]
     found = differences(table(rows))
     assert found.pairs["difference"].to_list() == [2, -1]
@@ -98,7 +98,7 @@ def test_the_order_of_rows_and_repeats_change_nothing() -> None:
 
 def test_rows_that_show_the_judge_the_same_are_rows_of_their_own() -> None:
     """Equal answers, equal answers of two cells, and the same question asked by two workers have one id."""
-    same = {"judgement_id": "one", "answer_model": "Yes.", "answer_baseline": "Yes."}
+    same = {"judgment_id": "one", "answer_model": "Yes.", "answer_baseline": "Yes."}
     rows = [
         row
         for source, question in (("forest", 1), ("forest", 2), ("explicit", 1))
@@ -121,10 +121,10 @@ def test_what_is_counted_beside_the_scores() -> None:
         *both(1, (7, 5), (7, 5)),
         *both(2, (7, 5), (7, 5), winner="baseline"),
         *both(1, (7, 5), (7, 5), label_source="explicit", model="a-explicit", answer_baseline="Sampled again."),
-        judgement(1, None, 7, None, mode="single", winner=None, baseline=None, answer_baseline=None),  # type: ignore[arg-type]
+        judgment(1, None, 7, None, mode="single", winner=None, baseline=None, answer_baseline=None),  # type: ignore[arg-type]
     ]
     found = differences(table(rows))
-    assert (found.contradictions, found.resampled_baselines, found.single, found.judgements) == (2, 1, 1, 7)
+    assert (found.contradictions, found.resampled_baselines, found.single, found.judgments) == (2, 1, 1, 7)
 
 
 @pytest.mark.parametrize(
@@ -142,32 +142,32 @@ def test_what_is_counted_beside_the_scores() -> None:
         ({"preset": "reference"}, "2 values of preset"),
         ({"model_revision": "r2"}, "2 values of model_revision"),
         ({"baseline": "other-sft"}, "2 values of baseline"),
-        ({"order": "model_first", "answer_model": "Other."}, "a second judgement in the same order"),
+        ({"order": "model_first", "answer_model": "Other."}, "a second judgment in the same order"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(changes: dict[str, Any], message: str) -> None:
     rows = both(1, (7, 5), (7, 5))
-    rows[1] = {**rows[1], **changes, "judgement_id": "another"}
+    rows[1] = {**rows[1], **changes, "judgment_id": "another"}
     with pytest.raises(IfllmError, match=message):
         differences(table(rows))
 
 
-def test_no_pairwise_judgements_are_refused() -> None:
-    with pytest.raises(IfllmError, match="no pairwise judgements"):
+def test_no_pairwise_judgments_are_refused() -> None:
+    with pytest.raises(IfllmError, match="no pairwise judgments"):
         differences(table([]))
 
 
 def test_files_and_folders_are_read_with_their_digests(tmp_path: Path) -> None:
     for name, question in (("b", 1), ("a", 2)):
         write_table(tmp_path / f"{name}.parquet", table(both(question, (7, 5), (7, 5))))
-    read, files = read_judgements([tmp_path])
+    read, files = read_judgments([tmp_path])
     assert read["question_id"].to_list() == [2, 2, 1, 1]
     assert [file["name"] for file in files] == ["a.parquet", "b.parquet"]
-    assert read_judgements([tmp_path / "b.parquet"])[1] == files[1:]
+    assert read_judgments([tmp_path / "b.parquet"])[1] == files[1:]
     assert differences(read).pairs.select(KEYS).height == 2
     (tmp_path / "empty").mkdir()
     with pytest.raises(IfllmError, match="no Parquet files"):
-        read_judgements([tmp_path / "empty"])
+        read_judgments([tmp_path / "empty"])
     (tmp_path / "text.parquet").write_text("not Parquet")
     with pytest.raises(IfllmError, match="cannot be read as Parquet"):
-        read_judgements([tmp_path])
+        read_judgments([tmp_path])

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import t as student
 from sklearn.linear_model import LogisticRegression
 
-from eval.studies.simulated_judge import SimulatedJudge, simulated_judgements
+from eval.studies.simulated_judge import SimulatedJudge, simulated_judgments
 from ifllm_hub.evaluation.comparison.differences import differences
 from ifllm_hub.evaluation.comparison.statistics import (
     Resampling,
@@ -30,7 +30,7 @@ from tests.evaluation.made import both, table
 def pairs() -> pl.DataFrame:
     """Four LLMs on 30 prompts, some pairs missing."""
     judge = SimulatedJudge(position_bias=0.5, length_bias=0.5, failing=0.05)
-    return differences(simulated_judgements(judge, ["a", "b", "c", "d"], 30, seed=1)).pairs
+    return differences(simulated_judgments(judge, ["a", "b", "c", "d"], 30, seed=1)).pairs
 
 
 def test_the_difference_is_the_papers_measure(pairs: pl.DataFrame) -> None:

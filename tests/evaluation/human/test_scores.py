@@ -13,7 +13,7 @@ from scipy.stats import wilcoxon
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.human.report import ratings_page
 from ifllm_hub.evaluation.human.scores import clustered_interval, holm, score_ratings, signed_rank
-from ifllm_hub.evaluation.tables import JUDGEMENTS, RATINGS
+from ifllm_hub.evaluation.tables import JUDGMENTS, RATINGS
 
 # By item: the comparisons of raters ann, bob and cyd; None where a rater did not rate it.
 VOTES = {0: (3, 2, None), 1: (1, 1, 2), 2: (0, -1, 0), 3: (-2, 1, None), 4: (2, 2, 3), 5: (0, 0, 0)}
@@ -57,9 +57,9 @@ def voted(votes: dict[int, tuple[int | None, ...]] = VOTES) -> pl.DataFrame:
 def judged(item: int, order: str, ours: float, theirs: float, **changes: Any) -> dict[str, Any]:
     names = ("llm", "label_source", "question_id", "worker_id", "messages", "answer_model", "answer_baseline")
     same = {name: rating(item, "ann", 0)[name] for name in names}
-    judge = {"judgement_id": f"{item}{order}", "mode": "pairwise", "preset": "corrected", "judge": "j"}
+    judge = {"judgment_id": f"{item}{order}", "mode": "pairwise", "preset": "corrected", "judge": "j"}
     said = {"judge_settings": "{}", "order": order, "status": "ok", "score_model": ours, "score_baseline": theirs}
-    return dict.fromkeys(JUDGEMENTS) | same | judge | said | changes
+    return dict.fromkeys(JUDGMENTS) | same | judge | said | changes
 
 
 def brute_force_p(differences: list[float]) -> float:
@@ -233,7 +233,7 @@ def test_answers_are_the_units_of_scales() -> None:
 
 
 def test_agreement_with_a_judge() -> None:
-    judgements = table(
+    judgments = table(
         [
             *(judged(0, order, 8, 4) for order in ("model_first", "baseline_first")),
             judged(1, "model_first", 9, 4),
@@ -246,9 +246,9 @@ def test_agreement_with_a_judge() -> None:
             judged(5, "model_first", 9, 1, mode="single"),
             judged(0, "model_first", 1, 9, answer_model="another answer"),
         ],
-        JUDGEMENTS,
+        JUDGMENTS,
     )
-    (group,) = score_ratings(voted(), judgements)["groups"]
+    (group,) = score_ratings(voted(), judgments)["groups"]
     (judge,) = group["judges"]
     people, scores = [5 / 2, 4 / 3, -1 / 3, -1 / 2, 7 / 3, 0], [4, 2, 0, 4, 1, 3]
     assert (judge["judge"], judge["preset"], judge["items"], judge["both_orders"]) == ("j", "corrected", 6, 2)
@@ -262,8 +262,8 @@ def test_agreement_with_a_judge() -> None:
 
 def test_nothing_decisive_divides_nothing() -> None:
     ties = voted({0: (0, 0, None), 1: (0, None, 0)})
-    judgements = table([judged(0, "model_first", 5, 5), judged(1, "model_first", 5, 5)], JUDGEMENTS)
-    (group,) = score_ratings(ties, judgements)["groups"]
+    judgments = table([judged(0, "model_first", 5, 5), judged(1, "model_first", 5, 5)], JUDGMENTS)
+    (group,) = score_ratings(ties, judgments)["groups"]
     assert group["comparison"] | {"p": None, "t": None, "p_t": None, "p_holm": None, "mean": 0} == group["comparison"]
     assert group["agreement"]["comparisons"]["same_sign"] is None
     assert group["judges"][0] | {"pearson": None, "same_sign": None, "decisive": 0} == group["judges"][0]
@@ -281,13 +281,13 @@ def test_nothing_decisive_divides_nothing() -> None:
     assert "No item was rated by two raters." in ratings_page({"groups": [alone]})
 
 
-def test_no_ratings_or_judgements_of_other_answers() -> None:
+def test_no_ratings_or_judgments_of_other_answers() -> None:
     with pytest.raises(IfllmError, match="no ratings"):
         score_ratings(voted().clear())
     with pytest.raises(IfllmError, match="Item 'item2' of rater 'bob' is there more than once"):
         score_ratings(pl.concat([voted(), table([rating(2, "bob", 3)])]))
-    other = table([judged(0, "model_first", 5, 5, answer_baseline="another")], JUDGEMENTS)
-    with pytest.raises(IfllmError, match="No judgement is of a rated pair"):
+    other = table([judged(0, "model_first", 5, 5, answer_baseline="another")], JUDGMENTS)
+    with pytest.raises(IfllmError, match="No judgment is of a rated pair"):
         score_ratings(voted(), other)
 
 
@@ -296,7 +296,7 @@ def test_report_of_two_conditions() -> None:
         item_id=pl.col("item_id") + "b", label_source=pl.lit("text | `x`"), comparison=-pl.col("comparison")
     )
     scores = score_ratings(
-        pl.concat([voted(), second]), table([judged(0, "model_first", 8, 4, judge="j|k\n")], JUDGEMENTS)
+        pl.concat([voted(), second]), table([judged(0, "model_first", 8, 4, judge="j|k\n")], JUDGMENTS)
     )
     assert [group["label_source"] for group in scores["groups"]] == ["forest", "text | `x`", None]
     assert scores["groups"][2]["comparison"]["mean"] == 0

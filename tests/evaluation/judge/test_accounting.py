@@ -72,12 +72,12 @@ def folder(online: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
                     baseline_answers=baseline,
                     llm="tiny",
                     label_source=source,
-                    output=made / f"judgements/{source}.parquet",
+                    output=made / f"judgments/{source}.parquet",
                     attempts=1,
                 )
             )
             assert len(server.log) == 16  # four questions with equal answers are asked once
-    run_comparison([made / "judgements"], made / "comparison", draws=20)
+    run_comparison([made / "judgments"], made / "comparison", draws=20)
     build_evaluation_page(made)
     return made
 
@@ -108,7 +108,7 @@ def test_the_judges_own_table(folder: Path) -> None:
         ("forest", {"asked": 10, "decided": 6, "tied": 4, "set_aside": 0}),
         ("explicit", {"asked": 10, "decided": 5, "tied": 4, "set_aside": 1}),
     ):
-        (quality,) = read_quality(folder / f"judgements/{source}.quality.json")
+        (quality,) = read_quality(folder / f"judgments/{source}.quality.json")
         assert quality["pairs"] == pairs
         assert quality["position_consistency"]["n"] == pairs["decided"] + pairs["tied"]
 

@@ -17,7 +17,7 @@ from ifllm_hub.evaluation.judge.quality import (
     read_quality,
     write_quality,
 )
-from ifllm_hub.evaluation.tables import JUDGEMENTS
+from ifllm_hub.evaluation.tables import JUDGMENTS
 
 SETTINGS = '{"prompt": "pairwise-1", "temperature": 0.0}'
 
@@ -27,7 +27,7 @@ SCORES = {"model": (8.0, 4.0), "baseline": (4.0, 8.0), "tie": (6.0, 6.0), None: 
 
 def judged(question: int, order: str, winner: str | None, status: str = "ok", **more: Any) -> dict[str, Any]:
     return {
-        "judgement_id": f"{question} {order}",
+        "judgment_id": f"{question} {order}",
         "mode": "pairwise",
         "preset": "corrected",
         "score_model": SCORES[winner][0],
@@ -47,11 +47,11 @@ def judged(question: int, order: str, winner: str | None, status: str = "ok", **
 
 
 def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    return pl.DataFrame([{name: row.get(name) for name in JUDGEMENTS} for row in rows], schema=JUDGEMENTS)
+    return pl.DataFrame([{name: row.get(name) for name in JUDGMENTS} for row in rows], schema=JUDGMENTS)
 
 
 @pytest.fixture
-def judgements() -> pl.DataFrame:
+def judgments() -> pl.DataFrame:
     return table(
         [
             judged(1, "model_first", "model"),
@@ -68,12 +68,12 @@ def judgements() -> pl.DataFrame:
     )
 
 
-def test_measures_by_hand(judgements: pl.DataFrame) -> None:
+def test_measures_by_hand(judgments: pl.DataFrame) -> None:
     preferences = pl.DataFrame(
         {"question_id": [1, 2, 3, 4, 5, 6], "preference": ["left", "right", "left", "left", "left", None]}
     )
-    (quality,) = judge_quality(judgements, preferences)
-    assert quality["judgements"] == 10
+    (quality,) = judge_quality(judgments, preferences)
+    assert quality["judgments"] == 10
     assert quality["pairs"] == {"asked": 5, "decided": 1, "tied": 2, "set_aside": 2}  # question 2's scores cancel
     assert [quality[name] for name in ("malformed", "refused", "truncated", "failed")] == [0.1, 0.1, 0.1, 0]
     assert quality["position_consistency"]["mean"] == pytest.approx(2 / 3)
@@ -87,17 +87,17 @@ def test_measures_by_hand(judgements: pl.DataFrame) -> None:
     assert quality["self_preference"]["mean"] == pytest.approx(4 / 7 - 5 / 7)
 
 
-def test_nothing_to_measure_is_not_a_number(judgements: pl.DataFrame) -> None:
-    (quality,) = judge_quality(judgements.filter(pl.col("order") == "model_first"))
+def test_nothing_to_measure_is_not_a_number(judgments: pl.DataFrame) -> None:
+    (quality,) = judge_quality(judgments.filter(pl.col("order") == "model_first"))
     assert quality["position_consistency"]["n"] == quality["agreement"]["n"] == 0
     assert np.isnan(quality["agreement"]["mean"])
-    (other,) = judge_quality(judgements.filter(pl.col("status") != "ok"))
+    (other,) = judge_quality(judgments.filter(pl.col("status") != "ok"))
     assert np.isnan(other["tie"]["mean"])
     assert "| agreement with people | - |" in quality_markdown([quality])
 
 
-def test_a_file_of_something_else_is_refused(judgements: pl.DataFrame, tmp_path: Path) -> None:
-    path = write_quality(tmp_path / "j.parquet", judge_quality(judgements))
+def test_a_file_of_something_else_is_refused(judgments: pl.DataFrame, tmp_path: Path) -> None:
+    path = write_quality(tmp_path / "j.parquet", judge_quality(judgments))
     (read,) = read_quality(path)
     assert read["pairs"] == {"asked": 5, "decided": 1, "tied": 2, "set_aside": 2}
     for content in (path.read_text().replace('"pairs"', '"of_pairs"'), "[1]", '["a"]'):
@@ -110,12 +110,12 @@ def test_one_answer_alone_is_no_pair() -> None:
     rows = [judged(1, "model_first", None, mode="single", score_model=7.0)]
     (quality,) = judge_quality(table(rows))
     assert quality["pairs"] == {"asked": 0, "decided": 0, "tied": 0, "set_aside": 0}
-    assert quality["judgements"] == 1
+    assert quality["judgments"] == 1
 
 
-def test_judges_side_by_side(judgements: pl.DataFrame) -> None:
-    second = judgements.with_columns(judge=pl.lit("other/judge"), judgement_id="other " + pl.col("judgement_id"))
-    markdown = quality_markdown(judge_quality(pl.concat([judgements, second])))
+def test_judges_side_by_side(judgments: pl.DataFrame) -> None:
+    second = judgments.with_columns(judge=pl.lit("other/judge"), judgment_id="other " + pl.col("judgment_id"))
+    markdown = quality_markdown(judge_quality(pl.concat([judgments, second])))
     lines = markdown.splitlines()
     assert lines[0] == "| share [95 % CI over workers] | openai/gpt-4o-mini, pairwise-1 | other/judge, pairwise-1 |"
     assert {line.count("|") for line in lines} == {4}

@@ -19,7 +19,7 @@ import pytest
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.judge.quality import judge_quality
 from ifllm_hub.evaluation.judge.run import HOPELESS, JudgeArguments, run_judge, summary
-from ifllm_hub.evaluation.tables import JUDGEMENTS, read_table
+from ifllm_hub.evaluation.tables import JUDGMENTS, read_table
 from tests.evaluation.conftest import write_answers
 from tests.evaluation.judge.server import JudgeServer, Reply, verdict
 from tests.waiting import kill_after
@@ -75,7 +75,7 @@ def test_both_orders_are_turned_back_to_model_and_baseline(answers: tuple[Path, 
     assert table["score_baseline"].to_list() == [4.0] * 12
     assert set(table["winner"]) == {"model"}
     assert judge_quality(table)[0]["position_consistency"]["mean"] == 1
-    written = read_table(answers[0].parent / "judged.parquet", JUDGEMENTS)
+    written = read_table(answers[0].parent / "judged.parquet", JUDGMENTS)
     assert written.equals(table)
     assert written["prompt_tokens"].sum() == 1200
     assert written["label_source"].unique().to_list() == ["forest"]
@@ -114,7 +114,7 @@ def test_what_is_sent(answers: tuple[Path, Path], monkeypatch: pytest.MonkeyPatc
         hashlib.sha256(json.dumps(["gpt-judge", settings, asked.body["messages"]]).encode()).hexdigest()
         for asked in server.log
     }
-    assert ids == set(table["judgement_id"])
+    assert ids == set(table["judgment_id"])
     assert settings == json.dumps(json.loads(settings), sort_keys=True)
 
 
@@ -303,7 +303,7 @@ def test_a_judge_without_a_single_verdict_is_an_error_and_may_be_asked_again(ans
     says = r"holds no verdict.*not one JSON object.*--examples 4"
     with JudgeServer(lambda *_: Reply("The first one.")) as server, pytest.raises(IfllmError, match=says):
         run_judge(arguments(answers, server, **args))
-    assert read_table(args["output"], JUDGEMENTS)["status"].to_list() == ["malformed"] * 12
+    assert read_table(args["output"], JUDGMENTS)["status"].to_list() == ["malformed"] * 12
     with JudgeServer(longer_wins) as server:
         with pytest.raises(IfllmError, match="holds no verdict"):
             run_judge(arguments(answers, server, **args))
@@ -442,7 +442,7 @@ def test_dry_run_asks_nothing(answers: tuple[Path, Path], capsys: pytest.Capture
         assert server.log == []
     out = capsys.readouterr().out
     assert "A long and careful answer to 0" in out
-    assert "12 judgements by gpt-judge" in out
+    assert "12 judgments by gpt-judge" in out
     assert not (answers[0].parent / "judged.jsonl").exists()
 
 
@@ -454,7 +454,7 @@ def test_half_a_character_in_the_judges_text_is_written(answers: tuple[Path, Pat
     with JudgeServer(lambda body, before: Reply("\ud83d no JSON")) as server, pytest.raises(IfllmError):
         run_judge(arguments(answers, server, attempts=1, output=other))
     assert table["explanation"].to_list() == ["?"] * 12
-    assert read_table(other, JUDGEMENTS)["raw"].to_list() == ["? no JSON"] * 12
+    assert read_table(other, JUDGMENTS)["raw"].to_list() == ["? no JSON"] * 12
 
 
 def test_a_folder_is_judged_by_under_a_name(answers: tuple[Path, Path]) -> None:
@@ -509,13 +509,13 @@ def test_killed_twice_and_nothing_answered_is_asked_again(tmp_path: Path) -> Non
         for enough in (7, 22):
             process = judging(server.url)
             kill_after(process, lambda enough=enough: len(lines()) >= enough, 120)
-            answered_before.append((time.monotonic(), {line["judgement_id"] for line in lines()}))
+            answered_before.append((time.monotonic(), {line["judgment_id"] for line in lines()}))
         with journal.open("a") as torn:
-            torn.write('{"judgement_id": "cut in the mid')
+            torn.write('{"judgment_id": "cut in the mid')
         assert judging(server.url).wait(timeout=120) == 0
         log = list(server.log)
 
-    table = read_table(tmp_path / "judged.parquet", JUDGEMENTS)
+    table = read_table(tmp_path / "judged.parquet", JUDGMENTS)
     settings = table["judge_settings"][0]
 
     def id_of(body: dict[str, Any]) -> str:
@@ -525,7 +525,7 @@ def test_killed_twice_and_nothing_answered_is_asked_again(tmp_path: Path) -> Non
         assert 0 < len(answered) < 40
         assert not answered & {id_of(asked.body) for asked in log if asked.at > killed_at}
     asked = Counter(id_of(one.body) for one in log)
-    assert set(asked) == set(table["judgement_id"])
+    assert set(asked) == set(table["judgment_id"])
     assert sum(asked.values()) <= 40 + 2 * 3  # what was under way at a kill
 
     with JudgeServer(longer_wins) as server:

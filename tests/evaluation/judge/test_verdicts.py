@@ -234,7 +234,7 @@ def test_the_schema_asks_for_what_is_read(form: Form) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
-def test_worked_examples_are_verdicts_that_favour_no_place_and_no_length(form: Form) -> None:
+def test_worked_examples_are_verdicts_that_favor_no_place_and_no_length(form: Form) -> None:
     shown = ["Because."] if form.mode == "single" else ["Because.", "So."]
     system, *turns, question = judge_messages(form, [{"role": "user", "content": "Why?"}], shown)
     assert len(turns) == 2 * form.examples

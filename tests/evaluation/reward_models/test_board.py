@@ -21,11 +21,11 @@ from ifllm_hub.evaluation.reward_models.board import (
     reward_models_page,
 )
 from ifllm_hub.evaluation.reward_models.text_scorer import load_scorer
-from ifllm_hub.evaluation.tables import JUDGEMENTS, write_table
+from ifllm_hub.evaluation.tables import JUDGMENTS, write_table
 from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER
 from ifllm_hub.reward.protocol.folds import out_of_fold
-from ifllm_hub.reward.protocol.pairs import FEATURES, Pairs, labelled, load_pairs
+from ifllm_hub.reward.protocol.pairs import FEATURES, Pairs, labeled, load_pairs
 from ifllm_hub.reward.protocol.scores import correct, score
 from tests.align.made import said, write_config
 
@@ -77,24 +77,24 @@ def write_manifest(folder: Path, digest: str) -> None:
 
 @pytest.fixture(scope="module")
 def pairs(folder: Path) -> Pairs:
-    return labelled(load_pairs(folder))
+    return labeled(load_pairs(folder))
 
 
 def judged(pairs: Pairs, differences: dict[str, np.ndarray], **changes: Any) -> pl.DataFrame:
-    """Judgements that score left above right by so many points, by order."""
+    """Judgments that score left above right by so many points, by order."""
     rows = []
     for order, points in differences.items():
         for row, difference in zip(pairs.rows.iter_rows(named=True), points, strict=True):
             rows.append(
-                dict.fromkeys(JUDGEMENTS)
-                | {"judgement_id": f"{row['question_id']}{order}", "mode": "pairwise", "preset": "corrected"}
+                dict.fromkeys(JUDGMENTS)
+                | {"judgment_id": f"{row['question_id']}{order}", "mode": "pairwise", "preset": "corrected"}
                 | {"judge": "j", "judge_settings": '{"temperature": 0}', "llm": "ifllm", "label_source": "human"}
                 | {name: row[name] for name in ("question_id", "worker_id")}
                 | {"answer_model": row["response_left"], "answer_baseline": row["response_right"], "order": order}
                 | {"status": "ok", "score_model": 5.0 + difference, "score_baseline": 5.0}
                 | changes
             )
-    return pl.DataFrame(rows, schema_overrides=JUDGEMENTS).select(*JUDGEMENTS)
+    return pl.DataFrame(rows, schema_overrides=JUDGMENTS).select(*JUDGMENTS)
 
 
 def both(points: np.ndarray) -> dict[str, np.ndarray]:
@@ -105,15 +105,15 @@ def by_model(board: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["model"]: row for part in board["parts"] for row in part["rows"]}
 
 
-def test_behaviour_model_on_test_workers(folder: Path, pairs: Pairs) -> None:
-    board = evaluate_reward_models(folder, behaviour=["default"], seeds=3)
+def test_behavior_model_on_test_workers(folder: Path, pairs: Pairs) -> None:
+    board = evaluate_reward_models(folder, behavior=["default"], seeds=3)
     (part,) = board["parts"]
     assert (part["pairs"], part["workers"], part["on"]) == (40, 4, "the workers of the test split")
     test = pairs.filter(pl.col("split") == "test")
     assert set(test.rows["worker_id"]) == {f"w{worker}" for worker in TEST_WORKERS}
     model = ImplicitFeedbackReward.from_pretrained(EMBEDDED)
     probability = model.score(test.rows)
-    row = by_model(board)["behaviour: default"]
+    row = by_model(board)["behavior: default"]
     assert row["accuracy"]["mean"] == np.mean((probability > 0.5) == test.y)
     assert row["brier"] == pytest.approx(np.mean((probability - test.y) ** 2))
     longer = np.mean(np.where(test.X(("length_log_ratio",))[:, 0] > 0, test.y, 1 - test.y))
@@ -123,7 +123,7 @@ def test_behaviour_model_on_test_workers(folder: Path, pairs: Pairs) -> None:
 
 
 def test_on_every_worker_the_longer_answer_is_that_of_the_leaderboard(folder: Path, pairs: Pairs) -> None:
-    board = evaluate_reward_models(folder, behaviour=[str(EMBEDDED)], every_worker=True, seeds=2)
+    board = evaluate_reward_models(folder, behavior=[str(EMBEDDED)], every_worker=True, seeds=2)
     longer = out_of_fold(pairs, LONGER_ANSWER.fit, "worker", 2)
     row = by_model(board)["longer answer"]
     assert {name: row[name] for name in score(longer, longer, pairs)} == score(longer, longer, pairs)
@@ -135,10 +135,10 @@ def test_a_model_that_saw_the_pairs_is_marked(folder: Path, tmp_path: Path) -> N
 
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     write_manifest(copy, ImplicitFeedbackReward.from_pretrained(EMBEDDED).config["training"]["release_sha256"])
-    board = evaluate_reward_models(copy, behaviour=["default"], seeds=1)
-    assert list(by_model(board)) == ["longer answer", "behaviour: default (saw these pairs)"]
+    board = evaluate_reward_models(copy, behavior=["default"], seeds=1)
+    assert list(by_model(board)) == ["longer answer", "behavior: default (saw these pairs)"]
     page = reward_models_page(board)
-    assert "| behaviour: default (saw these pairs) | 0." in page
+    assert "| behavior: default (saw these pairs) | 0." in page
     assert "trained on these very pairs, so this row is no claim" in page
 
 
@@ -146,8 +146,8 @@ def test_judges_of_known_quality(folder: Path, pairs: Pairs) -> None:
     right = (2 * pairs.y - 1) * 3.0
     first = {"model_first": np.full(PAIRS, 4.0), "baseline_first": np.full(PAIRS, -4.0)}
     judges = {"right": both(right), "wrong": both(-right), "first": first}
-    judgements = pl.concat([judged(pairs, points, judge=name) for name, points in judges.items()])
-    board = evaluate_reward_models(folder, judgements=judgements, every_worker=True, seeds=2)
+    judgments = pl.concat([judged(pairs, points, judge=name) for name, points in judges.items()])
+    board = evaluate_reward_models(folder, judgments=judgments, every_worker=True, seeds=2)
     rows = by_model(board)
     accuracy = {name: rows[f"judge: {name} (corrected)"]["accuracy"]["mean"] for name in judges}
     assert accuracy == {"right": 1, "wrong": 0, "first": 0.5}  # not turned round, and no side for always the first
@@ -160,14 +160,14 @@ def test_a_judge_that_disagrees_with_itself_or_fails_is_a_tie(pairs: Pairs) -> N
     points = {"model_first": np.full(PAIRS, 2.0), "baseline_first": np.full(PAIRS, 1.0)}
     points["baseline_first"][0] = -2.0  # disagrees as strongly
     points["baseline_first"][1] = -1.0  # disagrees less strongly
-    judgements = judged(pairs, points).with_columns(
+    judgments = judged(pairs, points).with_columns(
         status=pl.when((pl.col("question_id") == 2) & (pl.col("order") == "model_first"))
         .then(pl.lit("refused"))
         .otherwise(pl.col("status"))
     )
-    judgements = judgements.with_columns(score_model=pl.when(pl.col("status") == "ok").then("score_model"))
-    judgements = judgements.filter((pl.col("question_id") != 3) | (pl.col("order") == "model_first"))
-    ((name, settings, difference),) = judge_differences(pairs, judgements)
+    judgments = judgments.with_columns(score_model=pl.when(pl.col("status") == "ok").then("score_model"))
+    judgments = judgments.filter((pl.col("question_id") != 3) | (pl.col("order") == "model_first"))
+    ((name, settings, difference),) = judge_differences(pairs, judgments)
     assert (name, settings) == ("j (corrected)", '{"temperature": 0}')
     assert difference.to_list() == [0, 0.5, 0, None, *([1.5] * (PAIRS - 4))]
 
@@ -183,7 +183,7 @@ def test_slope_of_a_judge_by_hand(pairs: Pairs) -> None:
 
 def test_only_pairs_the_judge_was_asked_about(folder: Path, pairs: Pairs) -> None:
     some = pairs.filter(pl.col("question_id") < 72)
-    board = evaluate_reward_models(folder, judgements=judged(some, both(2.0 * some.y - 1)), seeds=1)
+    board = evaluate_reward_models(folder, judgments=judged(some, both(2.0 * some.y - 1)), seeds=1)
     (part,) = board["parts"]
     asked = some.filter(pl.col("split") == "test")
     assert part["pairs"] == len(asked) == 32
@@ -192,17 +192,17 @@ def test_only_pairs_the_judge_was_asked_about(folder: Path, pairs: Pairs) -> Non
     assert part["rows"][0]["accuracy"]["mean"] == correct(longer[:, kept], asked.y).mean()
 
 
-def test_judgements_that_cannot_be_used(folder: Path, pairs: Pairs) -> None:
+def test_judgments_that_cannot_be_used(folder: Path, pairs: Pairs) -> None:
     points = both(np.ones(PAIRS))
-    for judgements, message in (
-        (judged(pairs, points, llm="qwen"), "No judgement of the dataset's own pairs"),
+    for judgments, message in (
+        (judged(pairs, points, llm="qwen"), "No judgment of the dataset's own pairs"),
         (judged(pairs, points, answer_model="x"), "Question 0: .* other answers than the dataset's"),
         (judged(pairs, {"model_first": np.ones(PAIRS)}), "in one order only"),
         (judged(pairs, points, status="malformed"), "no verdict in both orders of any pair"),
         (judged(pairs, points).filter(pl.col("question_id") < 20), r"Only \d+ rated pairs"),
     ):
         with pytest.raises(IfllmError, match=message):
-            evaluate_reward_models(folder, judgements=judgements, seeds=1)
+            evaluate_reward_models(folder, judgments=judgments, seeds=1)
     with pytest.raises(IfllmError, match="Nothing to score"):
         evaluate_reward_models(folder, seeds=1)
 
@@ -285,7 +285,7 @@ def test_script(
         return int(runpy.run_path(str(PACKAGE.parent / "eval" / "reward_model.py"))["main"]())
 
     write_table(tmp_path / "judged.parquet", judged(pairs, both(2.0 * pairs.y - 1)))
-    models = ["--behaviour", "default", "--text", student, "--judgements", tmp_path / "judged.parquet"]
+    models = ["--behavior", "default", "--text", student, "--judgments", tmp_path / "judged.parquet"]
     assert run("--dataset", folder, *models, "--seeds", 1) == 0
     board = json.loads((tmp_path / "out/reward_models.json").read_text())
     assert [len(part["rows"]) for part in board["parts"]] == [3, 2]
@@ -307,11 +307,11 @@ def test_script(
 @pytest.mark.real
 def test_the_embedded_model_on_the_release(real_dataset: tuple[Path, float]) -> None:
     """The longer answer's row is that of the README, to the digit."""
-    board = evaluate_reward_models(real_dataset[0], behaviour=["default"], every_worker=True)
+    board = evaluate_reward_models(real_dataset[0], behavior=["default"], every_worker=True)
     rows = by_model(board)
     assert (board["parts"][0]["pairs"], board["parts"][0]["workers"]) == (668, 46)
     expected = json.loads((EMBEDDED / "leaderboard.json").read_text())["rows"]
     (longer,) = [row for row in expected if row["model"] == "longer answer" and row["protocol"] == "worker"]
     for name in ("accuracy", "auc", "brier", "ece", "accuracy_at_50"):
         assert rows["longer answer"][name] == pytest.approx(longer[name], abs=1e-9)
-    assert "behaviour: default (saw these pairs)" in rows
+    assert "behavior: default (saw these pairs)" in rows

@@ -75,7 +75,7 @@ def test_nothing_recorded_is_exactly_one_half(model: ImplicitFeedbackRewardModel
     assert model.predict_proba(np.full((1, WIDTH), np.nan)).tolist() == [[0.5, 0.5]]
 
 
-def test_a_row_does_not_depend_on_its_neighbours(model: ImplicitFeedbackRewardModel) -> None:
+def test_a_row_does_not_depend_on_its_neighbors(model: ImplicitFeedbackRewardModel) -> None:
     X, _ = drawn(50, seed=1)
     order = np.random.default_rng(0).permutation(50)
     assert np.array_equal(p_left(model, X[order]), p_left(model, X)[order])

@@ -91,7 +91,7 @@ def test_swapping_moves_the_preferences_of_whole_conversations() -> None:
     assert sum(before[name] != after[name] for name in before) > 5
 
 
-def test_recognising_conversations_shows_in_the_swapped_labels_and_not_in_the_permuted() -> None:
+def test_recognizing_conversations_shows_in_the_swapped_labels_and_not_in_the_permuted() -> None:
     """What the swap is for: question folds reward it, and a permutation would hide that."""
     sides = np.arange(60) % 2 == 0
     conversations = np.repeat(np.arange(60), 4)

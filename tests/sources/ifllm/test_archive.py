@@ -112,7 +112,7 @@ def test_what_is_not_a_release_is_refused(tmp_path: Path, copy: Path) -> None:
     with pytest.raises(IfllmError, match=r"photos: not an IFLLM release: none of query_logs_table\.csv"):
         open_release(tmp_path / "photos")
     shutil.rmtree(copy / "user_behavior")
-    with pytest.raises(IfllmError, match="user_behavior: no behaviour folders"):
+    with pytest.raises(IfllmError, match="user_behavior: no behavior folders"):
         open_release(copy)
 
 
@@ -124,12 +124,12 @@ def test_a_missing_table_is_named(copy: Path, table: str) -> None:
 
 
 @pytest.mark.parametrize("pairwise", [True, False])
-def test_every_missing_behaviour_file_is_named(copy: Path, pairwise: bool) -> None:
+def test_every_missing_behavior_file_is_named(copy: Path, pairwise: bool) -> None:
     task = next(task for task in inventory(copy).tasks if task.pairwise is pairwise)
     for name in task.files:
         content = (task.path / name).read_bytes()
         (task.path / name).unlink()
-        with pytest.raises(IfllmError, match=rf"{task.task_id}: the behaviour file {name} is missing"):
+        with pytest.raises(IfllmError, match=rf"{task.task_id}: the behavior file {name} is missing"):
             open_release(copy)
         (task.path / name).write_bytes(content)
     assert open_release(copy).tasks
@@ -153,9 +153,9 @@ def test_hidden_folders_are_not_the_studys(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["notes", "1a", "²", str(2**63)])
-def test_a_behaviour_folder_without_a_task_number_is_refused(copy: Path, name: str) -> None:
+def test_a_behavior_folder_without_a_task_number_is_refused(copy: Path, name: str) -> None:
     (copy / "user_behavior/worker_x" / name).mkdir(parents=True)
-    with pytest.raises(IfllmError, match=f"{name}: a behaviour folder must be named by its task number"):
+    with pytest.raises(IfllmError, match=f"{name}: a behavior folder must be named by its task number"):
         open_release(copy)
 
 

@@ -1,4 +1,4 @@
-"""Behaviour lines are read exactly, and what cannot be read is quarantined with its place and its reason."""
+"""Behavior lines are read exactly, and what cannot be read is quarantined with its place and its reason."""
 
 import random
 import re
@@ -140,7 +140,7 @@ def test_a_checkout_with_the_line_ends_of_windows_reads_the_same(
         pytest.param(6, f'1,2,"w",5,,{EPOCH}', "field is not a number", id="no-timer"),
     ],
 )
-def test_a_broken_line_is_quarantined_and_its_neighbours_are_not(
+def test_a_broken_line_is_quarantined_and_its_neighbors_are_not(
     tmp_path: Path, columns: int, line: str, reason: str
 ) -> None:
     good = {4: f"1,2,3,{EPOCH}\n", 6: f'1,2,"w",5,3,{EPOCH}\n', 7: f'1,2,"w",5,3,1,{EPOCH}\n'}[columns]

@@ -89,8 +89,8 @@ def test_every_question_comes_back_as_it_was(cleaned: Cleaned, truth: pl.DataFra
             assert row[name] == true[name]
         assert row["asked_at"] == (None if true["no_date"] else true["asked_at"])
         assert row["conversation_id"] == f"{true['worker_id']}/{true['task_id']}"
-        assert (row["rating_left"] is None) == true["unlabelled"]
-        assert (row["rating_right"] is None) == (true["unlabelled"] or true["mode"] == "pointwise")
+        assert (row["rating_left"] is None) == true["unlabeled"]
+        assert (row["rating_right"] is None) == (true["unlabeled"] or true["mode"] == "pointwise")
         flipped, latent = true["label_flipped"], true["latent_preference"]
         if true["mode"] == "pairwise":
             other = {"left": "right", "right": "left"}[latent]
@@ -171,7 +171,7 @@ def test_a_pair(tmp_path: Path) -> None:
         pytest.param(PAIR | {"preference": "1.0"}, "left", None, id="pair-1"),
         pytest.param(PAIR | {"preference": "2.0"}, "right", None, id="pair-2"),
         pytest.param(PAIR | {"preference": "2"}, "right", None, id="pair-2-as-integer"),
-        pytest.param(PAIR | {"preference": ""}, None, None, id="pair-unlabelled"),
+        pytest.param(PAIR | {"preference": ""}, None, None, id="pair-unlabeled"),
         pytest.param(PAIR | {"preference": "NULL"}, None, None, id="pair-null"),
         pytest.param(SINGLE | {"preference": "1.0"}, None, True, id="single-1"),
         pytest.param(SINGLE | {"preference": "0.0"}, None, False, id="single-0"),

@@ -88,8 +88,8 @@ def test_ticks_and_text_ticks_are_those_of_the_truth(
 ) -> None:
     on_text = {f"{m}_{s}": (pl.col(f"{m}_char_{s}") >= 0).sum() for m in ("mouse", "gaze") for s in SIDES}
     counted = aligned[0].group_by("question_id").agg(pl.col("schema_version").first(), n=pl.len(), **on_text)
-    both = truth.filter("has_behaviour", ~pl.col("no_date")).join(counted, on="question_id", suffix="_found")
-    assert both.height == truth.filter("has_behaviour", ~pl.col("no_date")).height
+    both = truth.filter("has_behavior", ~pl.col("no_date")).join(counted, on="question_id", suffix="_found")
+    assert both.height == truth.filter("has_behavior", ~pl.col("no_date")).height
     assert both["n"].to_list() == both["ticks"].to_list()
     assert both["schema_version_found"].to_list() == [f"v{version}" for version in both["schema_version"]]
     plain = both.filter(~pl.col("split_nodes"), pl.col("broken_lines") == 0)

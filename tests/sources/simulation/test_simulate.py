@@ -50,7 +50,7 @@ class Rel:
 
 
 class Conversation:
-    """The behaviour files of one folder, read without the package's own parser."""
+    """The behavior files of one folder, read without the package's own parser."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -237,7 +237,7 @@ def test_ground_truth_counts_the_lines(small: Simulation) -> None:
             early = sum(epoch < questions[0]["asked_at"] for epoch in epochs)
             assert early > 0, "every conversation has ticks before the first answer"
             assert early + sum(question["ticks"] for question in questions) == len(epochs)
-    silent = small.truth.filter(~pl.col("has_behaviour"))
+    silent = small.truth.filter(~pl.col("has_behavior"))
     assert silent["ticks"].sum() == 0
 
 
@@ -425,11 +425,11 @@ def test_some_answers_are_server_errors(small: Simulation) -> None:
 
 def test_abandoned_conversations_lack_the_last_labels(small: Simulation) -> None:
     finished = {(row["user_id"], int(row["task_id"])) for row in small.tasks if row["finished"]}
-    unlabelled = small.truth.filter("unlabelled")
-    assert unlabelled.height >= 2
-    assert set(unlabelled["question_id"]) == {int(row["query_ID"]) for row in small.log if row["likert_1"] == ""}
+    unlabeled = small.truth.filter("unlabeled")
+    assert unlabeled.height >= 2
+    assert set(unlabeled["question_id"]) == {int(row["query_ID"]) for row in small.log if row["likert_1"] == ""}
     for key, questions in small.by_key.items():
-        assert [question["unlabelled"] for question in questions] == [False] * (len(questions) - 1) + [
+        assert [question["unlabeled"] for question in questions] == [False] * (len(questions) - 1) + [
             key not in finished
         ]
 
@@ -442,13 +442,13 @@ def test_persons_without_consent_are_in_one_table_only(small: Simulation) -> Non
     assert all(not row["age"] for row in small.records if row["user_id"] in refused)
 
 
-def test_a_conversation_without_behaviour_and_a_folder_without_questions(small: Simulation) -> None:
+def test_a_conversation_without_behavior_and_a_folder_without_questions(small: Simulation) -> None:
     folders = {conversation.key for conversation in small.conversations}
     assert len(set(small.by_key) - folders) == 1
     assert len(folders - set(small.by_key)) == 1
 
 
-# --- quirks of the behaviour files
+# --- quirks of the behavior files
 
 
 def test_windows_hold_unescaped_quotes_and_commas(small: Simulation) -> None:
@@ -603,7 +603,7 @@ def test_off_the_text_the_mouse_gives_the_label_away(default: Simulation) -> Non
 def test_labels_ratings_and_reading_have_the_intended_strength(default: Simulation) -> None:
     log = pl.DataFrame(default.log).with_columns(question_id=pl.col("query_ID").cast(pl.Int64))
     pairs = default.truth.join(log.drop("task_id"), on="question_id").filter(
-        (pl.col("mode") == "pairwise") & (pl.col("preference") != "") & ~pl.col("ai_error") & pl.col("has_behaviour")
+        (pl.col("mode") == "pairwise") & (pl.col("preference") != "") & ~pl.col("ai_error") & pl.col("has_behavior")
     )
     assert pairs.height > 120
     left = (pairs["preference"] == "1.0").to_numpy()
@@ -661,9 +661,9 @@ def test_another_seed_gives_other_data(small: Simulation, tmp_path: Path) -> Non
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_smallest_simulation_has_every_quirk(tmp_path: Path, seed: int) -> None:
     sim = Simulation(simulate_release(tmp_path / "tiny", 4, 30, seed))
-    flags = ("clock_error", "no_date", "unlabelled", "ai_error", "cr_lf", "model_cr_lf", "emoji", "split_nodes")
+    flags = ("clock_error", "no_date", "unlabeled", "ai_error", "cr_lf", "model_cr_lf", "emoji", "split_nodes")
     assert all(sim.truth[flag].any() for flag in (*flags, "late_batch"))
-    assert not sim.truth["has_behaviour"].all()
+    assert not sim.truth["has_behavior"].all()
     assert sim.truth["broken_lines"].sum() > 0
     assert sim.truth["schema_version"].unique().sort().to_list() == [1, 2, 3]
     assert set(sim.truth["mode"]) == {"pairwise", "pointwise"}

@@ -1,4 +1,4 @@
-"""Single judgements in full: which are shown, and what each order of the answers got."""
+"""Single judgments in full: which are shown, and what each order of the answers got."""
 
 import random
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class Judged:
     verdicts: list[Verdict]
 
 
-def choose_judgements(pairs: pl.DataFrame, set_aside: pl.DataFrame) -> list[tuple[dict[str, Any], str]]:
+def choose_judgments(pairs: pl.DataFrame, set_aside: pl.DataFrame) -> list[tuple[dict[str, Any], str]]:
     """Keys of the pairs to show, and why: the largest differences, orders that disagree, failures, a seeded sample.
 
     No pair comes twice. The sample is of all scored pairs that are not shown yet.
@@ -81,10 +81,10 @@ def choose_judgements(pairs: pl.DataFrame, set_aside: pl.DataFrame) -> list[tupl
     return [(dict(zip(KEYS, key, strict=True)), why) for key, why in chosen.items()]
 
 
-def read_judged(judgements: pl.DataFrame, pairs: pl.DataFrame, keys: dict[str, Any], why: str) -> Judged:
+def read_judged(judgments: pl.DataFrame, pairs: pl.DataFrame, keys: dict[str, Any], why: str) -> Judged:
     """One pair with both orders, for the page."""
     here = [pl.col(name) == value for name, value in keys.items()]
-    found = without_repeats(judgements.filter(*here, pl.col("mode") == "pairwise"))
+    found = without_repeats(judgments.filter(*here, pl.col("mode") == "pairwise"))
     rows = found.sort(pl.col("order").replace_strict(ORDERS, range(len(ORDERS)))).to_dicts()
     differences = pairs.filter(*here)["difference"]
     one = rows[0]
