@@ -10,7 +10,7 @@ import polars as pl
 
 from eval.studies.window import around_the_end
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.features.centering import less_habit
+from ifllm_hub.features.centering import center_by_worker
 from ifllm_hub.features.extract import extract_features
 from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER, logistic
 from ifllm_hub.reward.protocol.folds import out_of_fold
@@ -53,7 +53,7 @@ def main(dataset: Path) -> None:
 def of_reading(pairs: Pairs, trajectories: pl.DataFrame) -> Pairs:
     """The same pairs with the mouse features of other trajectories, null where nothing is left."""
     workers = trajectories.select("question_id", "worker_id")
-    features = less_habit(extract_features(trajectories).join(workers, on="question_id"))
+    features = center_by_worker(extract_features(trajectories).join(workers, on="question_id"))
     read = features.select("question_id", *MOUSE_FEATURES)
     return Pairs(pairs.rows.drop(MOUSE_FEATURES).join(read, on="question_id", how="left", maintain_order="left"))
 

@@ -27,7 +27,7 @@ from ifllm_hub.features.centering import PRIOR_READINGS
 from ifllm_hub.features.ticks import MODALITIES
 from ifllm_hub.files import write_atomically
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER, logistic, nested, with_habit
-from ifllm_hub.reward.protocol.folds import Fit, out_of_fold
+from ifllm_hub.reward.protocol.folds import FitPredict, out_of_fold
 from ifllm_hub.reward.protocol.pairs import FEATURES, LENGTH_FEATURES, Pairs, labeled, load_pairs, with_behavior
 from ifllm_hub.reward.protocol.scores import bootstrapped, score
 
@@ -76,7 +76,7 @@ def page(dataset: str, seeds: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def ideas(everyone: Pairs) -> dict[str, dict[str, Fit]]:
+def ideas(everyone: Pairs) -> dict[str, dict[str, FitPredict]]:
     """What was tried on top of the model, by what it changes."""
     first, last = (tuple(f"{modality}_{which}_side" for modality in MODALITIES) for which in ("first", "last"))
     by_length = tuple(f"{name}_by_length" for name in FEATURES)
@@ -126,7 +126,7 @@ def variant(suffix: str, names: tuple[str, ...] = CONTRASTS) -> tuple[str, ...]:
     return LENGTH_FEATURES + tuple(name + suffix for name in names if name not in LENGTH_FEATURES)
 
 
-def soft_labels(features: tuple[str, ...], tie: float) -> Fit:
+def soft_labels(features: tuple[str, ...], tie: float) -> FitPredict:
     """The preferred side counts `tie` where both ratings are equal, 1 where they are two apart, the other the rest."""
 
     def fit(train: Pairs, test: Pairs, seed: int) -> np.ndarray:
@@ -140,12 +140,12 @@ def soft_labels(features: tuple[str, ...], tie: float) -> Fit:
     return fit
 
 
-def chosen_penalty(firm: tuple[str, ...], loose: tuple[str, ...]) -> Fit:
+def chosen_penalty(firm: tuple[str, ...], loose: tuple[str, ...]) -> FitPredict:
     """Coefficients of `firm` with the prior of the model, those of `loose` with one chosen by nested folds."""
     return nested(tuple(two_priors(firm, loose, C) for C in PENALTIES))
 
 
-def two_priors(firm: tuple[str, ...], loose: tuple[str, ...], C: float) -> Fit:
+def two_priors(firm: tuple[str, ...], loose: tuple[str, ...], C: float) -> FitPredict:
     """Logistic regression, prior variance 1 for the coefficients of `firm` and C for those of `loose`."""
     spread = np.repeat([1.0, np.sqrt(C)], [len(firm), len(loose)])
 
@@ -164,7 +164,7 @@ def scaled(train: Pairs, test: Pairs, features: tuple[str, ...]) -> tuple[np.nda
     return X / scale, X_test / scale
 
 
-def also_on(more: Pairs, fit: Fit) -> Fit:
+def also_on(more: Pairs, fit: FitPredict) -> FitPredict:
     """Trained on more pairs, of workers that are never tested."""
     return lambda train, test, seed: fit(Pairs(pl.concat([train.rows, more.rows])), test, seed)
 
@@ -192,7 +192,7 @@ def with_columns_of_ideas(pairs: Pairs, trajectories: pl.DataFrame) -> Pairs:
 
 
 def less_mean(name: str, by: str, prior: int = PRIOR_READINGS) -> pl.Expr:
-    """As `habits.less_habit`, of any group and any prior."""
+    """As `habits.center_by_worker`, of any group and any prior."""
     x = pl.col(name)
     return x - x.sum().over(by) / (x.count().over(by) + prior)
 
@@ -314,7 +314,7 @@ def personalization(pairs: Pairs, seeds: int) -> Iterator[str]:
     """Offsets from a worker's own ratings, on several models that never saw the worker."""
     later = earlier_ratings(pairs) >= LATER
     after, few = Pairs(pairs.rows.filter(later)), max(1, seeds // 4)
-    bases: dict[str, tuple[Fit, int]] = {
+    bases: dict[str, tuple[FitPredict, int]] = {
         "one half": (lambda train, test, seed: np.full(len(test), 0.5), seeds),
         LONGER_ANSWER.name: (LONGER_ANSWER.fit, seeds),
         "contrasts of the model": (logistic(FEATURES), seeds),

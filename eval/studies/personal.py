@@ -12,7 +12,7 @@ import polars as pl
 from scipy.optimize import brentq
 from scipy.special import expit, logit, logsumexp
 
-from ifllm_hub.reward.protocol.folds import Fit, out_of_fold
+from ifllm_hub.reward.protocol.folds import FitPredict, out_of_fold
 from ifllm_hub.reward.protocol.pairs import Pairs
 
 # What the prior variance is chosen from: standard deviations from a tenth of a logit to two.
@@ -71,7 +71,7 @@ def side_offset(probability: np.ndarray, y: np.ndarray, variance: float) -> floa
     return float(brentq(lambda b: left - expit(logits + b).sum() - b / variance, -reach, reach))
 
 
-def offset_variance(fit: Fit) -> Fit:
+def offset_variance(fit: FitPredict) -> FitPredict:
     """A model for `out_of_fold` whose predictions are prior variances for `fit`, the same for all pairs of a fold.
 
     Of `VARIANCES`, the one with the largest marginal likelihood of the training workers' ratings, the offsets

@@ -51,7 +51,7 @@ def serve(
 ) -> None:
     """Run the collector's server until it is told to stop."""
     _check_installed()
-    from ifllm_hub.collect.server.app import serve, told_at_start
+    from ifllm_hub.collect.server.app import serve, startup_message
     from ifllm_hub.collect.settings import Settings
 
     settings = Settings(
@@ -64,7 +64,7 @@ def serve(
         publish_minutes=publish_minutes,
         least_people=least_people,
     )
-    say(told_at_start(settings, host, port))
+    say(startup_message(settings, host, port))
     serve(settings, host, port, behind_proxy)
 
 

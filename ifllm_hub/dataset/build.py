@@ -25,7 +25,7 @@ from ifllm_hub.dataset.schema import (
     present_configs,
 )
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.features.centering import less_habit
+from ifllm_hub.features.centering import center_by_worker
 from ifllm_hub.features.extract import extract_features
 from ifllm_hub.files import replacing_folder
 from ifllm_hub.sources.ifllm.archive import RELEASE_DIGEST, Advance, Release
@@ -80,7 +80,7 @@ def build_dataset(
                 advance(share)
         _check_read(release, accounts)
         extracted = pl.concat(features)
-        centered = less_habit(extracted)
+        centered = center_by_worker(extracted)
         if "features" in writers:
             writers["features"].write(centered)
         else:
@@ -281,13 +281,15 @@ def _check_read(release: Release, accounts: Accounts) -> None:
         )
     ticks = pl.concat(accounts.ticks).sum().row(0, named=True)
     if not ticks.pop("on_a_question"):
-        fates = ", ".join(f"{count:,} {fate.replace('_', ' ')}" for fate, count in ticks.items() if fate != "ticks")
+        statuses = ", ".join(
+            f"{count:,} {status.replace('_', ' ')}" for status, count in ticks.items() if status != "ticks"
+        )
         raise IfllmError(
-            f"{place}: none of {ticks['ticks']:,} ticks falls after an answer ({fates}). Do these files belong to "
+            f"{place}: none of {ticks['ticks']:,} ticks falls after an answer ({statuses}). Do these files belong to "
             "these tables, and are query_timestamp and the epochs both in UTC?"
         )
     carets = pl.concat(accounts.carets)
-    if carets.height and not carets["fate"].is_in(["matched", "repaired"]).any():
+    if carets.height and not carets["status"].is_in(["matched", "repaired"]).any():
         raise IfllmError(
             f"{place}: none of {carets['ticks'].sum():,} recorded windows stands in an answer. Do these files belong "
             "to these tables?"
@@ -307,9 +309,9 @@ def _manifest(release: Release, counts: dict[str, int], questions: pl.DataFrame,
     reasons = pl.concat(accounts.quarantine).group_by("reason").len("lines").sort("reason")
     carets = (
         pl.concat(accounts.carets)
-        .group_by("schema_version", "modality", "side", "fate")
+        .group_by("schema_version", "modality", "side", "status")
         .agg(pl.col("ticks").sum())
-        .sort("schema_version", "modality", "side", "fate")
+        .sort("schema_version", "modality", "side", "status")
     )
     digest = release.digest()
     largest = questions["worker_id"].value_counts(sort=True)["count"].head(5)

@@ -40,7 +40,7 @@ _BUILT: dict[str, Any] = {
     "questions": {**dict.fromkeys(_COUNTED, _COUNT), "share_of_five_largest_workers": float},
     "lines": {"abs": _LINES, "rel": _LINES},
     "ticks": dict.fromkeys(_TICKS, int),
-    "carets": [{"schema_version": str, "fate": str, "ticks": int}],
+    "carets": [{"schema_version": str, "status": str, "ticks": int}],
 }
 _COLLECTED: dict[str, Any] = {
     "ifllm_hub": str,

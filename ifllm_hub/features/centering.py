@@ -20,9 +20,9 @@ PRIOR_READINGS = 3
 
 # Contrasts of the reward model that the `features` config also gives without the habit.
 HABITUAL = ("mouse_dwell_log_ratio", "mouse_coverage_diff", "gaze_dwell_log_ratio", "gaze_coverage_diff")
-SUFFIX = "_less_habit"
+SUFFIX = "_centered"
 
-# What `less_habit` adds, declared like the catalog; "odd" is meant of swapping all questions of a worker.
+# What `center_by_worker` adds, declared like the catalog; "odd" is meant of swapping all questions of a worker.
 LESS_HABIT = tuple(
     replace(
         feature,
@@ -37,7 +37,7 @@ LESS_HABIT = tuple(
 )
 
 
-def less_habit(rows: pl.DataFrame, features: Sequence[str] = HABITUAL) -> pl.DataFrame:
+def center_by_worker(rows: pl.DataFrame, features: Sequence[str] = HABITUAL) -> pl.DataFrame:
     """Contrasts less the worker's habit: x - sum(x) / (n + PRIOR_READINGS), over the worker's n rows that have x.
 
     Swapping the sides of all of a worker's questions changes the sign of the result exactly. A person read once keeps

@@ -12,7 +12,7 @@ from ifllm_hub.dataset.splits import TEST_FOLD
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.preferences.label_files import check_name, read_labels
 from ifllm_hub.reward.protocol.candidates import forest, logistic
-from ifllm_hub.reward.protocol.folds import Fit
+from ifllm_hub.reward.protocol.folds import FitPredict
 from ifllm_hub.reward.protocol.pairs import (
     FEATURES,
     GAZE_FEATURES,
@@ -27,7 +27,7 @@ from ifllm_hub.reward.protocol.pairs import (
 # The largest flip probability written: rDPO weighs a pair by 1 / (1 - 2 eps). The paper caps at the same value.
 MAX_FLIP_PROB = 0.45
 # The label sources that are models of ours.
-MODELS: dict[str, Fit] = {
+MODELS: dict[str, FitPredict] = {
     "forest": forest(FEATURES),
     "forest_mouse": forest(MOUSE_FEATURES),
     "forest_gaze": forest(GAZE_FEATURES),
@@ -67,7 +67,7 @@ def rated_rows(pairs: Pairs) -> pl.DataFrame:
 
 
 def out_of_fold_probabilities(
-    pairs: Pairs, all_workers: bool = False, fit: Fit = MODELS["forest"], seed: int = 0
+    pairs: Pairs, all_workers: bool = False, fit: FitPredict = MODELS["forest"], seed: int = 0
 ) -> pl.DataFrame:
     """P(left preferred) of every pair with behavior, by a model that saw no pair of the same worker.
 

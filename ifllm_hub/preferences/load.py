@@ -128,7 +128,7 @@ def export_preferences(dataset: str | Path, label_source: str, file: Path, both_
     return rows.height
 
 
-def limited(
+def subsample(
     preferences: "DatasetDict", seed: int, train_size: int | None = None, test_size: int | None = None
 ) -> "DatasetDict":
     """Keep at most so many rows of each split, drawn with `seed`; None keeps all.

@@ -33,7 +33,7 @@ from ifllm_hub.web_page import page_template
 
 REPORT_FILE, REPLAYS, EVALUATION = "report.html", "replays", "evaluation"
 _TEMPLATE = Path(__file__).parent / "pages" / "report.html.jinja"
-_FATES = ("matched", "repaired", "ambiguous", "elsewhere")
+_STATUSES = ("matched", "repaired", "ambiguous", "elsewhere")
 _SIMULATION = ("workers", "questions")
 _METRICS = {
     "loss": "loss",
@@ -147,7 +147,7 @@ def _dataset(run: Run) -> dict[str, Any]:
             (text, run.manifest["tables"][key]) for key, text in _TABLES.items() if key in run.manifest["tables"]
         ],
         "carets": _caret_rows(run.manifest["carets"]),
-        "fates": _FATES,
+        "statuses": _STATUSES,
         "caret_figure": caret_picture(run.manifest["carets"]),
         "label_figures": [
             rating_picture(run.pairwise, run.pointwise),
@@ -191,10 +191,10 @@ def _median_on_text(features: pl.DataFrame) -> float:
 
 
 def _caret_rows(carets: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row a schema version and modality: carets recorded, and of each fate."""
+    """A row a schema version and modality: carets recorded, and of each status."""
     table = pl.DataFrame(carets)
     keys = ["schema_version", "modality"]
-    counts = [pl.col("ticks").filter(pl.col("fate") == fate).sum().alias(fate) for fate in _FATES]
+    counts = [pl.col("ticks").filter(pl.col("status") == status).sum().alias(status) for status in _STATUSES]
     return table.group_by(keys).agg(pl.col("ticks").sum().alias("carets"), *counts).sort(keys).to_dicts()
 
 

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from ifllm_hub.align.compare_labels import LOG_PROBS, ROWS, SFT, Comparison, compare_labels
-from ifllm_hub.align.compare_labels import _claim as claim
+from ifllm_hub.align.compare_labels import _claim as check_setup
 from ifllm_hub.align.implicit_reward import answer_log_probs
 from ifllm_hub.align.labels_table import labels_markdown, summary, write_labels_page
 from ifllm_hub.align.policies import load_policy
@@ -128,18 +128,18 @@ def test_runs_of_another_comparison_are_not_mixed_in(
             write_config(folder, f"preferences_{source}", *parts)
 
     label(six_pairs)
-    claim(Comparison(str(folder), recipe, out))
-    claim(Comparison(str(folder), recipe, out, seeds=5, jobs=2))
+    check_setup(Comparison(str(folder), recipe, out))
+    check_setup(Comparison(str(folder), recipe, out, seeds=5, jobs=2))
     label([row | {"flip_prob": 0.25} for row in six_pairs])
     with pytest.raises(
         IfllmError, match=r"out holds runs of another comparison \(SHA-256 of the labels '\w+' -> '\w+'\)"
     ):
-        claim(Comparison(str(folder), recipe, out))
+        check_setup(Comparison(str(folder), recipe, out))
     label(six_pairs)
     file = Path(recipe) / "dpo.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"beta": 0.2, "optim": "sgd"}))
     with pytest.raises(IfllmError, match=r"another comparison \(dpo beta 0\.1 -> 0\.2, dpo optim None -> 'sgd'\)"):
-        claim(Comparison(str(folder), recipe, out))
+        check_setup(Comparison(str(folder), recipe, out))
 
 
 def test_a_recipe_that_does_not_say_how_to_measure(tmp_path: Path) -> None:

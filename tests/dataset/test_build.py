@@ -82,7 +82,7 @@ def test_the_lines_become_the_ticks_of_the_trajectories(
     assert ticks["ticks"] == sum(ticks.values()) - ticks["ticks"]
     located = dict.fromkeys(("left", "right"), 0)
     for row in manifest["carets"]:
-        located[row["side"]] += row["ticks"] * (row["fate"] in ("matched", "repaired"))
+        located[row["side"]] += row["ticks"] * (row["status"] in ("matched", "repaired"))
     for side, count in located.items():
         on_text = [rows(dataset, "trajectories")[f"{m}_char_{side}"].explode() >= 0 for m in ("mouse", "gaze")]
         assert sum(int(flags.sum()) for flags in on_text) == count

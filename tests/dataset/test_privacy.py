@@ -176,7 +176,7 @@ def test_the_code_of_the_coarse_card_runs(folder: Path, tier: str, tmp_path: Pat
     if tier == "coarse":
         card = (folder / "README.md").read_text(encoding="utf-8")
         _, medians = run(card, folder, tmp_path)
-        assert "mouse_dwell_log_ratio_less_habit" in medians
+        assert "mouse_dwell_log_ratio_centered" in medians
 
 
 def as_in_tier(full: Path, config: str) -> pl.DataFrame:

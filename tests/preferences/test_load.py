@@ -19,7 +19,7 @@ from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import BULLETS, columns, parquet_path
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.preferences.labels import external_rows, held_out_by, preference_rows
-from ifllm_hub.preferences.load import EXPORTED, export_preferences, fingerprint, limited, load_preferences
+from ifllm_hub.preferences.load import EXPORTED, export_preferences, fingerprint, load_preferences, subsample
 from ifllm_hub.reward.protocol.pairs import load_pairs
 from tests.align.made import said, write_config, write_pairs
 
@@ -339,15 +339,15 @@ def test_a_file_that_cannot_be_exported(tmp_path: Path) -> None:
 
 def test_limited_draws_by_seed_and_leaves_the_other_split_alone(tmp_path: Path) -> None:
     preferences = load_preferences(write(tmp_path, test=[pair(100 + i, f"worker {i // 10}") for i in range(40)]))
-    drawn = limited(preferences, 0, test_size=8)
+    drawn = subsample(preferences, 0, test_size=8)
     assert len(drawn["test"]) == 8
     assert drawn["test"]["question_id"] != list(range(100, 108))
-    assert drawn["test"]["question_id"] == limited(preferences, 0, test_size=8)["test"]["question_id"]
+    assert drawn["test"]["question_id"] == subsample(preferences, 0, test_size=8)["test"]["question_id"]
     assert drawn["train"].to_list() == preferences["train"].to_list()
-    assert len(limited(preferences, 0, test_size=99)["test"]) == 40
-    assert limited(preferences, 0) == preferences
+    assert len(subsample(preferences, 0, test_size=99)["test"]) == 40
+    assert subsample(preferences, 0) == preferences
     with pytest.raises(IfllmError, match="test_size is 0"):
-        limited(preferences, 0, test_size=0)
+        subsample(preferences, 0, test_size=0)
 
 
 def test_fingerprint_follows_the_rows_not_the_place(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from eval.studies.window import around_the_end
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.features.centering import less_habit
+from ifllm_hub.features.centering import center_by_worker
 from ifllm_hub.features.extract import extract_features
 from ifllm_hub.reward.protocol.candidates import FOREST, logistic
 from ifllm_hub.reward.protocol.folds import auc, out_of_fold
@@ -33,7 +33,7 @@ def test_the_reading_tells_the_preference_and_not_its_last_seconds(folder: Path)
     for name, before in (("last", False), ("earlier", True)):
         part = around_the_end(trajectories, LAST_MS, before)
         workers = part.select("question_id", "worker_id")
-        features = less_habit(extract_features(part).join(workers, on="question_id"))
+        features = center_by_worker(extract_features(part).join(workers, on="question_id"))
         read = features.select("question_id", *MOUSE_FEATURES)
         cut = Pairs(pairs.rows.drop(MOUSE_FEATURES).join(read, on="question_id", how="left", maintain_order="left"))
         area[name] = auc(out_of_fold(cut, logistic(MOUSE_FEATURES), "worker", 5), cut.y).mean()

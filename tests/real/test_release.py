@@ -78,8 +78,8 @@ def test_every_line_of_every_file_balances(built: Built) -> None:
     files = pl.DataFrame(built.manifest["files"])
     assert files.height == 2362
     assert files["unaccounted"].to_list() == [0] * 2362
-    fates = files["ticks"] + files["duplicates"] + files["quarantined"]
-    assert fates.equals(files["lines"])
+    statuses = files["ticks"] + files["duplicates"] + files["quarantined"]
+    assert statuses.equals(files["lines"])
     broken = files.filter(pl.col("quarantined") > 0)
     assert broken.height == 9
     assert broken["file"].str.split("/").list.first().n_unique() == 4
@@ -146,13 +146,13 @@ def test_repairs_are_those_of_the_profile(built: Built) -> None:
 
 
 def test_carets_fit_the_answers_as_the_profile_says(built: Built) -> None:
-    carets = pl.DataFrame(built.manifest["carets"]).group_by("schema_version", "fate").agg(pl.col("ticks").sum())
+    carets = pl.DataFrame(built.manifest["carets"]).group_by("schema_version", "status").agg(pl.col("ticks").sum())
     for version in ("v1", "v2", "v3"):
-        fates = dict(carets.filter(schema_version=version).select("fate", "ticks").iter_rows())
-        total = sum(fates.values())
+        statuses = dict(carets.filter(schema_version=version).select("status", "ticks").iter_rows())
+        total = sum(statuses.values())
         # In January 2026 the recorded box reaches over the rating form, whose labels match no answer.
-        assert (0.8 if version == "v3" else 0.94) < (fates["matched"] + fates["repaired"]) / total < 0.999
-        assert fates.get("ambiguous", 0) < 0.01 * total
+        assert (0.8 if version == "v3" else 0.94) < (statuses["matched"] + statuses["repaired"]) / total < 0.999
+        assert statuses.get("ambiguous", 0) < 0.01 * total
     both = [pl.col(f"{m}_char_left").list.max() >= 0 for m in ("mouse", "gaze")]
     assert built["trajectories"].filter(pl.any_horizontal(both)).height > 1400
 

@@ -147,8 +147,8 @@ def test_the_model_in_the_package_prefers_what_was_read() -> None:
     assert [feature["name"] for feature in config["features"]] == list(FEATURES)
     nothing = np.full(len(FEATURES), np.nan)
     read_left = {
-        "mouse_dwell_log_ratio_less_habit": 1.5,
-        "mouse_coverage_diff_less_habit": 0.3,
+        "mouse_dwell_log_ratio_centered": 1.5,
+        "mouse_coverage_diff_centered": 0.3,
         "length_log_ratio": 0.5,
     }
     left = np.array([read_left.get(name, np.nan) for name in FEATURES])

@@ -92,7 +92,7 @@ class Start:
         )
 
 
-def completed(given: Any, evaluate_first: bool) -> Any:
+def prepare_config(given: Any, evaluate_first: bool) -> Any:
     """The trainer's configuration as a run needs it, without its own resuming and pushing.
 
     Raises:
@@ -114,7 +114,7 @@ def last_checkpoint(output_dir: Path) -> str | None:
     return str(output_dir / f"checkpoint-{max(steps)}") if steps else None
 
 
-def claim(
+def check_setup(
     output_dir: Path, setup: dict[str, Any], config: Any, commit: str | None, is_cut_freely: bool, write: bool
 ) -> list[Start]:
     """Refuse to continue another run, whose card would then claim what is not so; note a new one, or a new start.

@@ -17,7 +17,7 @@ from ifllm_hub.align.policies import accelerator_available, load_policy, lora_co
 from ifllm_hub.align.runs.card import model_card
 from ifllm_hub.align.runs.launch import PROGRESS, progress_callback
 from ifllm_hub.align.runs.push import checkpoint_name, claim_target, model_name, push, without_paths
-from ifllm_hub.align.runs.resume import RESULTS, claim, completed, last_checkpoint, progress, train
+from ifllm_hub.align.runs.resume import RESULTS, check_setup, last_checkpoint, prepare_config, progress, train
 from ifllm_hub.align.runs.saving import clear_write_errors, save_beside
 from ifllm_hub.align.runs.script import paths_at_home
 from ifllm_hub.dataset.load import commit_on_hub
@@ -171,10 +171,10 @@ def run_stage(stage: Stage, config: Any, recipe: dict[str, Any]) -> dict[str, An
     started = time.monotonic()
     output_dir = Path(str(config.output_dir))
     checkpoint = last_checkpoint(output_dir)
-    completed_config = completed(config, evaluate_first=checkpoint is None)
+    completed_config = prepare_config(config, evaluate_first=checkpoint is None)
     setup = {"stage": stage.name, **stage.setup, "seed": config.seed}
     is_main = config.process_index == 0
-    starts = claim(output_dir, setup, config, code_commit(), stage.is_cut_freely, write=is_main)
+    starts = check_setup(output_dir, setup, config, code_commit(), stage.is_cut_freely, write=is_main)
     name = checkpoint_name(stage.name, setup)
     repo_id = claim_target(config, setup, name, stage.force_push) if config.push_to_hub and is_main else None
 

@@ -27,7 +27,7 @@ from ifllm_hub.align.runs.run import (
 )
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.preferences.history import History, prompts_show
-from ifllm_hub.preferences.load import Split, fingerprint, limited, load_preferences
+from ifllm_hub.preferences.load import Split, fingerprint, load_preferences, subsample
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -91,7 +91,7 @@ def run_dpo(args: DPOArguments, config: "FlipProbDPOConfig", recipe: dict[str, A
         constant_flip_prob=_constant_flip_prob(args, config),
     )
     preferences = quirky_pairs(preferences, args, args.label_source, args.dataset, commit)
-    preferences = limited(preferences, config.seed, args.train_size, args.test_size)
+    preferences = subsample(preferences, config.seed, args.train_size, args.test_size)
     policy = chat_policy(args.policy, config.seed)
     check_max_length(config, policy[0], args.policy)
     check_prompts_fit(config, policy[1], preferences)

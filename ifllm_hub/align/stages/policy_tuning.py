@@ -25,7 +25,7 @@ from ifllm_hub.dataset.schema import SPLITS
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.preferences.history import History, prompts_show
 from ifllm_hub.preferences.kto import Desirable, load_kto
-from ifllm_hub.preferences.load import limited, load_preferences
+from ifllm_hub.preferences.load import load_preferences, subsample
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -77,7 +77,7 @@ def run_sft(args: SFTArguments, config: "SFTConfig", recipe: dict[str, Any]) -> 
     preferences = load_preferences(
         args.dataset, args.label_source, commit, history=args.history, instruction=args.instruction
     )
-    data = limited(answers(preferences, args.targets), config.seed, args.train_size, args.test_size)
+    data = subsample(answers(preferences, args.targets), config.seed, args.train_size, args.test_size)
     policy, tokenizer = chat_policy(args.policy, config.seed)
     check_max_length(config, policy, args.policy)
     check_prompts_fit(config, tokenizer, data)
@@ -127,7 +127,7 @@ def answers(preferences: "DatasetDict", targets: Targets) -> "DatasetDict":
 def run_kto(args: KTOArguments, config: "KTOConfig", recipe: dict[str, Any]) -> dict[str, Any]:
     """Align a policy on single rated answers (https://huggingface.co/papers/2402.01306); see `run_stage`."""
     commit = dataset_commit(args)
-    data = limited(load_kto(args.dataset, args.desirable, commit), config.seed, args.train_size, args.test_size)
+    data = subsample(load_kto(args.dataset, args.desirable, commit), config.seed, args.train_size, args.test_size)
     policy, tokenizer = chat_policy(args.policy, config.seed)
     check_max_length(config, policy, args.policy)
     check_prompts_fit(config, tokenizer, data)
@@ -177,7 +177,7 @@ def run_grpo(args: GRPOArguments, config: "GRPOConfig", recipe: dict[str, Any]) 
     if not args.reward_model:
         raise IfllmError("reward_model is not set. Make one with training/reward_student.py and name its folder.")
     commit = dataset_commit(args)
-    data = limited(load_prompts(args.dataset, commit), config.seed, args.train_size, args.test_size)
+    data = subsample(load_prompts(args.dataset, commit), config.seed, args.train_size, args.test_size)
     student = TextReward(args.reward_model, args.reward_revision)
     policy, tokenizer = chat_policy(args.policy, config.seed)
 

@@ -15,7 +15,7 @@ from ifllm_hub.align.runs.run import DataArguments, Stage, dataset_commit, descr
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import preferences_config
 from ifllm_hub.errors import IfllmError, first_line
-from ifllm_hub.preferences.load import limited, load_preferences
+from ifllm_hub.preferences.load import load_preferences, subsample
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -78,7 +78,7 @@ def run_reward(args: StudentArguments, config: "RewardConfig", recipe: dict[str,
     form: Form = args.form if isinstance(args, TextRewardArguments) else "bradley_terry"
     commit = dataset_commit(args)
     preferences = load_preferences(args.dataset, args.label_source, commit, constant_flip_prob=args.flip_prob)
-    preferences = limited(preferences, config.seed, args.train_size, args.test_size)
+    preferences = subsample(preferences, config.seed, args.train_size, args.test_size)
     judged = load_preferences(args.dataset, "explicit", commit)["test"]
     stored = load_config(args.dataset, preferences_config("explicit"), commit).filter(split="test")
     model, tokenizer = load_encoder(args.text_model, config.seed)

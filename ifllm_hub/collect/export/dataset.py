@@ -72,7 +72,7 @@ def export_dataset(store: Store, out: Path, pseudonyms: Pseudonyms, least_people
         write_config(folder, "features", features.join(named, on="question_id", maintain_order="left"))
         for config, rows in by_label_source(_preferences(folder)).items():
             write_config(folder, config, rows)
-        manifest = _manifest(questions, collected["fates"], collected["wrong_clocks"])
+        manifest = _manifest(questions, collected["statuses"], collected["wrong_clocks"])
         write_manifest(folder, manifest)
         write_card(folder)
         write_trl_rows(folder)
@@ -180,10 +180,10 @@ def write_trl_rows(folder: Path) -> dict[str, int]:
 
 
 def _collect(store: Store, pseudonyms: Pseudonyms, least_people: int) -> dict[str, Any]:
-    """`questions` with folds, `trajectories` and `features` of who consents, the ticks' `fates`, and `wrong_clocks`."""
+    """`questions` with folds, `trajectories` and `features` of who consents, the ticks' `statuses`, and `wrong_clocks`."""
     gone = set(store.withdrawn())
     parts = []
-    fates: dict[str, int] = {}
+    statuses: dict[str, int] = {}
     wrong_clocks = 0
     with store.reading() as connection:
         agreed = select(CONSENTS.c.person).where(CONSENTS.c.withdrawn_at.is_(None)).distinct()
@@ -192,8 +192,8 @@ def _collect(store: Store, pseudonyms: Pseudonyms, least_people: int) -> dict[st
             if readings is not None:
                 parts.append((readings.questions, readings.trajectories, features_of(readings)))
                 wrong_clocks += readings.wrong_clocks
-                for fate, n in readings.fates.items():
-                    fates[fate] = fates.get(fate, 0) + n
+                for status, n in readings.statuses.items():
+                    statuses[status] = statuses.get(status, 0) + n
     if len(parts) < max(1, least_people):
         raise TooFewPeople(
             f"The store has readings or ratings of {len(parts)} people whose consent stands; "
@@ -209,7 +209,7 @@ def _collect(store: Store, pseudonyms: Pseudonyms, least_people: int) -> dict[st
         "questions": folded,
         "trajectories": trajectories,
         "features": features,
-        "fates": fates,
+        "statuses": statuses,
         "wrong_clocks": wrong_clocks,
     }
 
@@ -224,13 +224,13 @@ def _preferences(folder: Path) -> pl.DataFrame:
     return pl.concat([explicit, external_rows(read, scored, SHIPPED, all_workers=True)])
 
 
-def _manifest(questions: pl.DataFrame, fates: dict[str, int], wrong_clocks: int) -> dict[str, Any]:
+def _manifest(questions: pl.DataFrame, statuses: dict[str, int], wrong_clocks: int) -> dict[str, Any]:
     return {
         "collected": True,
         "ifllm_hub": __version__,
         "tier": "full",
         **count_questions(questions),
         "erased_later": 0,
-        "ticks": {"received": sum(fates.values()), **dict(sorted(fates.items()))},
+        "ticks": {"received": sum(statuses.values()), **dict(sorted(statuses.items()))},
         "batches_of_wrong_clocks": wrong_clocks,
     }

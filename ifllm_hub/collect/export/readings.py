@@ -72,7 +72,7 @@ class Readings:
             `pointwise` that come from the collector, and `mode`.
         trajectories: rows of the config `trajectories`, a row a question, in the same order, with empty lists where
             neither mouse nor gaze was recorded.
-        fates: how many ticks came in, by what became of them.
+        statuses: how many ticks came in, by what became of them.
         wrong_clocks: in how many batches the page's clock was off by more than a minute. Their times are right among
             each other, and not beside those of another page load.
         touched: `question_id` of the questions that were read by touch or pen only.
@@ -80,7 +80,7 @@ class Readings:
 
     questions: pl.DataFrame
     trajectories: pl.DataFrame
-    fates: dict[str, int]
+    statuses: dict[str, int]
     wrong_clocks: int
     touched: frozenset[int]
 
@@ -115,12 +115,12 @@ def assembled(
     if questions.is_empty():
         return None
     viewports = pages.join(answers.select("response_id", "question"), on="response_id")
-    kept = placed.filter(pl.col("fate") == "kept")
-    by_hand = set(placed.filter(pl.col("fate") == "touch_or_pen")["question"]) - set(kept["question"])
+    kept = placed.filter(pl.col("status") == "kept")
+    by_hand = set(placed.filter(pl.col("status") == "touch_or_pen")["question"]) - set(kept["question"])
     return Readings(
         questions.drop("question"),
         _trajectories(questions, kept, _ends(placed, events), viewports),
-        dict(placed["fate"].value_counts().sort("fate").iter_rows()),
+        dict(placed["status"].value_counts().sort("status").iter_rows()),
         wrong_clocks,
         frozenset(questions.filter(pl.col("question").is_in(by_hand))["question_id"]),
     )
@@ -171,7 +171,7 @@ def _recorded(
 
 
 def _placed(ticks: pl.DataFrame, events: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
-    """The ticks with `question`, `side`, `t` (ms since the question's answer appeared) and their `fate`."""
+    """The ticks with `question`, `side`, `t` (ms since the question's answer appeared) and their `status`."""
     named = answers.select("response_id", "question", "side", "text", length=pl.col("text").str.len_chars())
     placed = ticks.join(named, on="response_id", how="left", maintain_order="left")
     began = (
@@ -187,7 +187,7 @@ def _placed(ticks: pl.DataFrame, events: pl.DataFrame, answers: pl.DataFrame) ->
         "question", appeared=pl.coalesce("streamed", pl.min_horizontal("shown", "ticked"))
     )
     t = pl.col("at") - pl.col("appeared")
-    fate = (
+    status = (
         pl.when(pl.col("question").is_null())
         .then(pl.lit("answer_gone"))
         .when(~pl.col("pointer").is_in(_POINTERS.values()))
@@ -207,7 +207,7 @@ def _placed(ticks: pl.DataFrame, events: pl.DataFrame, answers: pl.DataFrame) ->
     return (
         placed.join(appeared, on="question", how="left", maintain_order="left", nulls_equal=True)
         .join(_same_text(placed), on=["response_id", "text_sha256", "text_length"], how="left", maintain_order="left")
-        .with_columns(t=t, fate=fate, char=char)
+        .with_columns(t=t, status=status, char=char)
         .sort("question", "at", "session", "sequence", "place", maintain_order=True)
     )
 
@@ -280,7 +280,7 @@ def _ends(placed: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     answers = placed.select("response_id", "question", "appeared").unique()
     left = events.filter(pl.col("name") == "leave").join(answers, on="response_id")
     said = left.with_columns(t=pl.col("at") - pl.col("appeared"), pointer=pl.col("value").cast(pl.Int8, strict=False))
-    elsewhere = placed.filter(pl.col("fate").is_in(["other_text", "replaced_text"]))
+    elsewhere = placed.filter(pl.col("status").is_in(["other_text", "replaced_text"]))
     return pl.concat([said.select(of), elsewhere.select(of)]).filter(pl.col("t").is_between(0, LONGEST_MS))
 
 

@@ -13,7 +13,7 @@ from ifllm_hub.collect.server.tokens import ResponseToken
 from ifllm_hub.collect.store.refusals import Unknown
 from ifllm_hub.collect.store.store import Store
 from ifllm_hub.collect.store.tables import RESPONSES
-from ifllm_hub.features.centering import HABITUAL, SUFFIX, less_habit
+from ifllm_hub.features.centering import HABITUAL, SUFFIX, center_by_worker
 from ifllm_hub.features.extract import extract_features
 from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
@@ -67,7 +67,7 @@ class Scorer:
                 raise Unknown
             known = self._known.of(connection, token.person)
         question = self._pseudonyms.number("question", token.person, token.question_id)
-        rows = None if known.rows is None else less_habit(known.rows).filter(pl.col("question_id") == question)
+        rows = None if known.rows is None else center_by_worker(known.rows).filter(pl.col("question_id") == question)
         if rows is None or rows.is_empty():
             return _abstain("not_read")
         if rows["mode"][0] == "pointwise":
@@ -87,7 +87,7 @@ class Scorer:
 
 def features_of(readings: Readings) -> pl.DataFrame:
     """Rows of the config `features` of one person: the contrasts less the habit are over all that was recorded."""
-    return less_habit(features_without_habit(readings))
+    return center_by_worker(features_without_habit(readings))
 
 
 def features_without_habit(readings: Readings) -> pl.DataFrame:

@@ -61,7 +61,7 @@ def run_app(app: FastAPI, host: str, port: int, behind_proxy: bool) -> None:
     )
 
 
-def told_at_start(settings: Settings, host: str, port: int) -> str:
+def startup_message(settings: Settings, host: str, port: int) -> str:
     """What the command says before it serves."""
     pages = ", ".join(settings.origins) or "no page yet (--origin)"
     key: str | Path = settings.folder / SECRETS_FILE

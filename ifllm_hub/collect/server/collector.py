@@ -23,9 +23,9 @@ from ifllm_hub.collect.server.metrics import CONTENT_TYPE, Metrics
 from ifllm_hub.collect.server.problems import Problem
 from ifllm_hub.collect.server.tokens import BadToken, ExpiredToken, PersonToken, ResponseToken, Signer
 from ifllm_hub.collect.settings import PUBLISHED_FOLDER, Secrets, Settings
-from ifllm_hub.collect.store.intake import Received
+from ifllm_hub.collect.store.intake import StoredBatch
 from ifllm_hub.collect.store.refusals import Conflict, Unknown, Withdrawn
-from ifllm_hub.collect.store.store import Answer, Said, Store, now_ms
+from ifllm_hub.collect.store.store import Answer, RatingValues, Store, now_ms
 from ifllm_hub.errors import IfllmError
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Collector:
             "ticks": [*batch.ticks, *batch.gaze],
             "events": batch.events,
         }
-        received = Received(
+        received = StoredBatch(
             session=batch.session,
             sequence=batch.sequence,
             person=person,
@@ -214,7 +214,7 @@ class Collector:
         now = now_ms()
         token = self.signer.response(said.token, now)
         self._people.take(token.person)
-        words = Said(said.rating, said.preference, said.better_than_previous)
+        words = RatingValues(said.rating, said.preference, said.better_than_previous)
         await asyncio.wrap_future(self.store.rate(token.response_id, token.person, words, token.issued_at, now))
         return JSONResponse({"accepted": True}, 202)
 

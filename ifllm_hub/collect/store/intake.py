@@ -21,7 +21,7 @@ _INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.in
 
 
 @dataclass(frozen=True)
-class Received:
+class StoredBatch:
     """A batch as it is stored.
 
     Attributes:
@@ -44,7 +44,7 @@ class Received:
 class Arrival:
     """A batch that is to be stored; see `Store.accept`."""
 
-    batch: Received
+    batch: StoredBatch
     now: int
     day_bytes: int | None
 
@@ -112,7 +112,7 @@ class _Intake:
         self._add(batch, arrival.now)
         return False
 
-    def _add(self, batch: Received, now: int) -> None:
+    def _add(self, batch: StoredBatch, now: int) -> None:
         if (batch.person, batch.consent) not in self._consents:
             self._consents.add((batch.person, batch.consent))
             self._new_consents.append({"person": batch.person, "version": batch.consent, "agreed_at": now})

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from sqlalchemy import URL, ColumnElement, Connection, Table, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Row
 
-from ifllm_hub.collect.store.intake import DAY_MS, Arrival, Received, hold_people, take_in
+from ifllm_hub.collect.store.intake import DAY_MS, Arrival, StoredBatch, hold_people, take_in
 from ifllm_hub.collect.store.refusals import Unknown, Withdrawn
 from ifllm_hub.collect.store.schema import VERSION_TABLE
 from ifllm_hub.collect.store.tables import (
@@ -49,7 +49,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Said:
+class RatingValues:
     """A rating: what is None is not said."""
 
     rating: int | None
@@ -106,7 +106,7 @@ class Store:
 
         return self._writer.submit(work)
 
-    def accept(self, batch: Received, now: int, day_bytes: int | None = None) -> "Future[bool]":
+    def accept(self, batch: StoredBatch, now: int, day_bytes: int | None = None) -> "Future[bool]":
         """Store a batch; the result says whether it was there already, with the same body.
 
         Args:
@@ -119,7 +119,7 @@ class Store:
 
         return self._writer.submit_alike(take_in, Arrival(batch, now, day_bytes))
 
-    def rate(self, response_id: str, person: str, said: Said, issued_at: int, now: int) -> "Future[None]":
+    def rate(self, response_id: str, person: str, said: RatingValues, issued_at: int, now: int) -> "Future[None]":
         """Store what a person says of an answer; later words replace earlier ones.
 
         Raises:

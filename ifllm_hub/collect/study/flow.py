@@ -17,18 +17,18 @@ from ifllm_hub.collect.server.collector import Collector
 from ifllm_hub.collect.server.limits import Buckets
 from ifllm_hub.collect.server.problems import Problem
 from ifllm_hub.collect.store.refusals import Withdrawn
-from ifllm_hub.collect.store.store import Said, now_ms
+from ifllm_hub.collect.store.store import RatingValues, now_ms
 from ifllm_hub.collect.study.models import AnswerFailed, AnsweringModel, Message, streamed_together
 from ifllm_hub.collect.study.state import (
     MAX_QUERY,
     MAX_SUMMARY,
     QUESTIONNAIRE,
     SCALE,
+    DisplayedAnswer,
     Mode,
     NotYet,
     Participant,
     Protocol,
-    Shown,
     Side,
     Turn,
     tidy,
@@ -162,7 +162,7 @@ class Study:
         _take(self._addresses, address)
         bullets = self._rng.random() < self.protocol.bullet_share
         question_id = f"{participant.conversation}.{len(participant.turns) + 1}"
-        shown = {side: Shown(model, question_id) for side, model in participant.models.items()}
+        shown = {side: DisplayedAnswer(model, question_id) for side, model in participant.models.items()}
         turn = Turn(query, bullets, now_ms(), shown)
         participant.asking = True
         self._answering += answers
@@ -230,7 +230,7 @@ class Study:
         if compares and better_than_previous is None:
             raise NotYet("Please say whether this answer is better than the one before.")
         for side, shown in turn.answers.items():
-            said = Said(
+            said = RatingValues(
                 ratings[side],
                 preference if pairwise and side == "left" else None,
                 better_than_previous if compares else None,

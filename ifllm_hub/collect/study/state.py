@@ -55,7 +55,7 @@ PROTOCOLS = {
 
 
 @dataclass
-class Shown:
+class DisplayedAnswer:
     """An answer on the page.
 
     Attributes:
@@ -77,7 +77,7 @@ class Turn:
     query: str
     bullet_points: bool
     asked_at: int
-    answers: dict[Side, Shown]
+    answers: dict[Side, DisplayedAnswer]
     done: bool = False
     broken: bool = False
     rated: bool = False

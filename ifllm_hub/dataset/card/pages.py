@@ -283,16 +283,16 @@ def _carets(carets: list[dict[str, Any]]) -> list[dict[str, Any]]:
     versions: dict[str, dict[str, int]] = {}
     for row in sorted(carets, key=lambda row: row["schema_version"]):
         for version in (row["schema_version"], "all"):
-            fates = versions.setdefault(version, {})
-            fates[row["fate"]] = fates.get(row["fate"], 0) + row["ticks"]
+            statuses = versions.setdefault(version, {})
+            statuses[row["status"]] = statuses.get(row["status"], 0) + row["ticks"]
     versions["all"] = versions.pop("all", {})
     return [
         {
             "version": version,
-            "carets": (total := sum(fates.values())),
-            "share": {fate: n / total for fate, n in fates.items()},
+            "carets": (total := sum(statuses.values())),
+            "share": {status: n / total for status, n in statuses.items()},
         }
-        for version, fates in versions.items()
+        for version, statuses in versions.items()
     ]
 
 

@@ -6,8 +6,8 @@ import polars as pl
 # among the study's rated pairs. docs/coarse_tier.md has what the rounding costs and hides. Powers of two, so that
 # multiples are exact.
 STEPS = {
-    "mouse_dwell_log_ratio_less_habit": 0.5,
-    "mouse_coverage_diff_less_habit": 0.125,
+    "mouse_dwell_log_ratio_centered": 0.5,
+    "mouse_coverage_diff_centered": 0.125,
 }
 # Nothing is further from 0: what is rare gives away.
 LARGEST = 2.0

@@ -146,7 +146,7 @@ def reidentify(rows: pl.DataFrame, columns: list[str]) -> dict[str, Any] | None:
     }
 
 
-def typed_and_answered(folder: Path) -> pl.DataFrame:
+def free_text(folder: Path) -> pl.DataFrame:
     """Queries and answers of a dataset folder: `config`, `question_id`, `column`, `text`; `messages` repeat them.
 
     Raises:
@@ -196,7 +196,7 @@ def find_personal_data(texts: pl.DataFrame, advance: Advance | None = None) -> p
     return pl.DataFrame(matches, schema=_FINDINGS, orient="row")
 
 
-def searched_with() -> dict[str, Any]:
+def scanner_info() -> dict[str, Any]:
     """The tool, its version, and the entities that `find_personal_data` knows.
 
     Raises:

@@ -15,10 +15,10 @@ from ifllm_hub.dataset.privacy.coarse import COARSE, STEPS, coarse
 from ifllm_hub.dataset.privacy.disclosure import (
     CANNOT_FIND,
     find_personal_data,
+    free_text,
     k_anonymity,
     reidentify,
-    searched_with,
-    typed_and_answered,
+    scanner_info,
 )
 from ifllm_hub.dataset.splits import assign_folds
 from ifllm_hub.errors import IfllmError
@@ -235,8 +235,8 @@ def scan_dataset(folder: Path, out: Path, show_text: bool = False, advance: Adva
     is_collected = "collected" in read_json(folder / "manifest.json")
     path = folder / ("manifest.json" if is_collected else REPORT)
     report = read_json(path)
-    how = searched_with()
-    texts = typed_and_answered(folder)
+    how = scanner_info()
+    texts = free_text(folder)
     findings = find_personal_data(texts, advance)
     write_atomically(out, findings.drop([] if show_text else "text").write_csv())
     counts = findings.group_by("column", "entity").len("found").sort("column", "entity").to_dicts()

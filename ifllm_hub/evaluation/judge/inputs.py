@@ -48,7 +48,7 @@ def pairs_of_generations(model: Path, baseline: Path, llm: str, label_source: st
     return _columns(renamed.with_columns(llm=pl.lit(llm), label_source=pl.lit(label_source)))
 
 
-def answers_alone(model: Path, llm: str, label_source: str) -> pl.DataFrame:
+def single_answers(model: Path, llm: str, label_source: str) -> pl.DataFrame:
     """`COLUMNS` of one file of answers, without a baseline.
 
     Raises:
@@ -59,7 +59,7 @@ def answers_alone(model: Path, llm: str, label_source: str) -> pl.DataFrame:
     return _columns(rows.with_columns(llm=pl.lit(llm), label_source=pl.lit(label_source), **nothing))
 
 
-def pairs_of_people(dataset: str, revision: str | None, history: History, n: int | None, seed: int) -> pl.DataFrame:
+def human_rated_pairs(dataset: str, revision: str | None, history: History, n: int | None, seed: int) -> pl.DataFrame:
     """`COLUMNS` of pairs that a worker rated, of both splits: the left answer is the model's, the right the baseline's.
 
     A judge has learned from neither split, so both measure it. Revisions are null: which weights the study's servers

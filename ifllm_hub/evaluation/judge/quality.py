@@ -38,7 +38,7 @@ def judge_quality(judgments: pl.DataFrame, preferences: pl.DataFrame | None = No
     Args:
         judgments: `JUDGMENTS`; repeated ones count once, and those of mode `single` by their status alone.
         preferences: `question_id` and `preference` (`left`, `right`) of the pairs that people rated; judgments of them
-            are those of `pairs_of_people`.
+            are those of `human_rated_pairs`.
 
     Returns:
         `judge`, `judge_settings`, `judgments` (how many), `pairs` (see below), the share of each of `STATUSES`, and of

@@ -22,7 +22,7 @@ from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.journal import Journal
 from ifllm_hub.evaluation.judge.client import Endpoint, JudgeClient, Outcome
-from ifllm_hub.evaluation.judge.inputs import answers_alone, pairs_of_generations, pairs_of_people
+from ifllm_hub.evaluation.judge.inputs import human_rated_pairs, pairs_of_generations, single_answers
 from ifllm_hub.evaluation.judge.prompts import Form, Message, Mode, Preset, judge_messages, response_format
 from ifllm_hub.evaluation.tables import JUDGMENTS, write_table
 from ifllm_hub.preferences.history import History
@@ -162,11 +162,11 @@ def _pairs(args: JudgeArguments) -> pl.DataFrame:
     if (args.mode == "single") != (args.dataset is None and args.baseline_answers is None):
         raise IfllmError("Mode single judges model_answers alone; mode pairwise needs baseline_answers or dataset.")
     if args.dataset is not None:
-        return pairs_of_people(args.dataset, args.dataset_revision, args.history, args.pairs, args.pair_seed)
+        return human_rated_pairs(args.dataset, args.dataset_revision, args.history, args.pairs, args.pair_seed)
     if args.model_answers is None or args.llm is None or args.label_source is None:
         raise IfllmError("Say with llm and label_source which cell of the table these answers belong to.")
     if args.baseline_answers is None:
-        return answers_alone(args.model_answers, args.llm, args.label_source)
+        return single_answers(args.model_answers, args.llm, args.label_source)
     return pairs_of_generations(args.model_answers, args.baseline_answers, args.llm, args.label_source)
 
 

@@ -33,20 +33,20 @@ _FLIP_STEP = 0.025
 
 def caret_picture(carets: list[dict[str, Any]]) -> Picture:
     """Carets that did not simply stand where they were recorded, % of the carets of a schema version and modality."""
-    table = pl.DataFrame(carets).group_by("schema_version", "modality", "fate").agg(pl.col("ticks").sum())
+    table = pl.DataFrame(carets).group_by("schema_version", "modality", "status").agg(pl.col("ticks").sum())
     total = table.group_by("schema_version", "modality").agg(pl.col("ticks").sum()).sort("schema_version", "modality")
     with styled() as (figure, axes):
         names = [f"{version} {modality}" for version, modality, _ in total.iter_rows()]
         start = np.zeros(total.height)
-        for fate, color in zip(("repaired", "ambiguous", "elsewhere"), SERIES[::2], strict=False):
+        for status, color in zip(("repaired", "ambiguous", "elsewhere"), SERIES[::2], strict=False):
             counts = total.join(
-                table.filter(pl.col("fate") == fate),
+                table.filter(pl.col("status") == status),
                 on=["schema_version", "modality"],
                 how="left",
                 maintain_order="left",
             )
             share = 100 * (counts["ticks_right"].fill_null(0) / counts["ticks"]).to_numpy()
-            axes.barh(names, share, left=start, color=color, height=0.62, label=fate)
+            axes.barh(names, share, left=start, color=color, height=0.62, label=status)
             start += share
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)

@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupKFold
 
 from ifllm_hub.features.centering import SUFFIX
 from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
-from ifllm_hub.reward.protocol.folds import Fit
+from ifllm_hub.reward.protocol.folds import FitPredict
 from ifllm_hub.reward.protocol.pairs import FEATURES, GAZE_FEATURES, LENGTH_FEATURES, MOUSE_FEATURES, Pairs
 
 # Left-minus-right embedding of the answers: (d,) Float32; see `text.with_text_contrast`.
@@ -34,11 +34,11 @@ class Candidate:
     """
 
     name: str
-    fit: Fit
+    fit: FitPredict
     needs_text: bool = False
 
 
-def forest(features: tuple[str, ...], linear: bool = True) -> Fit:
+def forest(features: tuple[str, ...], linear: bool = True) -> FitPredict:
     """The reward model on some features; without `linear`, its trees alone."""
 
     def fit(train: Pairs, test: Pairs, seed: int) -> np.ndarray:
@@ -51,7 +51,7 @@ def forest(features: tuple[str, ...], linear: bool = True) -> Fit:
     return fit
 
 
-def logistic(features: tuple[str, ...], C: float = 1.0, per_gap: float = 0.0) -> Fit:
+def logistic(features: tuple[str, ...], C: float = 1.0, per_gap: float = 0.0) -> FitPredict:
     """Antisymmetric logistic regression: no intercept, scaled by the training pairs, undefined contrasts are 0.
 
     Args:
@@ -66,7 +66,7 @@ def logistic(features: tuple[str, ...], C: float = 1.0, per_gap: float = 0.0) ->
     return fit
 
 
-def gradient_boosting(features: tuple[str, ...]) -> Fit:
+def gradient_boosting(features: tuple[str, ...]) -> FitPredict:
     """Boosted trees with the laws of the reward model: monotone, grown on every pair and its mirror image.
 
     The logit is half the difference of the scores of a pair and of its mirror image.
@@ -88,7 +88,7 @@ def gradient_boosting(features: tuple[str, ...]) -> Fit:
     return fit
 
 
-def text(C: float) -> Fit:
+def text(C: float) -> FitPredict:
     """Antisymmetric logistic regression on the length and 16 principal components of the embedding contrast.
 
     The components are those of the training contrasts and their mirror images, so their mean is 0.
@@ -156,7 +156,7 @@ def always_left(train: Pairs, test: Pairs, seed: int) -> np.ndarray:
     return np.ones(len(test))
 
 
-def nested(options: tuple[Fit, ...]) -> Fit:
+def nested(options: tuple[FitPredict, ...]) -> FitPredict:
     """Of some models, the one with the smallest log loss in folds over the workers of the training pairs.
 
     The choice is made anew in every fold, from training pairs only, so its figure is free of selection. Where these are

@@ -14,7 +14,17 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.protocol.pairs import Pairs
 from ifllm_hub.reward.protocol.scores import auc, correct
 
-__all__ = ["FOLDS", "LEAVE_ONE_OUT", "PROTOCOLS", "Fit", "auc", "correct", "out_of_fold", "permuted", "swapped"]
+__all__ = [
+    "FOLDS",
+    "LEAVE_ONE_OUT",
+    "PROTOCOLS",
+    "FitPredict",
+    "auc",
+    "block_permuted",
+    "correct",
+    "out_of_fold",
+    "permuted",
+]
 
 # What the training and the test pairs of a fold never share.
 PROTOCOLS = {"question": "question_id", "conversation": "conversation_id", "worker": "worker_id"}
@@ -23,10 +33,10 @@ LEAVE_ONE_OUT = "leave one worker out"
 FOLDS = 5
 
 # (training pairs, test pairs, seed) -> P(left preferred) of the test pairs.
-Fit = Callable[[Pairs, Pairs, int], np.ndarray]
+FitPredict = Callable[[Pairs, Pairs, int], np.ndarray]
 
 
-def out_of_fold(pairs: Pairs, fit: Fit, protocol: str, seeds: int) -> np.ndarray:
+def out_of_fold(pairs: Pairs, fit: FitPredict, protocol: str, seeds: int) -> np.ndarray:
     """(seeds, n) P(left preferred), each by a model that saw neither the pair nor its question/conversation/worker.
 
     Raises:
@@ -54,7 +64,7 @@ def permuted(pairs: Pairs, seed: int) -> Pairs:
     return Pairs(pairs.rows.with_columns(preference=shuffled))
 
 
-def swapped(pairs: Pairs, seed: int) -> Pairs:
+def block_permuted(pairs: Pairs, seed: int) -> Pairs:
     """The same pairs with the preferences of whole conversations exchanged, among conversations of equal length.
 
     Preferences of one conversation agree more often than chance. This null keeps that, which `permuted` destroys: a

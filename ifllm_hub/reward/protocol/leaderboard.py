@@ -13,14 +13,14 @@ from ifllm_hub.dataset.load import commit_on_hub
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, write_atomically
 from ifllm_hub.reward.protocol.candidates import CANDIDATES, FOREST, LONGER_ANSWER, TEXT_CONTRAST, Candidate
-from ifllm_hub.reward.protocol.folds import PROTOCOLS, out_of_fold, permuted, swapped
+from ifllm_hub.reward.protocol.folds import PROTOCOLS, block_permuted, out_of_fold, permuted
 from ifllm_hub.reward.protocol.pairs import Pairs
 from ifllm_hub.reward.protocol.scores import correct, score
 
 # What the probabilities rest on besides the data: a change to one of these makes finished results void.
 _CODE = ("candidates.py", "../model/estimator.py", "pairs.py", "folds.py")
 
-NULLS: dict[str, Callable[[Pairs, int], Pairs]] = {"permuted_labels": permuted, "swapped_labels": swapped}
+NULLS: dict[str, Callable[[Pairs, int], Pairs]] = {"permuted_labels": permuted, "block_permuted_labels": block_permuted}
 
 
 @dataclass(frozen=True)

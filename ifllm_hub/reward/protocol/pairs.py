@@ -13,8 +13,8 @@ from ifllm_hub.errors import IfllmError
 # how much more of it, less what this reader does on every question. All are odd, so swapping the answers negates the
 # whole vector; the model is monotone in each.
 LENGTH_FEATURES = ("length_log_ratio",)
-MOUSE_FEATURES = ("mouse_dwell_log_ratio_less_habit", "mouse_coverage_diff_less_habit")
-GAZE_FEATURES = ("gaze_dwell_log_ratio_less_habit", "gaze_coverage_diff_less_habit")
+MOUSE_FEATURES = ("mouse_dwell_log_ratio_centered", "mouse_coverage_diff_centered")
+GAZE_FEATURES = ("gaze_dwell_log_ratio_centered", "gaze_coverage_diff_centered")
 FEATURES = LENGTH_FEATURES + MOUSE_FEATURES + GAZE_FEATURES
 
 

@@ -207,7 +207,7 @@ def _modalities(board: dict[str, Any]) -> str:
 
 
 def _nulls(board: dict[str, Any]) -> str:
-    names = {"permuted_labels": "permuted", "swapped_labels": "swapped"}
+    names = {"permuted_labels": "permuted", "block_permuted_labels": "swapped"}
     return markdown_table(
         ("labels", *(f"{protocol} folds" for protocol in PROTOCOLS)),
         [

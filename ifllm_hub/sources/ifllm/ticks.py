@@ -132,20 +132,20 @@ def assemble_ticks(tasks: list[TaskFolder], pairwise: bool, columns: int, accoun
 
 
 def _account(tasks: list[TaskFolder], name: str, parsed: Parsed, accounts: Accounts) -> pl.DataFrame:
-    """Drop exact repetitions (pairwise abs_gaze is written twice, batch by batch) and note every line's fate."""
+    """Drop exact repetitions (pairwise abs_gaze is written twice, batch by batch) and note every line's status."""
     rows = parsed.rows.with_row_index("row").with_columns(repeated=pl.lit(False))
     if name.startswith("abs_"):
         first = pl.col("row").min().over("file", "x", "y", "page_timer", "epoch")
         rows = rows.with_columns(repeated=pl.col("ok") & (pl.col("row") > first))
     files = pl.Series("file", [f"{task.worker_id}/{task.task_id}/{name}" for task in tasks], dtype=pl.String)
-    fates = rows.group_by("file").agg(
+    statuses = rows.group_by("file").agg(
         ticks=(pl.col("ok") & ~pl.col("repeated")).sum(),
         duplicates=pl.col("repeated").sum(),
         quarantined=(~pl.col("ok")).sum(),
     )
     counted = pl.DataFrame(
         {"file": range(len(tasks)), "lines": parsed.lines}, schema={"file": pl.Int32, "lines": pl.Int64}
-    ).join(fates, on="file", how="left", maintain_order="left")
+    ).join(statuses, on="file", how="left", maintain_order="left")
     accounts.files.append(counted.with_columns(pl.exclude("file").fill_null(0).cast(pl.Int64), file=files))
     accounts.quarantine.append(parsed.quarantine.with_columns(file=files.gather(parsed.quarantine["file"])))
     return rows.filter(~pl.col("repeated")).drop("row", "repeated", "ok").rename({"file": "task"})
@@ -296,10 +296,10 @@ def _char_index(
             f"goes to {_LAST_CHAR:,}. Take its row out of query_logs_table.csv."
         )
     accounts.carets.append(
-        decided.group_by("schema_version", "fate")
+        decided.group_by("schema_version", "status")
         .agg(pl.col("ticks").sum())
         .with_columns(modality=pl.lit(modality), side=pl.lit(side))
-        .select("schema_version", "modality", "side", "fate", pl.col("ticks").cast(pl.Int64))
+        .select("schema_version", "modality", "side", "status", pl.col("ticks").cast(pl.Int64))
     )
     return carets.join(
         decided.select("question_id", "index", "window", pl.col("char").cast(pl.Int16)),
@@ -311,7 +311,7 @@ def _char_index(
 
 
 def _decide(distinct: pl.DataFrame) -> pl.DataFrame:
-    """Add `char` (Int64) and `fate`: matched, repaired, ambiguous or elsewhere.
+    """Add `char` (Int64) and `status`: matched, repaired, ambiguous or elsewhere.
 
     matched: the window stands around the recorded index. repaired: it stands once in the answer, but elsewhere (an
     extension split the text node, so the index restarted). ambiguous: it stands more than once. elsewhere: page text,
@@ -328,7 +328,7 @@ def _decide(distinct: pl.DataFrame) -> pl.DataFrame:
     times = pl.col("pieces").list.len().cast(pl.Int64) - 1
     # A full window (20 characters) has the caret in its middle; a shorter one was cut on an unknown side.
     found = pl.col("pieces").list.first().str.len_chars().cast(pl.Int64) + window.str.len_chars() // 2
-    fate = (
+    status = (
         pl.when("matched")
         .then(pl.lit("matched"))
         .when(times == 1)
@@ -338,14 +338,14 @@ def _decide(distinct: pl.DataFrame) -> pl.DataFrame:
         .otherwise(pl.lit("elsewhere"))
     )
     char = (
-        pl.when(fate == "matched")
+        pl.when(status == "matched")
         .then(pl.min_horizontal(at, text.str.len_chars().cast(pl.Int64)))
-        .when(fate == "repaired")
+        .when(status == "repaired")
         .then(found)
         .otherwise(-1)
     )
     decided = distinct.with_columns(matched=matched.fill_null(False)).with_columns(pieces=pieces)
-    return decided.with_columns(fate=fate, char=char).drop("pieces", "matched")
+    return decided.with_columns(status=status, char=char).drop("pieces", "matched")
 
 
 def _code_points(distinct: pl.DataFrame) -> pl.Series:

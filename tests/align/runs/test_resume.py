@@ -11,7 +11,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.sft_config import SFTConfig
 
 from ifllm_hub.align.runs.launch import launch_dpo
-from ifllm_hub.align.runs.resume import SETUP, Start, claim, completed, last_checkpoint
+from ifllm_hub.align.runs.resume import SETUP, Start, check_setup, last_checkpoint, prepare_config
 from ifllm_hub.align.stages.dpo import parse_dpo, run_dpo
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import make_folder
@@ -29,7 +29,7 @@ def start(tmp_path: Path) -> Callable[..., list[Start]]:
     def start(kind: Any = SFTConfig, is_cut_freely: bool = True, **settings: Any) -> list[Start]:
         config = kind(str(tmp_path), **CPU | settings)
         setup = SETUP_OF_A_RUN | {"learning_rate": config.learning_rate}
-        return claim(tmp_path, setup, config, "c0ffee", is_cut_freely, write=True)
+        return check_setup(tmp_path, setup, config, "c0ffee", is_cut_freely, write=True)
 
     return start
 
@@ -158,10 +158,10 @@ def test_a_folder_of_something_else(start: Callable[..., list[Start]], tmp_path:
 )
 def test_settings_that_would_make_a_card_untrue(setting: str, tmp_path: Path) -> None:
     config = SFTConfig(str(tmp_path), **CPU)
-    completed(config, evaluate_first=True)
+    prepare_config(config, evaluate_first=True)
     setattr(config, setting, True)
     with pytest.raises(IfllmError, match=f"{setting} cannot be set: .*Leave it out"):
-        completed(config, evaluate_first=True)
+        prepare_config(config, evaluate_first=True)
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_a_trajectory_by_hand(site: Site) -> None:
     assert got["gaze_char_left"] == [-1] * 7
     assert (got["length_left"], got["length_right"], got["length_query"]) == (5, 5, len("What about q1?"))
     assert (got["viewport_width"], got["viewport_height"], got["schema_version"]) == (1280, 720, "c1")
-    assert read(site, "ada").fates == {"before_the_answer": 1, "kept": 5, "touch_or_pen": 1}
+    assert read(site, "ada").statuses == {"before_the_answer": 1, "kept": 5, "touch_or_pen": 1}
 
 
 def test_a_busy_page_is_not_a_reader_who_left(site: Site) -> None:
@@ -129,7 +129,7 @@ def test_a_text_that_grew_keeps_its_ticks_and_one_that_was_replaced_does_not(sit
     assert row(read(site, "ada").trajectories)["mouse_char_left"] == [4, 16, -1]
     site.register("ada", "q1", text="Another answer altogether")
     got = read(site, "ada")
-    assert got.fates == {"replaced_text": 2}
+    assert got.statuses == {"replaced_text": 2}
     assert row(got.trajectories)["t"] == []
 
 
@@ -139,7 +139,7 @@ def test_what_was_read_on_another_text_is_counted_and_has_no_place(site: Site) -
     chars = [1, -2, -2, 3]
     site.send([token], ticks=[[1_000 + 80 * n, 0, 1, 1, char, MOUSE] for n, char in enumerate(chars)])
     got = read(site, "ada")
-    assert got.fates == {"kept": 2, "other_text": 2}
+    assert got.statuses == {"kept": 2, "other_text": 2}
     assert row(got.trajectories)["t"] == [0, 80, 240, 320]
     assert row(got.trajectories)["mouse_char_left"] == [1, -1, 3, -1]
     assert site.send([token], sequence=1, ticks=[[1_000, 0, 1, 1, -3, MOUSE]]).status_code == 400

@@ -34,10 +34,10 @@ def test_the_shipped_model_by_hand(site: Site) -> None:
     model = ImplicitFeedbackReward.from_pretrained(default_model())
     row = {
         "length_log_ratio": np.log(400 / 300),
-        "mouse_dwell_log_ratio_less_habit": kept * np.log((8_000 + 500) / (4_000 + 500)),
-        "mouse_coverage_diff_less_habit": kept * 0.0,
-        "gaze_dwell_log_ratio_less_habit": np.nan,
-        "gaze_coverage_diff_less_habit": np.nan,
+        "mouse_dwell_log_ratio_centered": kept * np.log((8_000 + 500) / (4_000 + 500)),
+        "mouse_coverage_diff_centered": kept * 0.0,
+        "gaze_dwell_log_ratio_centered": np.nan,
+        "gaze_coverage_diff_centered": np.nan,
     }
     assert got == pytest.approx(model.score({name: [value] for name, value in row.items()})[0], abs=1e-9)
 

@@ -30,7 +30,7 @@ def test_two_hundred_readers_are_answered_in_time(tmp_path: Path, database: str,
     results = under_load(tmp_path, database, sessions=200, seconds=60, servers=servers)
     check(results, database, sessions=200)
     p50, p99 = np.percentile(results["milliseconds"], [50, 99])
-    # Shown with --log-cli-level=INFO.
+    # DisplayedAnswer with --log-cli-level=INFO.
     batches, busy = len(results["accepted"]), os.getloadavg()[0]
     logger.info("%d batches, accepted in %.0f ms (median), %.0f ms (p99); load %.1f", batches, p50, p99, busy)
     assert p99 <= 250

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import Connection, create_engine, event, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from ifllm_hub.collect.store.intake import Received
+from ifllm_hub.collect.store.intake import StoredBatch
 from ifllm_hub.collect.store.refusals import Conflict, Full, Refused, Unknown, Withdrawn
-from ifllm_hub.collect.store.store import Answer, Said, Store, seconds_left_of_day
+from ifllm_hub.collect.store.store import Answer, RatingValues, Store, seconds_left_of_day
 from ifllm_hub.collect.store.tables import EXPORTS, PEOPLE
 from ifllm_hub.collect.store.writer import Writer
 from ifllm_hub.errors import IfllmError
@@ -35,8 +35,8 @@ def answer(person: str, number: int = 1) -> Answer:
     return Answer(f"{person}{number}", person, f"q{number}", "left", "an answer 😀", "a query", "c1", "llm", False)
 
 
-def batch(person: str, session: str, sequence: int, sha256: str = "0" * 64, issued_at: int = 100) -> Received:
-    return Received(session, sequence, person, "2026-11-01", b"{}", sha256, issued_at)
+def batch(person: str, session: str, sequence: int, sha256: str = "0" * 64, issued_at: int = 100) -> StoredBatch:
+    return StoredBatch(session, sequence, person, "2026-11-01", b"{}", sha256, issued_at)
 
 
 def test_a_batch_once(store: Store) -> None:
@@ -166,7 +166,7 @@ def test_withdrawal(store: Store, tmp_path: Path) -> None:
     for person in ("ada", "bob"):
         store.register(answer(person), "2026-11-01", 100).result()
         store.accept(batch(person, f"session of {person}", 0), 150).result()
-        store.rate(f"{person}1", person, Said(4, None, None), 100, 160).result()
+        store.rate(f"{person}1", person, RatingValues(4, None, None), 100, 160).result()
     store.note_export(tmp_path / "out", 170)
     assert store.withdraw("ada", "reader_ada", 200).result() == 1
     counts = store.counts()
@@ -210,14 +210,14 @@ def test_who_was_never_seen_can_withdraw(store: Store) -> None:
 
 def test_ratings_need_their_answer(store: Store) -> None:
     with pytest.raises(Unknown):
-        store.rate("none", "ada", Said(4, None, None), 100, 100).result()
+        store.rate("none", "ada", RatingValues(4, None, None), 100, 100).result()
 
 
 def test_retention(store: Store) -> None:
     for day, person in ((0, "old"), (10, "new")):
         store.register(answer(person), None, day * DAY).result()
         store.accept(batch(person, person, 0), day * DAY).result()
-        store.rate(f"{person}1", person, Said(4, None, None), 100, day * DAY).result()
+        store.rate(f"{person}1", person, RatingValues(4, None, None), 100, day * DAY).result()
     gone = {"batches": 1, "sessions": 1, "notes": 0, "ratings": 1, "responses": 1}
     assert store.expire(5, 12 * DAY).result() == gone
     assert store.expire(5, 12 * DAY).result() == dict.fromkeys(gone, 0)

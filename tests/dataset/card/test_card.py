@@ -149,8 +149,8 @@ def test_the_tables_of_the_body_agree_with_files_and_manifest(dataset: Path) -> 
     for version, carets, *shares in versions:
         rows = [row for row in manifest["carets"] if version in (row["schema_version"], "all")]
         assert number(carets) == sum(row["ticks"] for row in rows)
-        for fate, share in zip(("matched", "repaired", "ambiguous", "elsewhere"), shares, strict=True):
-            of_fate = sum(row["ticks"] for row in rows if row["fate"] == fate)
+        for status, share in zip(("matched", "repaired", "ambiguous", "elsewhere"), shares, strict=True):
+            of_fate = sum(row["ticks"] for row in rows if row["status"] == status)
             assert float(share.rstrip("%")) == pytest.approx(100 * of_fate / number(carets), abs=0.0051)
     counted = manifest["questions"]["all"]
     assert f"{counted['questions']} questions of {counted['workers']} workers" in body

@@ -112,7 +112,7 @@ def computed(trajectories: pd.DataFrame, numbers: Numbers) -> pd.DataFrame:
     for name in ("mouse_dwell_log_ratio", "gaze_coverage_diff"):
         of_worker = table[name].groupby(trajectories["worker_id"])
         habit = of_worker.transform("sum") / (of_worker.transform("count") + numbers.prior)
-        table[f"{name}_less_habit"] = table[name] - habit
+        table[f"{name}_centered"] = table[name] - habit
     return table
 
 

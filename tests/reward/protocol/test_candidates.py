@@ -18,7 +18,7 @@ from ifllm_hub.reward.protocol.candidates import (
     nested,
     text,
 )
-from ifllm_hub.reward.protocol.folds import Fit, correct, out_of_fold
+from ifllm_hub.reward.protocol.folds import FitPredict, correct, out_of_fold
 from ifllm_hub.reward.protocol.pairs import FEATURES, Pairs
 from tests.reward.made import made
 
@@ -149,7 +149,7 @@ def test_training_pairs_that_all_prefer_one_side(candidate: Candidate, count: in
 
 
 @pytest.mark.parametrize("fit", MODELS.values(), ids=MODELS)
-def test_a_label_source_that_learned_from_nothing_knows_nothing(fit: Fit, pairs: Pairs) -> None:
+def test_a_label_source_that_learned_from_nothing_knows_nothing(fit: FitPredict, pairs: Pairs) -> None:
     assert (fit(Pairs(pairs.rows[:0]), pairs, 0) == 0.5).all()
 
 

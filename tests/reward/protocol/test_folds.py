@@ -5,7 +5,7 @@ import pytest
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.protocol.candidates import FOREST
-from ifllm_hub.reward.protocol.folds import LEAVE_ONE_OUT, PROTOCOLS, correct, out_of_fold, permuted, swapped
+from ifllm_hub.reward.protocol.folds import LEAVE_ONE_OUT, PROTOCOLS, block_permuted, correct, out_of_fold, permuted
 from ifllm_hub.reward.protocol.leaderboard import Job
 from ifllm_hub.reward.protocol.pairs import Pairs
 from tests.reward.made import half_and_half, made
@@ -76,10 +76,10 @@ def test_swapping_moves_the_preferences_of_whole_conversations() -> None:
     order = np.random.default_rng(0).permutation(len(conversations))
     left = np.random.default_rng(1).random(len(order)) > 0.5
     pairs = made(left[order].tolist(), [1] * len(order), conversations[order].tolist())
-    exchanged = swapped(pairs, 3)
+    exchanged = block_permuted(pairs, 3)
     assert exchanged.rows.drop("preference").equals(pairs.rows.drop("preference"))
-    assert swapped(pairs, 3).rows.equals(exchanged.rows)
-    assert not swapped(pairs, 4).rows.equals(exchanged.rows)
+    assert block_permuted(pairs, 3).rows.equals(exchanged.rows)
+    assert not block_permuted(pairs, 4).rows.equals(exchanged.rows)
 
     def blocks(of: Pairs) -> dict[str, tuple[str, ...]]:
         grouped = of.rows.group_by("conversation_id").agg("preference")
@@ -91,7 +91,7 @@ def test_swapping_moves_the_preferences_of_whole_conversations() -> None:
     assert sum(before[name] != after[name] for name in before) > 5
 
 
-def test_recognizing_conversations_shows_in_the_swapped_labels_and_not_in_the_permuted() -> None:
+def test_recognizing_conversations_shows_in_the_block_permuted_labels_and_not_in_the_permuted() -> None:
     """What the swap is for: question folds reward it, and a permutation would hide that."""
     sides = np.arange(60) % 2 == 0
     conversations = np.repeat(np.arange(60), 4)
@@ -103,12 +103,12 @@ def test_recognizing_conversations_shows_in_the_swapped_labels_and_not_in_the_pe
 
     accuracy = {
         (null, protocol): correct(out_of_fold(drawn, memory, protocol, 1), drawn.y).mean()
-        for null, drawn in (("permuted", permuted(pairs, 0)), ("swapped", swapped(pairs, 0)))
+        for null, drawn in (("permuted", permuted(pairs, 0)), ("block_permuted", block_permuted(pairs, 0)))
         for protocol in PROTOCOLS
     }
-    assert accuracy["swapped", "question"] > 0.95
+    assert accuracy["block_permuted", "question"] > 0.95
     assert accuracy["permuted", "question"] == pytest.approx(0.5, abs=0.1)
-    assert accuracy["swapped", "conversation"] == accuracy["swapped", "worker"] == 0.5
+    assert accuracy["block_permuted", "conversation"] == accuracy["block_permuted", "worker"] == 0.5
 
 
 def test_the_forest_learns_preferences_and_falls_to_chance_without_them(pairs: Pairs) -> None:

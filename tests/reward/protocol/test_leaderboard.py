@@ -160,7 +160,7 @@ def test_the_command_writes_tables_and_figures(ran: tuple[Path, str], pairs: Pai
     for file in ("leaderboard.png", "coverage.png"):
         assert f"]({file})" in page
         assert (out / file).read_bytes().startswith(b"\x89PNG")
-    assert set(board["permuted_labels"]) == set(board["swapped_labels"]) == set(PROTOCOLS)
+    assert set(board["permuted_labels"]) == set(board["block_permuted_labels"]) == set(PROTOCOLS)
     assert "**Simulated or modified data, not the study's.**" in page
     assert "`ifllm leaderboard DATASET --out FOLDER --seeds 2`" in page
     assert board["longer_rule"] == correct(longer(pairs), pairs.y).mean()

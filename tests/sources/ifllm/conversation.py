@@ -53,12 +53,12 @@ class Aligned:
     def files(self) -> dict[str, tuple[int, int, int, int]]:
         frame = pl.concat(self.accounts.files)
         rows = frame.select("file", "lines", "ticks", "duplicates", "quarantined").rows()
-        assert all(lines == sum(fates) for _, lines, *fates in rows)
+        assert all(lines == sum(statuses) for _, lines, *statuses in rows)
         return {file.rsplit("/", 1)[1]: tuple(counts) for file, *counts in rows}
 
     @property
-    def fates(self) -> dict[str, int]:
-        return dict(pl.concat(self.accounts.carets).group_by("fate").agg(pl.col("ticks").sum()).rows())
+    def statuses(self) -> dict[str, int]:
+        return dict(pl.concat(self.accounts.carets).group_by("status").agg(pl.col("ticks").sum()).rows())
 
     @property
     def counted(self) -> dict[str, int]:

@@ -12,7 +12,7 @@ DOTS = "." * 40 + "abc" + "." * 40
 
 
 @pytest.mark.parametrize(
-    ("text", "index", "window", "char", "fate"),
+    ("text", "index", "window", "char", "status"),
     [
         pytest.param(LEFT, 14, LEFT[4:24], 14, "matched", id="mid-line"),
         pytest.param(LEFT, 0, LEFT[:10], 0, "matched", id="start"),
@@ -37,14 +37,14 @@ DOTS = "." * 40 + "abc" + "." * 40
     ],
 )
 def test_a_window_decides_about_its_caret(
-    tmp_path: Path, text: str, index: int, window: str, char: int, fate: str
+    tmp_path: Path, text: str, index: int, window: str, char: int, status: str
 ) -> None:
     tick = Tick(NOON, {"gaze_left": (index, window), "mouse_right": (index, window)})
     aligned = align(tmp_path, [tick], texts=(text, text))
     row = aligned.ticks[0]
     assert (row["gaze_char_left"], row["mouse_char_right"]) == (char, char)
     assert (row["gaze_char_right"], row["mouse_char_left"]) == (-1, -1)
-    assert aligned.fates == {fate: 2}
+    assert aligned.statuses == {status: 2}
 
 
 @settings(max_examples=30)
