@@ -1,4 +1,4 @@
-"""Shared fixtures: a small simulated release, the dataset built from it, and the real release where there is one."""
+"""Shared fixtures: a small simulated release, a larger one for statistics, their datasets, and the real release."""
 
 import gc
 import os
@@ -29,6 +29,7 @@ from ifllm_hub.dataset.build import build_dataset  # noqa: E402
 from ifllm_hub.preferences.labels import write_preferences  # noqa: E402
 from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel  # noqa: E402
 from ifllm_hub.reward.protocol import candidates  # noqa: E402
+from ifllm_hub.reward.protocol.pairs import Pairs, labeled, load_pairs  # noqa: E402
 from ifllm_hub.sources.ifllm.archive import Release, open_release  # noqa: E402
 from ifllm_hub.sources.simulation.simulate import simulate_release  # noqa: E402
 
@@ -110,6 +111,34 @@ def dataset(built: Path) -> Path:
 def labeled_dataset(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of `built` with the preferences of all label sources. Read only."""
     return made_once("labeled", partial(copy_and_label, built), tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset folder with some 140 rated pairs of 16 workers. Read only."""
+
+    def make(folder: Path) -> None:
+        release = simulate_release(folder / "release", workers=24, questions=300, seed=0)
+        build_dataset(open_release(release), folder / "dataset")
+
+    return made_once("study", make, tmp_path_factory) / "dataset"
+
+
+@pytest.fixture(scope="session")
+def all_pairs(study: Path) -> Pairs:
+    return load_pairs(study)
+
+
+@pytest.fixture(scope="session")
+def pairs(all_pairs: Pairs) -> Pairs:
+    """The pairs a model learns from."""
+    return labeled(all_pairs)
+
+
+@pytest.fixture(scope="session")
+def labeled_study(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of `study` with the preferences of all label sources. Read only."""
+    return made_once("labeled-study", partial(copy_and_label, study), tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
