@@ -10,8 +10,8 @@ import skops.io
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
-from ifllm_hub.reward.model.flat_forest import FOREST_FILE, FlatForest, dump_forest
-from ifllm_hub.reward.model.persistence import CONFIG_FILE, FORMAT, MODEL_FILE, load_model
+from ifllm_hub.reward.model.flat_forest import FOREST_FILE, dump_forest
+from ifllm_hub.reward.model.persistence import CONFIG_FILE, FORMAT, MODEL_FILE, flatten, load_model
 from ifllm_hub.reward.protocol.pairs import FEATURES
 
 WIDTH = len(FEATURES)
@@ -33,7 +33,7 @@ def not_to_be_reached(*args: Any) -> None:
 
 def store(model: Any, folder: Path, like: ImplicitFeedbackRewardModel) -> None:
     """What a sender without scruples writes: any object, under checksums that fit; the forest is that of `like`."""
-    digests = {FOREST_FILE: hashlib.sha256(dump_forest(FlatForest.from_model(like))).hexdigest()}
+    digests = {FOREST_FILE: hashlib.sha256(dump_forest(flatten(like))).hexdigest()}
     (folder / CONFIG_FILE).write_text(json.dumps({"format": FORMAT, **CONFIG, "slope": like.slope_, "sha256": digests}))
     put(folder, skops.io.dumps(model))
 

@@ -9,15 +9,11 @@ the rank of x among that feature's thresholds, so they are tabulated, and a pair
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.reward.model.estimator_audit import without_repeats
-
-if TYPE_CHECKING:
-    from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
 
 FOREST_FILE = "forest.safetensors"
 
@@ -71,33 +67,6 @@ class FlatForest:
     start: np.ndarray
     weights: np.ndarray
     slope: np.ndarray
-
-    @classmethod
-    def from_model(cls, model: "ImplicitFeedbackRewardModel") -> "FlatForest":
-        """The same model, without scikit-learn.
-
-        Raises:
-            IfllmError: a tree has more than `MAX_LEAVES` leaves.
-        """
-        trees = [estimator.tree_ for estimator in model.forest_.estimators_]
-
-        def joined(name: str, kind: str) -> np.ndarray:
-            return np.concatenate([getattr(tree, name) for tree in trees]).astype(kind)
-
-        forest = cls(
-            left=joined("children_left", "i4"),
-            right=joined("children_right", "i4"),
-            feature=joined("feature", "i4"),
-            threshold=joined("threshold", "f8"),
-            share=np.concatenate([tree.value[:, 0, 1] for tree in trees]),
-            start=np.cumsum([0, *(tree.node_count for tree in trees)]).astype("i4"),
-            weights=model.weights_,
-            slope=np.array(model.slope_),
-        )
-        problem = check_forest(forest)
-        if problem:
-            raise IfllmError(f"this model cannot be written as a flat forest: {problem}.")
-        return forest
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """P(left preferred).

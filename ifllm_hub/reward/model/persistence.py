@@ -18,6 +18,7 @@ from ifllm_hub.reward.model.estimator_audit import check_archive, without_repeat
 from ifllm_hub.reward.model.flat_forest import (
     FOREST_FILE,
     FlatForest,
+    check_forest,
     check_links,
     check_splits,
     dump_forest,
@@ -40,6 +41,32 @@ _FEATURE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
 TRUSTED_TYPES = ("ifllm_hub.reward.model.estimator.ImplicitFeedbackRewardModel", "sklearn.tree._tree.Tree")
 
 
+def flatten(model: "ImplicitFeedbackRewardModel") -> FlatForest:
+    """The same model as flat arrays, without scikit-learn.
+
+    Raises:
+        IfllmError: a tree has more than `MAX_LEAVES` leaves.
+    """
+    trees = [estimator.tree_ for estimator in model.forest_.estimators_]
+
+    def joined(name: str, kind: str) -> np.ndarray:
+        return np.concatenate([getattr(tree, name) for tree in trees]).astype(kind)
+
+    forest = FlatForest(
+        left=joined("children_left", "i4"),
+        right=joined("children_right", "i4"),
+        feature=joined("feature", "i4"),
+        threshold=joined("threshold", "f8"),
+        share=np.concatenate([tree.value[:, 0, 1] for tree in trees]),
+        start=np.cumsum([0, *(tree.node_count for tree in trees)]).astype("i4"),
+        weights=model.weights_,
+        slope=np.array(model.slope_),
+    )
+    if problem := check_forest(forest):
+        raise IfllmError(f"this model cannot be written as a flat forest: {problem}.")
+    return forest
+
+
 def save_model(model: "ImplicitFeedbackRewardModel", folder: Path, config: dict[str, Any]) -> None:
     """Write the three files into an existing folder.
 
@@ -51,7 +78,7 @@ def save_model(model: "ImplicitFeedbackRewardModel", folder: Path, config: dict[
 
     contents = {
         MODEL_FILE: skops.io.dumps(model, compression=8),
-        FOREST_FILE: dump_forest(FlatForest.from_model(model)),
+        FOREST_FILE: dump_forest(flatten(model)),
     }
     described = {
         "format": FORMAT,
@@ -203,7 +230,7 @@ def _check_model(model: Any, width: int) -> str | None:
 def _check_twin(model: "ImplicitFeedbackRewardModel", digest: Any) -> str | None:
     """How a model whose trees are sound differs from the arrays beside it, which have this sha256; or None."""
     try:
-        content = dump_forest(FlatForest.from_model(model))
+        content = dump_forest(flatten(model))
     except IfllmError as error:
         return str(error).rstrip(".")
     return None if _sha256(content) == digest else f"is another model than the one in {FOREST_FILE}"

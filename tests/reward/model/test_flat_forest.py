@@ -18,8 +18,8 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.model import flat_forest as module
 from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
-from ifllm_hub.reward.model.flat_forest import FOREST_FILE, FlatForest, check_forest, dump_forest, read_forest
-from ifllm_hub.reward.model.persistence import CONFIG_FILE, load_forest, load_model
+from ifllm_hub.reward.model.flat_forest import FOREST_FILE, check_forest, dump_forest, read_forest
+from ifllm_hub.reward.model.persistence import CONFIG_FILE, flatten, load_forest, load_model
 from ifllm_hub.reward.protocol.pairs import FEATURES, Pairs
 
 WIDTH = len(FEATURES)
@@ -65,14 +65,14 @@ def test_rows_do_not_depend_on_their_company() -> None:
 def test_trees_of_any_depth(pairs: Pairs, max_depth: int) -> None:
     model = ImplicitFeedbackRewardModel(n_estimators=5, max_depth=max_depth, min_samples_leaf=1)
     model.fit(pairs.X(), pairs.y)
-    flat = FlatForest.from_model(model)
+    flat = flatten(model)
     assert np.abs(flat.predict(pairs.X()) - model.predict_proba(pairs.X())[:, 1]).max() <= 1e-12
 
 
 def test_a_tree_with_too_many_leaves_is_refused_when_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_LEAVES", 4)
     with pytest.raises(IfllmError, match=r"tree \d+: it has more than 4 leaves"):
-        FlatForest.from_model(SHIPPED)
+        flatten(SHIPPED)
 
 
 @pytest.mark.parametrize("X", [np.zeros(WIDTH), np.zeros((2, WIDTH + 1))])
