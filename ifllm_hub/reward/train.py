@@ -10,7 +10,7 @@ from ifllm_hub import __version__
 from ifllm_hub.features.catalog import CATALOG
 from ifllm_hub.features.centering import LESS_HABIT
 from ifllm_hub.files import replacing_folder
-from ifllm_hub.reward.model.card import model_card
+from ifllm_hub.reward.card import model_card
 from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.model.persistence import CONFIG_FILE, LEADERBOARD_FILE, save_model
 from ifllm_hub.reward.protocol.candidates import FOREST

@@ -12,8 +12,8 @@ from huggingface_hub import HfApi, ModelCard, eval_result_entries_to_yaml, parse
 
 from ifllm_hub import ImplicitFeedbackReward, cli
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.reward.card import model_card
 from ifllm_hub.reward.functions import BehaviorReward, default_model
-from ifllm_hub.reward.model.card import model_card
 from ifllm_hub.reward.model.flat_forest import FOREST_FILE
 from ifllm_hub.reward.model.persistence import CONFIG_FILE, LEADERBOARD_FILE, MODEL_FILE
 from ifllm_hub.reward.model.pretrained import CARD_FILE, EVALUATION_FILE, fetch_reward, push_reward

@@ -10,8 +10,8 @@ import yaml
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward import train
+from ifllm_hub.reward.card import model_card
 from ifllm_hub.reward.functions import default_model
-from ifllm_hub.reward.model.card import model_card
 from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.model.persistence import load_model
 from ifllm_hub.reward.protocol.candidates import FOREST

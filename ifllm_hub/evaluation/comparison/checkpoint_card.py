@@ -13,7 +13,7 @@ from ifllm_hub.evaluation.comparison.names import name_of
 from ifllm_hub.evaluation.comparison.tables import signed
 from ifllm_hub.files import write_atomically
 from ifllm_hub.hub import clear_hub_errors
-from ifllm_hub.reward.model.card import evaluation_entries
+from ifllm_hub.reward.model.results import evaluation_entries
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

@@ -235,7 +235,7 @@ def push_reward(folder: Path, repo_id: str, private: bool = False, force: bool =
     import yaml
     from huggingface_hub import ModelCard
 
-    from ifllm_hub.reward.model.card import evaluation_yaml
+    from ifllm_hub.reward.model.results import evaluation_yaml
 
     load_model(folder)
     _, config = load_forest(folder)
