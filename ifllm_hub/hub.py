@@ -23,15 +23,15 @@ def clear_hub_errors(repo_id: str) -> Iterator[None]:
     Raises:
         IfllmError: the id is malformed, nothing is there, the token may not, or the Hub failed.
     """
-    import httpx2
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.utils import httpx
 
     try:
         yield
     except HFValidationError as error:
         raise IfllmError(f"{repo_id}: not a Hub repo id. {error}") from error
-    except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
+    except (httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
         cause = error.__cause__ if type(error) is RuntimeError and error.__cause__ else error  # an upload in a thread
         status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
         if isinstance(cause, RepositoryNotFoundError):  # the Hub answers 401 to whoever may not know

@@ -1,14 +1,14 @@
 """What servers say when they refuse a parameter, and what only sounds like it."""
 
-import httpx2
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import httpx
 
 from ifllm_hub.chat_dialect import Dialect, chat_arguments
 
 
 def error(status: int, body: str) -> HfHubHTTPError:
-    response = httpx2.Response(status, text=body, request=httpx2.Request("POST", "http://127.0.0.1/v1"))
+    response = httpx.Response(status, text=body, request=httpx.Request("POST", "http://127.0.0.1/v1"))
     return HfHubHTTPError("refused", response=response)
 
 

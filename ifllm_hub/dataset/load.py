@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx2
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -247,10 +246,11 @@ def _is_list(type_: pa.DataType) -> bool:
 def _names_on_hub(repo_id: str, revision: str | None) -> list[str]:
     from datasets import get_dataset_config_names
     from datasets.exceptions import DatasetsError
+    from huggingface_hub.utils import httpx
 
     try:
         return list(get_dataset_config_names(repo_id, revision=revision))
-    except (httpx2.HTTPError, OSError, ValueError, DatasetsError) as error:
+    except (httpx.HTTPError, OSError, ValueError, DatasetsError) as error:
         raise _not_from_hub(repo_id, "its configs cannot be listed", error) from error
 
 
@@ -259,6 +259,7 @@ def _from_hub(
 ) -> dict[str, pl.DataFrame]:
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
+    from huggingface_hub.utils import httpx
 
     names = [column.name for column in columns(config)]
     frames = {}
@@ -270,7 +271,7 @@ def _from_hub(
             table = table.select(names)
             _check_size(table.nbytes, where)
             frames[split] = _checked(table.to_batches(), table.schema, table.num_rows, config, where, question_ids)
-    except (httpx2.HTTPError, OSError, ValueError, DatasetsError, pa.ArrowException) as error:
+    except (httpx.HTTPError, OSError, ValueError, DatasetsError, pa.ArrowException) as error:
         raise _not_from_hub(repo_id, f"config '{config}' cannot be loaded", error) from error
     if not frames:
         raise IfllmError(f"{repo_id}: config '{config}' has neither a train nor a test split. Check the repo id.")

@@ -5,7 +5,6 @@ import sys
 import time
 from pathlib import Path
 
-import httpx2
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, HfFileSystem, hf_hub_download
 from huggingface_hub.errors import (
@@ -16,6 +15,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import httpx
 
 from tests.hub import client
 from tests.hub.faults import What
@@ -146,30 +146,30 @@ def test_large_files_are_stored_by_sha256_once(hub, api) -> None:
     assert [call.method for call in hub.faults.calls if "storage" in call.path] == []
     sha256 = info["a/large.parquet"].lfs.sha256
     storage = f"{hub.url.replace('127.0.0.1', 'localhost')}/storage"
-    assert httpx2.put(f"{storage}/{'0' * 64}", content=b"other content").status_code == 400
-    assert httpx2.get(f"{storage}/{sha256}", headers={"Authorization": f"Bearer {WRITE_TOKEN}"}).status_code == 400
+    assert httpx.put(f"{storage}/{'0' * 64}", content=b"other content").status_code == 400
+    assert httpx.get(f"{storage}/{sha256}", headers={"Authorization": f"Bearer {WRITE_TOKEN}"}).status_code == 400
     body = b'{"key":"header","value":{"summary":"m"}}\n{"key":"lfsFile","value":{"path":"x","oid":"%s"}}' % (b"0" * 64)
     headers = {"Authorization": f"Bearer {WRITE_TOKEN}"}
-    refused = httpx2.post(f"{hub.url}/api/datasets/lab/d/commit/main", content=body, headers=headers)
+    refused = httpx.post(f"{hub.url}/api/datasets/lab/d/commit/main", content=body, headers=headers)
     assert (refused.status_code, "not uploaded" in refused.text) == (400, True)
 
 
 def test_reading_by_head_and_by_range(hub, api) -> None:
     url = f"{hub.url}/datasets/lab/d/resolve/main"
-    head = httpx2.head(f"{url}/a/b/small.txt")
+    head = httpx.head(f"{url}/a/b/small.txt")
     assert head.headers["X-Repo-Commit"] == api.dataset_info("lab/d").sha
     assert (head.headers["ETag"], head.content) == ('"43dd47ea691c90a5fa7827892c70241913351963"', b"")
-    head = httpx2.head(f"{url}/a/large.parquet")
+    head = httpx.head(f"{url}/a/large.parquet")
     assert (head.status_code, head.headers["X-Linked-Size"]) == (302, "100000")
     for spec, expected in (("0-9", LARGE[:10]), ("99990-", LARGE[-10:]), ("-10", LARGE[-10:]), ("5-5", LARGE[5:6])):
-        part = httpx2.get(f"{url}/a/large.parquet", headers={"Range": f"bytes={spec}"}, follow_redirects=True)
+        part = httpx.get(f"{url}/a/large.parquet", headers={"Range": f"bytes={spec}"}, follow_redirects=True)
         assert (part.status_code, part.content) == (206, expected)
-    beyond = httpx2.get(f"{url}/a/b/small.txt", headers={"Range": "bytes=100-"})
+    beyond = httpx.get(f"{url}/a/b/small.txt", headers={"Range": "bytes=100-"})
     assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, "bytes */3")
     with HfFileSystem(endpoint=hub.url, skip_instance_cache=True).open("datasets/lab/d/a/large.parquet") as file:
         file.seek(50_000)
         assert file.read(100) == LARGE[50_000:50_100]
-    assert httpx2.get(f"{hub.url}/datasets/lab/d/raw/main/a/large.parquet").text.startswith("version https://git-lfs")
+    assert httpx.get(f"{hub.url}/datasets/lab/d/raw/main/a/large.parquet").text.startswith("version https://git-lfs")
     with pytest.raises(RemoteEntryNotFoundError):
         hf_hub_download("lab/d", "none.txt", repo_type="dataset")
     with pytest.raises(RevisionNotFoundError):
@@ -232,7 +232,7 @@ def test_pull_requests_merge_unless_they_conflict(hub, api) -> None:
 @pytest.mark.parametrize("what", [What.DROP_BEFORE, What.DROP_AFTER, What.ERROR_BEFORE, What.ERROR_AFTER])
 def test_a_fault_hits_the_request_it_names_before_or_after_it_took_effect(what, hub, api) -> None:
     hub.faults.add(what, lambda call: "/commit/" in call.path)
-    with pytest.raises((HfHubHTTPError, httpx2.TransportError)):
+    with pytest.raises((HfHubHTTPError, httpx.TransportError)):
         commit(api, {"x.txt": b"x"})
     assert ("x.txt" in hub.files("lab/d")) == (what in (What.DROP_AFTER, What.ERROR_AFTER))
     hub.faults.clear()
@@ -259,7 +259,7 @@ def test_a_slow_answer_and_a_refusal(hub, api) -> None:
     assert time.perf_counter() - started >= 0.3
     hub.faults.clear()
     hub.faults.at(0, What.SLOW, seconds=0.3)
-    with pytest.raises(httpx2.TimeoutException):
+    with pytest.raises(httpx.TimeoutException):
         api.dataset_info("lab/d", timeout=0.1)
     hub.faults.clear()
     hub.faults.add(What.REFUSE, lambda call: True, status=429)

@@ -15,7 +15,8 @@ def exit_status(run: Callable[[], Any]) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(_Shown())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would say every request
+    for client in ("httpx", "httpx2"):  # of huggingface_hub 1 and 2; they would log every request
+        logging.getLogger(client).setLevel(logging.WARNING)
     try:
         run()
     except IfllmError as error:

@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import httpx2
 from huggingface_hub import ChatCompletionOutput, InferenceClient, get_token
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, OfflineModeIsEnabled
+from huggingface_hub.utils import httpx
 
 from ifllm_hub.chat_dialect import Dialect, chat_arguments
 from ifllm_hub.errors import IfllmError, first_line
@@ -172,9 +172,9 @@ class JudgeClient:
             raise IfllmError("HF_HUB_OFFLINE is set, which stops requests to any server. Unset it for this.") from error
         except InferenceTimeoutError as error:
             raise _Trouble(f"no answer within {self._endpoint.timeout:g} s") from error
-        except httpx2.ConnectError as error:
+        except httpx.ConnectError as error:
             raise _Trouble(f"cannot be reached ({first_line(error)})", unreachable=True) from error
-        except (httpx2.HTTPError, ValueError, TypeError, RecursionError) as error:
+        except (httpx.HTTPError, ValueError, TypeError, RecursionError) as error:
             raise _Trouble(f"not a chat completion ({type(error).__name__}: {first_line(error)[:200]})") from error
 
     def _read(self, completion: ChatCompletionOutput, tries: "_Tries") -> Verdict | NoVerdict:
