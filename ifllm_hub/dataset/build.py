@@ -281,9 +281,7 @@ def _check_read(release: Release, accounts: Accounts) -> None:
         )
     ticks = pl.concat(accounts.ticks).sum().row(0, named=True)
     if not ticks.pop("on_a_question"):
-        statuses = ", ".join(
-            f"{count:,} {status.replace('_', ' ')}" for status, count in ticks.items() if status != "ticks"
-        )
+        statuses = ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in ticks.items() if status != "ticks")
         raise IfllmError(
             f"{place}: none of {ticks['ticks']:,} ticks falls after an answer ({statuses}). Do these files belong to "
             "these tables, and are query_timestamp and the epochs both in UTC?"

@@ -74,8 +74,8 @@ so flatter every model that can tell workers apart.
 ## Limits
 
 Features named `_centered` are contrasts less what the same reader does on every question, from readings alone
-(`ifllm_hub.features.centering.center_by_worker`; the dataset's config `features` has them). They were chosen looking at these
-pairs; the row "nested choice" of `ifllm leaderboard` chooses inside the folds.
+(`ifllm_hub.features.centering.center_by_worker`; the dataset's config `features` has them). They were chosen looking
+at these pairs; the row "nested choice" of `ifllm leaderboard` chooses inside the folds.
 
 Some of what the mouse tells lies in the last seconds before it left the text for the rating form
 (`docs/last_seconds.md` of the package's repository): reading an answer once more, or crossing it on the way.

@@ -180,7 +180,7 @@ def write_trl_rows(folder: Path) -> dict[str, int]:
 
 
 def _collect(store: Store, pseudonyms: Pseudonyms, least_people: int) -> dict[str, Any]:
-    """`questions` with folds, `trajectories` and `features` of who consents, the ticks' `statuses`, and `wrong_clocks`."""
+    """`questions` with folds, `trajectories`, `features` of who consents, the ticks' `statuses`, `wrong_clocks`."""
     gone = set(store.withdrawn())
     parts = []
     statuses: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""A study with scripted models in a process of its own: `python -m tests.collect.study.studied FOLDER PORT [PROTOCOL]`."""
+"""A study with scripted models, a process: `python -m tests.collect.study.studied FOLDER PORT [PROTOCOL]`."""
 
 import random
 import sys

@@ -239,7 +239,10 @@ def test_the_card_is_the_same_when_nothing_changed(dataset: Path, copy: Path) ->
 def test_the_card_of_another_process_is_the_same(dataset: Path, copy: Path) -> None:
     for path in (*copy.glob("*.md"), copy / "contents.json", copy / "croissant.json", *(copy / "figures").iterdir()):
         path.unlink()
-    code = "import sys, pathlib; from ifllm_hub.dataset.card.pages import write_card; write_card(pathlib.Path(sys.argv[1]))"
+    code = (
+        "import sys, pathlib; from ifllm_hub.dataset.card.pages import write_card; "
+        "write_card(pathlib.Path(sys.argv[1]))"
+    )
     environment = {**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-W", "error", "-c", code, copy], env=environment, check=True)
     assert content(copy) == content(dataset)
