@@ -166,8 +166,9 @@ def study(
     """Run a study in which people chat, rate and are recorded, with their consent, until it is told to stop."""
     _check_installed()
     from ifllm_hub.collect.settings import Settings
-    from ifllm_hub.collect.study.app import StudySettings, run_study
+    from ifllm_hub.collect.study.app import run_study
     from ifllm_hub.collect.study.models import DEFAULT_MODELS
+    from ifllm_hub.collect.study.settings import StudySettings
 
     address = origin or f"http://{f'[{host}]' if ':' in host else host}:{port}"
     collector = Settings(
@@ -199,8 +200,8 @@ def space(
     """Write the study as a Hugging Face Space, and push it in one commit."""
     _check_installed()
     from ifllm_hub.collect.settings import Settings
-    from ifllm_hub.collect.study.app import StudySettings
     from ifllm_hub.collect.study.models import DEFAULT_MODELS
+    from ifllm_hub.collect.study.settings import StudySettings
     from ifllm_hub.collect.study.space import push_space, write_space
 
     collector = Settings(

@@ -11,7 +11,8 @@ import uvicorn
 from ifllm_hub.collect.adapters.gradio_chat import consent_box, create_chat_app, recorded
 from ifllm_hub.collect.server.collector import Collector
 from ifllm_hub.collect.settings import Rate, Settings
-from ifllm_hub.collect.study.app import StudySettings, create_study_app
+from ifllm_hub.collect.study.app import create_study_app
+from ifllm_hub.collect.study.settings import StudySettings
 
 # As good as never filled again.
 PAGE_BURST, ASK_BURST = 40, 4

@@ -11,7 +11,8 @@ from typing import Any
 import uvicorn
 
 from ifllm_hub.collect.settings import Settings
-from ifllm_hub.collect.study.app import StudySettings, create_study_app
+from ifllm_hub.collect.study.app import create_study_app
+from ifllm_hub.collect.study.settings import StudySettings
 
 PATH = "/lab/study"
 

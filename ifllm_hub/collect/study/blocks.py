@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,11 +13,9 @@ from ifllm_hub.collect.server.limits import network_of
 from ifllm_hub.collect.store.refusals import Withdrawn
 from ifllm_hub.collect.study import pages
 from ifllm_hub.collect.study.flow import Study
+from ifllm_hub.collect.study.settings import StudySettings
 from ifllm_hub.collect.study.state import MAX_QUERY, MAX_SUMMARY, QUESTIONNAIRE, SCALE, NotYet, Participant
 from ifllm_hub.errors import IfllmError
-
-if TYPE_CHECKING:
-    from ifllm_hub.collect.study.app import StudySettings
 
 _log = logging.getLogger(__name__)
 Updates = dict[Any, Any]
@@ -60,7 +58,7 @@ class StudyBlocks:
     that is not visible is not in the page: it hands over None, whatever its type is otherwise.
     """
 
-    def __init__(self, settings: "StudySettings", study: Study):
+    def __init__(self, settings: StudySettings, study: Study):
         self._settings, self._study = settings, study
         with gr.Blocks(title=settings.title, analytics_enabled=False) as self.blocks:
             # Made when the page is opened, and None for a page that was opened before the server was started. The code

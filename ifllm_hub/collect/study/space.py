@@ -12,8 +12,9 @@ from huggingface_hub import constants
 
 from ifllm_hub import __version__
 from ifllm_hub.collect.settings import Settings
-from ifllm_hub.collect.study.app import StudySettings, run_study
+from ifllm_hub.collect.study.app import run_study
 from ifllm_hub.collect.study.models import model_of
+from ifllm_hub.collect.study.settings import StudySettings
 from ifllm_hub.committer import Kind, commit_files, files_to_push
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, replacing_folder

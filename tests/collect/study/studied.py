@@ -9,9 +9,10 @@ import uvicorn
 
 from ifllm_hub.collect.server.collector import Collector
 from ifllm_hub.collect.settings import Rate, Settings
-from ifllm_hub.collect.study.app import StudySettings, create_study_app
+from ifllm_hub.collect.study.app import create_study_app
 from ifllm_hub.collect.study.flow import Study
 from ifllm_hub.collect.study.models import EchoModel
+from ifllm_hub.collect.study.settings import StudySettings
 from ifllm_hub.collect.study.state import PROTOCOLS, Protocol
 
 # Two questions, and little time: what the tests of the page need unless they name a protocol.

@@ -18,10 +18,10 @@ from ifllm_hub.collect.server.collector import Collector
 from ifllm_hub.collect.settings import Settings
 from ifllm_hub.collect.store.tables import NOTES, PEOPLE
 from ifllm_hub.collect.study import pages as study_pages
-from ifllm_hub.collect.study.app import StudySettings
 from ifllm_hub.collect.study.blocks import StudyBlocks
 from ifllm_hub.collect.study.flow import Study
 from ifllm_hub.collect.study.models import EchoModel
+from ifllm_hub.collect.study.settings import StudySettings
 from ifllm_hub.collect.study.state import PROTOCOLS
 
 

@@ -18,9 +18,10 @@ from ifllm_hub.collect.server.collector import Collector
 from ifllm_hub.collect.settings import Rate, Settings
 from ifllm_hub.collect.store.refusals import Withdrawn
 from ifllm_hub.collect.store.tables import CONSENTS, NOTES, RATINGS, RESPONSES
-from ifllm_hub.collect.study.app import StudySettings, create_study
+from ifllm_hub.collect.study.app import create_study
 from ifllm_hub.collect.study.flow import Study
 from ifllm_hub.collect.study.models import AnswerFailed, EchoModel
+from ifllm_hub.collect.study.settings import StudySettings
 from ifllm_hub.collect.study.state import PROTOCOLS, NotYet, Participant, Protocol, tidy
 from ifllm_hub.dataset.schema import BULLETS
 from ifllm_hub.errors import IfllmError

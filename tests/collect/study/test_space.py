@@ -8,7 +8,7 @@ from huggingface_hub import HfApi, RepoCard
 
 from ifllm_hub.collect.settings import Settings
 from ifllm_hub.collect.study import space
-from ifllm_hub.collect.study.app import StudySettings
+from ifllm_hub.collect.study.settings import StudySettings
 from ifllm_hub.errors import IfllmError
 from tests.hub.conftest import hub
 from tests.hub.server import OTHER_TOKEN, Hub
