@@ -1,12 +1,12 @@
-"""The paper's features: how exactly they agree with its own code's output, and what each correction changes.
+r"""The paper's features: how exactly they agree with its own code's output, and what each correction changes.
 
-.venv/bin/python benchmarks/paper_features.py --release ../shared/data/ifllm-release.tar.xz \
-    --dataset runs/real/dataset --oracle ../shared/data
+python -m eval.reproduction.paper_features --release ifllm-release.tar.xz --dataset runs/real/dataset \
+    --oracle ORACLE
 
 `--oracle` is a folder with the tables that the paper's code writes (`reference-features.parquet` of extract_features,
 `reference-metrics.parquet` of all_metrics, both by `query_id`). The corrections are switched on one after another,
 each on top of those before it; the last row is what users of the `trajectories` config get. Writes Markdown tables,
-those of `docs/paper_features.md`, to `--out`.
+those of `docs/results/paper_features.md`, to `--out`.
 """
 
 import argparse

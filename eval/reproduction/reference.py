@@ -35,7 +35,6 @@ _PROMPT = (
 )
 # A window is searched for so many characters around the recorded offset.
 _REACH = 15
-_PROMPT_ID = -1
 # Conversations per batch: bounds the memory.
 _BATCH = 48
 

@@ -1,6 +1,6 @@
 """What the tier `coarse` costs in accuracy and what it hides: the leaderboard's logistic, the privacy report's attack.
 
-python benchmarks/coarse_tier.py runs/real/dataset > docs/coarse_tier.md
+python -m eval.studies.coarse_tier runs/real/dataset > docs/results/coarse_tier.md
 """
 
 import sys
@@ -37,7 +37,7 @@ def main(dataset: Path) -> None:
     lines = [
         "# What the tier `coarse` costs, and what it hides",
         "",
-        "Written by `python benchmarks/coarse_tier.py DATASET`; do not edit.",
+        "Written by `python -m eval.studies.coarse_tier DATASET`; do not edit.",
         "",
         f"{len(pairs)} rated pairs with the mouse on text, {SEEDS} seeds.",
         *METHOD,

@@ -1,7 +1,7 @@
 """Do the estimators find what is true? Simulated studies by judges with known favors for position and length.
 
-python benchmarks/judge_simulation.py                                # 100 studies a judge, eight LLMs, 60 prompts
-python benchmarks/judge_simulation.py --runs 1000 --prompts 300      # as large as the paper's
+python -m eval.studies.judge_simulation                                # 100 studies a judge, eight LLMs, 60 prompts
+python -m eval.studies.judge_simulation --runs 1000 --prompts 300      # as large as the paper's
 
 A study is eight LLMs on the same prompts, judged in both orders; the paper's estimate takes one order a prompt, the
 baseline first in 44 % of them, as in its larger pass.

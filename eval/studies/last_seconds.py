@@ -1,6 +1,6 @@
 """Is it reading that tells the preference, or the way to the rating form? The leaderboard's logistic on cut readings.
 
-python benchmarks/last_seconds.py runs/real/dataset > docs/last_seconds.md
+python -m eval.studies.last_seconds runs/real/dataset > docs/results/last_seconds.md
 """
 
 import sys
@@ -34,7 +34,7 @@ def main(dataset: Path) -> None:
     lines = [
         "# What the last seconds of a reading tell",
         "",
-        "Written by `python benchmarks/last_seconds.py DATASET`; do not edit.",
+        "Written by `python -m eval.studies.last_seconds DATASET`; do not edit.",
         "",
         f"{len(pairs)} rated pairs with the mouse on text, worker folds, {SEEDS} seeds, 95 % bootstraps over workers.",
         *METHOD,

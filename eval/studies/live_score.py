@@ -1,6 +1,6 @@
 """How much reading the live score needs before it says anything: accuracy by how long the mouse was on the answers.
 
-python benchmarks/live_score.py runs/real/dataset > docs/live_score.md
+python -m eval.studies.live_score runs/real/dataset > docs/results/live_score.md
 """
 
 import sys
@@ -39,7 +39,7 @@ def main(dataset: Path) -> None:
     lines = [
         "# How much reading a live score needs",
         "",
-        "Written by `python benchmarks/live_score.py DATASET`; do not edit.",
+        "Written by `python -m eval.studies.live_score DATASET`; do not edit.",
         "",
         f"{len(pairs)} rated pairs of {pairs.rows['worker_id'].n_unique()} workers, worker folds, {SEEDS} seeds.",
         *METHOD,

@@ -1,6 +1,6 @@
 """What was tried for the reward model: each idea beside the longer answer and the model, and personal offsets.
 
-.venv/bin/python benchmarks/reward_ideas.py runs/dataset --out docs/reward_ideas.md
+python -m eval.studies.reward_ideas runs/dataset --out docs/results/reward_ideas.md
 
 Everything is a logistic regression without intercept unless its name says otherwise, tested on workers it never saw.
 The page is written from the numbers; the same dataset gives the same page.
@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from reading_paths import CONVOLVED, convolutions, reading_paths
 from rich.progress import track
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from eval.studies.personal import earlier_ratings, offset_variance, personalized
+from eval.studies.reading_paths import CONVOLVED, convolutions, reading_paths
 from eval.studies.standardize import standardize
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.features.catalog import CATALOG, ODD
@@ -217,7 +217,7 @@ def over_rms(rows: pl.DataFrame, names: tuple[str, ...], suffix: str) -> pl.Data
 
 def introduction(pairs: Pairs, everyone: Pairs, count: int, seeds: int) -> Iterator[str]:
     yield "# Ideas tried for the reward model\n"
-    yield "Written by `benchmarks/reward_ideas.py DATASET --out FILE`; do not edit.\n"
+    yield "Written by `python -m eval.studies.reward_ideas DATASET --out FILE`; do not edit.\n"
     yield paragraph(
         f"{len(pairs)} rated pairs of {workers(pairs)} workers ({len(everyone)} of {workers(everyone)} with those on "
         f"the authors' exclusion list). Five folds over workers; the mean over {seeds} seeds, each with new folds; "

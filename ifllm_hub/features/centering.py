@@ -15,7 +15,7 @@ from ifllm_hub.features.catalog import CATALOG
 
 # A habit is believed like a mean of n readings against this many unseen ones that show no habit. The ratio of the
 # variance within workers to that between them, which is the best such number for normal contrasts (empirical Bayes),
-# is 2 to 4 for these contrasts on the release (benchmarks/reward_ideas.py).
+# is 2 to 4 for these contrasts on the release (eval/studies/reward_ideas.py).
 PRIOR_READINGS = 3
 
 # Contrasts of the reward model that the `features` config also gives without the habit.

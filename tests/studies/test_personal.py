@@ -151,11 +151,11 @@ def test_left_and_right_are_treated_alike() -> None:
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_ideas_writes_the_same_page_twice(study: Path, tmp_path: Path) -> None:
-    script = Path(__file__).parents[2] / "benchmarks/reward_ideas.py"
+def test_the_study_of_ideas_writes_the_same_page_twice(study: Path, tmp_path: Path) -> None:
     pages = [tmp_path / "one.md", tmp_path / "two.md"]
     for page in pages:
-        subprocess.run([sys.executable, script, study, "--out", page, "--seeds", "1"], check=True)
+        command = [sys.executable, "-m", "eval.studies.reward_ideas", study, "--out", page, "--seeds", "1"]
+        subprocess.run(command, cwd=Path(__file__).parents[2], check=True)
     text = pages[0].read_text()
     assert pages[1].read_text() == text
     tables = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]

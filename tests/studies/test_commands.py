@@ -1,0 +1,41 @@
+"""Each study runs from the repository root by the command that it names, and its page names the same."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from eval.studies import last_seconds
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted(path for path in ROOT.glob("eval/[rs]*/*.py") if "__main__" in path.read_text())
+
+
+def test_studies_are_found() -> None:
+    assert {"last_seconds", "live_score", "coarse_tier", "reward_ideas", "judge_simulation", "paper_features"} == {
+        path.stem for path in STUDIES
+    }
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_study_names_its_command(path: Path) -> None:
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    assert f"python -m {module} " in (importlib.import_module(module).__doc__ or "")
+    text = path.read_text()
+    assert "benchmarks/" not in text
+    if "Written by" in text:
+        assert f"Written by `python -m {module} DATASET" in text
+
+
+def test_a_page_is_written(study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(last_seconds, "SEEDS", 1)
+    monkeypatch.setattr(last_seconds, "SECONDS", (3,))
+    last_seconds.main(study)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "# What the last seconds of a reading tell"
+    assert [line.split(" | ")[0] for line in lines if line.startswith("| ")] == [
+        "| reading",
+        "| all of it",
+        "| without the last 3 s",
+        "| the last 3 s only",
+    ]
