@@ -17,13 +17,69 @@ On all GPUs of a machine, one epoch, pushed to the Hub at the end:
 """
 
 import sys
+from typing import Any
 
+from ifllm_hub.align.quirks import cut_answers
+from ifllm_hub.align.runs.arguments import dataset_commit
+from ifllm_hub.align.runs.lengths import check_max_length, check_prompts_fit
+from ifllm_hub.align.runs.run import Run, chat_policy, peft_config, save_policy
 from ifllm_hub.align.runs.script import exit_status
-from ifllm_hub.align.stages.dpo import parse_dpo, run_dpo
+from ifllm_hub.align.stages.dpo import (
+    METRICS,
+    DPOArguments,
+    count_truncated,
+    describe_dpo,
+    load_pairs,
+    load_reference,
+    parse_dpo,
+    shared_copy,
+)
+from ifllm_hub.align.trainer import FlipProbDPOConfig, FlipProbDPOTrainer
+
+
+def train(args: DPOArguments, config: FlipProbDPOConfig, recipe: dict[str, Any]) -> dict[str, Any]:
+    # Load the data: pairs of answers, each with the probability that its label is wrong.
+    commit = dataset_commit(args)
+    pairs = load_pairs(args, config, commit)
+
+    # Load the model.
+    policy, tokenizer = chat_policy(args.policy, config.seed)
+    check_max_length(config, policy, args.policy)
+    check_prompts_fit(config, tokenizer, pairs)
+
+    # Build the trainer. A folder of another run is refused here; a run that was interrupted goes on.
+    setup = describe_dpo(args, config, pairs, commit)
+    config.label_smoothing = 0.0  # the trainer reads the column `flip_prob` and nothing else
+    run = Run("dpo", setup, args, config, recipe, is_cut_freely=True)
+    with run.building():
+        reference, pairs = load_reference(args, run.config), shared_copy(pairs, run.config)
+        trainer = FlipProbDPOTrainer(
+            model=policy,
+            ref_model=reference,
+            args=run.config,
+            train_dataset=pairs["train"],
+            eval_dataset=pairs["test"],
+            processing_class=tokenizer,
+            peft_config=peft_config(args, policy),
+        )
+        if args.cut_answers:  # as the paper's released code does
+            trainer.train_dataset = cut_answers(trainer.train_dataset, tokenizer)
+            trainer.eval_dataset = cut_answers(trainer.eval_dataset, tokenizer)
+
+    # Train, with an evaluation before and after.
+    run.train(trainer)
+
+    # Save weights, results and card; push them if asked to.
+    return run.save_and_push(
+        trainer,
+        lambda folder: save_policy(trainer, args, folder),
+        metrics=METRICS,
+        measured=count_truncated(trainer),
+    )
 
 
 def main() -> int:
-    return exit_status(lambda: run_dpo(*parse_dpo()))
+    return exit_status(lambda: train(*parse_dpo()))
 
 
 if __name__ == "__main__":

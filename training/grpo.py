@@ -21,16 +21,54 @@ On all GPUs of a machine, pushed to the Hub at the end:
 """
 
 import sys
+from typing import Any
 
-from ifllm_hub.align.runs.run import parse_arguments
+from trl import GRPOConfig, GRPOTrainer
+
+from ifllm_hub.align.runs.arguments import dataset_commit, parse_arguments
+from ifllm_hub.align.runs.lengths import prompts_with_room
+from ifllm_hub.align.runs.run import Run, chat_policy, peft_config, save_policy
 from ifllm_hub.align.runs.script import exit_status
-from ifllm_hub.align.stages.policy_tuning import GRPOArguments, run_grpo
+from ifllm_hub.align.stages.grpo import GRPOArguments, describe_grpo, load_prompts, load_student
+from ifllm_hub.preferences.load import subsample
+from ifllm_hub.reward.functions import get_behavior_reward
+
+
+def train(args: GRPOArguments, config: GRPOConfig, recipe: dict[str, Any]) -> dict[str, Any]:
+    # Load the rewards: the student's score of any text, and the behavior model's of answers that somebody read.
+    commit = dataset_commit(args)
+    rewards = [load_student(args), get_behavior_reward()]
+
+    # Load the data: prompts alone, with what was recorded of the two logged answers.
+    data = subsample(load_prompts(args.dataset, commit), config.seed, args.train_size, args.test_size)
+
+    # Load the model.
+    policy, tokenizer = chat_policy(args.policy, config.seed)
+
+    # Build the trainer. A folder of another run is refused here; a run that was interrupted goes on. Each process
+    # draws its answers with random numbers of its own, so that their number must stay as it is.
+    run = Run("grpo", describe_grpo(args, config, data, commit), args, config, recipe, is_cut_freely=False)
+    with run.building():
+        prompts = prompts_with_room(data, policy, tokenizer, config.max_completion_length or 0)
+        trainer = GRPOTrainer(
+            model=policy,
+            reward_funcs=rewards,
+            args=run.config,
+            train_dataset=prompts["train"],
+            eval_dataset=prompts["test"],
+            processing_class=tokenizer,
+            peft_config=peft_config(args, policy),
+        )
+
+    # Train, with an evaluation before and after.
+    run.train(trainer)
+
+    # Save weights, results and card; push them if asked to.
+    return run.save_and_push(trainer, lambda folder: save_policy(trainer, args, folder))
 
 
 def main() -> int:
-    from trl.trainer.grpo_config import GRPOConfig
-
-    return exit_status(lambda: run_grpo(*parse_arguments(GRPOArguments, GRPOConfig)))
+    return exit_status(lambda: train(*parse_arguments(GRPOArguments, GRPOConfig)))
 
 
 if __name__ == "__main__":

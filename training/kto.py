@@ -17,16 +17,50 @@ On all GPUs of a machine, pushed to the Hub at the end:
 """
 
 import sys
+from typing import Any
 
-from ifllm_hub.align.runs.run import parse_arguments
+from trl import KTOConfig, KTOTrainer
+
+from ifllm_hub.align.runs.arguments import dataset_commit, parse_arguments
+from ifllm_hub.align.runs.lengths import check_max_length, check_prompts_fit
+from ifllm_hub.align.runs.run import Run, chat_policy, peft_config, save_policy
 from ifllm_hub.align.runs.script import exit_status
-from ifllm_hub.align.stages.policy_tuning import KTOArguments, run_kto
+from ifllm_hub.align.stages.kto import KTOArguments, describe_kto, load_ratings, load_reference
+
+
+def train(args: KTOArguments, config: KTOConfig, recipe: dict[str, Any]) -> dict[str, Any]:
+    # Load the data: single answers, each desirable or not.
+    commit = dataset_commit(args)
+    data = load_ratings(args, config.seed, commit)
+
+    # Load the model.
+    policy, tokenizer = chat_policy(args.policy, config.seed)
+    check_max_length(config, policy, args.policy)
+    check_prompts_fit(config, tokenizer, data)
+
+    # Build the trainer. A folder of another run is refused here; a run that was interrupted goes on. The KL term is
+    # estimated from the rows of a micro-batch, so that these must stay as they are.
+    run = Run("kto", describe_kto(args, config, data, commit), args, config, recipe, is_cut_freely=False)
+    with run.building():
+        trainer = KTOTrainer(
+            model=policy,
+            ref_model=load_reference(args, run.config),
+            args=run.config,
+            train_dataset=data["train"],
+            eval_dataset=data["test"],
+            processing_class=tokenizer,
+            peft_config=peft_config(args, policy),
+        )
+
+    # Train, with an evaluation before and after.
+    run.train(trainer)
+
+    # Save weights, results and card; push them if asked to.
+    return run.save_and_push(trainer, lambda folder: save_policy(trainer, args, folder))
 
 
 def main() -> int:
-    from trl.trainer.kto_config import KTOConfig
-
-    return exit_status(lambda: run_kto(*parse_arguments(KTOArguments, KTOConfig)))
+    return exit_status(lambda: train(*parse_arguments(KTOArguments, KTOConfig)))
 
 
 if __name__ == "__main__":

@@ -17,16 +17,48 @@ On all GPUs of a machine, pushed to the Hub at the end:
 """
 
 import sys
+from typing import Any
 
-from ifllm_hub.align.runs.run import parse_arguments
+from trl import SFTConfig, SFTTrainer
+
+from ifllm_hub.align.runs.arguments import dataset_commit, parse_arguments
+from ifllm_hub.align.runs.lengths import check_max_length, check_prompts_fit
+from ifllm_hub.align.runs.run import Run, chat_policy, peft_config, save_policy
 from ifllm_hub.align.runs.script import exit_status
-from ifllm_hub.align.stages.policy_tuning import SFTArguments, run_sft
+from ifllm_hub.align.stages.sft import SFTArguments, describe_sft, load_answers
+
+
+def train(args: SFTArguments, config: SFTConfig, recipe: dict[str, Any]) -> dict[str, Any]:
+    # Load the data: prompts and answers, of workers apart in train and test.
+    commit = dataset_commit(args)
+    data = load_answers(args, config.seed, commit)
+
+    # Load the model.
+    policy, tokenizer = chat_policy(args.policy, config.seed)
+    check_max_length(config, policy, args.policy)
+    check_prompts_fit(config, tokenizer, data)
+
+    # Build the trainer. A folder of another run is refused here; a run that was interrupted goes on.
+    run = Run("sft", describe_sft(args, config, data, commit), args, config, recipe, is_cut_freely=True)
+    with run.building():
+        trainer = SFTTrainer(
+            model=policy,
+            args=run.config,
+            train_dataset=data["train"],
+            eval_dataset=data["test"],
+            processing_class=tokenizer,
+            peft_config=peft_config(args, policy),
+        )
+
+    # Train, with an evaluation before and after.
+    run.train(trainer)
+
+    # Save weights, results and card; push them if asked to.
+    return run.save_and_push(trainer, lambda folder: save_policy(trainer, args, folder))
 
 
 def main() -> int:
-    from trl.trainer.sft_config import SFTConfig
-
-    return exit_status(lambda: run_sft(*parse_arguments(SFTArguments, SFTConfig)))
+    return exit_status(lambda: train(*parse_arguments(SFTArguments, SFTConfig)))
 
 
 if __name__ == "__main__":

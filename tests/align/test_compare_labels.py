@@ -15,11 +15,12 @@ from ifllm_hub.align.compare_labels import _claim as check_setup
 from ifllm_hub.align.implicit_reward import answer_log_probs
 from ifllm_hub.align.labels_table import labels_markdown, summary, write_labels_page
 from ifllm_hub.align.policies import load_policy
-from ifllm_hub.align.stages.dpo import parse_dpo, run_dpo
+from ifllm_hub.align.stages.dpo import parse_dpo
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.locate import shipped_folder
 from ifllm_hub.preferences.load import load_preferences
 from tests.align.made import write_config
+from tests.align.scripts import run_dpo
 
 TINY = shipped_folder("training") / "recipes" / "tiny"
 

@@ -16,9 +16,10 @@ from transformers import AutoModelForCausalLM
 
 from ifllm_hub.align.runs import run as run_module
 from ifllm_hub.align.runs.push import checkpoint_name, model_name
-from ifllm_hub.align.stages.dpo import parse_dpo, run_dpo
+from ifllm_hub.align.stages.dpo import parse_dpo
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.locate import shipped_folder
+from tests.align.scripts import run_dpo
 from tests.hub import client
 from tests.hub.faults import What
 from tests.hub.publishing import content, send

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from ifllm_hub.align.runs.run import parse_arguments
-from ifllm_hub.align.stages.policy_tuning import KTOArguments, run_kto
+from ifllm_hub.align.runs.arguments import parse_arguments
+from ifllm_hub.align.stages.kto import KTOArguments
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.locate import shipped_folder
 from ifllm_hub.preferences.kto import load_kto
 from tests.align.made import write_config
+from tests.align.scripts import run_kto
 
 
 def answer(question: int, worker: str, rating: int | None, **flags: Any) -> dict[str, Any]:

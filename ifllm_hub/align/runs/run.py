@@ -1,4 +1,4 @@
-"""What every training script does around its trainer: read flags, resume, evaluate, save, write the card, push."""
+"""What every training script does around its trainer: resume, evaluate, save, write the card, push."""
 
 import json
 import logging
@@ -7,250 +7,166 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ifllm_hub.align.policies import accelerator_available, load_policy, lora_config, merge_adapter, policy_origin
+from ifllm_hub.align.policies import load_policy, lora_config, merge_adapter
+from ifllm_hub.align.runs.arguments import DataArguments, PolicyArguments
 from ifllm_hub.align.runs.card import model_card
 from ifllm_hub.align.runs.launch import PROGRESS, progress_callback
-from ifllm_hub.align.runs.push import checkpoint_name, claim_target, model_name, push, without_paths
+from ifllm_hub.align.runs.push import checkpoint_name, claim_target, push, without_paths
 from ifllm_hub.align.runs.resume import RESULTS, check_setup, last_checkpoint, prepare_config, progress, train
 from ifllm_hub.align.runs.saving import clear_write_errors, save_beside
-from ifllm_hub.align.runs.script import paths_at_home
-from ifllm_hub.dataset.load import commit_on_hub
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.files import write_atomically
-from ifllm_hub.preferences.load import fingerprint
-from ifllm_hub.terminal import given_words
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("ifllm_hub", "torch", "transformers", "trl", "accelerate", "peft", "datasets")
-# Of no meaning on another machine, or not to be shown.
-PRIVATE_SETTINGS = {
-    *("config", "dataset", "output_dir", "disable_tqdm"),
-    *("push_to_hub", "hub_model_id", "hub_token", "force_push"),
-}
 # What the Trainer measures about itself.
 TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "num_tokens")
 
 
-@dataclass
-class DataArguments:
-    """Which data to train on."""
-
-    dataset: str = field(metadata={"help": "Folder laid out as the Hub repo, or Hub dataset id."})
-    dataset_revision: str | None = field(
-        default=None, metadata={"help": "Branch, tag or commit of a Hub dataset; leave out for a folder."}
-    )
-    train_size: int | None = field(
-        default=None, metadata={"help": "Train on at most this many rows, drawn with the seed; all if unset."}
-    )
-    test_size: int | None = field(
-        default=None, metadata={"help": "Evaluate on at most this many test rows, drawn with the seed; all if unset."}
-    )
-    force_push: bool = field(
-        default=False, metadata={"help": "With push_to_hub: replace all of a repo that holds something else."}
-    )
-
-
-@dataclass
-class PolicyArguments(DataArguments):
-    """Which language model to train, and which of its weights."""
-
-    policy: str = field(default="smollm2-135m", metadata={"help": "tiny, smollm2-135m, a folder or a Hub model id."})
-    lora: bool = field(default=False, metadata={"help": "Train a LoRA adapter on all linear layers, then merge it."})
-    lora_r: int = field(default=16, metadata={"help": "Rank of the LoRA adapter."})
-    lora_alpha: int = field(default=32, metadata={"help": "Scale of the LoRA adapter; the update is alpha / r * BA."})
-    lora_layers: int | None = field(
-        default=None, metadata={"help": "Adapt only this many layers, the last ones; all if unset."}
-    )
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What one script does that others do not.
-
-    Attributes:
-        name: `sft`, `kto`, `reward` or `grpo`.
-        setup: what is known of the run before its first step, for `results.json` and the card; a continuation must
-            have the same.
-        build: the trainer for a configuration; it must be able to evaluate.
-        save: write the weights and the tokenizer into a folder; every process calls it.
-        is_cut_freely: whether the loss is the same however the rows of a step are cut into micro-batches and spread
-            over processes, so that a continuation may cut them otherwise.
-        measure: more results, once the trainer is done.
-        metrics: which numbers of the trainer's evaluation to report; None for all.
-        force_push: push also to a repo that holds something else.
-    """
-
-    name: str
-    setup: dict[str, Any]
-    build: Callable[[Any], Any]
-    save: Callable[[Any, Path], None]
-    is_cut_freely: bool
-    measure: Callable[[Any], dict[str, Any]] = lambda trainer: {}
-    metrics: tuple[str, ...] | None = None
-    force_push: bool = False
-
-
-def parse_arguments(
-    arguments: type, configuration: type, argv: Sequence[str] | None = None, **defaults: Any
-) -> tuple[Any, Any, dict[str, Any]]:
-    """Read the flags, and the recipe named by `--config` whose values they override, with TRL's parser.
-
-    Without an accelerator `use_cpu` is on, `bf16` and activation checkpointing are off.
-
-    Args:
-        arguments: a dataclass of ours.
-        configuration: the trainer's configuration class.
-        defaults: values where neither the recipe nor a flag says anything.
-
-    Returns:
-        An instance of each, and the values that were given, by name.
-
-    Raises:
-        IfllmError: the recipe cannot be read, or a name or value in it or among the flags is not accepted.
-        SystemExit: status 2, after a message on stderr, for a flag that argparse refuses itself.
-    """
-    import yaml
-    from trl.scripts.utils import TrlParser
-
-    words = given_words() if argv is None else list(argv)
-    types: Any = (arguments, configuration)
-    # The usage text of argparse would list some 200 flags before it says what was wrong.
-    parser = TrlParser(types, usage="%(prog)s --config recipe.yaml [--flag value ...]", allow_abbrev=False)
-    if not accelerator_available():
-        defaults = {"use_cpu": True, "bf16": False, "activation_checkpointing": False} | defaults
-    parser.set_defaults(**defaults)
-    try:
-        args, config = parser.parse_args_and_config(list(words))
-        given = _given(words)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise IfllmError(f"The recipe or a flag is not accepted: {error} Correct it, or see --help.") from error
-    values = config.to_dict() | asdict(paths_at_home(args))
-    return args, config, {name: values[name] for name in sorted(given) if name in values}
-
-
-def _given(words: list[str]) -> set[str]:
-    """The names set by the recipe or by a flag, that a card may show."""
-    import yaml
-
-    names = {word[2:].partition("=")[0].replace("-", "_").removeprefix("no_") for word in words if word[:2] == "--"}
-    if "--config" in words:
-        names |= set(yaml.safe_load(Path(words[words.index("--config") + 1]).read_text()))
-    return names - PRIVATE_SETTINGS
-
-
-def run_stage(stage: Stage, config: Any, recipe: dict[str, Any]) -> dict[str, Any]:
-    """Train, and leave a loadable, documented checkpoint in `config.output_dir`.
+class Run:
+    """One start of a training run, which leaves a loadable, documented checkpoint in `config.output_dir`.
 
     The model is evaluated on the test split before the first and after the last step. A run that was interrupted
     continues from its last checkpoint in the same folder.
 
-    Args:
-        config: the trainer's configuration.
-        recipe: the values given, for the card.
-
-    Returns what `results.json` holds.
-
-    Raises:
-        IfllmError: what the stage raises; TRL refuses the configuration; a folder of another run, or one that cannot be
-            written; the Hub refuses.
+    Attributes:
+        config: the trainer's configuration as the trainer is to have it: without its own resuming and pushing.
     """
-    from pyarrow import ArrowException
 
-    started = time.monotonic()
-    output_dir = Path(str(config.output_dir))
-    checkpoint = last_checkpoint(output_dir)
-    completed_config = prepare_config(config, evaluate_first=checkpoint is None)
-    setup = {"stage": stage.name, **stage.setup, "seed": config.seed}
-    is_main = config.process_index == 0
-    starts = check_setup(output_dir, setup, config, code_commit(), stage.is_cut_freely, write=is_main)
-    name = checkpoint_name(stage.name, setup)
-    repo_id = claim_target(config, setup, name, stage.force_push) if config.push_to_hub and is_main else None
+    def __init__(
+        self,
+        stage: str,
+        setup: dict[str, Any],
+        args: DataArguments,
+        config: Any,
+        recipe: dict[str, Any],
+        *,
+        is_cut_freely: bool,
+    ) -> None:
+        """Look at the folder and at the repo to push to, before hours go into training.
 
-    try:
-        trainer = stage.build(completed_config)
-    except ArrowException as error:
-        raise damaged_copy(copies_folder(), error) from error
-    except (TypeError, ValueError) as error:
-        raise IfllmError(f"TRL does not accept this configuration: {error} Correct the recipe.") from error
-    # TRL writes a card of its own with each checkpoint, over that of an earlier run of ours.
-    trainer.create_model_card = lambda *args, **kwargs: None
-    trainer.add_callback(progress_callback(output_dir / PROGRESS))
-    if is_main:
-        start = checkpoint or "the start"
-        logger.info("%s: %d training rows, %s From %s", stage.name, setup["train_rows"], setup["data"], start)
+        Args:
+            stage: `sft`, `dpo`, `kto`, `grpo` or `reward`.
+            setup: what is known of the run before its first step, for `results.json` and the card; a continuation
+                must have the same.
+            args: which data, and whether to push to a repo that holds something else.
+            config: the trainer's configuration.
+            recipe: the values given, for the card.
+            is_cut_freely: whether the loss is the same however the rows of a step are cut into micro-batches and
+                spread over processes, so that a continuation may cut them otherwise.
+
+        Raises:
+            IfllmError: a setting that a run cannot have; a folder of another run, or one that cannot be written; the
+                Hub refuses.
+        """
+        self._started = time.monotonic()
+        self._output_dir = Path(str(config.output_dir))
+        self._checkpoint = last_checkpoint(self._output_dir)
+        self.config = prepare_config(config, evaluate_first=self._checkpoint is None)
+        self._setup = {"stage": stage, **setup, "seed": config.seed}
+        self._given, self._recipe, self._force_push = config, recipe, args.force_push
+        self._is_main = config.process_index == 0
+        self._starts = check_setup(
+            self._output_dir, self._setup, config, code_commit(), is_cut_freely, write=self._is_main
+        )
+        self._name = checkpoint_name(stage, self._setup)
+        self._repo_id = None
+        if config.push_to_hub and self._is_main:
+            self._repo_id = claim_target(config, self._setup, self._name, args.force_push)
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """Say in one sentence why the trainer cannot be built.
+
+        Raises:
+            IfllmError: TRL refuses the configuration, or shared data in the cache are damaged.
+        """
+        from pyarrow import ArrowException
+
+        try:
+            yield
+        except ArrowException as error:
+            raise damaged_copy(copies_folder(), error) from error
+        except (TypeError, ValueError) as error:
+            raise IfllmError(f"TRL does not accept this configuration: {error} Correct the recipe.") from error
+
+    def train(self, trainer: Any) -> None:
+        """Take the steps that are left, then evaluate.
+
+        Raises:
+            IfllmError: more steps have been taken than are planned, or the folder cannot be written.
+        """
+        # TRL writes a card of its own with each checkpoint, over that of an earlier run of ours.
+        trainer.create_model_card = lambda *args, **kwargs: None
+        trainer.add_callback(progress_callback(self._output_dir / PROGRESS))
+        if self._is_main:
+            self._log_start(trainer)
+        with clear_write_errors(self._output_dir):
+            train(trainer, self._checkpoint)
+            self._after = trainer.evaluate()
+
+    def save_and_push(
+        self,
+        trainer: Any,
+        save: Callable[[Path], None],
+        *,
+        metrics: tuple[str, ...] | None = None,
+        measured: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Save the weights, the results and the card, and push them where the configuration says so.
+
+        Args:
+            save: writes the weights and the tokenizer into a folder; every process calls it.
+            metrics: which numbers of the trainer's evaluation to report; None for all.
+            measured: more results.
+
+        Returns what `results.json` holds.
+
+        Raises:
+            IfllmError: the folder cannot be written, or the Hub refuses.
+        """
+        with clear_write_errors(self._output_dir):
+            # `trainer_state.json` goes along with the weights, and has the best checkpoint by its path on this machine.
+            trainer.state.best_model_checkpoint = without_paths(trainer.state.best_model_checkpoint)
+            save_beside(save, trainer, self._output_dir)
+        results = {
+            "name": self._name,
+            **self._setup,
+            "recipe": self._recipe,
+            "commit": self._starts[-1].commit,
+            **progress(trainer, self._starts[-1]),
+            **_outcome(trainer, self._after, metrics),
+            **(measured or {}),
+            "resumed_from": Path(self._checkpoint).name if self._checkpoint else None,
+            "starts": [vars(start) for start in self._starts],
+            "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
+            "wall_seconds": round(time.monotonic() - self._started, 2),
+        }
+        results = without_paths(results)
+        if self._is_main:
+            write_atomically(self._output_dir / RESULTS, json.dumps(results, indent=2) + "\n")
+            write_atomically(self._output_dir / "README.md", model_card(self._name, results))
+        if self._repo_id is not None:
+            push(self._given, self._output_dir, self._repo_id, self._force_push)
+        trainer.end()
+        return results
+
+    def _log_start(self, trainer: Any) -> None:
+        setup, start = self._setup, self._checkpoint or "the start"
+        logger.info("%s: %d training rows, %s From %s", setup["stage"], setup["train_rows"], setup["data"], start)
         for split, rows in (("train", trainer.train_dataset), ("test", trainer.eval_dataset)):
             if left_out := setup[f"{split}_rows"] - len(rows):
                 logger.info("Left out, as the prompt leaves no room for an answer: %d %s rows", left_out, split)
-    with clear_write_errors(output_dir):
-        train(trainer, checkpoint)
-        after = trainer.evaluate()
-        # `trainer_state.json` goes along with the weights, and has the best checkpoint by its path on this machine.
-        trainer.state.best_model_checkpoint = without_paths(trainer.state.best_model_checkpoint)
-        save_beside(lambda folder: stage.save(trainer, folder), trainer, output_dir)
-    results = {
-        "name": name,
-        **setup,
-        "recipe": recipe,
-        "commit": starts[-1].commit,
-        **progress(trainer, starts[-1]),
-        **_outcome(trainer, after, stage.metrics),
-        **stage.measure(trainer),
-        "resumed_from": Path(checkpoint).name if checkpoint else None,
-        "starts": [vars(start) for start in starts],
-        "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
-        "wall_seconds": round(time.monotonic() - started, 2),
-    }
-    results = without_paths(results)
-    if is_main:
-        write_atomically(output_dir / RESULTS, json.dumps(results, indent=2) + "\n")
-        write_atomically(output_dir / "README.md", model_card(name, results))
-    if repo_id is not None:
-        push(config, output_dir, repo_id, stage.force_push)
-    trainer.end()
-    return results
-
-
-def describe_data(args: DataArguments, data: "DatasetDict", commit: str | None) -> dict[str, Any]:
-    """What a card says about the data."""
-    return {
-        "dataset": args.dataset,
-        "dataset_on_hub": not Path(args.dataset).is_dir(),
-        "dataset_revision": commit,
-        "dataset_fingerprint": fingerprint(data["train"]),
-        "test_fingerprint": fingerprint(data["test"]),
-        "train_rows": len(data["train"]),
-        "test_rows": len(data["test"]),
-    }
-
-
-def describe_policy(args: PolicyArguments) -> dict[str, Any]:
-    """What a card says about the model before training."""
-    origin = policy_origin(args.policy)
-    return {
-        "llm": model_name(args.policy),
-        "model": args.policy,
-        "base_model": origin.base_model,
-        "weights": origin.weights,
-        "license": origin.license,
-        "lora": lora_settings(args),
-    }
-
-
-def lora_settings(args: PolicyArguments) -> dict[str, int | None] | None:
-    """The adapter, for `results.json` and the card."""
-    return {"r": args.lora_r, "alpha": args.lora_alpha, "layers": args.lora_layers} if args.lora else None
 
 
 def chat_policy(policy: str, seed: int = 0) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
@@ -315,24 +231,6 @@ def save_policy(trainer: Any, args: PolicyArguments, output_dir: Path) -> None:
     trainer.save_model(str(adapter))
     if trainer.is_world_process_zero():
         merge_adapter(args.policy, trainer.args.seed, adapter, output_dir)
-
-
-def dataset_commit(args: DataArguments) -> str | None:
-    """The commit of a Hub dataset that its revision means now; None for a folder, as given where the Hub is offline.
-
-    Raises:
-        IfllmError: a folder with a revision; there is no such dataset, or the Hub cannot be reached.
-    """
-    from huggingface_hub import is_offline_mode
-
-    is_folder = Path(args.dataset).is_dir()
-    if is_folder and args.dataset_revision is not None:
-        raise IfllmError(
-            f"{args.dataset} is a folder and has no revision {args.dataset_revision!r}. Leave the revision out."
-        )
-    if is_folder or is_offline_mode():
-        return args.dataset_revision
-    return commit_on_hub(args.dataset, args.dataset_revision)
 
 
 def code_commit() -> str | None:

@@ -1,4 +1,4 @@
-"""Preference optimization with `FlipProbDPOTrainer`: what `training/dpo.py` runs.
+"""Preference optimization with `FlipProbDPOTrainer`: the parts of `training/dpo.py`.
 
 The loss is the robust DPO of https://huggingface.co/papers/2403.00409 with a flip probability for each pair, plus the
 likelihood of the chosen answer, as in IFLLM (https://huggingface.co/papers/2606.20482).
@@ -9,29 +9,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ifllm_hub.align.policies import load_policy
-from ifllm_hub.align.quirks import ReferenceQuirks, cut_answers, quirky_pairs, reference_policy
-from ifllm_hub.align.runs.lengths import check_max_length, check_prompts_fit
-from ifllm_hub.align.runs.run import (
-    PolicyArguments,
-    Stage,
-    chat_policy,
-    copies_folder,
-    damaged_copy,
-    dataset_commit,
-    describe_data,
-    describe_policy,
-    parse_arguments,
-    peft_config,
-    run_stage,
-    save_policy,
-)
+from ifllm_hub.align.quirks import ReferenceQuirks, quirky_pairs, reference_policy
+from ifllm_hub.align.runs.arguments import PolicyArguments, describe_data, describe_policy, parse_arguments
+from ifllm_hub.align.runs.lengths import check_max_length
+from ifllm_hub.align.runs.run import copies_folder, damaged_copy
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.preferences.history import History, prompts_show
 from ifllm_hub.preferences.load import Split, fingerprint, load_preferences, subsample
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
     from ifllm_hub.align.trainer import FlipProbDPOConfig, FlipProbDPOTrainer
 
@@ -62,25 +50,18 @@ def parse_dpo(argv: Sequence[str] | None = None) -> "tuple[DPOArguments, FlipPro
     return parse_arguments(DPOArguments, FlipProbDPOConfig, argv, label_smoothing=None)
 
 
-def run_dpo(args: DPOArguments, config: "FlipProbDPOConfig", recipe: dict[str, Any]) -> dict[str, Any]:
-    """Train a policy on preference pairs; see `run_stage`.
-
-    With LoRA the merged weights are saved, so that a reader needs neither PEFT nor the base model, and the adapter
-    alone stands in `adapter/`.
+def load_pairs(args: DPOArguments, config: "FlipProbDPOConfig", commit: str | None) -> "DatasetDict":
+    """Preference pairs with flip probabilities, `train` and `test` held out by worker or as `args.split` says.
 
     Args:
-        args: the data and the policy.
         config: of the trainer. `label_smoothing` None means the flip probability of each pair; a number, also TRL's
             default 0.0, is taken for every pair instead, of both splits.
-        recipe: the values given, for the card.
-
-    Returns what `results.json` holds.
+        commit: of a Hub dataset.
 
     Raises:
-        IfllmError: bad data, an unknown policy, a flip probability outside [0, 0.5), or a folder of another run.
+        IfllmError: bad data, or a flip probability outside [0, 0.5).
     """
-    commit = dataset_commit(args)
-    preferences = load_preferences(
+    pairs = load_preferences(
         args.dataset,
         args.label_source,
         commit,
@@ -90,17 +71,39 @@ def run_dpo(args: DPOArguments, config: "FlipProbDPOConfig", recipe: dict[str, A
         same_pairs=args.same_pairs,
         constant_flip_prob=_constant_flip_prob(args, config),
     )
-    preferences = quirky_pairs(preferences, args, args.label_source, args.dataset, commit)
-    preferences = subsample(preferences, config.seed, args.train_size, args.test_size)
-    policy = chat_policy(args.policy, config.seed)
-    check_max_length(config, policy[0], args.policy)
-    check_prompts_fit(config, policy[1], preferences)
-    flips = preferences["train"]["flip_prob"]
+    pairs = quirky_pairs(pairs, args, args.label_source, args.dataset, commit)
+    return subsample(pairs, config.seed, args.train_size, args.test_size)
+
+
+def load_reference(args: DPOArguments, config: "FlipProbDPOConfig") -> "PreTrainedModel | None":
+    """The reference model; None where it is the policy without its adapter, or before the first step.
+
+    Left to itself TRL reloads it by name, and a policy made here has none.
+
+    Raises:
+        IfllmError: it cannot be loaded or reads less than `max_length`, or a quirk needs it while training.
+    """
+    name = reference_policy(args.policy, args, args.label_source)
+    if not args.lora and not config.precompute_ref_log_probs:
+        reference, _ = load_policy(name, seed=config.seed)
+        check_max_length(config, reference, name)
+        return reference
+    if name != args.policy or args.cut_answers:
+        raise IfllmError(
+            "base_reference and cut_answers need the reference model while training. Leave out lora and "
+            "precompute_ref_log_probs."
+        )
+    return None
+
+
+def describe_dpo(
+    args: DPOArguments, config: "FlipProbDPOConfig", pairs: "DatasetDict", commit: str | None
+) -> dict[str, Any]:
+    """What is known of the run before its first step, for `results.json` and the card."""
+    flips = pairs["train"]["flip_prob"]
     origin = "each pair its own" if config.label_smoothing is None else "the same for every pair"
     mean = sum(flips) / len(flips)
-    # The trainer reads the column `flip_prob` and nothing else.
-    config.label_smoothing = 0.0
-    setup = {
+    return {
         **describe_policy(args),
         "label_source": args.label_source,
         "history": args.history,
@@ -117,65 +120,15 @@ def run_dpo(args: DPOArguments, config: "FlipProbDPOConfig", recipe: dict[str, A
         "beta": config.beta,
         "learning_rate": config.learning_rate,
         "max_length": config.max_length,
-        **describe_data(args, preferences, commit),
+        **describe_data(args, pairs, commit),
         "data": f"pairs labeled by `{args.label_source}`, with flip probability {mean:.4f} ({origin}). "
         f"{prompts_show(args.history, args.instruction)}",
     }
-    stage = Stage(
-        "dpo",
-        setup,
-        build=lambda completed: build_trainer(args, completed, preferences, policy),
-        save=lambda trainer, output_dir: save_policy(trainer, args, output_dir),
-        is_cut_freely=True,
-        measure=_truncated,
-        metrics=METRICS,
-        force_push=args.force_push,
-    )
-    return run_stage(stage, config, recipe)
 
 
-def build_trainer(
-    args: DPOArguments,
-    config: "FlipProbDPOConfig",
-    preferences: "DatasetDict",
-    policy: "tuple[PreTrainedModel, PreTrainedTokenizerBase]",
-) -> "FlipProbDPOTrainer":
-    """The trainer for a completed configuration, with an explicit reference model.
-
-    Raises:
-        IfllmError: the reference cannot be loaded or reads less than `max_length`, or a setting is not defined for the
-            loss.
-    """
-    from ifllm_hub.align.trainer import FlipProbDPOTrainer
-
-    model, tokenizer = policy
-    # Left to itself TRL reloads the reference by name, and a policy made here has none. With LoRA the reference is the
-    # policy without its adapter; precomputed, it is the policy before the first step.
-    reference = None
-    reference_name = reference_policy(args.policy, args, args.label_source)
-    if not args.lora and not config.precompute_ref_log_probs:
-        reference, _ = load_policy(reference_name, seed=config.seed)
-        check_max_length(config, reference, reference_name)
-    elif reference_name != args.policy or args.cut_answers:
-        raise IfllmError(
-            "base_reference and cut_answers need the reference model while training. Leave out lora and "
-            "precompute_ref_log_probs."
-        )
-    if config.precompute_ref_log_probs and config.world_size > 1:
-        preferences = _on_disk(preferences)
-    trainer = FlipProbDPOTrainer(
-        model=model,
-        ref_model=reference,
-        args=config,
-        train_dataset=preferences["train"],
-        eval_dataset=preferences["test"],
-        processing_class=tokenizer,
-        peft_config=peft_config(args, model),
-    )
-    if args.cut_answers:
-        trainer.train_dataset = cut_answers(trainer.train_dataset, tokenizer)
-        trainer.eval_dataset = cut_answers(trainer.eval_dataset, tokenizer)
-    return trainer
+def shared_copy(pairs: "DatasetDict", config: "FlipProbDPOConfig") -> "DatasetDict":
+    """The same pairs, from the cache of this machine where several processes share what the reference model says."""
+    return _on_disk(pairs) if config.precompute_ref_log_probs and config.world_size > 1 else pairs
 
 
 def _on_disk(preferences: "DatasetDict") -> "DatasetDict":
@@ -215,7 +168,7 @@ def _constant_flip_prob(args: DPOArguments, config: "FlipProbDPOConfig") -> floa
     return float(constant)
 
 
-def _truncated(trainer: "FlipProbDPOTrainer") -> dict[str, int]:
+def count_truncated(trainer: "FlipProbDPOTrainer") -> dict[str, int]:
     """How many training pairs are cut at `max_length`."""
     pairs: Any = trainer.train_dataset
     limit = trainer.args.max_length

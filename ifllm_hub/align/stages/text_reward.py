@@ -1,4 +1,4 @@
-"""Reward models that read text: what `training/reward_text.py` and `training/reward_student.py` run, and their use.
+"""Reward models that read text: the parts of `training/reward_text.py` and `training/reward_student.py`; their use.
 
 The behavior forest compares answers that somebody read. To reward what nobody has read, an encoder learns its soft
 labels from the text alone (the student).
@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ifllm_hub.align.policies import tiny_tokenizer
+from ifllm_hub.align.runs.arguments import DataArguments, describe_data
 from ifllm_hub.align.runs.push import model_name
-from ifllm_hub.align.runs.run import DataArguments, Stage, dataset_commit, describe_data, run_stage
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import preferences_config
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.preferences.load import load_preferences, subsample
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from trl.trainer.reward_config import RewardConfig
 
@@ -56,70 +56,73 @@ class TextRewardArguments(StudentArguments):
     )
 
 
-def run_reward(args: StudentArguments, config: "RewardConfig", recipe: dict[str, Any]) -> dict[str, Any]:
-    """Train an encoder to tell the better answer by its text, and judge it by what held-out workers preferred.
+def load_labeled(args: StudentArguments, seed: int, commit: str | None) -> "DatasetDict":
+    """Preference pairs with flip probabilities, `train` and `test` held out by worker.
 
-    Both forms are antisymmetric: swapping the answers of a pair negates the logit.
-
-    Returns what `results.json` holds; see `run_stage`. `against_explicit` is the accuracy on the rated test pairs.
+    Args:
+        seed: of the rows drawn for `train_size` and `test_size`.
+        commit: of a Hub dataset.
 
     Raises:
-        IfllmError: bad data, a model that is no encoder, or what `run_stage` raises.
+        IfllmError: bad data, or a flip probability outside [0, 0.5).
     """
-    from datasets import DatasetDict
-
-    from ifllm_hub.align.soft_label import SoftLabelRewardTrainer
-
     if args.flip_prob is not None and not 0 <= args.flip_prob < 0.5:
         raise IfllmError(
             f"flip_prob is {args.flip_prob}, but must lie in [0, 0.5). Correct it, or leave it out: each pair then has "
             "its own."
         )
-    form: Form = args.form if isinstance(args, TextRewardArguments) else "bradley_terry"
-    commit = dataset_commit(args)
-    preferences = load_preferences(args.dataset, args.label_source, commit, constant_flip_prob=args.flip_prob)
-    preferences = subsample(preferences, config.seed, args.train_size, args.test_size)
-    judged = load_preferences(args.dataset, "explicit", commit)["test"]
+    pairs = load_preferences(args.dataset, args.label_source, commit, constant_flip_prob=args.flip_prob)
+    return subsample(pairs, seed, args.train_size, args.test_size)
+
+
+def load_judged(args: StudentArguments, commit: str | None) -> "tuple[Dataset, int]":
+    """The pairs that test workers rated, and how many workers that are."""
     stored = load_config(args.dataset, preferences_config("explicit"), commit).filter(split="test")
-    model, tokenizer = load_encoder(args.text_model, config.seed)
-    length = _set_length(tokenizer, model, config.max_length)
-    model.config.reward_form = form
+    return load_preferences(args.dataset, "explicit", commit)["test"], stored["worker_id"].n_unique()
 
-    def build(completed: "RewardConfig") -> SoftLabelRewardTrainer:
-        data = DatasetDict({split: _encoded(rows, tokenizer, form) for split, rows in preferences.items()})
-        return SoftLabelRewardTrainer(
-            model=model,
-            args=completed,
-            train_dataset=data["train"],
-            eval_dataset=data["test"],
-            processing_class=tokenizer,
-        )
 
-    def save(trainer: SoftLabelRewardTrainer, output_dir: Path) -> None:
-        trainer.save_state()
-        trainer.save_model(str(output_dir))
+def describe_reward(
+    args: StudentArguments, config: "RewardConfig", pairs: "DatasetDict", length: int, form: Form, commit: str | None
+) -> dict[str, Any]:
+    """What is known of the run before its first step, for `results.json` and the card.
 
-    def measure(trainer: SoftLabelRewardTrainer) -> dict[str, Any]:
-        against = _against_explicit(judged, trainer.model, tokenizer, form)
-        return {
-            "against_explicit": {"pairs": len(judged), "workers": stored["worker_id"].n_unique(), "models": against}
-        }
-
-    flips = preferences["train"]["flip_prob"]
+    Args:
+        length: tokens that the model reads of a text.
+    """
+    flips = pairs["train"]["flip_prob"]
     certainty = "each pair its own" if args.flip_prob is None else "the same for every pair"
-    setup = {
+    return {
         **_describe_encoder(args.text_model),
         "form": form,
         "label_source": args.label_source,
         "flip_prob_mean": sum(flips) / len(flips),
         "learning_rate": config.learning_rate,
         "max_length": length,
-        **describe_data(args, preferences, commit),
+        **describe_data(args, pairs, commit),
         "data": f"Labeled by `{args.label_source}`, with P(label is wrong) {sum(flips) / len(flips):.4f} on average "
         f"({certainty}), as soft labels. Longer texts are cut at {length} tokens, form `{form}`.",
     }
-    run = Stage("reward", setup, build, save, is_cut_freely=True, measure=measure, force_push=args.force_push)
-    return run_stage(run, config, recipe)
+
+
+def against_explicit(
+    judged: "Dataset", workers: int, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", form: Form
+) -> dict[str, Any]:
+    """How often the model, and how often the longer answer (characters), is what the worker preferred; a tie is not."""
+    encoded = encode_pairs(judged, tokenizer, form)
+    chosen, rejected = (_scores(encoded[column][:], model, tokenizer) for column in ("chosen_ids", "rejected_ids"))
+    lengths = [(len(_text(row["chosen"])), len(_text(row["rejected"]))) for row in judged]
+    correct = {
+        "this model": sum(one > other for one, other in zip(chosen, rejected, strict=True)),
+        "the longer answer": sum(one > other for one, other in lengths),
+    }
+    models = {name: _share(hits, len(judged)) for name, hits in correct.items()}
+    return {"pairs": len(judged), "workers": workers, "models": models}
+
+
+def save_encoder(trainer: Any, folder: Path) -> None:
+    """Save weights and tokenizer; every process calls this, as sharded weights are gathered from all of them."""
+    trainer.save_state()
+    trainer.save_model(str(folder))
 
 
 class TextReward:
@@ -248,7 +251,7 @@ def _describe_encoder(name: str) -> dict[str, Any]:
     return described
 
 
-def _set_length(tokenizer: "PreTrainedTokenizerBase", model: "PreTrainedModel", wanted: int | None) -> int:
+def set_length(tokenizer: "PreTrainedTokenizerBase", model: "PreTrainedModel", wanted: int | None) -> int:
     """Let the tokenizer remember, tokens, what is read of a text: `wanted`, or what the model can take if less."""
     limits = [model.config.max_position_embeddings, tokenizer.model_max_length, wanted or sys.maxsize]
     length = int(min(limits))
@@ -258,7 +261,7 @@ def _set_length(tokenizer: "PreTrainedTokenizerBase", model: "PreTrainedModel", 
     return length
 
 
-def _encoded(rows: "Dataset", tokenizer: "PreTrainedTokenizerBase", form: Form) -> "Dataset":
+def encode_pairs(rows: "Dataset", tokenizer: "PreTrainedTokenizerBase", form: Form) -> "Dataset":
     """`chosen_ids`, `rejected_ids`, `flip_prob`.
 
     A cross-encoder reads both answers; "chosen" is then the order with the chosen answer first. The difference of the
@@ -298,20 +301,6 @@ def _scores(sequences: list[list[int]], model: "PreTrainedModel", tokenizer: "Pr
             scores += model(**batch.to(model.device)).logits[:, 0].tolist()
     model.train(was_training)
     return scores
-
-
-def _against_explicit(
-    judged: "Dataset", model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", form: Form
-) -> dict[str, dict[str, float]]:
-    """How often the model, and how often the longer answer (characters), is what the worker preferred; a tie is not."""
-    encoded = _encoded(judged, tokenizer, form)
-    chosen, rejected = (_scores(encoded[column][:], model, tokenizer) for column in ("chosen_ids", "rejected_ids"))
-    lengths = [(len(_text(row["chosen"])), len(_text(row["rejected"]))) for row in judged]
-    correct = {
-        "this model": sum(one > other for one, other in zip(chosen, rejected, strict=True)),
-        "the longer answer": sum(one > other for one, other in lengths),
-    }
-    return {name: _share(hits, len(judged)) for name, hits in correct.items()}
 
 
 def _share(hits: int, n: int) -> dict[str, float]:

@@ -15,11 +15,12 @@ from accelerate.commands.config.config_args import load_config_from_file
 from ifllm_hub.align import policies
 from ifllm_hub.align.policies import BASE_MODELS, HUMAN_ASSISTANT, BaseModel
 from ifllm_hub.align.quirks import ReferenceQuirks
-from ifllm_hub.align.runs.run import parse_arguments as parse_stage
-from ifllm_hub.align.stages.dpo import parse_dpo, run_dpo
-from ifllm_hub.align.stages.policy_tuning import SFTArguments, run_sft
+from ifllm_hub.align.runs.arguments import parse_arguments as parse_stage
+from ifllm_hub.align.stages.dpo import parse_dpo
+from ifllm_hub.align.stages.sft import SFTArguments
 from ifllm_hub.locate import shipped_folder
 from tests.align.made import said, write_config, write_pairs
+from tests.align.scripts import run_dpo, run_sft
 from tests.align.tiny_llm import tiny_llm
 
 RECIPES = shipped_folder("training") / "recipes"

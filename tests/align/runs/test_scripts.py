@@ -21,13 +21,21 @@ from datasets import Dataset, DatasetDict
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from ifllm_hub.align.policies import load_policy
+from ifllm_hub.align.runs.arguments import DataArguments, dataset_commit, parse_arguments
 from ifllm_hub.align.runs.card import model_card
-from ifllm_hub.align.runs.run import DataArguments, code_commit, dataset_commit, parse_arguments
+from ifllm_hub.align.runs.run import code_commit
 from ifllm_hub.align.runs.script import parse_flags
-from ifllm_hub.align.stages.policy_tuning import GRPOArguments, KTOArguments, SFTArguments, answers, load_prompts
-from ifllm_hub.align.stages.text_reward import StudentArguments, TextReward, TextRewardArguments, load_encoder
+from ifllm_hub.align.stages.grpo import GRPOArguments, load_prompts
+from ifllm_hub.align.stages.kto import KTOArguments
+from ifllm_hub.align.stages.sft import SFTArguments, answers
+from ifllm_hub.align.stages.text_reward import (
+    StudentArguments,
+    TextReward,
+    TextRewardArguments,
+    encode_pairs,
+    load_encoder,
+)
 from ifllm_hub.align.stages.text_reward import _encode as encode
-from ifllm_hub.align.stages.text_reward import _encoded as encoded
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.judge.run import JudgeArguments
@@ -249,7 +257,7 @@ def test_cross_encoder_reads_both_orders_and_is_no_reward_function(run: Callable
         "chosen": ["Because.", "So."],
         "rejected": ["So.", "Because."],
     }
-    pair, swapped = encoded(Dataset.from_dict(rows), tokenizer, "cross_encoder")
+    pair, swapped = encode_pairs(Dataset.from_dict(rows), tokenizer, "cross_encoder")
     assert pair["chosen_ids"] == swapped["rejected_ids"] != pair["rejected_ids"] == swapped["chosen_ids"]
 
 

@@ -20,16 +20,17 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ifllm_hub.align.policies import load_policy
+from ifllm_hub.align.runs.arguments import parse_arguments
 from ifllm_hub.align.runs.card import model_card
 from ifllm_hub.align.runs.launch import launch_dpo
-from ifllm_hub.align.runs.run import code_commit, parse_arguments
-from ifllm_hub.align.stages import dpo
+from ifllm_hub.align.runs.run import code_commit
 from ifllm_hub.align.stages.dpo import _on_disk as on_disk
-from ifllm_hub.align.stages.dpo import parse_dpo, run_dpo
-from ifllm_hub.align.stages.policy_tuning import SFTArguments, answers, run_sft
+from ifllm_hub.align.stages.dpo import parse_dpo
+from ifllm_hub.align.stages.sft import SFTArguments, answers
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.locate import shipped_folder
 from ifllm_hub.preferences.load import fingerprint, load_preferences
+from tests.align.scripts import run_dpo, run_sft
 
 BETA = 0.1
 TRAINING = shipped_folder("training")
@@ -332,7 +333,7 @@ def test_a_damaged_copy_in_the_cache_is_named(
     with pytest.raises(IfllmError, match=rf"{file.parents[1]} holds a damaged copy of the data \(.*\). Delete it"):
         on_disk(preferences)
     # A file that TRL's own preparation has left there.
-    monkeypatch.setattr(dpo, "build_trainer", lambda *args: Dataset.from_file(str(file)))
+    monkeypatch.setitem(run_dpo.__globals__, "FlipProbDPOTrainer", lambda **kwargs: Dataset.from_file(str(file)))
     with pytest.raises(IfllmError, match=rf"{tmp_path}/cache/ifllm_hub holds a damaged copy of the data"):
         run()
 
@@ -344,15 +345,22 @@ def test_the_instruction_reaches_the_prompts_on_request(
     from trl.trainer.sft_config import SFTConfig
 
     setups: list[dict[str, Any]] = []
-    module = {"dpo": "ifllm_hub.align.stages.dpo", "sft": "ifllm_hub.align.stages.policy_tuning"}[stage]
-    monkeypatch.setattr(f"{module}.run_stage", lambda stage, config, recipe: setups.append(stage.setup))
+
+    class Begun(Exception):
+        pass
+
+    def begin(stage: str, setup: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        setups.append(setup)
+        raise Begun
+
+    train = {"dpo": run_dpo, "sft": run_sft}[stage]
+    monkeypatch.setitem(train.__globals__, "Run", begin)
     words = ["--config", str(TINY.with_name(f"{stage}.yaml")), "--dataset", str(dataset), "--output_dir", str(tmp_path)]
     words += ["--label_source", "forest"]
     for more in ([], ["--instruction", "true"]):
-        if stage == "dpo":
-            run_dpo(*parse_dpo([*words, *more]))
-        else:
-            run_sft(*parse_arguments(SFTArguments, SFTConfig, [*words, *more]))
+        given = [*words, *more]
+        with pytest.raises(Begun):
+            train(*(parse_dpo(given) if stage == "dpo" else parse_arguments(SFTArguments, SFTConfig, given)))
     plain, sent = setups
     assert (plain["instruction"], sent["instruction"]) == (False, True)
     assert plain["data"].endswith("prompts show: none.")
