@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ifllm_hub.collect.cli import app as collect_app
+from ifllm_hub.cli.collect import app as collect_app
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.terminal import cell, given_words, say, say_error
 
