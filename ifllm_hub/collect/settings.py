@@ -11,7 +11,7 @@ from typing import Self
 from pydantic_core import Url, ValidationError
 from sqlalchemy import URL
 
-from ifllm_hub.collect.defaults import CONSENT, LEAST_PEOPLE, PUBLISH_MINUTES
+from ifllm_hub.collect import CONSENT, LEAST_PEOPLE, PUBLISH_MINUTES
 from ifllm_hub.collect.server.wire import VERSION
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json

@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from starlette.responses import HTMLResponse, Response
 
-from ifllm_hub.collect.defaults import CONSENT
+from ifllm_hub.collect import CONSENT
 from ifllm_hub.collect.server.app import create_app
 from ifllm_hub.collect.server.collector import Collector
 from ifllm_hub.collect.server.tokens import PersonToken, ResponseToken, Signer

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ifllm_hub.collect.defaults import CONSENT, NOBODY
+from ifllm_hub.collect import CONSENT, NOBODY
 from ifllm_hub.collect.settings import Settings
 from ifllm_hub.collect.study.models import DEFAULT_MODELS
 from ifllm_hub.collect.study.pages import Consent

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from ifllm_hub.collect.defaults import CONSENT
+from ifllm_hub.collect import CONSENT
 from ifllm_hub.collect.export.dataset import export_dataset
 from ifllm_hub.collect.server.collector import Collector
 from ifllm_hub.collect.settings import Rate, Settings
