@@ -1,0 +1,72 @@
+"""`ifllm align | compare-labels`: language models tuned on preferences."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ifllm_hub.cli.options import DatasetArgument
+from ifllm_hub.cli.printing import bar
+from ifllm_hub.terminal import say
+
+app = typer.Typer()
+PANEL = "Preferences and alignment"
+
+
+@app.command(rich_help_panel=PANEL)
+def align(
+    recipe: Annotated[str, typer.Option(help="A folder of training/recipes, or a YAML file.", show_default=False)],
+    dataset: Annotated[str, typer.Option(help="A dataset folder or Hub repo id.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the checkpoint; a second run resumes.", show_default=False)],
+    stage: Annotated[
+        Literal["sft", "dpo", "dpo-reference", "kto"],
+        typer.Option(help="Which YAML file of the recipe; dpo-reference: as the paper's released code."),
+    ] = "dpo",
+    labels: Annotated[
+        str | None, typer.Option(help="Whose labels: see `ifllm label`; default: as the recipe says, else forest.")
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="Start from this folder or model; default: as the recipe says.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps; default: as the recipe says.")] = None,
+    processes: Annotated[int, typer.Option(help="Training processes, one a GPU.")] = 1,
+    sharding: Annotated[
+        Literal["ddp", "fsdp2", "zero2", "zero3"], typer.Option(help="How the weights are spread over processes.")
+    ] = "ddp",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command and do not run it.")] = False,
+) -> None:
+    """Train a language model: prints the `accelerate launch` line, runs it and shows its progress."""
+    import shlex
+
+    from ifllm_hub.align.runs.launch import check_machine, command_line, launch
+
+    given = {"label_source": labels, "policy": policy, "max_steps": steps}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    command = command_line(recipe, dataset, out, overrides, processes, stage, sharding)
+    say(shlex.join(command))
+    if dry_run:
+        return
+    check_machine(processes, sharding)
+    with bar(stage) as advance:
+        launch(command, out, on_progress=lambda step, of, loss: advance(step / of))
+    say(f"checkpoint: {out}")
+
+
+@app.command(rich_help_panel=PANEL)
+def compare_labels(
+    dataset: DatasetArgument,
+    out: Annotated[Path, typer.Option(help="Folder of the runs; a second run resumes there.", show_default=False)],
+    recipe: Annotated[
+        str, typer.Option(help="A recipe with the stages sft and dpo, for all label sources.")
+    ] = "smollm2-135m-labels",
+    seeds: Annotated[int, typer.Option(min=1, help="Training seeds.")] = 3,
+    jobs: Annotated[int, typer.Option(min=1, help="Training processes side by side.")] = 1,
+) -> None:
+    """Tune a policy on each label source, all else equal, and measure whether it prefers what unseen workers prefer."""
+    from ifllm_hub.align.compare_labels import Comparison, compare_labels
+    from ifllm_hub.align.labels_table import write_labels_page
+
+    comparison = Comparison(dataset, recipe, out, seeds, jobs)
+    with bar("compare labels") as advance:
+        margins = compare_labels(comparison, advance)
+    say(f"labels: {write_labels_page(comparison, margins)}")

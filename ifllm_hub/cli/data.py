@@ -1,0 +1,124 @@
+"""`ifllm simulate | build | scan | publish | replay`: from a release to the Hub dataset."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ifllm_hub.cli.options import FolderArgument, ForceOption, PrivateOption, QuestionsOption, WorkersOption
+from ifllm_hub.cli.printing import bar
+from ifllm_hub.terminal import say
+
+app = typer.Typer()
+PANEL = "Dataset"
+
+
+@app.command(rich_help_panel=PANEL)
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    workers: WorkersOption = 24,
+    questions: QuestionsOption = 300,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+) -> None:
+    """Write a simulated release: the layout and the quirks of the real one, with the truth beside it."""
+    from ifllm_hub.sources.simulation.simulate import simulate_release
+
+    simulate_release(out, workers, questions, seed)
+    say(f"simulated release: {out / 'dataset'}\nwhat is true about it: {out / 'ground_truth.parquet'}")
+
+
+@app.command(rich_help_panel=PANEL)
+def build(
+    release: Annotated[str, typer.Argument(help="The release: a folder, an archive, or a URL.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Dataset folder to write.", show_default=False)],
+    tier: Annotated[
+        Literal["coarse", "public", "full"],
+        typer.Option(help="coarse: two rounded features; public: all features; full: with trajectories, to be gated."),
+    ] = "full",
+    withdraw: Annotated[
+        Path | None, typer.Option(help="Worker ids to leave out, one a line.", show_default=False)
+    ] = None,
+) -> None:
+    """Build the dataset folder (Parquet, card, manifest, privacy report) from a release."""
+    from ifllm_hub.dataset.build import build_dataset
+    from ifllm_hub.dataset.privacy.report import known_workers, read_withdrawn
+    from ifllm_hub.sources.ifllm.archive import open_release
+
+    withdrawn = read_withdrawn(withdraw) if withdraw else frozenset()
+    with bar("build") as advance:
+        opened = open_release(release, advance=lambda share: advance(share / 3))
+        manifest = build_dataset(
+            opened, out, advance=lambda share: advance((1 + 2 * share) / 3), tier=tier, withdrawn=withdrawn
+        )
+    rel = manifest["lines"]["rel"]
+    say(
+        f"{manifest['questions']['all']['questions']:,} questions; {rel['lines']:,} rel lines = "
+        f"{rel['ticks']:,} parsed + {rel['quarantined']:,} quarantined + {rel['unaccounted']:,} unaccounted"
+    )
+    if withdrawn:
+        gone = manifest["withdrawn"]
+        say(f"withdrawn: {gone['workers']} of {gone['listed']} listed workers, {gone['questions']} questions left out")
+        if unknown := sorted(withdrawn - known_workers(opened)):
+            which = f"{len(unknown)} ids are not in this release (the first: {unknown[0]})"
+            say(f"warning: {withdraw}: {which}. Check them.")
+    say(f"dataset: {out}")
+
+
+@app.command(rich_help_panel=PANEL)
+def scan(
+    folder: FolderArgument,
+    out: Annotated[Path, typer.Option(help="CSV list to review; keep it private.", show_default=False)],
+    show_text: Annotated[bool, typer.Option("--show-text", help="Add the matched text to the list.")] = False,
+) -> None:
+    """Search queries and answers for personal data; counts go into the privacy report and the card."""
+    from ifllm_hub.dataset.privacy.report import scan_dataset
+
+    with bar("scan") as advance:
+        findings = scan_dataset(folder, out, show_text, advance)
+    for column, entity, count in findings.group_by("column", "entity").len().sort("column", "entity").iter_rows():
+        say(f"{column}: {count} {entity}")
+    say(f"{findings.height} findings to review: {out}")
+
+
+@app.command(rich_help_panel=PANEL)
+def publish(
+    folder: FolderArgument,
+    repo_id: Annotated[str, typer.Argument(help="Hub dataset repo: owner/name.", show_default=False)],
+    private: PrivateOption = False,
+    revision: Annotated[str, typer.Option(help="Branch; made where there is none.")] = "main",
+    tag: Annotated[str | None, typer.Option(help="Version tag; default: the next of v1, v2, ... on main.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
+    allow_breaking: Annotated[bool, typer.Option("--allow-breaking", help="Columns or configs may vanish.")] = False,
+    squash: Annotated[
+        bool, typer.Option("--squash", help="Delete older versions for good: history, tags and their large files.")
+    ] = False,
+    force: ForceOption = False,
+) -> None:
+    """Publish a dataset folder on the Hub: one commit that is read back and tagged; none if nothing changed."""
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    from ifllm_hub.dataset.publishing import publish as hub
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    with hub.planned(folder, repo_id, revision, force) as plan:
+        say(str(plan))
+        for warning in plan.warnings(squash):
+            say(f"warning: {warning}")
+        if dry_run:
+            return
+        commit, version = hub.publish(plan, private, tag, allow_breaking, squash=squash)
+    say(f"{'published' if plan.operations else 'unchanged'}: {repo_id} at {version or commit}")
+
+
+@app.command(rich_help_panel=PANEL)
+def replay(
+    question_id: Annotated[int, typer.Argument(help="Of the config trajectories.", show_default=False)],
+    dataset: Annotated[str, typer.Option(help="A dataset folder or Hub repo id.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="HTML page to write.", show_default=False)],
+) -> None:
+    """Write a page that plays a recorded reading over the text of the answers."""
+    from ifllm_hub.report.replay import write_replay
+
+    say(f"replay: {write_replay(dataset, question_id, out)}")

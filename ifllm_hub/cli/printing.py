@@ -1,0 +1,87 @@
+"""What the commands show: bars while they work, tables of what they found."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ifllm_hub.terminal import cell
+
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.progress import Progress
+
+
+def print_label_sources(counts: "pl.DataFrame") -> None:
+    """A table of label sources, from what `agreements` counts."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ifllm_hub.plot_style import wilson
+
+    title = "label sources, and how often they are right by the worker's own label"
+    table = Table("source", "split", "pairs", "mean flip prob.", "agreement", "95 % CI", title=title)
+    for row in counts.iter_rows(named=True):
+        cells = [row["label_source"], row["split"], str(row["pairs"]), f"{row['flip_prob']:.3f}"]
+        if row["rated"] and row["label_source"] != "explicit":
+            low, high = wilson(row["agreeing"], row["rated"])
+            cells += [f"{row['agreeing'] / row['rated']:.3f} of {row['rated']}", f"{low:.3f}-{high:.3f}"]
+        table.add_row(*map(cell, cells))
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def print_leaderboard(board: dict[str, Any]) -> None:
+    """The part of a leaderboard that is about workers never seen."""
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{board['pairs']} pairs, {board['workers']} workers, unseen workers, {board['seeds']} seeds"
+    table = Table("model", "accuracy", "95 % CI", "AUC", "Brier", "ECE", "gain over longer", title=title)
+    for row in board["rows"]:
+        if row["protocol"] == "worker":
+            accuracy, gain = row["accuracy"], row["gain_over_longer_answer"]
+            table.add_row(
+                cell(row["model"]),
+                f"{accuracy['mean']:.3f}",
+                f"{accuracy['low']:.3f}-{accuracy['high']:.3f}",
+                f"{row['auc']['mean']:.3f}",
+                f"{row['brier']:.4f}",
+                f"{row['ece']:.3f}",
+                f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]",
+            )
+    # Piped output has no width of its own; 80 columns would break every cell.
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+@contextmanager
+def bar(name: str) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr, where that is a terminal; hands out the function that is told the share done (0-1)."""
+    with _progress() as progress:
+        task = progress.add_task(name, total=1.0)
+        yield lambda share: progress.update(task, completed=share)
+        progress.update(task, completed=1.0)
+
+
+@contextmanager
+def stage_bars() -> Iterator[Callable[[str, str, float], None]]:
+    """One display for all stages: a line each, kept on screen."""
+    with _progress() as progress:
+        tasks = {}
+
+        def on_stage(stage: str, status: str, share: float) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=1.0)
+            progress.update(tasks[stage], completed=share, description=f"{stage} (kept)" if status == "kept" else stage)
+            if status != "running" and not progress.console.is_terminal:
+                progress.console.print(f"{stage}: {status}")
+
+        yield on_stage
+
+
+def _progress() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:18}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
