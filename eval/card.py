@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["ifllm_hub[eval]"]
 # ///
-r"""Write what a judge found into the card of an aligned checkpoint.
+r"""Write what a judge found into the card of an aligned checkpoint; as `ifllm add-results`.
 
 Into the folder alone:
 
@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--dataset", help="Hub id of the dataset the prompts are from")
     parser.add_argument("--revision", help="commit of that dataset")
     parser.add_argument("--llm", help="which cell, where several models have that name")
-    parser.add_argument("--label_source", help="which cell, where several models have that name")
+    parser.add_argument("--label-source", "--label_source", help="which cell, where several models have that name")
     parser.add_argument("--push", metavar="REPO", help="Hub id of the checkpoint")
 
     def write() -> None:

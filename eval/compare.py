@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["ifllm_hub[eval]"]
 # ///
-r"""Compare aligned models with their own SFT models, from a judge's judgments.
+r"""Compare aligned models with their own SFT models, from a judge's judgments; as `ifllm compare`.
 
 The judgments of one folder, which eval/judge.py wrote:
 

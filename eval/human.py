@@ -2,12 +2,12 @@
 # requires-python = ">=3.11"
 # dependencies = ["ifllm_hub[eval]"]
 # ///
-r"""People compare the answers of an aligned model with those of its baseline, not knowing which is which.
+r"""People compare the answers of an aligned model with its baseline's, not knowing which is which; as `ifllm rate`.
 
 Make a page for each rater (the key stays with you), then hand out runs/human/for_raters/*.html:
 
     python eval/human.py export --model runs/gen/dpo.parquet --baseline runs/gen/sft.parquet --llm qwen3-1.7b \
-        --label_source forest --raters r1 r2 r3 --items 30 --out runs/human
+        --label-source forest --raters r1 r2 r3 --items 30 --out runs/human
 
 Put together what they hand back, and score it, beside a judge's opinion of the same answers:
 
@@ -22,18 +22,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import polars as pl
-
 from ifllm_hub.align.runs.script import exit_status
 from ifllm_hub.evaluation.human.ratings import import_ratings
-from ifllm_hub.evaluation.human.report import ratings_page
-from ifllm_hub.evaluation.human.scores import score_ratings
+from ifllm_hub.evaluation.human.report import write_scores
 from ifllm_hub.evaluation.human.task import KEY, KEY_FILE, RATERS_FOLDER, export_task
-from ifllm_hub.evaluation.results import write_results
-from ifllm_hub.evaluation.tables import JUDGMENTS, RATINGS, read_table, write_table
+from ifllm_hub.evaluation.tables import read_table, write_table
 from ifllm_hub.terminal import given_words
 
-RESULTS = "human"
 log = logging.getLogger(__name__)
 
 
@@ -53,12 +48,7 @@ def run_import(args: argparse.Namespace) -> None:
 
 
 def run_score(args: argparse.Namespace) -> None:
-    ratings = pl.concat([read_table(file, RATINGS) for file in args.ratings])
-    judgments = pl.concat([read_table(file, JUDGMENTS) for file in args.judgments]) if args.judgments else None
-    scores = score_ratings(ratings, judgments)
-    page = ratings_page(scores)
-    write_results(args.out, RESULTS, scores, page)
-    log.info("%s", page)
+    log.info("%s", write_scores(args.ratings, args.judgments, args.out))
 
 
 def parse_arguments(argv: list[str] | None = None) -> tuple[Callable[[argparse.Namespace], None], argparse.Namespace]:
@@ -70,7 +60,7 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[Callable[[argparse.N
     export.add_argument("--model", type=Path, required=True, help="answers of the aligned model (Parquet)")
     export.add_argument("--baseline", type=Path, required=True, help="answers of its baseline (Parquet)")
     export.add_argument("--llm", required=True, help="which base LLM was aligned")
-    export.add_argument("--label_source", required=True, help="whose labels it was aligned on")
+    export.add_argument("--label-source", "--label_source", required=True, help="whose labels it was aligned on")
     export.add_argument("--raters", nargs="+", required=True, help="pseudonyms")
     export.add_argument("--items", type=int, help="how many questions, drawn at random; default: all")
     export.add_argument("--seed", type=int, help="default: drawn, and kept in the key")
@@ -85,7 +75,7 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[Callable[[argparse.N
 
     score = commands.add_parser("score", help="tests, intervals and agreement, as JSON and Markdown")
     score.add_argument("--ratings", type=Path, nargs="+", required=True, help="files of ratings (Parquet)")
-    score.add_argument("--judgments", type=Path, nargs="+", help="judgments of the same answers (Parquet)")
+    score.add_argument("--judgments", type=Path, nargs="+", default=[], help="judgments of the same answers (Parquet)")
     score.add_argument("--out", type=Path, required=True, help="folder of the results")
     score.set_defaults(run=run_score)
 

@@ -1,21 +1,24 @@
 """The command line as a user meets it: what it prints, what it refuses, and with which exit code."""
 
 import os
-import resource
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+from typer.main import get_command
 
 from ifllm_hub import cli
 from ifllm_hub.dataset.load import label_sources, load_config
 from ifllm_hub.plot_style import wilson
 from ifllm_hub.preferences.labels import agreements
+from ifllm_hub.sources.ifllm import archive
 
 IFLLM = str(Path(sys.executable).with_name("ifllm"))
 
@@ -185,29 +188,82 @@ def test_label_reports_pairs_and_agreement_and_exports_them(dataset, tmp_path, c
         cells += ["", ""] if count["label_source"] == "explicit" else compared
         assert cells in [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
     file = tmp_path / "longer.jsonl"
-    code, out, _ = ifllm(capsys, monkeypatch, "label", folder, "--export", file, "--source", "longer")
+    code, out, _ = ifllm(capsys, monkeypatch, "export-labels", folder, file, "--label-source", "longer")
     assert (code, out) == (0, f"{len(file.read_text().splitlines())} pairs: {file}\n")
-    code, _, err = ifllm(capsys, monkeypatch, "label", folder, "--export", file, "--name", "text")
-    assert (code, err) == (2, "error: --export makes no labels. Add those of --labels first, then export.\n")
+    code, _, err = ifllm(capsys, monkeypatch, "label", folder, "--labels-file", file)
+    assert code == 2
+    assert err.startswith("error: A file of labels and a name for them belong together (--labels-file FILE --label-so")
 
 
-def test_help_comes_within_half_a_second_and_loads_nothing_heavy() -> None:
-    def seconds() -> float:
-        """Of a CPU, that children took: what else this machine does is not in it."""
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return used.ru_utime + used.ru_stime
-
-    took = []
-    for _ in range(5):
-        started = seconds()
-        done = subprocess.run([IFLLM, "--help"], capture_output=True, text=True, check=True)
-        took.append(seconds() - started)
-    commands = ("simulate", "build", "scan", "publish", "reward", "label", "report", "run")
+def test_help_names_the_commands_and_loads_nothing_heavy() -> None:
+    done = subprocess.run([IFLLM, "--help"], capture_output=True, text=True, check=True)
+    commands = ("simulate", "build", "scan", "publish", "reward", "label", "report", "run", "generate", "judge", "rate")
     assert all(command in done.stdout for command in commands)
-    assert min(took) < 0.5
-    heavy = "torch", "polars", "sklearn", "datasets", "matplotlib", "transformers"
-    code = f"import sys, ifllm_hub.cli; print([name for name in {heavy} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+    code = (
+        "import sys; sys.argv = ['ifllm', '--help']; from ifllm_hub.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    print(*sorted(sys.modules), file=sys.stderr)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.split()
+    ours = {name for name in loaded if name.startswith("ifllm_hub.")}
+    assert {name for name in ours if not name.startswith("ifllm_hub.cli")} == {
+        "ifllm_hub.collect",
+        "ifllm_hub.errors",
+        "ifllm_hub.terminal",
+    }
+    known = sys.stdlib_module_names | {"ifllm_hub", "typer", "rich", "click", "shellingham"}
+    rest = {name.partition(".")[0] for name in loaded} - known
+    heavy = {"torch", "polars", "sklearn", "datasets", "matplotlib", "transformers", "numpy", "scipy", "pyarrow"}
+    assert rest.isdisjoint(heavy | {"huggingface_hub", "yaml", "jinja2", "sqlalchemy", "pydantic", "fastapi"}), rest
+
+
+def commands(group: Any = None, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in (group or get_command(cli.app)).commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*words, name))
+        else:
+            yield (*words, name)
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
+def test_each_command_explains_itself_in_groups_of_few_options(words, capsys, monkeypatch) -> None:
+    """One spelling of flags, `--label-source` for whose labels, and no list of options too long to be read."""
+    monkeypatch.setenv("COLUMNS", "120")
+    code, out, _ = ifllm(capsys, monkeypatch, *words, "--help")
+    assert code == 0
+    assert re.search(rf"Usage: .* {' '.join(words)} ", out)
+    panels = re.split(r"╭─ (.+?) ─+╮", out)[1:]
+    sizes = {
+        title: len(set(re.findall(r"^│ (?:\*| )? *--([a-z-]+)", content, re.MULTILINE)) - {"help"})
+        for title, content in zip(panels[::2], panels[1::2], strict=True)
+    }
+    assert max(sizes.values()) <= 8, sizes
+    flags = set(re.findall(r"(?<=[ │])--[a-z][a-z_-]*", out))
+    assert not [flag for flag in flags if "_" in flag]
+    assert flags.isdisjoint({"--labels", "--source", "--name"})
+
+
+def test_build_takes_the_public_release_unless_another_is_named(simulated, tmp_path, capsys, monkeypatch) -> None:
+    opened = []
+
+    def open_release(source: str, advance: Any) -> Any:
+        opened.append(source)
+        return archive.inventory(simulated)
+
+    monkeypatch.setattr(archive, "open_release", open_release)
+    monkeypatch.setattr("ifllm_hub.dataset.build.build_dataset", lambda release, out, **_: build_nothing(out))
+    for words in ([tmp_path / "one"], ["their.zip", tmp_path / "two"]):
+        assert ifllm(capsys, monkeypatch, "build", *words)[0] == 0
+    assert opened == [archive.RELEASE_URL, "their.zip"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    code, _, error = ifllm(capsys, monkeypatch, "build", "a", "b", "c")
+    assert (code, error) == (2, "error: build takes [RELEASE] OUT and was given 3 paths. Quote those with spaces.\n")
+    assert ifllm(capsys, monkeypatch, "build")[0] == 2
+
+
+def build_nothing(out: Path) -> dict[str, Any]:
+    out.mkdir()
+    rel = {"lines": 0, "ticks": 0, "quarantined": 0, "unaccounted": 0}
+    return {"questions": {"all": {"questions": 0}}, "lines": {"rel": rel}}
 
 
 def test_the_installed_command_exits_with_2(tmp_path) -> None:

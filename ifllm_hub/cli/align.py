@@ -11,6 +11,8 @@ from ifllm_hub.terminal import say
 
 app = typer.Typer()
 PANEL = "Preferences and alignment"
+# Of the options of `ifllm align`.
+WHAT, HOW = "What is trained", "On which machine"
 
 
 @app.command(rich_help_panel=PANEL)
@@ -20,27 +22,38 @@ def align(
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint; a second run resumes.", show_default=False)],
     stage: Annotated[
         Literal["sft", "dpo", "dpo-reference", "kto"],
-        typer.Option(help="Which YAML file of the recipe; dpo-reference: as the paper's released code."),
+        typer.Option(
+            help="Which YAML file of the recipe; dpo-reference: as the paper's released code.", rich_help_panel=WHAT
+        ),
     ] = "dpo",
-    labels: Annotated[
-        str | None, typer.Option(help="Whose labels: see `ifllm label`; default: as the recipe says, else forest.")
-    ] = None,
     policy: Annotated[
-        str | None, typer.Option(help="Start from this folder or model; default: as the recipe says.")
+        str | None,
+        typer.Option(help="Start from this model or folder; default: as the recipe says.", rich_help_panel=WHAT),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps; default: as the recipe says.")] = None,
-    processes: Annotated[int, typer.Option(help="Training processes, one a GPU.")] = 1,
+    label_source: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose labels: see `ifllm label`; default: as the recipe says, else forest.", rich_help_panel=WHAT
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps; default: as the recipe says.", rich_help_panel=WHAT)
+    ] = None,
+    processes: Annotated[int, typer.Option(help="Training processes, one a GPU.", rich_help_panel=HOW)] = 1,
     sharding: Annotated[
-        Literal["ddp", "fsdp2", "zero2", "zero3"], typer.Option(help="How the weights are spread over processes.")
+        Literal["ddp", "fsdp2", "zero2", "zero3"],
+        typer.Option(help="How the weights are spread over processes.", rich_help_panel=HOW),
     ] = "ddp",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command and do not run it.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the command and do not run it.", rich_help_panel=HOW)
+    ] = False,
 ) -> None:
     """Train a language model: prints the `accelerate launch` line, runs it and shows its progress."""
     import shlex
 
     from ifllm_hub.align.runs.launch import check_machine, command_line, launch
 
-    given = {"label_source": labels, "policy": policy, "max_steps": steps}
+    given = {"label_source": label_source, "policy": policy, "max_steps": steps}
     overrides = {name: value for name, value in given.items() if value is not None}
     command = command_line(recipe, dataset, out, overrides, processes, stage, sharding)
     say(shlex.join(command))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ifllm_hub.cli.extras import check_extra
 from ifllm_hub.collect import CONSENT, LEAST_PEOPLE, NOBODY, PUBLISH_MINUTES
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.terminal import cell, say
@@ -16,16 +17,41 @@ if TYPE_CHECKING:
     from ifllm_hub.collect.pseudonyms import Pseudonyms
     from ifllm_hub.collect.store.store import Store
 
-app = typer.Typer(name="collect", help="Consented mouse trajectories from a chat page.", no_args_is_help=True)
+app = typer.Typer(
+    name="collect",
+    help="Consented mouse trajectories from a chat page.",
+    no_args_is_help=True,
+    rich_help_panel="Collecting",
+)
+# Of the options of `serve`, `study` and `space`.
+STORE, ADDRESS, PUBLISHING = "Where it is stored", "Where it listens", "Publishing what is collected"
 
-FolderOption = Annotated[Path, typer.Option(help="Of the secrets and, without --database, of the store.")]
-DatabaseOption = Annotated[str | None, typer.Option(help="SQLAlchemy URL; default: SQLite in the folder.")]
-RepoOption = Annotated[
-    str | None, typer.Option(help="Keep this dataset repo of the Hub, owner/name, up to date with what is collected.")
+FolderOption = Annotated[
+    Path, typer.Option(help="Of the secrets and, without --database, of the store.", rich_help_panel=STORE)
 ]
-MinutesOption = Annotated[float, typer.Option(help="How often the dataset repo is brought up to date, in minutes.")]
+DatabaseOption = Annotated[
+    str | None, typer.Option(help="SQLAlchemy URL; default: SQLite in the folder.", rich_help_panel=STORE)
+]
+HostOption = Annotated[str, typer.Option(help="Address to listen on.", rich_help_panel=ADDRESS)]
+PortOption = Annotated[int, typer.Option(help="Port to listen on.", rich_help_panel=ADDRESS)]
+ProxyOption = Annotated[
+    bool, typer.Option("--behind-proxy", help="Believe X-Forwarded-For of a proxy.", rich_help_panel=ADDRESS)
+]
+RepoOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Keep this dataset repo of the Hub, owner/name, up to date with what is collected.",
+        rich_help_panel=PUBLISHING,
+    ),
+]
+MinutesOption = Annotated[
+    float,
+    typer.Option(help="How often the dataset repo is brought up to date, in minutes.", rich_help_panel=PUBLISHING),
+]
 SharedOption = Annotated[str, typer.Option(help="Whom the data are shared with, for the consent text.")]
-LeastOption = Annotated[int, typer.Option(min=1, help="Publish nothing of fewer people than this.")]
+LeastOption = Annotated[
+    int, typer.Option(min=1, help="Publish nothing of fewer people than this.", rich_help_panel=PUBLISHING)
+]
 COLLECTED = Path("collected")
 _SIGNS = {True: "✓", False: "✗", None: "–"}
 
@@ -41,10 +67,12 @@ def serve(
     ] = None,
     folder: FolderOption = COLLECTED,
     database: DatabaseOption = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8765,
-    retention_days: Annotated[int, typer.Option(help="How long what was collected is kept; 0: no limit.")] = 365,
-    behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="Believe X-Forwarded-For of a proxy.")] = False,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8765,
+    retention_days: Annotated[
+        int, typer.Option(help="How long what was collected is kept; 0: no limit.", rich_help_panel=STORE)
+    ] = 365,
+    behind_proxy: ProxyOption = False,
     dataset_repo: RepoOption = None,
     publish_minutes: MinutesOption = PUBLISH_MINUTES,
     least_people: LeastOption = LEAST_PEOPLE,
@@ -152,12 +180,15 @@ def study(
     protocol: ProtocolOption = "paper",
     folder: FolderOption = COLLECTED,
     database: DatabaseOption = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 7860,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 7860,
     origin: Annotated[
-        str | None, typer.Option(help="Address of the page, if a proxy in front changes the host of requests.")
+        str | None,
+        typer.Option(
+            help="Address of the page, if a proxy in front changes the host of requests.", rich_help_panel=ADDRESS
+        ),
     ] = None,
-    behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="Believe X-Forwarded-For of a proxy.")] = False,
+    behind_proxy: ProxyOption = False,
     dataset_repo: RepoOption = None,
     publish_minutes: MinutesOption = PUBLISH_MINUTES,
     least_people: LeastOption = LEAST_PEOPLE,
@@ -237,8 +268,4 @@ def _opened(folder: Path, database: str | None) -> "Iterator[tuple[Store, Pseudo
 
 
 def _check_installed() -> None:
-    import importlib.util
-
-    needed = ("alembic", "fastapi", "gradio", "sqlalchemy", "uvicorn")
-    if any(importlib.util.find_spec(name) is None for name in needed):
-        raise IfllmError("The collector needs FastAPI and SQLAlchemy. Install them: pip install 'ifllm_hub[collect]'")
+    check_extra("The collector", "collect")

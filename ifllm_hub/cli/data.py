@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from ifllm_hub.cli.options import FolderArgument, ForceOption, PrivateOption, QuestionsOption, WorkersOption
+from ifllm_hub.cli.options import FolderArgument, ForceOption, PrivateOption
 from ifllm_hub.cli.printing import bar
+from ifllm_hub.errors import IfllmError
 from ifllm_hub.terminal import say
 
 app = typer.Typer()
@@ -17,8 +18,8 @@ PANEL = "Dataset"
 @app.command(rich_help_panel=PANEL)
 def simulate(
     out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
-    workers: WorkersOption = 24,
-    questions: QuestionsOption = 300,
+    workers: Annotated[int, typer.Option(help="Simulated workers.")] = 24,
+    questions: Annotated[int, typer.Option(help="Simulated questions.")] = 300,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
 ) -> None:
     """Write a simulated release: the layout and the quirks of the real one, with the truth beside it."""
@@ -30,8 +31,15 @@ def simulate(
 
 @app.command(rich_help_panel=PANEL)
 def build(
-    release: Annotated[str, typer.Argument(help="The release: a folder, an archive, or a URL.", show_default=False)],
-    out: Annotated[Path, typer.Argument(help="Dataset folder to write.", show_default=False)],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[RELEASE] OUT",
+            help="RELEASE: a folder, an archive or a URL; the study's public release if left out. OUT: the dataset "
+            "folder to write.",
+            show_default=False,
+        ),
+    ],
     tier: Annotated[
         Literal["coarse", "public", "full"],
         typer.Option(help="coarse: two rounded features; public: all features; full: with trajectories, to be gated."),
@@ -40,16 +48,22 @@ def build(
         Path | None, typer.Option(help="Worker ids to leave out, one a line.", show_default=False)
     ] = None,
 ) -> None:
-    """Build the dataset folder (Parquet, card, manifest, privacy report) from a release."""
+    """Build the dataset folder (Parquet, card, manifest, privacy report) from a release.
+
+    The public release is downloaded once, of one pinned commit, and its content is checked.
+    """
     from ifllm_hub.dataset.build import build_dataset
     from ifllm_hub.dataset.privacy.report import known_workers, read_withdrawn
-    from ifllm_hub.sources.ifllm.archive import open_release
+    from ifllm_hub.sources.ifllm.archive import RELEASE_URL, open_release
 
+    if len(paths) > 2:
+        raise IfllmError(f"build takes [RELEASE] OUT and was given {len(paths)} paths. Quote those with spaces.")
+    release, out = ([RELEASE_URL, *paths])[-2:]
     withdrawn = read_withdrawn(withdraw) if withdraw else frozenset()
     with bar("build") as advance:
         opened = open_release(release, advance=lambda share: advance(share / 3))
         manifest = build_dataset(
-            opened, out, advance=lambda share: advance((1 + 2 * share) / 3), tier=tier, withdrawn=withdrawn
+            opened, Path(out), advance=lambda share: advance((1 + 2 * share) / 3), tier=tier, withdrawn=withdrawn
         )
     rel = manifest["lines"]["rel"]
     say(

@@ -11,5 +11,3 @@ PrivateOption = Annotated[bool, typer.Option("--private", help="Make a new repo 
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace all of a repo that holds something else.")]
 SeedsOption = Annotated[int, typer.Option(min=1, help="Fold and forest seeds; claims want 20.")]
 AllWorkersOption = Annotated[bool, typer.Option(help="Keep the workers on the authors' exclusion list.")]
-WorkersOption = Annotated[int, typer.Option(help="Simulated workers.")]
-QuestionsOption = Annotated[int, typer.Option(help="Simulated questions.")]

@@ -5,26 +5,38 @@ from typing import Annotated
 
 import typer
 
-from ifllm_hub.cli.options import QuestionsOption, SeedsOption, WorkersOption
 from ifllm_hub.cli.printing import stage_bars
 from ifllm_hub.terminal import say
 
 app = typer.Typer()
 PANEL = "Everything at once"
+# Of the options of `ifllm run`.
+DATA, TRAINING = "Data and reward model", "Alignment"
 
 
 @app.command(name="run", rich_help_panel=PANEL)
 def run_all(
     out: Annotated[Path, typer.Option(help="Run folder.", show_default=False)],
-    release: Annotated[str | None, typer.Option(help="Folder, archive or URL of a release; default: simulate.")] = None,
-    workers: WorkersOption = 24,
-    questions: QuestionsOption = 300,
-    seed: Annotated[int, typer.Option(help="Of the simulation and of training.")] = 0,
-    seeds: SeedsOption = 20,
-    recipe: Annotated[str, typer.Option(help="Policy and training: a recipe name or YAML file.")] = "smollm2-135m-cpu",
-    label_source: Annotated[str, typer.Option(help="Whose labels: see `ifllm label`.")] = "forest",
-    steps: Annotated[int | None, typer.Option(min=1, help="DPO steps; default: as the recipe says.")] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Training processes, one a GPU.")] = 1,
+    release: Annotated[
+        str | None, typer.Option(help="Folder, archive or URL of a release; default: simulate.", rich_help_panel=DATA)
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Simulated workers.", rich_help_panel=DATA)] = 24,
+    questions: Annotated[int, typer.Option(help="Simulated questions.", rich_help_panel=DATA)] = 300,
+    seed: Annotated[int, typer.Option(help="Of the simulation and of training.", rich_help_panel=DATA)] = 0,
+    seeds: Annotated[
+        int,
+        typer.Option(min=1, help="Fold and forest seeds of the reward model; claims want 20.", rich_help_panel=DATA),
+    ] = 20,
+    recipe: Annotated[
+        str, typer.Option(help="Policy and training: a recipe name or YAML file.", rich_help_panel=TRAINING)
+    ] = "smollm2-135m-cpu",
+    label_source: Annotated[
+        str, typer.Option(help="Whose labels: see `ifllm label`.", rich_help_panel=TRAINING)
+    ] = "forest",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="DPO steps; default: as the recipe says.", rich_help_panel=TRAINING)
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Training processes, one a GPU.", rich_help_panel=TRAINING)] = 1,
 ) -> None:
     """Everything from a release to a report; finished stages are skipped on a second run."""
     from ifllm_hub.pipeline import Settings, run
@@ -38,9 +50,16 @@ def run_all(
 
 @app.command(rich_help_panel=PANEL)
 def report(
-    run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="A run folder, or one that holds judgments/ and comparison/ of an evaluation.", show_default=False
+        ),
+    ],
 ) -> None:
-    """Write report.html of a run folder."""
+    """Write report.html of a run folder, or evaluation.html of an evaluation folder."""
+    from ifllm_hub.report.evaluation import COMPARISON, JUDGMENTS, build_evaluation_page
     from ifllm_hub.report.report import build_report
 
-    say(f"report: {build_report(run)}")
+    is_evaluation = any((folder / name).is_dir() for name in (JUDGMENTS, COMPARISON))
+    say(f"report: {(build_evaluation_page if is_evaluation else build_report)(folder)}")

@@ -217,7 +217,9 @@ def write_preferences(
             refused. Nothing is written then.
     """
     if (labels is None) != (name is None):
-        raise IfllmError("A file of labels and a name for them belong together (--labels FILE --name text). Give both.")
+        raise IfllmError(
+            "A file of labels and a name for them belong together (--labels-file FILE --label-source text). Give both."
+        )
     pairs = load_pairs(dataset)
     added = []
     if labels is not None and name is not None:

@@ -40,7 +40,7 @@ def build_evaluation_page(folder: Path) -> Path:
 
     Args:
         folder: `judgments/*.parquet`; `comparison/`, which `compare.run_comparison` made of them; and, if there is
-            one, `judge/*.quality.json`: what eval/judge.py says of the same judge elsewhere, as on pairs people rated.
+            one, `judge/*.quality.json`: what `ifllm judge` says of the same judge elsewhere, as on pairs people rated.
 
     Returns:
         The path of the page.
@@ -53,7 +53,7 @@ def build_evaluation_page(folder: Path) -> Path:
     if files != comparison["files"]:
         raise IfllmError(
             f"{folder / COMPARISON}: was made of other judgments than {folder / JUDGMENTS} holds. Compare again: "
-            f"eval/compare.py {folder / JUDGMENTS} --out {folder / COMPARISON}"
+            f"ifllm compare {folder / JUDGMENTS} --out {folder / COMPARISON}"
         )
     found, position = differences(judgments), comparison["position"]
     judge_names, judge_rows = _qualities(folder / JUDGE, judgments)

@@ -56,7 +56,7 @@ def answers(smollm2: Path, dataset: Path, tmp_path_factory: pytest.TempPathFacto
     run(BIN / "ifllm", "label", dataset)
     align = (BIN / "ifllm", "align", "--recipe", "smollm2-135m-labels", "--dataset", dataset, "--steps", "1")
     run(*align, "--stage", "sft", "--out", folder / "sft")
-    run(*align, "--stage", "dpo", "--labels", "explicit", "--policy", folder / "sft", "--out", folder / "dpo")
+    run(*align, "--stage", "dpo", "--label-source", "explicit", "--policy", folder / "sft", "--out", folder / "dpo")
     files = (folder / "dpo.parquet", folder / "sft.parquet")
     for file in files:
         model = ("--model", file.with_suffix(""), "--dataset", dataset, "--prompts", str(PROMPTS))

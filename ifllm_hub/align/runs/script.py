@@ -12,17 +12,22 @@ Arguments = TypeVar("Arguments")
 
 def exit_status(run: Callable[[], Any]) -> int:
     """Run with log messages shown as they are; 0, or 2 after an `IfllmError`, which is one line on stderr."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Shown())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for client in ("httpx", "httpx2"):  # of huggingface_hub 1 and 2; they would log every request
-        logging.getLogger(client).setLevel(logging.WARNING)
+    show_log()
     try:
         run()
     except IfllmError as error:
         say_error(error)
         return 2
     return 0
+
+
+def show_log() -> None:
+    """Show log messages on stderr as they are, without what would steer a terminal."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Shown())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for client in ("httpx", "httpx2"):  # of huggingface_hub 1 and 2; they would log every request
+        logging.getLogger(client).setLevel(logging.WARNING)
 
 
 class _Shown(logging.Formatter):

@@ -69,9 +69,7 @@ def read_comparison(folder: Path) -> dict[str, Any]:
     """
     comparison: dict[str, Any] = read_json(folder / COMPARISON_FILE)
     if not isinstance(comparison, dict) or "asked" not in comparison:
-        raise IfllmError(
-            f"{folder / COMPARISON_FILE}: was not written by this version. Compare again: eval/compare.py."
-        )
+        raise IfllmError(f"{folder / COMPARISON_FILE}: was not written by this version. Compare again: ifllm compare.")
     return comparison
 
 

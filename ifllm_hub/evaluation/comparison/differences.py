@@ -73,7 +73,7 @@ def read_judgments(paths: Sequence[Path]) -> tuple[pl.DataFrame, list[dict[str, 
     """
     files = [file for path in paths for file in (sorted(path.glob("*.parquet")) if path.is_dir() else [path])]
     if not files:
-        raise IfllmError(f"{', '.join(map(str, paths))}: no Parquet files of judgments. Judge first: eval/judge.py.")
+        raise IfllmError(f"{', '.join(map(str, paths))}: no Parquet files of judgments. Judge first: ifllm judge.")
     tables = [read_table(file, JUDGMENTS) for file in files]
     origins = [{"name": file.name, "sha256": _digest(file)} for file in files]
     return pl.concat(tables), origins
@@ -140,7 +140,7 @@ def _digest(file: Path) -> str:
 
 def _check(rows: pl.DataFrame) -> None:
     if not rows.height:
-        raise IfllmError("There are no pairwise judgments. Judge pairs: eval/judge.py.")
+        raise IfllmError("There are no pairwise judgments. Judge pairs: ifllm judge.")
     for name in _STUDY:
         if len(values := rows[name].unique().sort()) > 1:
             raise IfllmError(

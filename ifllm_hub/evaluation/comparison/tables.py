@@ -57,7 +57,7 @@ def comparison_page(comparison: dict[str, Any]) -> str:
     """`comparison.md`: the table, its counts, win rates, contrasts, thirds and what to know when reading them."""
     return f"""# Judged against their own SFT models
 
-Written by `eval/compare.py`; do not edit.
+Written by `ifllm compare`; do not edit.
 
 Judge: `{one_line(comparison["judge"])}`, preset `{one_line(comparison["preset"])}`. {accounting(comparison)}
 

@@ -1,4 +1,4 @@
-"""Answers of one model to evaluation prompts: what `eval/generate.py` runs."""
+"""Answers of one model to evaluation prompts: what `ifllm generate` and `eval/generate.py` run."""
 
 import hashlib
 import importlib.util

@@ -1,7 +1,14 @@
 """The scores of human ratings as Markdown."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import polars as pl
+
+from ifllm_hub.evaluation.human.scores import score_ratings
+from ifllm_hub.evaluation.results import write_results
+from ifllm_hub.evaluation.tables import JUDGMENTS, RATINGS, read_table
 from ifllm_hub.markdown import markdown_table, one_line
 
 _NAMES = {
@@ -12,6 +19,29 @@ _NAMES = {
     "overall": "overall (1-5)",
     "comparison": "comparison (-3 to 3)",
 }
+
+
+def write_scores(ratings: Sequence[Path], judgments: Sequence[Path], out: Path) -> str:
+    """Score files of ratings, and write `human.json` and `human.md` into a folder.
+
+    Args:
+        ratings: what `import_ratings` gave, as files.
+        judgments: files of judgments of the same answers; none need be given.
+        out: the folder; it is made.
+
+    Returns:
+        The page.
+
+    Raises:
+        IfllmError: a file cannot be read, there is nothing to score (see `score_ratings`), or the folder cannot be
+            written.
+    """
+    rated = pl.concat([read_table(file, RATINGS) for file in ratings])
+    judged = pl.concat([read_table(file, JUDGMENTS) for file in judgments]) if judgments else None
+    scores = score_ratings(rated, judged)
+    page = ratings_page(scores)
+    write_results(out, "human", scores, page)
+    return page
 
 
 def ratings_page(scores: dict[str, Any]) -> str:

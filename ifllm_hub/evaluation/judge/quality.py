@@ -103,7 +103,7 @@ def read_quality(path: Path) -> list[dict[str, Any]]:
                 one[name] = {key: float("nan") if value is None else value for key, value in one[name].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise IfllmError(
-            f"{path}: was not written by this version of eval/judge.py. Run that again; it asks nothing twice."
+            f"{path}: was not written by this version. Run ifllm judge again; it asks nothing twice."
         ) from error
     return qualities
 

@@ -1,4 +1,4 @@
-"""Judging answers with a language model: what `eval/judge.py` runs.
+"""Judging answers with a language model: what `ifllm judge` and `eval/judge.py` run.
 
 A judgment is known by the SHA-256 of the judge, the settings asked for and the messages it is shown. It is asked for
 once: whatever came back is on the disk before the next step, and a run that was killed goes on. Only where the server
@@ -41,7 +41,9 @@ class JudgeArguments(Endpoint):
     """What is judged, how, and where the judgments go."""
 
     output: Path = field(metadata={"help": "Parquet file of the judgments; beside it, all raw ones so far."})
-    model_answers: Path | None = field(default=None, metadata={"help": "Answers of the aligned model (generate.py)."})
+    model_answers: Path | None = field(
+        default=None, metadata={"help": "Answers of the aligned model (ifllm generate)."}
+    )
     baseline_answers: Path | None = field(default=None, metadata={"help": "Answers of what it is compared with."})
     llm: str | None = field(default=None, metadata={"help": "Which LLM was aligned: the table's column."})
     label_source: str | None = field(default=None, metadata={"help": "On whose labels: the table's row."})
@@ -113,14 +115,14 @@ def run_judge(args: JudgeArguments) -> pl.DataFrame:
     for error in table.filter(pl.col("status") == "failed")["error"].head(1):
         logger.warning("Run it again for those that failed; the first: %s", error)
     if "malformed" in table["status"]:
-        logger.info("--retry_malformed asks those that are malformed again")
+        logger.info("--retry-malformed asks those that are malformed again")
     if args.mode == "pairwise":
         _measure(args, table)
     if "ok" not in table["status"]:
         why = table["error"][0].partition("; then ")[0]  # its later attempts as a rule fail alike
         raise IfllmError(
             f"{args.output}: holds no verdict, only why not; the first: {why}. Correct that, show the judge worked "
-            "examples (--examples 4), or ask another; once the server is mended, add --retry_malformed."
+            "examples (--examples 4), or ask another; once the server is mended, add --retry-malformed."
         )
     return table
 

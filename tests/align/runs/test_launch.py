@@ -50,7 +50,7 @@ def test_command_line_of_a_stage_and_a_sharding() -> None:
 def test_align_prints_the_command_and_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[Any] = []
     monkeypatch.setattr(launch, "launch", lambda command, out, on_progress: ran.append((command, out)))
-    words = ["align", "--recipe", "tiny", "--dataset", "ORG/ifllm", "--out", str(tmp_path), "--labels", "forest_mouse"]
+    words = ["align", "--recipe", "tiny", "--dataset", "ORG/ifllm", "--out", str(tmp_path), "--label-source", "forest_mouse"]
     expected = command_line("tiny", "ORG/ifllm", tmp_path, {"label_source": "forest_mouse", "max_steps": 2})
     dry = CliRunner().invoke(app, [*words, "--steps", "2", "--dry-run"])
     assert (dry.exit_code, dry.stdout.split(), ran) == (0, expected, [])
