@@ -1,12 +1,13 @@
 """What the paper's released code does differently, one switch each, so that its effect can be measured.
 
 The code is https://github.com/themehulpatwari/llm-implicit-feedback at 923bac0. All switches are off by default; the
-recipes `dpo-reference.yaml` turn them on.
+recipe `paper` turns them on in its `dpo-reference.yaml`.
 """
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from ifllm_hub.align.runs.push import result_of
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 
@@ -20,6 +21,9 @@ MAX_TOKENS = 512
 MAX_PROMPT_TOKENS = 256
 # Labels that the reference has no confidence for: it trains on them with plain DPO.
 WITHOUT_CONFIDENCE = ("explicit", "shuffled")
+
+# The base reference that the folder of a policy names.
+OF_POLICY = "of_policy"
 
 FlipProbRule = Literal["other_side", "left_side"]
 
@@ -39,7 +43,8 @@ class ReferenceQuirks:
         default=None,
         metadata={
             "help": "The reference model, where labels have a confidence (rDPO), in place of the policy as it starts: "
-            "the reference loads its SFT checkpoint into the reference model only for the losses dpo and ipo."
+            "the reference loads its SFT checkpoint into the reference model only for the losses dpo and ipo. "
+            "of_policy: what the folder of the policy was made from."
         },
     )
     flip_prob_rule: FlipProbRule = field(
@@ -90,6 +95,21 @@ def reference_policy(policy: str, quirks: ReferenceQuirks, label_source: str) ->
     if quirks.base_reference is None or label_source in WITHOUT_CONFIDENCE:
         return policy
     return quirks.base_reference
+
+
+def base_of(policy: str) -> str:
+    """The model that a policy's folder was made from, by the results that stand in it.
+
+    Raises:
+        IfllmError: the policy is no folder of a run.
+    """
+    base = result_of(policy, "model")
+    if base is None:
+        raise IfllmError(
+            f"base_reference is {OF_POLICY}, but {policy} is no folder that a training script left. Name the base "
+            "model (--base_reference)."
+        )
+    return base
 
 
 def cut_answers(pairs: "Dataset", tokenizer: "PreTrainedTokenizerBase") -> "Dataset":

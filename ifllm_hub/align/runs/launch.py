@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ifllm_hub.align.policies import accelerator_available
+from ifllm_hub.align.policies import BASE_MODELS, accelerator_available
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.locate import shipped_folder
 
@@ -29,6 +29,10 @@ ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "PYTHONUN
 # The line that says why a Python process ended; the launchers' own are only about their child.
 ERROR_LINE = re.compile(r"^(\[rank\d+\]: *)?(error: |(?!.*(CalledProcess|ChildFailed)Error)[\w.]*(Error|Exception)\b)")
 
+# The recipe for any of `BASE_MODELS`, and the answers a step in supervised fine-tuning that are not the recipe's 8.
+PAPER = "paper"
+PAPER_BATCHES = {"pythia-2.8b": 16, "qwen2.5-3b": 4, "qwen3-4b": 4}
+
 Progress = Callable[[int, int, float | None], None]
 # A recipe's file, and up to the hyphen the script that runs it.
 Stage = Literal["sft", "dpo", "dpo-reference", "kto"]
@@ -42,6 +46,9 @@ def recipe_file(recipe: str, stage: Stage = "dpo") -> Path:
     Raises:
         IfllmError: there is no such recipe, or it has no such stage.
     """
+    if recipe in BASE_MODELS:
+        policy = recipe if stage == "sft" else f"runs/{recipe}/sft (what the stage sft left)"
+        raise IfllmError(f"The recipe {recipe!r} is one for all models now: --recipe {PAPER} --policy {policy}.")
     recipes = shipped_folder("training") / "recipes"
     file = Path(recipe) if recipe.endswith((".yaml", ".yml")) else recipes / recipe / f"{stage}.yaml"
     if not file.is_file():
@@ -73,7 +80,8 @@ def command_line(
         sharding: how the weights are spread over processes; with one process on a CPU there is nothing to spread.
 
     Raises:
-        IfllmError: there is no such recipe, `processes` is below 1, or the packages for training are not installed.
+        IfllmError: there is no such recipe, or it names no policy and none is given; `processes` is below 1, or the
+            packages for training are not installed.
     """
     if importlib.util.find_spec("trl") is None or importlib.util.find_spec("accelerate") is None:
         raise IfllmError("Training needs TRL and accelerate. Install them: pip install 'ifllm_hub[train]'")
@@ -82,6 +90,8 @@ def command_line(
     training, file = shipped_folder("training"), recipe_file(recipe, stage)
     launcher = "cpu" if sharding == "ddp" and processes == 1 and not accelerator_available() else sharding
     flags = {"dataset": dataset, "output_dir": output_dir, "disable_tqdm": True, **overrides}
+    if recipe == PAPER:
+        flags = _paper_flags(str(overrides.get("policy", "")), stage) | flags
     return [
         *(sys.executable, "-m", "accelerate.commands.launch"),
         *("--config_file", str(training / "accelerate" / f"{launcher}.yaml"), "--num_processes", str(processes)),
@@ -192,6 +202,15 @@ def progress_callback(path: Path) -> "TrainerCallback":
                     file.write(json.dumps(entry) + "\n")
 
     return ProgressCallback()
+
+
+def _paper_flags(policy: str, stage: Stage) -> dict[str, Any]:
+    if not policy:
+        what = f"one of {', '.join(BASE_MODELS)}" if stage == "sft" else "the folder that the stage sft left"
+        raise IfllmError(f"The recipe {PAPER} is for any model. Say which with --policy: {what}.")
+    if stage != "sft" or policy not in PAPER_BATCHES:
+        return {}
+    return dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), PAPER_BATCHES[policy])
 
 
 def _words(value: Any) -> list[str]:

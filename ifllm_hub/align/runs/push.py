@@ -57,7 +57,7 @@ def model_name(model: str) -> str | None:
     """
     if model in (TINY, SMOLLM2, *BASE_MODELS) or not os.path.isdir(model):
         return model.replace("/", "-")
-    return _said(model, "llm")
+    return result_of(model, "llm")
 
 
 def checkpoint_name(stage: str, setup: dict[str, Any]) -> str:
@@ -83,15 +83,15 @@ def shown_model(model: str) -> str:
     """A model's name for a card: that of a checkpoint of ours, else the folder's, else the Hub id."""
     if not os.path.isdir(model):
         return model
-    return _said(model, "name") or _last_name(model)
+    return result_of(model, "name") or _last_name(model)
 
 
 def _last_name(path: str) -> str:
     return os.path.basename(os.path.abspath(path))  # also of "."
 
 
-def _said(folder: str, key: str) -> str | None:
-    """An entry of the results in a folder, where it has any."""
+def result_of(folder: str, key: str) -> str | None:
+    """An entry of the results in the folder of a run; None where there are none."""
     file = Path(folder) / RESULTS
     results = read_json(file) if file.is_file() else {}
     return results.get(key) if isinstance(results, dict) else None

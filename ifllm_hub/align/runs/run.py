@@ -173,8 +173,10 @@ def chat_policy(policy: str, seed: int = 0) -> "tuple[PreTrainedModel, PreTraine
     """Load the policy, which must be able to chat.
 
     Raises:
-        IfllmError: it cannot be loaded, or its tokenizer has no chat template or no padding token.
+        IfllmError: none is named, it cannot be loaded, or its tokenizer has no chat template or no padding token.
     """
+    if not policy:
+        raise IfllmError("No policy is named. Name a model, or the folder of an earlier stage, with --policy.")
     model, tokenizer = load_policy(policy, seed=seed)
     if tokenizer.chat_template is None:
         raise IfllmError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ifllm_hub.align.policies import load_policy
-from ifllm_hub.align.quirks import ReferenceQuirks, quirky_pairs, reference_policy
+from ifllm_hub.align.quirks import OF_POLICY, ReferenceQuirks, base_of, quirky_pairs, reference_policy
 from ifllm_hub.align.runs.arguments import PolicyArguments, describe_data, describe_policy, parse_arguments
 from ifllm_hub.align.runs.lengths import check_max_length
 from ifllm_hub.align.runs.run import copies_folder, damaged_copy
@@ -47,7 +47,10 @@ def parse_dpo(argv: Sequence[str] | None = None) -> "tuple[DPOArguments, FlipPro
     """See `parse_arguments`. Without a `label_smoothing` (None), each pair has its own flip probability."""
     from ifllm_hub.align.trainer import FlipProbDPOConfig
 
-    return parse_arguments(DPOArguments, FlipProbDPOConfig, argv, label_smoothing=None)
+    args, config, recipe = parse_arguments(DPOArguments, FlipProbDPOConfig, argv, label_smoothing=None)
+    if args.base_reference == OF_POLICY:
+        args.base_reference = base_of(args.policy)
+    return args, config, recipe
 
 
 def load_pairs(args: DPOArguments, config: "FlipProbDPOConfig", commit: str | None) -> "DatasetDict":

@@ -35,22 +35,24 @@ def test_command_line(tmp_path: Path) -> None:
 
 
 def test_command_line_of_a_stage_and_a_sharding() -> None:
-    command = command_line("gpt2-xl", "ORG/ifllm", "out", {}, 8, "dpo-reference", "fsdp2")
+    policy = {"policy": "runs/gpt2-xl/sft"}
+    command = command_line("paper", "ORG/ifllm", "out", policy, 8, "dpo-reference", "fsdp2")
     assert str(TRAINING / "accelerate" / "fsdp2.yaml") in command
     assert command[command.index("--config") - 1 :][:3] == [
         str(TRAINING / "dpo.py"),
         "--config",
-        str(TRAINING / "recipes" / "gpt2-xl" / "dpo-reference.yaml"),
+        str(TRAINING / "recipes" / "paper" / "dpo-reference.yaml"),
     ]
-    assert str(TRAINING / "sft.py") in command_line("gpt2-xl", "ORG/ifllm", "out", {}, stage="sft")
-    with pytest.raises(IfllmError, match=r"no recipe 'gpt2-xl' for kto .* Name one of smollm2-135m, tiny"):
-        command_line("gpt2-xl", "ORG/ifllm", "out", {}, stage="kto")
+    assert str(TRAINING / "sft.py") in command_line("paper", "ORG/ifllm", "out", policy, stage="sft")
+    with pytest.raises(IfllmError, match=r"no recipe 'paper' for kto .* Name one of smollm2-135m, tiny"):
+        command_line("paper", "ORG/ifllm", "out", policy, stage="kto")
 
 
 def test_align_prints_the_command_and_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[Any] = []
     monkeypatch.setattr(launch, "launch", lambda command, out, on_progress: ran.append((command, out)))
-    words = ["align", "--recipe", "tiny", "--dataset", "ORG/ifllm", "--out", str(tmp_path), "--label-source", "forest_mouse"]
+    words = ["align", "--recipe", "tiny", "--dataset", "ORG/ifllm", "--out", str(tmp_path)]
+    words += ["--label-source", "forest_mouse"]
     expected = command_line("tiny", "ORG/ifllm", tmp_path, {"label_source": "forest_mouse", "max_steps": 2})
     dry = CliRunner().invoke(app, [*words, "--steps", "2", "--dry-run"])
     assert (dry.exit_code, dry.stdout.split(), ran) == (0, expected, [])

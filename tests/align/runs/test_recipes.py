@@ -11,13 +11,16 @@ import pytest
 import transformers
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from trl.trainer.sft_config import SFTConfig
 
 from ifllm_hub.align import policies
 from ifllm_hub.align.policies import BASE_MODELS, HUMAN_ASSISTANT, BaseModel
 from ifllm_hub.align.quirks import ReferenceQuirks
 from ifllm_hub.align.runs.arguments import parse_arguments as parse_stage
+from ifllm_hub.align.runs.launch import PAPER_BATCHES, command_line
 from ifllm_hub.align.stages.dpo import parse_dpo
 from ifllm_hub.align.stages.sft import SFTArguments
+from ifllm_hub.errors import IfllmError
 from ifllm_hub.locate import shipped_folder
 from tests.align.made import said, write_config, write_pairs
 from tests.align.scripts import run_dpo, run_sft
@@ -39,41 +42,61 @@ LLMS: dict[str, tuple[int, str, dict[str, Any]]] = {
 OVERRIDES = ["--max_steps", "2", "--disable_tqdm", "True", "--save_strategy", "no", "--logging_steps", "1"]
 
 
-def values(llm: str, file: str) -> dict[str, Any]:
-    return yaml.safe_load((RECIPES / llm / file).read_text())
+def values(file: str) -> dict[str, Any]:
+    return yaml.safe_load((RECIPES / "paper" / file).read_text())
 
 
-def test_there_is_a_folder_for_each_model() -> None:
+def test_one_recipe_is_for_all_models() -> None:
     assert set(BASE_MODELS) == set(LLMS)
-    for llm in LLMS:
-        assert {path.name for path in (RECIPES / llm).iterdir()} == {"sft.yaml", "dpo.yaml", "dpo-reference.yaml"}
+    assert {path.name for path in (RECIPES / "paper").iterdir()} == {"sft.yaml", "dpo.yaml", "dpo-reference.yaml"}
+    assert [values(file)["policy"] for file in ("sft.yaml", "dpo.yaml", "dpo-reference.yaml")] == [""] * 3
 
 
-@pytest.mark.parametrize("file", ["sft.yaml", "dpo.yaml", "dpo-reference.yaml"])
-def test_recipes_differ_only_in_names_and_batches(file: str) -> None:
-    first = values("gpt2-xl", file)
-    for llm, (batch, _, _) in LLMS.items():
-        recipe = values(llm, file)
-        expected = {name: value.replace("gpt2-xl", llm) if isinstance(value, str) else value
-                    for name, value in first.items()}  # fmt: skip
-        if file == "sft.yaml":
-            expected |= {"per_device_train_batch_size": batch, "per_device_eval_batch_size": batch}
-        assert recipe == expected, llm
+@pytest.mark.parametrize("llm", LLMS)
+def test_the_command_of_a_model_has_its_batch(llm: str) -> None:
+    """The printed line and the recipe together say how many answers a step has, as in the paper's released code."""
+    command = command_line("paper", "ORG/ifllm", "out", {"policy": llm}, stage="sft")
+    args, config, _ = parse_stage(SFTArguments, SFTConfig, command[command.index("--config") :])
+    batch = LLMS[llm][0]
+    assert (args.policy, config.per_device_train_batch_size, config.per_device_eval_batch_size) == (llm, batch, batch)
+    given = {"policy": llm, "per_device_train_batch_size": 1}
+    command = command_line("paper", "ORG/ifllm", "out", given, stage="sft")
+    assert parse_stage(SFTArguments, SFTConfig, command[command.index("--config") :])[1].train_batch_size == 1
+    assert "per_device" not in " ".join(command_line("paper", "ORG/ifllm", "out", {"policy": llm}, stage="dpo"))
 
 
-def test_preference_optimization_starts_where_fine_tuning_ends() -> None:
-    for llm in LLMS:
-        sft, dpo, reference = (values(llm, file) for file in ("sft.yaml", "dpo.yaml", "dpo-reference.yaml"))
-        assert sft["policy"] == reference["base_reference"] == llm
-        assert dpo["policy"] == reference["policy"] == sft["output_dir"]
-        assert len({recipe["output_dir"] for recipe in (sft, dpo, reference)}) == 3
+@pytest.mark.parametrize(
+    ("recipe", "stage", "message"),
+    [
+        ("qwen3-4b", "sft", "--recipe paper --policy qwen3-4b."),
+        ("qwen3-4b", "dpo", r"--recipe paper --policy runs/qwen3-4b/sft \(what the stage sft left\)."),
+        ("paper", "sft", "Say which with --policy: one of gpt2-xl, .*qwen3-4b."),
+        ("paper", "dpo-reference", "Say which with --policy: the folder that the stage sft left."),
+    ],
+)
+def test_what_a_recipe_needs_is_one_sentence(recipe: str, stage: Any, message: str) -> None:
+    with pytest.raises(IfllmError, match=message):
+        command_line(recipe, "ORG/ifllm", "out", {}, stage=stage)
+
+
+def test_the_script_too_wants_a_policy(data: str, tmp_path: Path) -> None:
+    words = ["--config", str(RECIPES / "paper" / "dpo.yaml"), "--dataset", data, "--output_dir", str(tmp_path)]
+    with pytest.raises(IfllmError, match="No policy is named"):
+        run_dpo(*parse_dpo(words))
+
+
+def test_a_reference_that_the_policy_does_not_name(tmp_path: Path) -> None:
+    words = ["--config", str(RECIPES / "paper" / "dpo-reference.yaml"), "--dataset", "ORG/ifllm"]
+    with pytest.raises(IfllmError, match=f"{tmp_path} is no folder that a training script left"):
+        parse_dpo([*words, "--policy", str(tmp_path)])
+    assert parse_dpo([*words, "--policy", str(tmp_path), "--base_reference", "tiny"])[0].base_reference == "tiny"
 
 
 def test_presets() -> None:
     """docs/alignment.md: what the released code does, and that nothing of it is in the default."""
     reference = {
         "invert_labels": True,
-        "base_reference": "gpt2-xl",
+        "base_reference": "of_policy",
         "flip_prob_rule": "left_side",
         "cut_answers": True,
         "history": "none",
@@ -90,10 +113,10 @@ def test_presets() -> None:
         "max_length": 512,
         "bf16": False,
     }
-    preset, corrected = values("gpt2-xl", "dpo-reference.yaml"), values("gpt2-xl", "dpo.yaml")
+    preset, corrected = values("dpo-reference.yaml"), values("dpo.yaml")
     assert {name: preset[name] for name in reference} == reference
     assert "gradient_accumulation_steps" not in preset
-    parsed = parse_dpo(["--config", str(RECIPES / "gpt2-xl" / "dpo.yaml"), "--dataset", "ORG/ifllm"])
+    parsed = parse_dpo(["--config", str(RECIPES / "paper" / "dpo.yaml"), "--dataset", "ORG/ifllm"])
     assert parsed[0].on() == {}
     assert (corrected["history"], corrected["nll"]) == ("shared_user_turns", "token_mean")
 
@@ -142,16 +165,15 @@ def tiny_base(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 
 def two_steps(llm: str, data: str, folder: Path) -> None:
-    """All three recipes, each as it is but for the folders and the number of steps; the four pairs have a split."""
-    from trl.trainer.sft_config import SFTConfig
+    """All three files, each as it is but for the folders and the number of steps; the four pairs have a split."""
 
     def words(file: str) -> list[str]:
         paths = ["--dataset", data, "--output_dir", str(folder / file)]
-        return ["--config", str(RECIPES / llm / file), *paths, *OVERRIDES]
+        return ["--config", str(RECIPES / "paper" / file), *paths, *OVERRIDES]
 
     # Within the warm-up two steps change nothing that could be seen.
     faster = ["--learning_rate", "0.01", "--lr_scheduler_type", "constant", "--per_device_train_batch_size", "2"]
-    sft = run_sft(*parse_stage(SFTArguments, SFTConfig, [*words("sft.yaml"), *faster]))
+    sft = run_sft(*parse_stage(SFTArguments, SFTConfig, [*words("sft.yaml"), "--policy", llm, *faster]))
     assert sft["steps"] == 2
     assert sft["base_model"] == Path(policies.BASE_MODELS[llm].hub_id).name  # a folder here, and paths stay here
     tuned = str(folder / "sft.yaml")
@@ -224,8 +246,8 @@ PARAMETERS = {
 
 @pytest.fixture(scope="module")
 def benchmark() -> dict[str, Any]:
-    path = Path(__file__).parents[3] / "benchmarks" / "memory.py"
-    spec = importlib.util.spec_from_file_location("benchmarks_memory", path)
+    path = RECIPES.parent / "memory.py"
+    spec = importlib.util.spec_from_file_location("training_memory", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -238,6 +260,7 @@ def benchmark() -> dict[str, Any]:
 def test_memory_of_the_models(benchmark: dict[str, Any]) -> None:
     assert {llm: benchmark["paper_model"](llm).parameters for llm in LLMS} == PARAMETERS
     assert benchmark["SFT_BATCH"] == {llm: batch for llm, (batch, _, _) in LLMS.items()}
+    assert {llm: batch for llm, (batch, _, _) in LLMS.items() if batch != 8} == PAPER_BATCHES
     shape = benchmark["paper_model"]("qwen3-4b")
     parts = benchmark["memory"](shape, 2048, optimizer=4, reference=True, bf16=False)
     # By hand: 4 + 4 + 4 + 4 bytes a parameter; 36 layers of 2,560 units, 9,728 inside.

@@ -1,7 +1,7 @@
 """What training the paper's eight models takes: GPU memory and time, from their sizes.
 
-python benchmarks/memory.py                # the tables of training/README.md
-python benchmarks/memory.py --measure      # a real step of SmolLM2-135M on this CPU against the formula, about a minute
+python training/memory.py                # the tables of training/README.md
+python training/memory.py --measure      # a real step of SmolLM2-135M on this CPU against the formula, about a minute
 
 Memory is weights + gradients + optimizer state + reference model + activations of one process. Parameters are counted
 on torch's meta device from the sizes in each model's config.json, which need no download. Time is FLOPs over the GPU's
