@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ifllm_hub.cli.extras import check_extra
+from ifllm_hub.cli.options import check_extra
 from ifllm_hub.collect import CONSENT, LEAST_PEOPLE, NOBODY, PUBLISH_MINUTES
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.terminal import cell, say

@@ -1,9 +1,12 @@
-"""Arguments and options that several commands share."""
+"""What several commands share: arguments and options, and what they say where packages are missing."""
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ifllm_hub.errors import IfllmError
 
 DatasetArgument = Annotated[str, typer.Argument(help="A dataset folder or Hub repo id.", show_default=False)]
 FolderArgument = Annotated[Path, typer.Argument(help="A dataset folder.", show_default=False)]
@@ -11,3 +14,26 @@ PrivateOption = Annotated[bool, typer.Option("--private", help="Make a new repo 
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace all of a repo that holds something else.")]
 SeedsOption = Annotated[int, typer.Option(min=1, help="Fold and forest seeds; claims want 20.")]
 AllWorkersOption = Annotated[bool, typer.Option(help="Keep the workers on the authors' exclusion list.")]
+
+# What a plain `pip install ifllm_hub` leaves out, by the extra of pyproject.toml that brings it.
+_PACKAGES = {
+    "collect": ("alembic", "fastapi", "gradio", "sqlalchemy", "uvicorn"),
+    "train": ("torch", "transformers"),
+}
+
+
+def check_extra(what: str, extra: str) -> None:
+    """Refuse to start where packages are missing.
+
+    Args:
+        what: the subject of the sentence, such as "The collector".
+        extra: of pyproject.toml.
+
+    Raises:
+        IfllmError: the packages of the extra are not installed.
+    """
+    missing = [name for name in _PACKAGES[extra] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise IfllmError(
+            f"{what} needs {', '.join(missing)}, not installed here. Install them: pip install 'ifllm_hub[{extra}]'"
+        )
