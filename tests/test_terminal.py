@@ -9,6 +9,7 @@ import pytest
 
 from ifllm_hub import cli
 from ifllm_hub.align.runs.script import exit_status
+from ifllm_hub.cli.printing import print_label_sources
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.terminal import at_home, given_words, shown
 
@@ -115,7 +116,7 @@ def test_names_from_elsewhere_do_not_reach_the_terminal(
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     assert exit_status(script) == 2
     row = {"label_source": f"[/b]{CLEAR}", "split": "test", "pairs": 1, "flip_prob": 0.1, "rated": 0, "agreeing": 0}
-    cli._print_label_sources(pl.DataFrame([row]))
+    print_label_sources(pl.DataFrame([row]))
     output = capsys.readouterr()
     for text in output:
         assert "\x1b" not in text
