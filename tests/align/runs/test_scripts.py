@@ -339,6 +339,18 @@ def test_recipes_and_flags_may_name_the_home_folder(tmp_path: Path, monkeypatch:
     assert Path(judged.output) == tmp_path / "judged.parquet"
 
 
+def test_dashes_and_underscores_are_one_spelling() -> None:
+    from trl.trainer.sft_config import SFTConfig
+
+    words = ["--dataset", "d", "--label_source", "forest", "--max_steps", "2"]
+    one, other = (
+        parse_arguments(SFTArguments, SFTConfig, given)
+        for given in (words, [word.replace("_", "-") if word[:2] == "--" else word for word in words])
+    )
+    assert one[0] == other[0]
+    assert one[2] == other[2] == {"label_source": "forest", "max_steps": 2}
+
+
 def test_a_causal_model_is_no_encoder(tmp_path: Path) -> None:
     model, tokenizer = load_policy("tiny")
     model.save_pretrained(tmp_path)
