@@ -53,8 +53,9 @@ def build(
     The public release is downloaded once, of one pinned commit, and its content is checked.
     """
     from ifllm_hub.dataset.build import build_dataset
-    from ifllm_hub.dataset.privacy.report import known_workers, read_withdrawn
+    from ifllm_hub.dataset.privacy.consent import read_withdrawn
     from ifllm_hub.sources.ifllm.archive import RELEASE_URL, open_release
+    from ifllm_hub.sources.ifllm.workers import known_workers
 
     if len(paths) > 2:
         raise IfllmError(f"build takes [RELEASE] OUT and was given {len(paths)} paths. Quote those with spaces.")
@@ -86,7 +87,7 @@ def scan(
     show_text: Annotated[bool, typer.Option("--show-text", help="Add the matched text to the list.")] = False,
 ) -> None:
     """Search queries and answers for personal data; counts go into the privacy report and the card."""
-    from ifllm_hub.dataset.privacy.report import scan_dataset
+    from ifllm_hub.dataset.privacy.scan import scan_dataset
 
     with bar("scan") as advance:
         findings = scan_dataset(folder, out, show_text, advance)

@@ -15,7 +15,8 @@ from ifllm_hub import __version__
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.manifest import TIERS, read_manifest, read_privacy_report
 from ifllm_hub.dataset.privacy.coarse import coarse
-from ifllm_hub.dataset.privacy.report import Admitted, admit, check_workers, write_privacy_report
+from ifllm_hub.dataset.privacy.consent import Consented, apply_consent, check_workers
+from ifllm_hub.dataset.privacy.report import write_privacy_report
 from ifllm_hub.dataset.schema import (
     SPLITS,
     arrow_schema,
@@ -64,14 +65,14 @@ def build_dataset(
     """
     if tier not in TIERS:
         raise IfllmError(f"There is no tier '{tier}'. Choose one of: {', '.join(TIERS)}.")
-    admitted = admit(release, withdrawn)
-    questions = admitted.questions
+    consented = apply_consent(release, withdrawn)
+    questions = consented.questions
     accounts = Accounts()
     with replacing_folder(out, "manifest.json") as folder:
         writers = {config: _Writers(folder / "data" / config, config) for config in TIERS[tier]}
         features = []
-        for keys, share in _chunks(admitted.release, questions, chunk):
-            rows = _trajectories(admitted, questions, keys, accounts)
+        for keys, share in _chunks(consented.release, questions, chunk):
+            rows = _trajectories(consented, questions, keys, accounts)
             named = rows.select("question_id", "worker_id", "mode", "split")
             features.append(named.join(extract_features(rows), on="question_id", maintain_order="left"))
             if "trajectories" in writers:
@@ -90,10 +91,10 @@ def build_dataset(
             writers[mode].write(with_messages(questions.filter(pl.col("mode") == mode), mode))
         for writer in writers.values():
             writer.close()
-        manifest = {"tier": tier, **admitted.left_out, **_manifest(release, admitted.counts, questions, accounts)}
+        manifest = {"tier": tier, **consented.left_out, **_manifest(release, consented.counts, questions, accounts)}
         (folder / "manifest.json").write_text(_compact_json(manifest), encoding="utf-8")
         pl.concat(accounts.quarantine).sort("file", "line").write_csv(folder / "quarantine.csv")
-        check_workers(folder, admitted.workers)
+        check_workers(folder, consented.workers)
         write_privacy_report(folder, release)
         write_card(folder)
     return manifest
@@ -166,12 +167,14 @@ def _chunks(release: Release, questions: pl.DataFrame, size: int) -> Iterator[tu
         yield keys[start : start + size], min(1.0, (start + size) / keys.height)
 
 
-def _trajectories(admitted: Admitted, questions: pl.DataFrame, keys: pl.DataFrame, accounts: Accounts) -> pl.DataFrame:
+def _trajectories(
+    consented: Consented, questions: pl.DataFrame, keys: pl.DataFrame, accounts: Accounts
+) -> pl.DataFrame:
     """Rows of the `trajectories` config for all questions of some conversations; no ticks are empty lists."""
     wanted = set(keys.iter_rows())
-    tasks = [task for task in admitted.release.tasks if (task.worker_id, task.task_id) in wanted]
+    tasks = [task for task in consented.release.tasks if (task.worker_id, task.task_id) in wanted]
     ours = questions.join(keys, on=["worker_id", "task_id"], how="semi", maintain_order="left")
-    ticks = align_tasks(tasks, ours, accounts, admitted.unanswered)
+    ticks = align_tasks(tasks, ours, accounts, consented.unanswered)
     lists = ticks.group_by("question_id", maintain_order=True).agg(
         pl.col("schema_version").first(), pl.exclude("schema_version")
     )

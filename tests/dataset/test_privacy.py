@@ -22,19 +22,17 @@ from ifllm_hub.dataset.build import build_dataset
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.manifest import REPORT, TIERS
-from ifllm_hub.dataset.privacy import report as privacy
+from ifllm_hub.dataset.privacy import consent, report
+from ifllm_hub.dataset.privacy.attack import k_anonymity, reidentify
 from ifllm_hub.dataset.privacy.coarse import COARSE, STEPS, coarse
-from ifllm_hub.dataset.privacy.disclosure import find_personal_data, k_anonymity, reidentify
-from ifllm_hub.dataset.privacy.report import (
-    check_workers,
-    known_workers,
-    read_withdrawn,
-    scan_dataset,
-    write_privacy_report,
-)
+from ifllm_hub.dataset.privacy.consent import check_workers, read_withdrawn
+from ifllm_hub.dataset.privacy.pii import find_personal_data
+from ifllm_hub.dataset.privacy.report import write_privacy_report
+from ifllm_hub.dataset.privacy.scan import scan_dataset
 from ifllm_hub.dataset.schema import CONFIGS
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.sources.ifllm.archive import Release, open_release
+from ifllm_hub.sources.ifllm.workers import known_workers
 from tests.docs.snippets import run
 
 UNKNOWN = "worker_nobody"
@@ -252,11 +250,11 @@ def counts_of_tables(marked: Marked) -> dict[str, int]:
 
 
 def test_a_row_without_consent_stops_the_build(marked: Marked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cleaned = privacy.read_questions(marked.release)
+    cleaned = consent.read_questions(marked.release)
     victim = cleaned.questions["worker_id"][0]
     theirs = pl.col("worker_id").replace({victim: marked.refused})
     leaky = replace(cleaned, questions=cleaned.questions.with_columns(theirs))
-    monkeypatch.setattr(privacy, "read_questions", lambda release: leaky)
+    monkeypatch.setattr(consent, "read_questions", lambda release: leaky)
     with pytest.raises(IfllmError, match="would name 1 workers who did not consent") as error:
         build_dataset(marked.release, tmp_path / "out")
     assert marked.refused not in str(error.value)
@@ -365,8 +363,8 @@ def test_without_demographics_in_the_release_there_is_no_k_over_them(
     table = pl.read_csv(root / "record_info_table.csv", infer_schema=False)
     table.drop(DEMOGRAPHICS).write_csv(root / "record_info_table.csv")
     workers = load_config(before, "pairwise")["worker_id"].unique()
-    assert privacy._demographics(marked.release, workers) is not None
-    assert privacy._demographics(open_release(root), workers) is None
+    assert report._demographics(marked.release, workers) is not None
+    assert report._demographics(open_release(root), workers) is None
     again = shutil.copytree(before, tmp_path / "again")
     (again / REPORT).write_text(json.dumps(saved(again, REPORT) | {"demographics": None}))
     write_card(again)

@@ -12,7 +12,9 @@ import pytest
 
 from ifllm_hub.dataset.build import build_dataset
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.privacy.report import REPORT, scan_dataset, write_privacy_report
+from ifllm_hub.dataset.manifest import REPORT
+from ifllm_hub.dataset.privacy.report import write_privacy_report
+from ifllm_hub.dataset.privacy.scan import scan_dataset
 from ifllm_hub.sources.ifllm.archive import Release
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

@@ -1,30 +1,18 @@
-"""Who may be in a dataset, what a tier holds, and how well the people in it can still be told apart."""
+"""The privacy report of a dataset: what its tier leaves out, and how well the people in it can be told apart."""
 
 import json
-from collections.abc import Collection
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.manifest import REPORT, TIERS, read_manifest
+from ifllm_hub.dataset.privacy.attack import k_anonymity, reidentify
 from ifllm_hub.dataset.privacy.coarse import COARSE, STEPS, coarse
-from ifllm_hub.dataset.privacy.disclosure import (
-    CANNOT_FIND,
-    find_personal_data,
-    free_text,
-    k_anonymity,
-    reidentify,
-    scanner_info,
-)
-from ifllm_hub.dataset.splits import assign_folds
-from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import read_json, read_parquet, write_atomically
-from ifllm_hub.sources.ifllm.archive import TABLES, Advance, Release
-from ifllm_hub.sources.ifllm.questions import read_questions
+from ifllm_hub.files import write_atomically
+from ifllm_hub.sources.ifllm.archive import TABLES, Release
+from ifllm_hub.sources.ifllm.workers import read_table
 
 # What somebody who knows a worker may know from elsewhere, and the column that would confirm it.
 DAY, TASK, QUESTIONS, VIEWPORT = "day of asked_at", "task_id", "questions of the worker", "viewport size"
@@ -65,117 +53,6 @@ _RECORDING = {
 }
 
 
-@dataclass(frozen=True)
-class Admitted:
-    """What may be built from a release.
-
-    Attributes:
-        release: with the behavior folders of `workers` only.
-        questions: theirs, cleaned, with folds.
-        counts: of the cleaning, as if nobody else had been in the tables.
-        workers: who consented and did not withdraw.
-        left_out: entries of the manifest about the others, without their ids.
-        unanswered: see `questions.Cleaned`.
-    """
-
-    release: Release
-    questions: pl.DataFrame
-    counts: dict[str, int]
-    workers: frozenset[str]
-    left_out: dict[str, dict[str, int]]
-    unanswered: pl.DataFrame
-
-
-def admit(release: Release, withdrawn: Collection[str] = ()) -> Admitted:
-    """Leave out who did not consent (their questions never come out of the tables) and who has withdrawn.
-
-    Their behavior files are never read. Folds are dealt before, so that a withdrawal moves nobody else to another
-    fold or split.
-
-    Raises:
-        IfllmError: a table is damaged.
-    """
-    whole = read_questions(release)
-    gone = known_workers(release).intersection(withdrawn)
-    workers = _consenting(release) - gone
-    questions = assign_folds(whole.questions, grows=False).filter(~pl.col("worker_id").is_in(gone))
-    if questions.is_empty():
-        raise IfllmError(f"{release.root}: no question is left of a worker who consented and has not withdrawn.")
-    recorded = [task.worker_id for task in release.tasks]
-    left_out = {
-        "withdrawn": {
-            "listed": len(set(withdrawn)),
-            "workers": len(gone),
-            "questions": whole.questions.height - questions.height,
-        },
-        "conversations_not_read": {
-            "withdrawn": sum(worker in gone for worker in recorded),
-            "without_consent": sum(worker not in gone | workers for worker in recorded),
-        },
-    }
-    return Admitted(
-        replace(release, tasks=tuple(task for task in release.tasks if task.worker_id in workers)),
-        questions,
-        read_questions(release, leave_out=gone).counts if gone else whole.counts,
-        workers,
-        left_out,
-        whole.unanswered,
-    )
-
-
-def read_withdrawn(path: Path) -> frozenset[str]:
-    """Worker ids, one a line; what follows a `#` is a comment.
-
-    Raises:
-        IfllmError: the file cannot be read, or a line holds more than one id.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise IfllmError(f"{path}: cannot be read ({error}). Give a UTF-8 text file, one worker id a line.") from error
-    ids = [line.split("#")[0].strip() for line in lines]
-    for number, worker in enumerate(ids, start=1):
-        if len(worker.split()) > 1 or "," in worker:
-            raise IfllmError(f"{path}, line {number}: more than one worker id. Write each on a line of its own.")
-    return frozenset(filter(None, ids))
-
-
-def known_workers(release: Release) -> frozenset[str]:
-    """The ids of everybody in the release's tables or behavior folders.
-
-    Raises:
-        IfllmError: a table cannot be read.
-    """
-    tables = (_table(release, name)["user_id"].drop_nulls() for name in TABLES)
-    return frozenset(task.worker_id for task in release.tasks).union(*tables)
-
-
-def check_workers(folder: Path, workers: Collection[str]) -> None:
-    """The last gate: read what was written and refuse it if it names anybody else.
-
-    Args:
-        workers: who may be named.
-
-    Raises:
-        IfllmError: somebody else is in a config, in the manifest or in the quarantine list.
-    """
-    manifest, quarantine = folder / "manifest.json", folder / "quarantine.csv"
-    named = {
-        path: read_parquet(path, ["worker_id"])["worker_id"].to_list()
-        for path in sorted(folder.glob("data/*/*.parquet"))
-    }
-    # In these, files go by "worker/task/name".
-    named[manifest] = [entry["file"].split("/")[0] for entry in read_json(manifest)["files"]]
-    named[quarantine] = [file.split("/")[0] for file in pl.read_csv(quarantine, glob=False)["file"].cast(pl.String)]
-    for path, ids in named.items():
-        others = set(ids).difference(workers)
-        if others:
-            raise IfllmError(
-                f"{path.relative_to(folder)}: would name {len(others)} workers who did not consent or have withdrawn. "
-                "Nothing was written; this is a fault of ifllm_hub, please report it."
-            )
-
-
 def write_privacy_report(folder: Path, release: Release) -> None:
     """Write `privacy_report.json` about a folder with the manifest and configs; the same bytes for the same content.
 
@@ -192,7 +69,7 @@ def write_privacy_report(folder: Path, release: Release) -> None:
         attacks["reidentification_by_recording"] = reidentify(recording, list(_RECORDING))
         questions = questions.join(recording.select("question_id", VIEWPORT), on="question_id", how="left")
         known.append(VIEWPORT)
-    source = [name for table in TABLES[1:] for name in _table(release, table).columns]
+    source = [name for table in TABLES[1:] for name in read_table(release, table).columns]
     report = {
         "tier": manifest["tier"],
         "workers": questions["worker_id"].n_unique(),
@@ -211,39 +88,6 @@ def write_privacy_report(folder: Path, release: Release) -> None:
         "free_text": None,
     }
     _write_json(folder / REPORT, report)
-
-
-def scan_dataset(folder: Path, out: Path, show_text: bool = False, advance: Advance | None = None) -> pl.DataFrame:
-    """Search queries and answers for personal data: a list to review in `out`, and counts in the report and the card.
-
-    Args:
-        folder: a dataset folder with a privacy report, or one that a collector exported: its counts go to the manifest.
-        out: CSV file to write, outside the folder: `config`, `question_id`, `column`, `entity`, `score` (0-1), `start`
-            and `end` (code points).
-        show_text: add the matched `text`, and with it the personal data, to the list.
-        advance: called with the share done (0-1).
-
-    Returns:
-        The list, with `text`.
-
-    Raises:
-        IfllmError: the extra `privacy` is not installed, the folder is not a dataset, or `out` cannot be written or
-            would be published with the folder.
-    """
-    if out.resolve().is_relative_to(folder.resolve()):
-        raise IfllmError(f"{out}: lies in the dataset folder and would be published with it. Choose another place.")
-    is_collected = "collected" in read_json(folder / "manifest.json")
-    path = folder / ("manifest.json" if is_collected else REPORT)
-    report = read_json(path)
-    how = scanner_info()
-    texts = free_text(folder)
-    findings = find_personal_data(texts, advance)
-    write_atomically(out, findings.drop([] if show_text else "text").write_csv())
-    counts = findings.group_by("column", "entity").len("found").sort("column", "entity").to_dicts()
-    report["free_text"] = {**how, "cannot_find": CANNOT_FIND, "texts": texts.height, "found": counts}
-    _write_json(path, report)
-    write_card(folder)
-    return findings
 
 
 def _attacks(folder: Path, questions: pl.DataFrame) -> dict[str, Any]:
@@ -267,7 +111,7 @@ def _attacks(folder: Path, questions: pl.DataFrame) -> dict[str, Any]:
 
 def _demographics(release: Release, workers: pl.Series) -> dict[str, Any] | None:
     """How many workers the release's table tells apart; None where it has no such columns. Nothing of a row is kept."""
-    table = _table(release, "record_info_table.csv")
+    table = read_table(release, "record_info_table.csv")
     if not {*_DEMOGRAPHICS} <= {*table.columns}:
         return None
     rows = (
@@ -303,20 +147,6 @@ def _recording(folder: Path, questions: pl.DataFrame) -> pl.DataFrame:
     return ticks.select("question_id", size, **_RECORDING).join(
         questions.select("question_id", "worker_id", "conversation_id"), on="question_id"
     )
-
-
-def _consenting(release: Release) -> frozenset[str]:
-    """Read from the table once more, so that one fault in the cleaning cannot hide another."""
-    yes = (pl.col("consent") == "1").fill_null(False).all()
-    return frozenset(_table(release, "record_info_table.csv").group_by("user_id").agg(yes=yes).filter("yes")["user_id"])
-
-
-def _table(release: Release, name: str) -> pl.DataFrame:
-    """A table of the release, every column as text."""
-    try:
-        return pl.read_csv(release.root / name, infer_schema=False, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise IfllmError(f"{release.root / name}: cannot be read ({error}). Unpack the release again.") from error
 
 
 def _write_json(path: Path, content: Any) -> None:

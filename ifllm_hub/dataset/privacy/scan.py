@@ -1,0 +1,64 @@
+"""A search of a dataset's free text for personal data: a list to review, and counts in the report and the card."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+
+from ifllm_hub.dataset.card.pages import write_card
+from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.manifest import REPORT
+from ifllm_hub.dataset.privacy.pii import CANNOT_FIND, find_personal_data, scanner_info
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.files import read_json, write_atomically
+from ifllm_hub.sources.ifllm.archive import Advance
+
+
+def scan_dataset(folder: Path, out: Path, show_text: bool = False, advance: Advance | None = None) -> pl.DataFrame:
+    """Search queries and answers for personal data: a list to review in `out`, and counts in the report and the card.
+
+    Args:
+        folder: a dataset folder with a privacy report, or one that a collector exported: its counts go to the manifest.
+        out: CSV file to write, outside the folder: `config`, `question_id`, `column`, `entity`, `score` (0-1), `start`
+            and `end` (code points).
+        show_text: add the matched `text`, and with it the personal data, to the list.
+        advance: called with the share done (0-1).
+
+    Returns:
+        The list, with `text`.
+
+    Raises:
+        IfllmError: the extra `privacy` is not installed, the folder is not a dataset, or `out` cannot be written or
+            would be published with the folder.
+    """
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise IfllmError(f"{out}: lies in the dataset folder and would be published with it. Choose another place.")
+    is_collected = "collected" in read_json(folder / "manifest.json")
+    path = folder / ("manifest.json" if is_collected else REPORT)
+    report = read_json(path)
+    how = scanner_info()
+    texts = free_text(folder)
+    findings = find_personal_data(texts, advance)
+    write_atomically(out, findings.drop([] if show_text else "text").write_csv())
+    counts = findings.group_by("column", "entity").len("found").sort("column", "entity").to_dicts()
+    report["free_text"] = {**how, "cannot_find": CANNOT_FIND, "texts": texts.height, "found": counts}
+    write_atomically(path, json.dumps(report, indent=2) + "\n")
+    write_card(folder)
+    return findings
+
+
+def free_text(folder: Path) -> pl.DataFrame:
+    """Queries and answers of a dataset folder: `config`, `question_id`, `column`, `text`; `messages` repeat them.
+
+    Raises:
+        IfllmError: the folder is not a dataset.
+    """
+    columns = {"pairwise": ("query", "response_left", "response_right"), "pointwise": ("query", "response")}
+    parts = [
+        load_config(folder, config).select(
+            pl.lit(config).alias("config"), "question_id", pl.lit(column).alias("column"), pl.col(column).alias("text")
+        )
+        for config, names in columns.items()
+        for column in names
+    ]
+    return pl.concat(parts).sort("question_id", "column")
