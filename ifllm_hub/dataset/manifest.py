@@ -1,13 +1,21 @@
-"""What the cards read in `manifest.json` and `privacy_report.json`, so that a damaged one is told in one sentence."""
+"""manifest.json: what a dataset folder was made from, and what became of all that came in."""
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Literal, NotRequired, TypedDict, final
 
+import polars as pl
+
+from ifllm_hub import __version__
+from ifllm_hub.dataset.privacy.pii import FoundText
+from ifllm_hub.documents import checked
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import read_json
+from ifllm_hub.files import read_json, write_atomically
+from ifllm_hub.sources.ifllm.accounts import Balance
+from ifllm_hub.sources.ifllm.archive import RELEASE_DIGEST, Release
+from ifllm_hub.sources.ifllm.questions import TableCounts
 
 MANIFEST = "manifest.json"
-REPORT = "privacy_report.json"
 # Configs that are built from a release, by tier. `full` is meant for a gated repo.
 TIERS = {
     "coarse": ("pairwise", "pointwise", "coarse"),
@@ -15,79 +23,158 @@ TIERS = {
     "full": ("pairwise", "pointwise", "trajectories", "features"),
 }
 
-_TABLES = (
-    "clock_4h_corrected",
-    "rows_with_cr_lf_removed",
-    "identical_rows_dropped",
-    "duplicate_task_rows",
-    "duplicate_record_rows",
-    "unanswered_dropped",
-    "without_consent_dropped",
-    "without_date",
-    "ai_errors",
-)
-_COUNTED = ("all", "pairwise", "pointwise", "with_on_text_behavior", "with_on_text_behavior_without_excluded_workers")
-_COUNT = {"questions": int, "workers": int, "conversations": int}
-_LINES = dict.fromkeys(("files", "lines", "ticks", "duplicates", "quarantined", "unaccounted"), int)
-_TICKS = ("ticks", "on_a_question", "before_the_first_answer", "conversation_without_questions")
-# Keys and the types of their values; a list's entries are all alike.
-_BUILT: dict[str, Any] = {
-    "ifllm_hub": str,
-    "release_sha256": str,
-    "is_the_released_data": bool,
-    "withdrawn": {"workers": int},
-    "tables": dict.fromkeys(_TABLES, int),
-    "questions": {**dict.fromkeys(_COUNTED, _COUNT), "share_of_five_largest_workers": float},
-    "lines": {"abs": _LINES, "rel": _LINES},
-    "ticks": dict.fromkeys(_TICKS, int),
-    "carets": [{"schema_version": str, "status": str, "ticks": int}],
-}
-_COLLECTED: dict[str, Any] = {
-    "ifllm_hub": str,
-    "people": int,
-    "conversations": int,
-    "questions": {"pairwise": int, "pointwise": int},
-    "erased_later": int,
-    "ticks": {"received": int},
-}
-_K = {"quasi_identifiers": [str], "k": int, "workers_below_5": float, "workers_alone": float}
-_PRIVACY: dict[str, Any] = {"workers": int, "k_anonymity": {**_K, "statement": str}}
+
+class WithdrawnCounts(TypedDict):
+    """How many ids were listed, how many of them are in the release, and how many questions were theirs."""
+
+    listed: int
+    workers: int
+    questions: int
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a dataset folder, of a build or of a collector's export (which has the key `collected`).
+class NotRead(TypedDict):
+    """Recorded conversations of which no file was read, by why."""
+
+    withdrawn: int
+    without_consent: int
+
+
+class LeftOut(TypedDict):
+    """Who is left out of a dataset, without their ids."""
+
+    withdrawn: WithdrawnCounts
+    conversations_not_read: NotRead
+
+
+class Size(TypedDict):
+    """How many."""
+
+    questions: int
+    workers: int
+    conversations: int
+
+
+class QuestionCounts(TypedDict):
+    """The questions of a dataset: all, by mode, and those that were read."""
+
+    all: Size
+    pairwise: Size
+    pointwise: Size
+    with_on_text_behavior: Size
+    with_on_text_behavior_without_excluded_workers: Size
+    share_of_five_largest_workers: float
+
+
+@final
+class Built(LeftOut, Balance):
+    """The manifest of a dataset that was built from a release."""
+
+    tier: str
+    ifllm_hub: str
+    release_sha256: str
+    is_the_released_data: bool
+    tables: TableCounts
+    questions: QuestionCounts
+
+
+class ReceivedTicks(TypedDict):
+    """All ticks that came in. Beside them, by status, what became of them."""
+
+    received: int
+
+
+# How many questions of each mode.
+ByMode = dict[Literal["pairwise", "pointwise"], int]
+
+
+@final
+class Collected(TypedDict):
+    """The manifest of a collector's export."""
+
+    collected: bool
+    ifllm_hub: str
+    tier: str
+    people: int
+    conversations: int
+    questions: ByMode
+    erased_later: int
+    ticks: ReceivedTicks
+    batches_of_wrong_clocks: NotRequired[int]  # not in the oldest exports, which withdrawals must reach too
+    free_text: NotRequired[FoundText]
+
+
+def read_manifest(folder: Path) -> Built | Collected:
+    """The manifest of a dataset folder; only that of a collector's export has the key `collected`.
 
     Raises:
-        IfllmError: it is missing or damaged, or lacks what the card says.
+        IfllmError: it is missing or damaged.
     """
-    path = folder / MANIFEST
-    manifest: dict[str, Any] = read_json(path)
-    _check(manifest, {"tier": str}, path)
-    if manifest["tier"] not in TIERS:
-        raise IfllmError(f"{path}: there is no tier '{manifest['tier']}'. Choose one of: {', '.join(TIERS)}.")
-    _check(manifest, _COLLECTED if "collected" in manifest else _BUILT, path)
-    return manifest
+    path, advice = folder / MANIFEST, "Build the dataset again."
+    content = read_json(path)
+    tier = checked(content, _Tiered, path, advice)["tier"]
+    if tier not in TIERS:
+        raise IfllmError(f"{path}: there is no tier '{tier}'. Choose one of: {', '.join(TIERS)}.")
+    if "collected" in content:
+        return checked(content, Collected, path, advice)
+    return checked(content, Built, path, advice)
 
 
-def read_privacy_report(folder: Path) -> dict[str, Any]:
-    """The privacy report of a dataset folder.
+class _Tiered(TypedDict):
+    tier: str
+
+
+def write_manifest(folder: Path, manifest: Built | Collected) -> None:
+    """Write it indented, but with one line for each entry of a list.
 
     Raises:
-        IfllmError: it is missing or damaged, or lacks what the card says.
+        IfllmError: the folder cannot be written.
     """
-    report: dict[str, Any] = read_json(folder / REPORT)
-    _check(report, _PRIVACY, folder / REPORT)
-    return report
+    head = {key: value for key, value in manifest.items() if not isinstance(value, list)}
+    text = json.dumps(head, indent=2)[:-2]
+    for key, value in manifest.items():
+        if isinstance(value, list):
+            entries = ",\n    ".join(json.dumps(entry) for entry in value)
+            text += f',\n  "{key}": [\n    {entries}\n  ]'
+    write_atomically(folder / MANIFEST, text + "\n}\n")
 
 
-def _check(value: Any, wanted: Any, path: Path, key: str = "") -> None:
-    kind = type(wanted) if isinstance(wanted, (dict, list)) else wanted
-    fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
-    if not fits:
-        raise IfllmError(f"{path}: {f'`{key}` is' if key else 'is'} missing or damaged. Build the dataset again.")
-    if isinstance(wanted, dict):
-        for name, inner in wanted.items():
-            _check(value.get(name), inner, path, f"{key}.{name}" if key else name)
-    elif isinstance(wanted, list):
-        for number, entry in enumerate(value):
-            _check(entry, wanted[0], path, f"{key}[{number}]")
+def built_manifest(
+    tier: str, left_out: LeftOut, release: Release, tables: TableCounts, questions: pl.DataFrame, accounts: Balance
+) -> Built:
+    """The manifest of a build.
+
+    Args:
+        questions: those that are written, with `has_mouse` and `has_gaze`.
+    """
+    digest = release.digest()
+    return {
+        "tier": tier,
+        **left_out,
+        "ifllm_hub": __version__,
+        "release_sha256": digest,
+        "is_the_released_data": digest == RELEASE_DIGEST,
+        "tables": tables,
+        "questions": _question_counts(questions),
+        **accounts,
+    }
+
+
+def _question_counts(questions: pl.DataFrame) -> QuestionCounts:
+    largest = questions["worker_id"].value_counts(sort=True)["count"].head(5)
+    behavior = questions.filter(pl.col("has_mouse") | pl.col("has_gaze"))
+    return {
+        "all": _size(questions),
+        "pairwise": _size(questions.filter(pl.col("mode") == "pairwise")),
+        "pointwise": _size(questions.filter(pl.col("mode") == "pointwise")),
+        "with_on_text_behavior": _size(behavior),
+        "with_on_text_behavior_without_excluded_workers": _size(behavior.filter(~pl.col("excluded_worker"))),
+        "share_of_five_largest_workers": int(largest.sum()) / questions.height,
+    }
+
+
+def _size(questions: pl.DataFrame) -> Size:
+    return {
+        "questions": questions.height,
+        "workers": questions["worker_id"].n_unique(),
+        "conversations": questions["conversation_id"].n_unique(),
+    }

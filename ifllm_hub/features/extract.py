@@ -39,6 +39,15 @@ def extract_features(trajectories: pl.DataFrame) -> pl.DataFrame:
     return wide.select("question_id", pl.col(names(CATALOG)).cast(pl.Float64))
 
 
+def feature_rows(trajectories: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the config `features` but for what `center_by_worker` adds to them: `extract_features`, with the ids.
+
+    Each is made from its question alone.
+    """
+    ids = trajectories.select("question_id", "worker_id", "mode")
+    return ids.join(extract_features(trajectories), on="question_id", maintain_order="left")
+
+
 def _text(lengths: pl.DataFrame) -> pl.DataFrame:
     # An empty answer counts as one character, so that its ratio to the other stays finite.
     left, right = (pl.col(f"length_{side}").cast(pl.Float64).clip(1) for side in SIDES)

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ifllm_hub.dataset.build import replace_preferences
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import BULLETS, SPLITS, label_source_of, present_configs
 from ifllm_hub.dataset.splits import TEST_FOLD
+from ifllm_hub.dataset.writers import replace_preferences
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.preferences.label_files import check_name, read_labels
 from ifllm_hub.reward.protocol.candidates import forest, logistic

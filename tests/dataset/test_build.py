@@ -14,10 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from ifllm_hub.dataset import build as builder
-from ifllm_hub.dataset.build import build_dataset, replace_configs
+from ifllm_hub.dataset.build import build_dataset
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import CONFIGS, SPLITS
+from ifllm_hub.dataset.writers import replace_configs
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.sources.ifllm import study
+from ifllm_hub.sources.ifllm.accounts import Accounts
 from ifllm_hub.sources.ifllm.archive import TABLES, Release, inventory, open_release
 from tests.slow_reader import Row, columns_of, read_file, read_table
 
@@ -110,16 +113,14 @@ def test_questions_are_counted_in_the_manifest(manifest: dict[str, Any], truth: 
 def test_accounts_that_do_not_balance_stop_the_build(
     release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    align_tasks = builder.align_tasks
+    align_tasks = study.align_tasks
 
-    def lose_a_line(
-        tasks: list, questions: pl.DataFrame, accounts: builder.Accounts, unanswered: pl.DataFrame
-    ) -> pl.DataFrame:
+    def lose_a_line(tasks: list, questions: pl.DataFrame, accounts: Accounts, unanswered: pl.DataFrame) -> pl.DataFrame:
         ticks = align_tasks(tasks, questions, accounts, unanswered)
         accounts.files[0] = accounts.files[0].with_columns(pl.col("lines") + 1)
         return ticks
 
-    monkeypatch.setattr(builder, "align_tasks", lose_a_line)
+    monkeypatch.setattr(study, "align_tasks", lose_a_line)
     with pytest.raises(IfllmError, match=r"abs_mouse|abs_gaze.* does not balance"):
         build_dataset(release, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

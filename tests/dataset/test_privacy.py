@@ -21,16 +21,17 @@ from ifllm_hub import cli
 from ifllm_hub.dataset.build import build_dataset
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.manifest import REPORT, TIERS
-from ifllm_hub.dataset.privacy import consent, report
+from ifllm_hub.dataset.manifest import TIERS
+from ifllm_hub.dataset.privacy import report
 from ifllm_hub.dataset.privacy.attack import k_anonymity, reidentify
 from ifllm_hub.dataset.privacy.coarse import COARSE, STEPS, coarse
 from ifllm_hub.dataset.privacy.consent import check_workers, read_withdrawn
 from ifllm_hub.dataset.privacy.pii import find_personal_data
-from ifllm_hub.dataset.privacy.report import write_privacy_report
+from ifllm_hub.dataset.privacy.report import REPORT, write_privacy_report
 from ifllm_hub.dataset.privacy.scan import scan_dataset
 from ifllm_hub.dataset.schema import CONFIGS
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.sources.ifllm import study
 from ifllm_hub.sources.ifllm.archive import Release, open_release
 from ifllm_hub.sources.ifllm.workers import known_workers
 from tests.docs.snippets import run
@@ -250,11 +251,11 @@ def counts_of_tables(marked: Marked) -> dict[str, int]:
 
 
 def test_a_row_without_consent_stops_the_build(marked: Marked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cleaned = consent.read_questions(marked.release)
+    cleaned = study.read_questions(marked.release)
     victim = cleaned.questions["worker_id"][0]
     theirs = pl.col("worker_id").replace({victim: marked.refused})
     leaky = replace(cleaned, questions=cleaned.questions.with_columns(theirs))
-    monkeypatch.setattr(consent, "read_questions", lambda release: leaky)
+    monkeypatch.setattr(study, "read_questions", lambda release: leaky)
     with pytest.raises(IfllmError, match="would name 1 workers who did not consent") as error:
         build_dataset(marked.release, tmp_path / "out")
     assert marked.refused not in str(error.value)
@@ -389,7 +390,7 @@ def test_the_coarse_tier_tells_two_rounded_numbers_of_a_pair(before: Path) -> No
 
 def test_the_report_is_the_same_bytes_again(folder: Path, marked: Marked, tmp_path: Path) -> None:
     again = shutil.copytree(folder, tmp_path / "again")
-    write_privacy_report(again, marked.release)
+    write_privacy_report(again, marked.release, saved(again, "manifest.json"))
     assert (again / REPORT).read_bytes() == (folder / REPORT).read_bytes()
 
 

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ifllm_hub.dataset.build import replace_configs
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.writers import replace_configs
 from tests.hub.publishing import REPO
 from tests.hub.server import WRITE_TOKEN, Hub
 

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from huggingface_hub import HfApi
 
-from ifllm_hub.dataset.build import write_config
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.publishing.publish import plan_publication, publish
 from ifllm_hub.dataset.publishing.versions import older_versions
+from ifllm_hub.dataset.writers import write_config
 from ifllm_hub.errors import IfllmError
 from tests.hub import client
 from tests.hub.faults import What

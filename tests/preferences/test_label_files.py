@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ifllm_hub.dataset.build import replace_preferences
 from ifllm_hub.dataset.load import label_sources, load_config
+from ifllm_hub.dataset.writers import replace_preferences
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.preferences.label_files import read_labels
 from ifllm_hub.preferences.labels import SOURCES, external_rows, write_preferences

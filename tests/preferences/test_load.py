@@ -14,9 +14,9 @@ import pytest
 from datasets import DatasetDict, List, Value, load_dataset
 
 from ifllm_hub.align.policies import load_policy
-from ifllm_hub.dataset.build import replace_configs
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import BULLETS, columns, parquet_path
+from ifllm_hub.dataset.writers import replace_configs
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.preferences.labels import external_rows, held_out_by, preference_rows
 from ifllm_hub.preferences.load import EXPORTED, export_preferences, fingerprint, load_preferences, subsample

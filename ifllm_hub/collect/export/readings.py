@@ -5,7 +5,7 @@ The server's store and the dataset's schema meet here; export and live score rea
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,9 +91,20 @@ def readings_of(connection: Connection, person: str, pseudonyms: Pseudonyms) -> 
     Args:
         person: pseudonym in the store.
     """
+    return assembled(registered_answers(connection, person), _batches(connection, person), person, pseudonyms)
+
+
+def questions_of(connection: Connection, person: str, pseudonyms: Pseudonyms) -> pl.DataFrame:
+    """`Readings.questions` of a person alone; no rows where there are no readings."""
+    named = {response[0] for _, body in _batches(connection, person) for response in body["responses"]}
+    answers = _answers_with_anything(registered_answers(connection, person), named)
+    return _questions(answers, person, pseudonyms).drop("question")
+
+
+def _batches(connection: Connection, person: str) -> Iterator[tuple[tuple[str, int], Any]]:
+    """Session and sequence, and the parsed body."""
     stored = select(BATCHES).where(BATCHES.c.person == person).order_by(BATCHES.c.session, BATCHES.c.sequence)
-    batches = (((row.session, row.sequence), json.loads(row.body)) for row in connection.execute(stored))
-    return assembled(registered_answers(connection, person), batches, person, pseudonyms)
+    return (((row.session, row.sequence), json.loads(row.body)) for row in connection.execute(stored))
 
 
 def assembled(
@@ -109,9 +120,7 @@ def assembled(
     """
     ticks, events, pages, wrong_clocks = _recorded(batches)
     placed = _placed(ticks, events, answers)
-    rated = answers.filter(pl.any_horizontal(pl.col(SAID).is_not_null()))
-    seen = {*answers.join(pages, on="response_id", how="semi")["question"], *rated["question"]}
-    questions = _questions(answers.filter(pl.col("question").is_in(seen)), person, pseudonyms)
+    questions = _questions(_answers_with_anything(answers, {*pages["response_id"]}), person, pseudonyms)
     if questions.is_empty():
         return None
     viewports = pages.join(answers.select("response_id", "question"), on="response_id")
@@ -226,6 +235,12 @@ def _same_text(placed: pl.DataFrame) -> pl.DataFrame:
             dtype=pl.Boolean,
         ),
     )
+
+
+def _answers_with_anything(answers: pl.DataFrame, named: set[str]) -> pl.DataFrame:
+    """Those of questions of which something was said, or an answer is named in a batch."""
+    something = pl.col("response_id").is_in(named) | pl.any_horizontal(pl.col(SAID).is_not_null())
+    return answers.filter(something.any().over("question"))
 
 
 def _questions(answers: pl.DataFrame, person: str, pseudonyms: Pseudonyms) -> pl.DataFrame:

@@ -7,22 +7,20 @@ import polars as pl
 from sqlalchemy import select
 
 from ifllm_hub.collect.export.feature_cache import FeatureCache
-from ifllm_hub.collect.export.readings import Readings
+from ifllm_hub.collect.export.reading_time import DWELL, LEAST_DWELL_MS, dwell_on_text
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.server.tokens import ResponseToken
 from ifllm_hub.collect.store.refusals import Unknown
 from ifllm_hub.collect.store.store import Store
 from ifllm_hub.collect.store.tables import RESPONSES
 from ifllm_hub.features.centering import HABITUAL, SUFFIX, center_by_worker
-from ifllm_hub.features.extract import extract_features
+from ifllm_hub.features.extract import feature_rows
 from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 
-# The least time that the mouse must have been on the text of the two answers, ms: below, reading added nothing to the
-# lengths of the answers in the study. And how likely the likelier answer must be: below, it was preferred in 56 % of
-# the study's pairs, above in 68 %. Both from docs/live_score.md, where the intervals are.
-LEAST_DWELL_MS, LEAST_SURE = 3_000, 0.56
-DWELL = ("mouse_dwell_left", "mouse_dwell_right")
+# How likely the likelier answer must be: below, it was preferred in 56 % of the study's pairs, above in 68 %
+# (docs/live_score.md, where the intervals are).
+LEAST_SURE = 0.56
 
 
 class Scorer:
@@ -40,7 +38,7 @@ class Scorer:
         self._model = ImplicitFeedbackReward.from_pretrained(model or default_model())
         own = [name for name in self._model.features if not name.endswith(SUFFIX)]
         needed = list(dict.fromkeys(["question_id", "worker_id", "mode", *HABITUAL, *DWELL, *own]))
-        self._known = FeatureCache(pseudonyms, lambda readings: features_without_habit(readings).select(needed))
+        self._known = FeatureCache(pseudonyms, lambda readings: feature_rows(readings.trajectories).select(needed))
 
     def forget(self, person: str) -> None:
         """Of a person who withdrew, nothing stays in memory either."""
@@ -83,22 +81,6 @@ class Scorer:
         if max(probability, 1 - probability) < LEAST_SURE:
             return _abstain("undecided")
         return {"probability_left": probability}
-
-
-def features_of(readings: Readings) -> pl.DataFrame:
-    """Rows of the config `features` of one person: the contrasts less the habit are over all that was recorded."""
-    return center_by_worker(features_without_habit(readings))
-
-
-def features_without_habit(readings: Readings) -> pl.DataFrame:
-    """Those columns of `features_of` that each question has by itself."""
-    named = readings.trajectories.select("question_id", "worker_id", "mode")
-    return named.join(extract_features(readings.trajectories), on="question_id", maintain_order="left")
-
-
-def dwell_on_text() -> pl.Expr:
-    """How long the mouse was on the text of either answer, ms; 0 if never. Of rows of the config `features`."""
-    return pl.sum_horizontal(DWELL)
 
 
 def _abstain(reason: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ifllm_hub.dataset.manifest import Built
 from ifllm_hub.dataset.schema import SPLITS, Column, columns, row_is
 
 _PARQUET = "application/x-parquet"
@@ -76,7 +77,7 @@ _CONTEXT = {
 def croissant(
     folder: Path,
     configs: list[str],
-    manifest: dict[str, Any],
+    manifest: Built,
     facts: dict[str, Any],
     data: dict[str, Any],
     citation: str,
@@ -125,7 +126,7 @@ def croissant(
     return json.dumps(dataset, indent=1, ensure_ascii=False) + "\n"
 
 
-def _responsible(facts: dict[str, Any], data: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
+def _responsible(facts: dict[str, Any], data: dict[str, Any], manifest: Built) -> dict[str, Any]:
     counts = manifest["questions"]["all"]
     days = [day for day in (data["first"], data["last"]) if day]
     return {

@@ -19,10 +19,12 @@ from ifllm_hub.dataset.card.definitions import FEATURES_FILE, definitions
 from ifllm_hub.dataset.card.figures import draw_figures
 from ifllm_hub.dataset.contents import CONTENTS, Contents, card_configs, contents_of
 from ifllm_hub.dataset.load import footer, load_config
-from ifllm_hub.dataset.manifest import read_manifest, read_privacy_report
+from ifllm_hub.dataset.manifest import Collected, read_manifest
+from ifllm_hub.dataset.privacy.report import read_privacy_report
 from ifllm_hub.dataset.schema import COLLECTED, PREFIX, SPLITS, Column, columns, label_source_of, parquet_path, row_is
 from ifllm_hub.files import read_parquet, write_atomically
 from ifllm_hub.locate import shipped_folder
+from ifllm_hub.sources.ifllm.accounts import CaretCounts
 from ifllm_hub.sources.ifllm.questions import excluded_workers
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
         return
     pairs = load_config(folder, "pairwise")
     questions = _questions(folder, pairs)
-    said = {
+    said: dict[str, Any] = {
         "manifest": manifest,
         "tier": manifest["tier"],
         "withdrawn": manifest["withdrawn"]["workers"],
@@ -117,7 +119,7 @@ def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
     )
 
 
-def _write_collected_card(folder: Path, manifest: dict[str, Any], contents: Contents, repo_id: str) -> None:
+def _write_collected_card(folder: Path, manifest: Collected, contents: Contents, repo_id: str) -> None:
     """README.md and features.md of a folder that a collector exported: the study's facts are none of this data's."""
     said = {"manifest": manifest, "tier": manifest["tier"], "contents": contents}
     body = _template("collected.md.jinja").render(
@@ -278,7 +280,7 @@ def _intervals(folder: Path) -> dict[str, int] | None:
     return {name: round(getattr(medians, name)()) for name in ("min", "median", "max")}
 
 
-def _carets(carets: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _carets(carets: list[CaretCounts]) -> list[dict[str, Any]]:
     """Per schema version, and of all: recorded carets, and the share that matched, was repaired, or was taken off."""
     versions: dict[str, dict[str, int]] = {}
     for row in sorted(carets, key=lambda row: row["schema_version"]):

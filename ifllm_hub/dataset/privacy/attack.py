@@ -1,6 +1,6 @@
 """How well the people in a dataset can be told apart: by a rare combination of values, or by the way they read."""
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import polars as pl
@@ -11,7 +11,28 @@ _SMALL_GROUP = 5
 _FOLDS, _TREES, _RESAMPLES, _SEED = 5, 50, 2_000, 0
 
 
-def k_anonymity(rows: pl.DataFrame, quasi_identifiers: list[str]) -> dict[str, Any]:
+class KAnonymity(TypedDict):
+    """See `k_anonymity`."""
+
+    quasi_identifiers: list[str]
+    k: int
+    workers_alone: float
+    workers_below_5: float
+
+
+class Attack(TypedDict):
+    """See `reidentify`."""
+
+    workers: int
+    conversations: int
+    top1: float
+    low: float
+    high: float
+    majority: float
+    top1_mean_over_workers: float
+
+
+def k_anonymity(rows: pl.DataFrame, quasi_identifiers: list[str]) -> KAnonymity:
     """How many workers share what is known about one question: the smallest group, and who is in small ones.
 
     A group is the workers who have a question with the same values, so a worker with many questions is in many groups
@@ -33,12 +54,12 @@ def k_anonymity(rows: pl.DataFrame, quasi_identifiers: list[str]) -> dict[str, A
     return {
         "quasi_identifiers": quasi_identifiers,
         "k": int(smallest.min(initial=workers)),
-        "workers_alone": round(float((smallest == 1).sum() / workers), 4),
-        "workers_below_5": round(float((smallest < _SMALL_GROUP).sum() / workers), 4),
+        "workers_alone": _rounded((smallest == 1).sum() / workers),
+        "workers_below_5": _rounded((smallest < _SMALL_GROUP).sum() / workers),
     }
 
 
-def reidentify(rows: pl.DataFrame, columns: list[str]) -> dict[str, Any] | None:
+def reidentify(rows: pl.DataFrame, columns: list[str]) -> Attack | None:
     """Attack: a forest that has seen other conversations of the same workers names the worker of a new one.
 
     Of workers with two conversations or more. Each worker's conversations are dealt in order to five folds, and those
@@ -82,15 +103,16 @@ def reidentify(rows: pl.DataFrame, columns: list[str]) -> dict[str, Any] | None:
     total, right = np.bincount(truth), np.bincount(truth, weights=summed.argmax(axis=1) == truth)
     drawn = np.random.default_rng(_SEED).integers(len(workers), size=(_RESAMPLES, len(workers)))
     low, high = np.quantile(right[drawn].sum(axis=1) / total[drawn].sum(axis=1), (0.025, 0.975))
-    shares = {
-        "top1": right.sum() / total.sum(),
-        "low": low,
-        "high": high,
-        "majority": total.max() / total.sum(),
-        "top1_mean_over_workers": (right / total).mean(),
-    }
     return {
         "workers": len(workers),
         "conversations": len(first),
-        **{name: round(float(share), 4) for name, share in shares.items()},
+        "top1": _rounded(right.sum() / total.sum()),
+        "low": _rounded(low),
+        "high": _rounded(high),
+        "majority": _rounded(total.max() / total.sum()),
+        "top1_mean_over_workers": _rounded((right / total).mean()),
     }
+
+
+def _rounded(share: np.floating) -> float:
+    return round(float(share), 4)

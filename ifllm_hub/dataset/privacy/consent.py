@@ -1,17 +1,17 @@
 """Who may be in a dataset: who consented and has not withdrawn."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from ifllm_hub.dataset.manifest import MANIFEST, LeftOut, read_manifest
 from ifllm_hub.dataset.splits import assign_folds
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import read_json, read_parquet
-from ifllm_hub.sources.ifllm.archive import Release
-from ifllm_hub.sources.ifllm.questions import read_questions
-from ifllm_hub.sources.ifllm.workers import consenting_workers, known_workers
+from ifllm_hub.files import read_parquet
+from ifllm_hub.sources.ifllm.study import Study
+from ifllm_hub.sources.ifllm.workers import known_workers
 
 
 @dataclass(frozen=True)
@@ -19,57 +19,42 @@ class Consented:
     """What may be built from a release.
 
     Attributes:
-        release: with the behavior folders of `workers` only.
-        questions: theirs, cleaned, with folds.
-        counts: of the cleaning, as if nobody else had been in the tables.
-        workers: who consented and did not withdraw.
+        source: without those who have withdrawn.
+        questions: theirs, with folds.
         left_out: entries of the manifest about the others, without their ids.
-        unanswered: see `questions.Cleaned`.
     """
 
-    release: Release
+    source: Study
     questions: pl.DataFrame
-    counts: dict[str, int]
-    workers: frozenset[str]
-    left_out: dict[str, dict[str, int]]
-    unanswered: pl.DataFrame
+    left_out: LeftOut
 
 
-def apply_consent(release: Release, withdrawn: Collection[str] = ()) -> Consented:
-    """Leave out who did not consent (their questions never come out of the tables) and who has withdrawn.
+def apply_consent(study: Study, withdrawn: Collection[str] = ()) -> Consented:
+    """Leave out who has withdrawn; who did not consent is in no `Study`.
 
-    Their behavior files are never read. Folds are dealt before, so that a withdrawal moves nobody else to another
-    fold or split.
+    Folds are dealt before, so that a withdrawal moves nobody else to another fold or split.
 
     Raises:
-        IfllmError: a table is damaged.
+        IfllmError: nobody is left, or a table is damaged.
     """
-    whole = read_questions(release)
+    release = study.release
     gone = known_workers(release).intersection(withdrawn)
-    workers = consenting_workers(release) - gone
-    questions = assign_folds(whole.questions, grows=False).filter(~pl.col("worker_id").is_in(gone))
+    questions = assign_folds(study.questions, grows=False).filter(~pl.col("worker_id").is_in(gone))
     if questions.is_empty():
         raise IfllmError(f"{release.root}: no question is left of a worker who consented and has not withdrawn.")
     recorded = [task.worker_id for task in release.tasks]
-    left_out = {
+    left_out: LeftOut = {
         "withdrawn": {
             "listed": len(set(withdrawn)),
             "workers": len(gone),
-            "questions": whole.questions.height - questions.height,
+            "questions": study.questions.height - questions.height,
         },
         "conversations_not_read": {
             "withdrawn": sum(worker in gone for worker in recorded),
-            "without_consent": sum(worker not in gone | workers for worker in recorded),
+            "without_consent": sum(worker not in gone | study.workers for worker in recorded),
         },
     }
-    return Consented(
-        replace(release, tasks=tuple(task for task in release.tasks if task.worker_id in workers)),
-        questions,
-        read_questions(release, leave_out=gone).counts if gone else whole.counts,
-        workers,
-        left_out,
-        whole.unanswered,
-    )
+    return Consented(study.without(gone), questions, left_out)
 
 
 def read_withdrawn(path: Path) -> frozenset[str]:
@@ -98,14 +83,14 @@ def check_workers(folder: Path, workers: Collection[str]) -> None:
     Raises:
         IfllmError: somebody else is in a config, in the manifest or in the quarantine list.
     """
-    manifest, quarantine = folder / "manifest.json", folder / "quarantine.csv"
+    manifest, quarantine = read_manifest(folder), folder / "quarantine.csv"
     named = {
         path: read_parquet(path, ["worker_id"])["worker_id"].to_list()
         for path in sorted(folder.glob("data/*/*.parquet"))
     }
-    # In these, files go by "worker/task/name".
-    named[manifest] = [entry["file"].split("/")[0] for entry in read_json(manifest)["files"]]
-    named[quarantine] = [file.split("/")[0] for file in pl.read_csv(quarantine, glob=False)["file"].cast(pl.String)]
+    if "collected" not in manifest:  # in these, files go by "worker/task/name"
+        named[folder / MANIFEST] = [entry["file"].split("/")[0] for entry in manifest["files"]]
+        named[quarantine] = [file.split("/")[0] for file in pl.read_csv(quarantine, glob=False)["file"].cast(pl.String)]
     for path, ids in named.items():
         others = set(ids).difference(workers)
         if others:

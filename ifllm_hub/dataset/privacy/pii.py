@@ -1,7 +1,7 @@
 """What people typed that looks like personal data: Presidio's patterns, and a few of ours."""
 
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypedDict
 
 import polars as pl
 
@@ -53,6 +53,29 @@ _FINDINGS = {
 }
 
 
+class Scanner(TypedDict):
+    """The tool with its version, and the entities that it knows."""
+
+    tool: str
+    entities: list[str]
+
+
+class EntityCount(TypedDict):
+    """How many matches of an entity a column has."""
+
+    column: str
+    entity: str
+    found: int
+
+
+class FoundText(Scanner):
+    """What a search of a dataset's texts found, without the texts."""
+
+    cannot_find: str
+    texts: int
+    found: list[EntityCount]
+
+
 def find_personal_data(texts: pl.DataFrame, advance: Advance | None = None) -> pl.DataFrame:
     """What looks like personal data, a row a match.
 
@@ -86,7 +109,7 @@ def find_personal_data(texts: pl.DataFrame, advance: Advance | None = None) -> p
     return pl.DataFrame(matches, schema=_FINDINGS, orient="row")
 
 
-def scanner_info() -> dict[str, Any]:
+def scanner_info() -> Scanner:
     """The tool, its version, and the entities that `find_personal_data` knows.
 
     Raises:

@@ -2,18 +2,21 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import polars as pl
 
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.manifest import REPORT, TIERS, read_manifest
-from ifllm_hub.dataset.privacy.attack import k_anonymity, reidentify
+from ifllm_hub.dataset.manifest import TIERS, Built
+from ifllm_hub.dataset.privacy.attack import Attack, KAnonymity, k_anonymity, reidentify
 from ifllm_hub.dataset.privacy.coarse import COARSE, STEPS, coarse
-from ifllm_hub.files import write_atomically
+from ifllm_hub.dataset.privacy.pii import FoundText
+from ifllm_hub.documents import checked
+from ifllm_hub.files import read_json, write_atomically
 from ifllm_hub.sources.ifllm.archive import TABLES, Release
 from ifllm_hub.sources.ifllm.workers import read_table
 
+REPORT = "privacy_report.json"
 # What somebody who knows a worker may know from elsewhere, and the column that would confirm it.
 DAY, TASK, QUESTIONS, VIEWPORT = "day of asked_at", "task_id", "questions of the worker", "viewport size"
 _WHY = {
@@ -53,15 +56,71 @@ _RECORDING = {
 }
 
 
-def write_privacy_report(folder: Path, release: Release) -> None:
-    """Write `privacy_report.json` about a folder with the manifest and configs; the same bytes for the same content.
+class KAnonymityReport(KAnonymity):
+    """k by all that may be known, by each of it, and why that may be known."""
 
-    Shares are of workers (k-anonymity) or of conversations (re-identification), rounded to four places.
+    each: list[KAnonymity]
+    why: dict[str, str]
+    not_quasi_identifiers: dict[str, str]
+    statement: str
+
+
+class Demographics(TypedDict):
+    """How many workers the release's own table tells apart, by more or fewer of its columns."""
+
+    workers: int
+    each: list[KAnonymity]
+    statement: str
+
+
+class Attacks(TypedDict, total=False):
+    """Of the configs that are there; None where too few workers can be attacked."""
+
+    reidentification: Attack | None
+    reidentification_coarse: Attack | None
+    reidentification_by_recording: Attack | None
+
+
+class PrivacyReport(Attacks):
+    """`privacy_report.json`: shares are of workers (k-anonymity) or of conversations (re-identification)."""
+
+    tier: str
+    workers: int
+    withdrawn: int
+    not_included: list[str]
+    window_fields_dropped: int
+    k_anonymity: KAnonymityReport
+    demographics: Demographics | None
+    free_text: FoundText | None
+
+
+def read_privacy_report(folder: Path) -> PrivacyReport:
+    """The privacy report of a dataset folder.
 
     Raises:
-        IfllmError: a config or the manifest is missing or damaged.
+        IfllmError: it is missing or damaged.
     """
-    manifest = read_manifest(folder)
+    return checked(read_json(folder / REPORT), PrivacyReport, folder / REPORT, "Build the dataset again.")
+
+
+def save_privacy_report(folder: Path, report: PrivacyReport) -> None:
+    """Write it as it is.
+
+    Raises:
+        IfllmError: the folder cannot be written.
+    """
+    write_atomically(folder / REPORT, json.dumps(report, indent=2) + "\n")
+
+
+def write_privacy_report(folder: Path, release: Release, manifest: Built) -> None:
+    """Write `privacy_report.json` about a folder with the configs; the same bytes for the same content.
+
+    Args:
+        manifest: of the folder.
+
+    Raises:
+        IfllmError: a config is missing or damaged.
+    """
     questions = _questions(folder)
     known, attacks = [DAY, TASK, QUESTIONS], _attacks(folder, questions)
     if "trajectories" in TIERS[manifest["tier"]]:
@@ -70,7 +129,7 @@ def write_privacy_report(folder: Path, release: Release) -> None:
         questions = questions.join(recording.select("question_id", VIEWPORT), on="question_id", how="left")
         known.append(VIEWPORT)
     source = [name for table in TABLES[1:] for name in read_table(release, table).columns]
-    report = {
+    report: PrivacyReport = {
         "tier": manifest["tier"],
         "workers": questions["worker_id"].n_unique(),
         "withdrawn": manifest["withdrawn"]["workers"],
@@ -87,16 +146,16 @@ def write_privacy_report(folder: Path, release: Release) -> None:
         **attacks,
         "free_text": None,
     }
-    _write_json(folder / REPORT, report)
+    save_privacy_report(folder, report)
 
 
-def _attacks(folder: Path, questions: pl.DataFrame) -> dict[str, Any]:
+def _attacks(folder: Path, questions: pl.DataFrame) -> Attacks:
     """By all features, where they are there, and by those of the tier `coarse`.
 
     Of questions with behavior; the others would only tell the lengths of texts.
     """
     ids = questions.select("question_id", "conversation_id")
-    found: dict[str, Any] = {}
+    found: Attacks = {}
     if (folder / "data" / "features").is_dir():
         features = load_config(folder, "features")
         read = features.filter(pl.any_horizontal(pl.col("^(mouse|gaze)_on_text$").is_not_null()))
@@ -106,10 +165,11 @@ def _attacks(folder: Path, questions: pl.DataFrame) -> dict[str, Any]:
     else:
         left = load_config(folder, "coarse")
     read = left.filter(pl.any_horizontal(pl.col(list(STEPS)).is_not_null()))
-    return {**found, "reidentification_coarse": reidentify(read.join(ids, on="question_id"), list(COARSE))}
+    found["reidentification_coarse"] = reidentify(read.join(ids, on="question_id"), list(COARSE))
+    return found
 
 
-def _demographics(release: Release, workers: pl.Series) -> dict[str, Any] | None:
+def _demographics(release: Release, workers: pl.Series) -> Demographics | None:
     """How many workers the release's table tells apart; None where it has no such columns. Nothing of a row is kept."""
     table = read_table(release, "record_info_table.csv")
     if not {*_DEMOGRAPHICS} <= {*table.columns}:
@@ -147,7 +207,3 @@ def _recording(folder: Path, questions: pl.DataFrame) -> pl.DataFrame:
     return ticks.select("question_id", size, **_RECORDING).join(
         questions.select("question_id", "worker_id", "conversation_id"), on="question_id"
     )
-
-
-def _write_json(path: Path, content: Any) -> None:
-    write_atomically(path, json.dumps(content, indent=2) + "\n")

@@ -1,16 +1,16 @@
 """A search of a dataset's free text for personal data: a list to review, and counts in the report and the card."""
 
-import json
 from pathlib import Path
 
 import polars as pl
 
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.manifest import REPORT
-from ifllm_hub.dataset.privacy.pii import CANNOT_FIND, find_personal_data, scanner_info
+from ifllm_hub.dataset.manifest import read_manifest, write_manifest
+from ifllm_hub.dataset.privacy.pii import CANNOT_FIND, FoundText, find_personal_data, scanner_info
+from ifllm_hub.dataset.privacy.report import read_privacy_report, save_privacy_report
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import read_json, write_atomically
+from ifllm_hub.files import write_atomically
 from ifllm_hub.sources.ifllm.archive import Advance
 
 
@@ -33,16 +33,25 @@ def scan_dataset(folder: Path, out: Path, show_text: bool = False, advance: Adva
     """
     if out.resolve().is_relative_to(folder.resolve()):
         raise IfllmError(f"{out}: lies in the dataset folder and would be published with it. Choose another place.")
-    is_collected = "collected" in read_json(folder / "manifest.json")
-    path = folder / ("manifest.json" if is_collected else REPORT)
-    report = read_json(path)
+    manifest = read_manifest(folder)
+    report = None if "collected" in manifest else read_privacy_report(folder)
     how = scanner_info()
     texts = free_text(folder)
     findings = find_personal_data(texts, advance)
     write_atomically(out, findings.drop([] if show_text else "text").write_csv())
-    counts = findings.group_by("column", "entity").len("found").sort("column", "entity").to_dicts()
-    report["free_text"] = {**how, "cannot_find": CANNOT_FIND, "texts": texts.height, "found": counts}
-    write_atomically(path, json.dumps(report, indent=2) + "\n")
+    counts = findings.group_by("column", "entity").len().sort("column", "entity").iter_rows()
+    found: FoundText = {
+        **how,
+        "cannot_find": CANNOT_FIND,
+        "texts": texts.height,
+        "found": [{"column": column, "entity": entity, "found": number} for column, entity, number in counts],
+    }
+    if report:
+        report["free_text"] = found
+        save_privacy_report(folder, report)
+    elif "collected" in manifest:
+        manifest["free_text"] = found
+        write_manifest(folder, manifest)
     write_card(folder)
     return findings
 

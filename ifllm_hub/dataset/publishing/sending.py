@@ -1,14 +1,13 @@
 """What of a dataset folder goes to the Hub: files of known names, no links, and for whom."""
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ifllm_hub.committer import Kind, sort_out
 from ifllm_hub.dataset.contents import CONTENTS, Contents
-from ifllm_hub.dataset.manifest import MANIFEST, TIERS
+from ifllm_hub.dataset.manifest import MANIFEST, TIERS, Built, Collected
 from ifllm_hub.errors import IfllmError
 
 # Also what a collector exports.
@@ -51,7 +50,7 @@ def sendable(folder: Path, contents: Contents) -> tuple[dict[str, Path], tuple[s
     return {name: path for name, path in files.items() if name not in stray}, tuple(sorted({*left_out, *stray}))
 
 
-def is_gated(folder: Path, manifest: dict[str, Any]) -> bool:
+def is_gated(folder: Path, manifest: Built | Collected) -> bool:
     """Whether readers must ask for access: there are trajectories.
 
     Args:

@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import HfApi
 from huggingface_hub.hf_api import RepoFile
+
+from ifllm_hub.dataset.manifest import Built, Collected
 
 # The configs that between them name everybody in a dataset.
 _NAMING = ("pairwise", "pointwise")
@@ -25,7 +27,7 @@ class Older(NamedTuple):
     branches: tuple[str, ...] = ()
 
 
-def older_versions(api: HfApi, repo_id: str, revision: str, folder: Path, manifest: dict[str, Any]) -> Older:
+def older_versions(api: HfApi, repo_id: str, revision: str, folder: Path, manifest: Built | Collected) -> Older:
     """Which versions on the Hub hold people whom a folder, from which some were taken out, does not hold.
 
     Args:
@@ -35,7 +37,7 @@ def older_versions(api: HfApi, repo_id: str, revision: str, folder: Path, manife
 
     Raises what the Hub raises.
     """
-    if not (_withdrawn(manifest) or "collected" in manifest):
+    if "collected" not in manifest and not manifest["withdrawn"]["workers"]:
         return Older()
     refs = api.list_repo_refs(repo_id, repo_type="dataset")
     branches = {branch.name: branch.target_commit for branch in refs.branches}
@@ -107,7 +109,3 @@ def _people(paths: Iterable[Path]) -> set[str]:
         except (pa.ArrowException, KeyError):
             continue
     return people
-
-
-def _withdrawn(manifest: dict[str, Any]) -> int:
-    return int(manifest.get("withdrawn", {}).get("workers", 0))

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TypedDict
 
 import polars as pl
 
@@ -42,19 +43,35 @@ _PLACE = {
 }
 
 
+class TableCounts(TypedDict):
+    """How many rows the tables had, and how often each repair was needed; for the manifest."""
+
+    rows: int
+    questions: int
+    unanswered_dropped: int
+    without_consent_dropped: int
+    identical_rows_dropped: int
+    duplicate_task_rows: int
+    duplicate_record_rows: int
+    rows_with_cr_lf_removed: int
+    clock_4h_corrected: int
+    without_date: int
+    ai_errors: int
+
+
 @dataclass(frozen=True)
 class Cleaned:
     """The questions, and what became of the other rows.
 
     Attributes:
         questions: see `read_questions`.
-        counts: how often each repair was needed, by name, for the manifest.
+        counts: of the rows, and of the repairs.
         unanswered: when the questions that were dropped for want of an answer were asked: `conversation_id`, `asked_at`
             (as in `questions`). What was recorded after one is not of the question before it.
     """
 
     questions: pl.DataFrame
-    counts: dict[str, int]
+    counts: TableCounts
     unanswered: pl.DataFrame
 
 
@@ -109,18 +126,7 @@ def read_questions(release: Release, leave_out: Collection[str] = ()) -> Cleaned
         task_id=_integer(dropped, "task_id", source),
         asked_at=_date(dropped, "query_timestamp", source),
     )
-    counts = {
-        "rows": log.height,
-        "questions": questions.height,
-        "unanswered_dropped": dropped.height,
-        "without_consent_dropped": answered.height - consented.height,
-        "identical_rows_dropped": consented.height - questions.height,
-        "duplicate_task_rows": tasks.height - tasks.select("user_id", "task_id").n_unique(),
-        "duplicate_record_rows": records.height - records["user_id"].n_unique(),
-        "rows_with_cr_lf_removed": cr_lf,
-        "clock_4h_corrected": int(questions["clock_late"].sum()),
-        "without_date": int(questions["asked_at"].null_count()),
-    }
+    corrected = int(questions["clock_late"].sum())
     questions = (
         # A turn without a date keeps its place by its id: ids and dates order every conversation alike.
         questions.sort("worker_id", "task_id", "question_id")
@@ -134,7 +140,19 @@ def read_questions(release: Release, leave_out: Collection[str] = ()) -> Cleaned
         )
         .select(_COLUMNS)
     )
-    counts["ai_errors"] = int(questions["ai_error"].sum())
+    counts: TableCounts = {
+        "rows": log.height,
+        "questions": questions.height,
+        "unanswered_dropped": dropped.height,
+        "without_consent_dropped": answered.height - consented.height,
+        "identical_rows_dropped": consented.height - questions.height,
+        "duplicate_task_rows": tasks.height - tasks.select("user_id", "task_id").n_unique(),
+        "duplicate_record_rows": records.height - records["user_id"].n_unique(),
+        "rows_with_cr_lf_removed": cr_lf,
+        "clock_4h_corrected": corrected,
+        "without_date": int(questions["asked_at"].null_count()),
+        "ai_errors": int(questions["ai_error"].sum()),
+    }
     unanswered = _by_the_right_clock(times, finished).select(**_PLACE).unique(maintain_order=True)
     return Cleaned(questions, counts, unanswered)
 

@@ -10,13 +10,13 @@ A tick is one sample (about 12.5 Hz): all files of a conversation hold the same 
    that keeps the rating form, whose cursor positions give the label away, out of every feature.
 """
 
-from dataclasses import dataclass, field
 from functools import reduce
 
 import numpy as np
 import polars as pl
 
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.sources.ifllm.accounts import Accounts
 from ifllm_hub.sources.ifllm.archive import TaskFolder
 from ifllm_hub.sources.ifllm.lines import Parsed, count_columns, parse_files
 
@@ -54,25 +54,6 @@ TICK_SCHEMA = {
 _NEW_YEAR_2026 = 1_767_225_600_000
 # What a column of these types can hold.
 _LAST_T, _LAST_CHAR = np.iinfo(np.int32).max, np.iinfo(np.int16).max
-
-
-@dataclass
-class Accounts:
-    """What became of every line and tick.
-
-    Attributes:
-        files: one row a file: `file` ("worker/task/name"), `lines`, `ticks`, `duplicates`, `quarantined`.
-        quarantine: `file`, `line` (from 1), `reason`.
-        ticks: counts of ticks by what they became.
-        carets: one row a schema version, modality and side: how recorded carets fared against the answers' texts.
-        lines_missing: over all files, ticks of the conversation that the file has no line for.
-    """
-
-    files: list[pl.DataFrame] = field(default_factory=list)
-    quarantine: list[pl.DataFrame] = field(default_factory=list)
-    ticks: list[pl.DataFrame] = field(default_factory=list)
-    carets: list[pl.DataFrame] = field(default_factory=list)
-    lines_missing: int = 0
 
 
 def align_tasks(

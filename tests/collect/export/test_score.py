@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 from sqlalchemy import create_engine, update
 
+from ifllm_hub.collect.export.reading_time import LEAST_DWELL_MS
 from ifllm_hub.collect.export.readings import readings_of
-from ifllm_hub.collect.export.score import LEAST_DWELL_MS, features_without_habit
 from ifllm_hub.collect.export.upkeep import apply_retention
 from ifllm_hub.collect.store.tables import BATCHES
 from ifllm_hub.features.centering import PRIOR_READINGS
-from ifllm_hub.features.extract import extract_features
+from ifllm_hub.features.extract import extract_features, feature_rows
 from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 from tests.collect.client import reading
@@ -75,7 +75,7 @@ def count_extractions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         made.append(trajectories.height)
         return extract_features(trajectories)
 
-    monkeypatch.setattr("ifllm_hub.collect.export.score.extract_features", counting)
+    monkeypatch.setattr("ifllm_hub.features.extract.extract_features", counting)
     return made
 
 
@@ -133,7 +133,7 @@ def test_whatever_happens_between_scores(site: Site, monkeypatch: pytest.MonkeyP
         with site.store.reading() as connection:
             readings = readings_of(connection, site.pseudonyms.person("ada"), site.pseudonyms)
         known = site.collector._scorer._known._people[site.pseudonyms.person("ada")]
-        anew = features_without_habit(readings).select(known.rows.columns)
+        anew = feature_rows(readings.trajectories).select(known.rows.columns)
         assert known.rows.sort("question_id").equals(anew.sort("question_id"))
         assert known.touched == readings.touched
     assert len({str(each) for each in said}) > 8

@@ -19,11 +19,11 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 from PIL import Image
 
-from ifllm_hub.dataset.build import replace_configs
 from ifllm_hub.dataset.card.definitions import CONSTANTS, feature_rows
 from ifllm_hub.dataset.card.pages import _size_category, write_card
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import CONFIGS, SPLITS, features, row_is
+from ifllm_hub.dataset.writers import replace_configs
 from ifllm_hub.errors import IfllmError
 
 BUILT = ["pairwise", "pointwise", "trajectories", "features"]
@@ -312,11 +312,15 @@ PRIVACY: dict[str, Any] = {
     "workers": 87,
     "withdrawn": 1,
     "not_included": ["age"],
+    "window_fields_dropped": 9,
     "k_anonymity": {
         "quasi_identifiers": ["questions", "browser"],
         "k": 4,
         "workers_below_5": 0.14,
         "workers_alone": 0.0,
+        "each": [],
+        "why": {},
+        "not_quasi_identifiers": {},
         "statement": "Pseudonymous.",
     },
     "demographics": {
@@ -326,8 +330,16 @@ PRIVACY: dict[str, Any] = {
         ],
         "statement": "One join away.",
     },
-    "reidentification": {"workers": 60, "conversations": 400, "top1": 0.61, "low": 0.5, "high": 0.7, "majority": 0.2},
-    "free_text": {"texts": 3, "findings": 0},
+    "reidentification": {
+        "workers": 60,
+        "conversations": 400,
+        "top1": 0.61,
+        "low": 0.5,
+        "high": 0.7,
+        "majority": 0.2,
+        "top1_mean_over_workers": 0.6,
+    },
+    "free_text": {"tool": "a scanner", "entities": ["URL"], "cannot_find": "names", "texts": 3, "found": []},
 }
 
 

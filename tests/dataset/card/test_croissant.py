@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ifllm_hub.dataset.build import replace_configs
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.schema import CONFIGS, SPLITS
+from ifllm_hub.dataset.writers import replace_configs
 from tests.dataset.card.test_card import preferences
 
 BUILT = ["pairwise", "pointwise", "trajectories", "features"]

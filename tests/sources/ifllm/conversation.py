@@ -8,8 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from ifllm_hub.sources.ifllm.accounts import Accounts
 from ifllm_hub.sources.ifllm.archive import PAIRWISE_FILES, POINTWISE_FILES, TaskFolder
-from ifllm_hub.sources.ifllm.ticks import Accounts, align_tasks
+from ifllm_hub.sources.ifllm.ticks import align_tasks
 
 SIDES = ("left", "right")
 LEFT = "The quick brown fox jumps over the lazy dog. The end of it."

@@ -15,9 +15,10 @@ import polars as pl
 import pytest
 
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.sources.ifllm.accounts import Accounts
 from ifllm_hub.sources.ifllm.archive import TABLES, inventory
 from ifllm_hub.sources.ifllm.questions import read_questions
-from ifllm_hub.sources.ifllm.ticks import Accounts, align_tasks
+from ifllm_hub.sources.ifllm.ticks import align_tasks
 from ifllm_hub.sources.simulation.simulate import simulate_release
 from tests.slow_reader import columns_of, read_line
 

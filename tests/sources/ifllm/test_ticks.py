@@ -12,9 +12,10 @@ import pytest
 
 from ifllm_hub.dataset.schema import TRAJECTORIES
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.sources.ifllm.accounts import Accounts
 from ifllm_hub.sources.ifllm.archive import Release, TaskFolder
 from ifllm_hub.sources.ifllm.questions import read_questions
-from ifllm_hub.sources.ifllm.ticks import TICK_SCHEMA, Accounts, align_tasks
+from ifllm_hub.sources.ifllm.ticks import TICK_SCHEMA, align_tasks
 from tests.slow_reader import columns_of, read_file
 from tests.sources.ifllm.conversation import LEFT, NOON, RIGHT, SIDES, Tick, align, reading, rel_name, slow_char
 

@@ -1,0 +1,27 @@
+"""The chat that an LLM had seen when it answered: its own side of the conversation so far."""
+
+import polars as pl
+
+_MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+
+
+def with_messages(questions: pl.DataFrame, mode: str) -> pl.DataFrame:
+    """Rows of `pairwise` or `pointwise`: with the chat each LLM had seen, which is each side's own history.
+
+    Args:
+        questions: of that mode, both sides' columns, the turns of a conversation in their order.
+    """
+    sides = ("left", "right") if mode == "pairwise" else ("left",)
+    messages: dict[str, list[list[dict[str, str]]]] = {side: [] for side in sides}
+    for _, turns in questions.group_by("conversation_id", maintain_order=True):
+        for side in sides:
+            so_far: list[dict[str, str]] = []
+            for query, response in turns.select("query", f"response_{side}").iter_rows():
+                so_far = [*so_far, {"role": "user", "content": query}]
+                messages[side].append(so_far)
+                so_far = [*so_far, {"role": "assistant", "content": response}]
+    columns = {f"messages_{side}": pl.Series(rows, dtype=_MESSAGES) for side, rows in messages.items()}
+    dated = questions.with_columns(asked_at=pl.col("asked_at").cast(pl.Datetime("ms", "UTC")), **columns)
+    if mode == "pairwise":
+        return dated
+    return dated.rename({f"{name}_left": name for name in ("messages", "response", "model", "rating")})

@@ -1,0 +1,119 @@
+"""The Parquet files of configs: of a dataset that is built, and in place of those that a folder has."""
+
+import shutil
+from collections.abc import Collection
+from contextlib import ExitStack
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ifllm_hub.dataset.card.pages import write_card
+from ifllm_hub.dataset.manifest import read_manifest
+from ifllm_hub.dataset.privacy.report import read_privacy_report
+from ifllm_hub.dataset.schema import (
+    SPLITS,
+    arrow_schema,
+    file_name,
+    label_source_of,
+    preferences_config,
+    present_configs,
+)
+from ifllm_hub.files import replacing_folder
+
+_ROW_GROUP = {"trajectories": 100}
+_DEFAULT_ROW_GROUP = 1_000
+
+
+class ConfigWriter:
+    """One Parquet file a split, in row groups of a fixed size, so that chunking leaves no trace in the bytes."""
+
+    def __init__(self, folder: Path, config: str):
+        self._schema = arrow_schema(config)
+        self._rows = _ROW_GROUP.get(config, _DEFAULT_ROW_GROUP)
+        self._pending: dict[str, list[pa.Table]] = {split: [] for split in SPLITS}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._files = {
+            split: pq.ParquetWriter(
+                folder / file_name(split),
+                self._schema,
+                compression="zstd",
+                use_content_defined_chunking=True,
+                write_page_index=True,
+            )
+            for split in SPLITS
+        }
+
+    def write(self, rows: pl.DataFrame) -> None:
+        for split in SPLITS:
+            table = rows.filter(pl.col("split") == split).select(self._schema.names).to_arrow().cast(self._schema)
+            self._pending[split].append(table)
+            self._flush(split, whole=True)
+
+    def _flush(self, split: str, whole: bool) -> None:
+        table = pa.concat_tables(self._pending[split])
+        while table.num_rows >= (self._rows if whole else 1):
+            self._files[split].write_table(table.slice(0, self._rows).combine_chunks(), row_group_size=self._rows)
+            table = table.slice(self._rows)
+        self._pending[split] = [table]
+
+    def close(self) -> None:
+        for split, file in self._files.items():
+            self._flush(split, whole=False)
+            file.close()
+
+
+def replace_preferences(folder: Path, rows: pl.DataFrame) -> None:
+    """Write a config a label source into a dataset folder, in place of all that there were, and the card anew.
+
+    Args:
+        rows: of all label sources, with `split`.
+
+    Raises:
+        IfllmError: the folder is not a dataset, or cannot be written.
+    """
+    replace_configs(folder, by_label_source(rows), {name for name in present_configs(folder) if label_source_of(name)})
+
+
+def by_label_source(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """The rows of each config `preferences_<label source>`."""
+    parts = rows.partition_by("label_source", maintain_order=True)
+    return {preferences_config(part["label_source"][0]): part for part in parts}
+
+
+def replace_configs(folder: Path, configs: dict[str, pl.DataFrame], earlier: Collection[str] = ()) -> None:
+    """Write configs into a dataset folder, all of them before any takes its place, and the card anew.
+
+    Args:
+        configs: the rows of each, with its columns and `split`.
+        earlier: configs that are deleted if they are not written.
+
+    Raises:
+        IfllmError: the folder is not a dataset, or cannot be written.
+    """
+    # What the card cannot be made from, such as another folder, is refused before anything is written into it.
+    if "collected" not in read_manifest(folder):
+        read_privacy_report(folder)
+    with ExitStack() as stack:
+        for config, rows in configs.items():
+            place = replacing_folder(folder / "data" / config, file_name(SPLITS[0]))
+            _write(stack.enter_context(place), config, rows)
+    for config in set(earlier).difference(configs):
+        shutil.rmtree(folder / "data" / config)
+    write_card(folder)
+
+
+def write_config(folder: Path, config: str, rows: pl.DataFrame) -> None:
+    """Write one config into a folder that is laid out as the Hub repo and nobody reads yet.
+
+    Args:
+        rows: the config's columns and `split`.
+    """
+    _write(folder / "data" / config, config, rows)
+
+
+def _write(folder: Path, config: str, rows: pl.DataFrame) -> None:
+    writers = ConfigWriter(folder, config)
+    writers.write(rows)
+    writers.close()

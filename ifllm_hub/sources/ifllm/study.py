@@ -1,0 +1,101 @@
+"""A release, the study's or a simulated one, as a source: its questions, and for conversations their trajectories."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from ifllm_hub.sources.ifllm.accounts import Accounts
+from ifllm_hub.sources.ifllm.archive import Release, TaskFolder
+from ifllm_hub.sources.ifllm.questions import TableCounts, read_questions
+from ifllm_hub.sources.ifllm.ticks import align_tasks
+from ifllm_hub.sources.ifllm.workers import consenting_workers
+from ifllm_hub.sources.source import Recorded
+
+
+@dataclass(frozen=True)
+class Study:
+    """A `Source`.
+
+    Attributes:
+        release: the behavior folders of nobody but `workers` are read.
+        questions: see `read_questions`.
+        workers: who consented.
+        counts: of the cleaning of the tables.
+        unanswered: see `questions.Cleaned`.
+    """
+
+    release: Release
+    questions: pl.DataFrame
+    workers: frozenset[str]
+    counts: TableCounts
+    unanswered: pl.DataFrame
+
+    def without(self, workers: Collection[str]) -> "Study":
+        """The same as if some people had never been in it.
+
+        Raises:
+            IfllmError: a table is damaged.
+        """
+        if not workers:
+            return self
+        return replace(
+            self,
+            questions=self.questions.filter(~pl.col("worker_id").is_in(workers)),
+            workers=self.workers.difference(workers),
+            counts=read_questions(self.release, leave_out=workers).counts,
+        )
+
+    def partitions(self, size: int) -> list[list[str]]:
+        """Conversations with questions or behavior, in (worker, task) order."""
+        asked = self.questions.select("worker_id", "task_id").iter_rows()
+        recorded = ((task.worker_id, task.task_id) for task in self._tasks())
+        conversations = [f"{worker}/{task}" for worker, task in sorted({*asked, *recorded})]
+        return [conversations[start : start + size] for start in range(0, len(conversations), size)]
+
+    def read(self, conversations: Sequence[str]) -> Recorded[Accounts]:
+        """Rows of the config `trajectories`, and `conversation_id`; the accounts are of these conversations' files.
+
+        Raises:
+            IfllmError: a file cannot be read, or an answer was read beyond the last char index that there can be.
+        """
+        accounts = Accounts()
+        wanted = set(conversations)
+        tasks = [task for task in self._tasks() if f"{task.worker_id}/{task.task_id}" in wanted]
+        ours = self.questions.filter(pl.col("conversation_id").is_in(wanted))
+        ticks = align_tasks(tasks, ours, accounts, self.unanswered)
+        return Recorded(_as_trajectories(ours, ticks), accounts)
+
+    def _tasks(self) -> Iterator[TaskFolder]:
+        return (task for task in self.release.tasks if task.worker_id in self.workers)
+
+
+def read_study(release: Release) -> Study:
+    """Read the tables of a release, and nothing else yet.
+
+    Raises:
+        IfllmError: a table is damaged, lacks a column, or holds a value outside its code.
+    """
+    cleaned = read_questions(release)
+    return Study(release, cleaned.questions, consenting_workers(release), cleaned.counts, cleaned.unanswered)
+
+
+def _as_trajectories(questions: pl.DataFrame, ticks: pl.DataFrame) -> pl.DataFrame:
+    """A row for each question, of all its ticks."""
+    lists = ticks.group_by("question_id", maintain_order=True).agg(
+        pl.col("schema_version").first(), pl.exclude("schema_version")
+    )
+    reach = [
+        pl.col(f"mouse_{axis}").list.max().max().over("conversation_id").ceil().cast(pl.Int32) + 1 for axis in "xy"
+    ]
+    empty = [name for name, type_ in lists.schema.items() if isinstance(type_, pl.List)]
+    lengths = {
+        f"length_{name}": pl.col(column).str.len_chars().cast(pl.Int32)
+        for name, column in (("left", "response_left"), ("right", "response_right"), ("query", "query"))
+    }
+    return (
+        questions.select("question_id", "worker_id", "conversation_id", "mode", **lengths)
+        .join(lists, on="question_id", how="left", maintain_order="left")
+        .with_columns(viewport_width=reach[0], viewport_height=reach[1])
+        .with_columns(pl.col(empty).fill_null([]))
+    )
