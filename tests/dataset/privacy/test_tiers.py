@@ -6,16 +6,12 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
 import pytest
 from datasets import get_dataset_config_names, load_dataset
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ifllm_hub import cli
 from ifllm_hub.dataset.build import build_dataset
@@ -23,17 +19,15 @@ from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.manifest import TIERS
 from ifllm_hub.dataset.privacy import report
-from ifllm_hub.dataset.privacy.attack import k_anonymity, reidentify
 from ifllm_hub.dataset.privacy.coarse import COARSE, STEPS, coarse
 from ifllm_hub.dataset.privacy.consent import check_workers, read_withdrawn
-from ifllm_hub.dataset.privacy.pii import find_personal_data
 from ifllm_hub.dataset.privacy.report import REPORT, write_privacy_report
-from ifllm_hub.dataset.privacy.scan import scan_dataset
 from ifllm_hub.dataset.schema import CONFIGS
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.sources.ifllm import study
 from ifllm_hub.sources.ifllm.archive import Release, open_release
 from ifllm_hub.sources.ifllm.workers import known_workers
+from tests.dataset.privacy.test_attack import k_by_hand
 from tests.docs.snippets import run
 
 UNKNOWN = "worker_nobody"
@@ -407,249 +401,3 @@ def test_k_of_the_report_in_plain_python(folder: Path) -> None:
     for place, single in enumerate(report["each"][:3]):
         expected = k_by_hand([(worker, values[place]) for worker, values in known])
         assert (single["k"], single["workers_alone"], single["workers_below_5"]) == expected
-
-
-def k_by_hand(known: list[tuple[str, Any]]) -> tuple[int, float, float]:
-    """k, and the shares of workers alone and below five, from pairs of a worker and what is known."""
-    groups: dict[Any, set[str]] = {}
-    for worker, values in known:
-        groups.setdefault(values, set()).add(worker)
-    workers = {worker for worker, _ in known}
-    smallest = {worker: min(len(group) for group in groups.values() if worker in group) for worker in workers}
-    alone, few = (sum(size < limit for size in smallest.values()) / len(workers) for limit in (2, 5))
-    return min(smallest.values()), round(alone, 4), round(few, 4)
-
-
-def test_k_of_a_table_counted_by_hand() -> None:
-    table = {
-        "a": ["mon", "mon", "mon", "mon", "mon", "tue", "tue", "wed"],
-        "b": [1, 1, 1, 1, 1, 1, 1, None],
-        "worker_id": ["v", "w", "x", "y", "z", "v", "v", "w"],
-    }
-    rows = pl.DataFrame(table)
-    # Five on Monday; on Tuesday v alone, twice; on Wednesday w alone.
-    assert k_anonymity(rows, ["a"]) == {
-        "quasi_identifiers": ["a"],
-        "k": 1,
-        "workers_alone": 0.4,
-        "workers_below_5": 0.4,
-    }
-    assert k_anonymity(rows[:5], ["a"]) | {"quasi_identifiers": []} == {
-        "quasi_identifiers": [],
-        "k": 5,
-        "workers_alone": 0.0,
-        "workers_below_5": 0.0,
-    }
-    assert k_anonymity(rows, ["b"])["k"] == 1  # only w has the null
-
-
-values = st.integers(0, 3)
-
-
-@given(st.lists(st.tuples(st.sampled_from("vwxyz"), values, values | st.none()), min_size=1, max_size=30))
-def test_k_of_any_table_and_knowing_more_is_never_safer(table: list[tuple[str, int, int | None]]) -> None:
-    rows = pl.DataFrame(table, schema={"worker_id": pl.String, "a": pl.Int64, "b": pl.Int64}, orient="row")
-    both, one = k_anonymity(rows, ["a", "b"]), k_anonymity(rows, ["a"])
-    found = both["k"], both["workers_alone"], both["workers_below_5"]
-    assert found == k_by_hand([(worker, (a, b)) for worker, a, b in table])
-    assert both["k"] <= one["k"]
-    assert both["workers_alone"] >= one["workers_alone"]
-    assert both["workers_below_5"] >= one["workers_below_5"]
-
-
-# --- the attack
-
-
-def people(workers: int = 8, seed: int = 0) -> pl.DataFrame:
-    """Worker w has 4 + w conversations of three questions; `noise` tells nothing, `habit` the worker, `place` the
-    conversation but not the worker."""
-    rng = np.random.default_rng(seed)
-    rows = [
-        {"worker_id": f"w{w}", "conversation_id": f"w{w}/{c}", "habit": w + rng.normal(0, 0.1)}
-        for w in range(workers)
-        for c in range(4 + w)
-        for _ in range(3)
-    ]
-    frame = pl.DataFrame(rows).with_columns(question_id=pl.Series(rng.permutation(len(rows))))
-    places = {c: rng.normal() for c in sorted(set(frame["conversation_id"]))}
-    return frame.with_columns(
-        noise=pl.Series(rng.normal(size=len(rows))),
-        place=pl.col("conversation_id").replace_strict(places),
-        nothing=pl.lit(None, pl.Float64),
-    )
-
-
-def test_a_habit_gives_everybody_away() -> None:
-    found = reidentify(people(), ["noise", "habit", "nothing"])
-    assert found is not None
-    assert found["workers"] == 8
-    assert found["conversations"] == sum(range(4, 12))
-    assert found["top1"] >= 0.95
-    assert found["top1_mean_over_workers"] >= 0.95
-    assert found["majority"] == round(11 / 60, 4)
-    assert found["low"] <= found["top1"] <= found["high"]
-
-
-@pytest.mark.parametrize("column", ["noise", "place"])
-def test_what_tells_nothing_of_the_worker_is_no_better_than_the_majority(column: str) -> None:
-    """With `place`, an attacker who had seen part of a conversation would be right each time."""
-    found = reidentify(people(), [column])
-    assert found is not None
-    assert found["top1"] <= found["majority"] + 0.1
-
-
-def test_with_shuffled_ids_the_attack_falls_to_the_majority() -> None:
-    frame = people()
-    conversations = frame.unique("conversation_id", maintain_order=True)
-    ids = np.random.default_rng(1).permutation(conversations["worker_id"].to_numpy())
-    shuffled = dict(zip(conversations["conversation_id"], ids.tolist(), strict=True))
-    found = reidentify(frame.with_columns(worker_id=pl.col("conversation_id").replace_strict(shuffled)), ["habit"])
-    assert found is not None
-    assert found["top1"] <= found["majority"] + 0.1
-
-
-def test_the_attack_does_not_depend_on_the_order_of_rows() -> None:
-    frame = people()
-    assert reidentify(frame, ["noise", "habit"]) == reidentify(
-        frame.sample(fraction=1, shuffle=True, seed=2), ["noise", "habit"]
-    )
-
-
-def test_workers_with_one_conversation_cannot_be_attacked() -> None:
-    frame = people()
-    single = frame.with_columns(
-        pl.when(worker_id="w0").then(pl.lit("w0/0")).otherwise("conversation_id").alias("conversation_id")
-    )
-    found = reidentify(single, ["habit"])
-    assert found is not None
-    assert found["workers"] == 7
-    assert found["conversations"] == sum(range(5, 12))
-    assert reidentify(frame.filter(worker_id="w3"), ["habit"]) is None
-    assert reidentify(frame.filter(pl.col("conversation_id").str.ends_with("/0")), ["habit"]) is None
-    assert reidentify(frame.clear(), ["habit"]) is None
-
-
-def test_the_interval_is_wide_when_few_workers_decide() -> None:
-    frame = people()
-    known = frame.with_columns(habit=pl.when(pl.col("worker_id").is_in(["w6", "w7"])).then("habit").otherwise(0.0))
-    found = reidentify(known, ["habit"])
-    assert found is not None
-    assert found["high"] - found["low"] > 0.2
-
-
-# --- free text
-
-TYPED = {
-    1: ("my card is 4111 1111 1111 1111", "CREDIT_CARD", "4111 1111 1111 1111"),
-    2: ("😀 mail jane.doe@example.org please", "EMAIL_ADDRESS", "jane.doe@example.org"),
-    3: ("call +1 415-555-2671 now", "PHONE_NUMBER", "+1 415-555-2671"),
-    4: ("worker A1B2C3D4E5F6G here", "MTURK_WORKER_ID", "A1B2C3D4E5F6G"),
-    5: ("Hello, my name is Jane", "SELF_DISCLOSURE", "my name"),
-    6: ("I'm 34 years old", "SELF_DISCLOSURE", "I'm 34 years"),
-    7: ("i live in Lowfield", "SELF_DISCLOSURE", "i live in"),
-    8: ("from 192.168.17.4 today", "IP_ADDRESS", "192.168.17.4"),
-    9: ("see https://jane.example.org/cv", "URL", "https://jane.example.org/cv"),
-    10: ("pan ABCPD1234E ok", "IN_PAN", "ABCPD1234E"),
-}
-HARMLESS = (
-    "Who won the match of 1998, and who came in second?",
-    "Tell me more about his siblings and his early life.",
-    "card 4111 1111 1111 1112 has a wrong checksum",
-    "AMERICANISM is a word, ABCDEFGHIJKLM is none",
-    "Tell me about my favorite river, and what I am not told.",
-    "",
-)
-
-
-def texts(rows: dict[int, str]) -> pl.DataFrame:
-    return pl.DataFrame(
-        [("pairwise", number, "query", text) for number, text in rows.items()],
-        schema=["config", "question_id", "column", "text"],
-        orient="row",
-    )
-
-
-@pytest.fixture
-def presidio() -> None:
-    pytest.importorskip("presidio_analyzer", reason="needs the extra `privacy`")
-
-
-@pytest.mark.usefixtures("presidio")
-def test_what_people_type_by_mistake_is_found_where_it_stands() -> None:
-    typed = texts({number: text for number, (text, _, _) in TYPED.items()})
-    shares: list[float] = []
-    found = find_personal_data(typed, shares.append)
-    assert shares == [number / len(TYPED) for number in range(1, len(TYPED) + 1)]
-    by_question = {
-        key: list(rows) for key, rows in groupby(found.iter_rows(named=True), lambda row: row["question_id"])
-    }
-    for number, (text, entity, match) in TYPED.items():
-        row = next(row for row in by_question[number] if row["entity"] == entity)
-        assert row["text"] == text[row["start"] : row["end"]] == match
-        assert row["config"] == "pairwise"
-        assert 0.4 <= row["score"] <= 1
-
-
-@pytest.mark.usefixtures("presidio")
-def test_ordinary_questions_are_not_flagged() -> None:
-    assert find_personal_data(texts(dict(enumerate(HARMLESS)))).is_empty()
-
-
-@pytest.fixture
-def typed_in(before: Path, tmp_path: Path) -> Path:
-    """A dataset in which somebody typed an address of mail."""
-    folder = shutil.copytree(before, tmp_path / "ifllm")
-    path = folder / "data/pairwise/train-00000-of-00001.parquet"
-    rows = pl.read_parquet(path)
-    told = pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(TYPED[2][0])).otherwise("query")
-    rows.with_columns(query=told).write_parquet(path)
-    return folder
-
-
-@pytest.mark.usefixtures("presidio")
-def test_scan_writes_a_list_to_review_and_counts_in_the_report_and_the_card(typed_in: Path, tmp_path: Path) -> None:
-    card = (typed_in / "README.md").read_bytes()
-    found = scan_dataset(typed_in, tmp_path / "found.csv")
-    mail = found.row(by_predicate=(pl.col("entity") == "EMAIL_ADDRESS") & (pl.col("column") == "query"), named=True)
-    assert mail["question_id"] == load_config(typed_in, "pairwise")["question_id"][0]
-    listed = pl.read_csv(tmp_path / "found.csv")
-    assert listed.columns == ["config", "question_id", "column", "entity", "score", "start", "end"]
-    assert listed.height == found.height
-    assert mail["text"] == "jane.doe@example.org"
-    free_text = saved(typed_in, REPORT)["free_text"]
-    assert {"column": "query", "entity": "EMAIL_ADDRESS", "found": 1} in free_text["found"]
-    assert sum(row["found"] for row in free_text["found"]) == found.height
-    questions = saved(typed_in, "manifest.json")["questions"]
-    assert free_text["texts"] == 3 * questions["pairwise"]["questions"] + 2 * questions["pointwise"]["questions"]
-    assert "EMAIL_ADDRESS" in free_text["entities"]
-    assert mail["text"] not in (typed_in / REPORT).read_text() + (typed_in / "README.md").read_text()
-    assert (typed_in / "README.md").read_bytes() != card
-
-
-@pytest.mark.usefixtures("presidio")
-def test_only_on_demand_the_list_shows_the_text(
-    typed_in: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ["scan", typed_in, "--out", tmp_path / "found.csv", "--show-text"]
-    monkeypatch.setattr(sys, "argv", ["ifllm", *map(str, words)])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    assert exit_.value.code == 0
-    assert "jane.doe@example.org" in (tmp_path / "found.csv").read_text()
-    out = capsys.readouterr().out
-    assert "query: 1 EMAIL_ADDRESS" in out
-    assert "jane.doe" not in out
-
-
-def test_the_list_is_not_written_where_it_would_be_published(before: Path) -> None:
-    with pytest.raises(IfllmError, match="would be published with it"):
-        scan_dataset(before, before / "data" / "found.csv")
-
-
-def test_scan_without_presidio_says_how_to_get_it(
-    before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "presidio_analyzer", None)
-    with pytest.raises(IfllmError, match=r"pip install 'ifllm_hub\[privacy\]'"):
-        scan_dataset(before, tmp_path / "found.csv")
-    assert not (tmp_path / "found.csv").exists()
