@@ -1,1 +1,1 @@
-"""Somebody's recordings -> questions and trajectories: the study's release, and a simulated one."""
+"""Somebody's recordings -> questions and trajectories: the contract, the study's release, and a simulated one."""

@@ -25,7 +25,11 @@ def consenting_workers(release: Release) -> frozenset[str]:
 
 
 def read_table(release: Release, name: str) -> pl.DataFrame:
-    """A table of the release, every column as text."""
+    """A table of the release, every column as text.
+
+    Raises:
+        IfllmError: it cannot be read.
+    """
     try:
         return pl.read_csv(release.root / name, infer_schema=False, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
