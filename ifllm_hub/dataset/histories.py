@@ -9,17 +9,18 @@ def with_messages(questions: pl.DataFrame, mode: str) -> pl.DataFrame:
     """Rows of `pairwise` or `pointwise`: with the chat each LLM had seen, which is each side's own history.
 
     Args:
-        questions: of that mode, both sides' columns, the turns of a conversation in their order.
+        questions: of that mode, both sides' columns, the turns of a conversation in their order; conversations may take
+            turns, as in two tabs.
     """
     sides = ("left", "right") if mode == "pairwise" else ("left",)
     messages: dict[str, list[list[dict[str, str]]]] = {side: [] for side in sides}
-    for _, turns in questions.group_by("conversation_id", maintain_order=True):
-        for side in sides:
-            so_far: list[dict[str, str]] = []
-            for query, response in turns.select("query", f"response_{side}").iter_rows():
-                so_far = [*so_far, {"role": "user", "content": query}]
-                messages[side].append(so_far)
-                so_far = [*so_far, {"role": "assistant", "content": response}]
+    so_far: dict[tuple[str, str], list[dict[str, str]]] = {}
+    said = questions.select("conversation_id", "query", *(f"response_{side}" for side in sides))
+    for conversation, query, *responses in said.iter_rows():
+        for side, response in zip(sides, responses, strict=True):
+            asked = [*so_far.get((conversation, side), []), {"role": "user", "content": query}]
+            messages[side].append(asked)
+            so_far[conversation, side] = [*asked, {"role": "assistant", "content": response}]
     columns = {f"messages_{side}": pl.Series(rows, dtype=_MESSAGES) for side, rows in messages.items()}
     dated = questions.with_columns(asked_at=pl.col("asked_at").cast(pl.Datetime("ms", "UTC")), **columns)
     if mode == "pairwise":

@@ -214,3 +214,22 @@ def test_who_withdraws_while_it_is_written(site: Site, tmp_path: Path, monkeypat
         site.pseudonyms.worker(site.pseudonyms.person("p0"))
     ]
     assert site.store.erasures() == []
+
+
+def test_two_conversations_in_turn_keep_their_own_histories(site: Site, tmp_path: Path) -> None:
+    """As in two tabs."""
+    for number, tab in enumerate("abab"):
+        for side in ("left", "right"):
+            answer = {"text": f"{side} {number}", "conversation": tab, "consent": "2026-11-01"}
+            token = site.register("ada", f"q{number}", side, **answer)["token"]
+        assert site.post("ratings", {"token": token, "preference": "left"}).status_code == 202
+    export_dataset(site.store, tmp_path / "out", site.pseudonyms)
+    rows = load_config(tmp_path / "out", "pairwise")
+    said = {row["query"]: [turn["content"] for turn in row["messages_right"]] for row in rows.iter_rows(named=True)}
+    first, second = "What about q0?", "What about q1?"
+    assert said == {
+        first: [first],
+        second: [second],
+        "What about q2?": [first, "right 0", "What about q2?"],
+        "What about q3?": [second, "right 1", "What about q3?"],
+    }
