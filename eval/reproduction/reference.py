@@ -2,7 +2,7 @@
 
 The reference reads the rel_ files with Python's csv module, whose dialect does not fit them; gives each line to the
 first answer of the conversation, in time, that has the recorded window near the recorded offset; gives lines off a
-panel to the answer matched last; and measures reviewing over whole conversations (reward.md 3.1-3.4, bugs in 4).
+panel to the answer matched last; and measures reviewing over whole conversations (docs/format.md 7).
 Its tables of counts (`all_metrics`) come from a second matcher, which gives a line to the answer first seen last.
 """
 

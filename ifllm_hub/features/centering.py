@@ -1,8 +1,8 @@
 """What a reading says beyond the reader's habit: contrasts less what the same person does on every question.
 
 Some people read the left answer longer whatever it says, some let the cursor rest on the right one. A fifth to a
-third of the variance of the contrasts below is such a habit (docs/reward_ideas.md), and it says nothing about which
-answer is better. It is estimated from the person's readings alone; no label takes part.
+third of the variance of the contrasts below is such a habit (docs/results/reward_ideas.md), and it says nothing about
+which answer is better. It is estimated from the person's readings alone; no label takes part.
 """
 
 from collections.abc import Sequence

@@ -3,7 +3,7 @@
 import polars as pl
 
 # The longest pause that still counts as dwelling where the last tick was, ms: a hidden tab leaves gaps of minutes.
-# The reference caps at the same 1,000 ms (reward.md 3.3).
+# The paper's code caps at the same 1,000 ms (docs/format.md 7.2).
 MAX_STEP_MS = 1_000
 
 SIDES = ("left", "right")
@@ -40,7 +40,7 @@ def all_ticks(trajectories: pl.DataFrame) -> pl.DataFrame:
 def on_text(ticks: pl.DataFrame, lengths: pl.DataFrame, modality: str) -> pl.DataFrame:
     """The ticks of one modality that lie on an answer's text; nothing else may reach a feature.
 
-    After rating, the cursor rests on the rating form, so positions off the text give the label away (headroom.md 2).
+    After rating, the cursor rests on the rating form, so positions off the text give the label away (docs/format.md 5).
 
     Args:
         ticks: from `all_ticks`.

@@ -78,7 +78,7 @@ Features named `_centered` are contrasts less what the same reader does on every
 at these pairs; the row "nested choice" of `ifllm leaderboard` chooses inside the folds.
 
 Some of what the mouse tells lies in the last seconds before it left the text for the rating form
-(`docs/last_seconds.md` of the package's repository): reading an answer once more, or crossing it on the way.
+(`docs/results/last_seconds.md` of the package's repository): reading an answer once more, or crossing it on the way.
 
 Workers were told to follow the text with the cursor; cursors in the wild say less. The model compares two answers
 that one person read; it cannot score a text nobody read.

@@ -175,7 +175,7 @@ def test_thirds_of_an_answer_begin_at_their_first_character() -> None:
 @settings(max_examples=30)
 @given(questions(), st.integers(0, 2**32))
 def test_where_the_cursor_is_on_the_screen_changes_nothing(question: Question, seed: int) -> None:
-    """Off the text its place gives the rating away (docs: headroom.md 2); no coordinate may reach a feature."""
+    """Off the text its place gives the rating away (docs/format.md 5); no coordinate may reach a feature."""
     elsewhere = random.Random(seed)
     moved = question | {"mouse_x": [elsewhere.uniform(-1e4, 1e4) for _ in question["t"]]}
     assert extract([moved]) == extract([question])

@@ -25,7 +25,7 @@ def folder(real_dataset: tuple[Path, float]) -> Path:
 
 
 def test_the_reading_tells_the_preference_and_not_its_last_seconds(folder: Path) -> None:
-    """Reading just before the rating could be the way to the rating (headroom.md 2); docs/last_seconds.md has more."""
+    """Reading just before the rating could be the way to it (docs/format.md 5, docs/results/last_seconds.md)."""
     pairs = labeled(load_pairs(folder)).filter(pl.col("mouse_dwell_log_ratio").is_not_null())
     assert len(pairs) > 640
     trajectories = load_config(folder, "trajectories")

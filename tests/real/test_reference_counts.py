@@ -65,7 +65,7 @@ def test_answers_cut_by_a_gpt2_tokenizer(pairs: Pairs, tmp_path: Path) -> None:
 def test_pairs_at_the_cap_by_the_papers_forest(
     pairs: Pairs, real_dataset: tuple[Path, float], real_release: Release
 ) -> None:
-    """Its features, forest and folds (reward.md 2), its labels through `flip_prob_rule: left_side`."""
+    """Its features, forest and folds (docs/format.md 7), its labels through `flip_prob_rule: left_side`."""
     names = [name for name in PAPER_PAIRWISE if name not in NOT_WRITTEN]
     rated = pairs.rows.filter(pl.col("preference").is_not_null()).select("question_id", "preference")
     features = reference_features(real_release).filter(mode="pairwise").drop_nulls(names)

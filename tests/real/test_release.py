@@ -238,7 +238,7 @@ def auc_of_mouse_x(built: Built, on_text: bool) -> float:
 
 
 def test_the_cursor_gives_the_label_away_off_the_text_and_not_on_it(built: Built) -> None:
-    """The leak of headroom.md 2 is real, and the mask removes it."""
+    """The leak (docs/format.md 5) is real, and the mask removes it."""
     assert auc_of_mouse_x(built, on_text=False) > 0.7
     assert auc_of_mouse_x(built, on_text=True) < 0.64
 

@@ -36,7 +36,7 @@ def near(text: str, window: str, index: int) -> bool:
 
 
 def slow_counts(release: Release) -> dict[int, dict[str, float]]:
-    """The counts of the second matcher and the attention ratios of the first, as reward.md 3.2-3.4 tells them."""
+    """The counts of the second matcher and the attention ratios of the first (docs/format.md 7.1 to 7.4)."""
     with (release.root / "query_logs_table.csv").open(encoding="utf-8") as file:
         log = [row for row in csv.DictReader(file) if not row["query_timestamp"].startswith("0000")]
     found: dict[int, dict[str, float]] = defaultdict(dict)
@@ -106,7 +106,7 @@ def test_every_column_of_the_lists_is_there_and_nothing_is_missing(release: Rele
 
 
 def test_phases_are_the_same_for_all_pairs_of_a_conversation(release: Release) -> None:
-    """Reference bug B4, and its correction."""
+    """Bug B4 of docs/format.md, and its correction."""
     phases = [name for name in PAPER_PAIRWISE if "reviewing" in name or "which_side" in name]
     assert len(phases) == 16
     as_is = reference_features(release).filter(mode="pairwise")

@@ -4,7 +4,7 @@ than their lengths do."""
 import polars as pl
 
 # The least time that the mouse must have been on the text of the two answers, ms: below, reading added nothing to the
-# lengths of the answers in the study (docs/live_score.md, where the intervals are).
+# lengths of the answers in the study (docs/results/live_score.md, where the intervals are).
 LEAST_DWELL_MS = 3_000
 DWELL = ("mouse_dwell_left", "mouse_dwell_right")
 

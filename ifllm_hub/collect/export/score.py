@@ -19,7 +19,7 @@ from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 
 # How likely the likelier answer must be: below, it was preferred in 56 % of the study's pairs, above in 68 %
-# (docs/live_score.md, where the intervals are).
+# (docs/results/live_score.md, where the intervals are).
 LEAST_SURE = 0.56
 
 

@@ -3,8 +3,8 @@
 import polars as pl
 
 # What the reward model sees of a pair by the mouse, and the steps it is rounded to: half a standard deviation and one,
-# among the study's rated pairs. docs/coarse_tier.md has what the rounding costs and hides. Powers of two, so that
-# multiples are exact.
+# among the study's rated pairs. docs/results/coarse_tier.md has what the rounding costs and hides. Powers of two, so
+# that multiples are exact.
 STEPS = {
     "mouse_dwell_log_ratio_centered": 0.5,
     "mouse_coverage_diff_centered": 0.125,

@@ -1,6 +1,6 @@
 """Behavior files -> typed rows; a line that cannot be parsed is quarantined with its place and reason.
 
-The files are comma-separated with the window text between unescaped double quotes (docs: `release.md` 1.5-1.7), so a
+The files are comma-separated with the window text between unescaped double quotes (docs/format.md 2, T1), so a
 CSV reader swallows lines. Here a line is a physical line, and only its first and last quote delimit:
 
     rel_*, 7 columns:  x,y,"window",index,page_timer,face_ok,epoch

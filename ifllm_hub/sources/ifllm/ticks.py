@@ -296,7 +296,7 @@ def _decide(distinct: pl.DataFrame) -> pl.DataFrame:
 
     matched: the window stands around the recorded index. repaired: it stands once in the answer, but elsewhere (an
     extension split the text node, so the index restarted). ambiguous: it stands more than once. elsewhere: page text,
-    an answer no longer shown, or an empty window (which nothing can confirm; reference bug B3 took them as matches).
+    an answer no longer shown, or an empty window, which nothing can confirm (docs/format.md, B3).
     """
     # A window cut through a surrogate pair carries half of it as a replacement character.
     distinct = distinct.with_columns(at=_code_points(distinct), shown=pl.col("window").str.strip_chars("\ufffd"))

@@ -1,4 +1,4 @@
-"""A simulated release: the files and the quirks of the real one (docs: `release.md`), with the truth beside them.
+"""A simulated release: the files and the quirks of the real one (docs/format.md), with the truth beside them.
 
 Nothing in it is recorded: workers, topics, answers, models, readings and ratings are invented from a seed. It exists so
 that every step of the package runs, and is tested against known answers, where the real release is not at hand.
