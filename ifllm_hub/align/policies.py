@@ -105,6 +105,12 @@ def load_policy(name: str, seed: int = 0) -> "tuple[PreTrainedModel, PreTrainedT
 
     Raises:
         IfllmError: nothing loadable stands under that name.
+
+    Examples:
+        >>> from ifllm_hub.align.policies import load_policy
+        >>> policy, tokenizer = load_policy("tiny")
+        >>> type(policy).__name__, tokenizer.pad_token_id is not None
+        ('Qwen2ForCausalLM', True)
     """
     if name == TINY:
         return _tiny(seed)

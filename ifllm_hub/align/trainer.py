@@ -77,6 +77,22 @@ class FlipProbDPOTrainer(DPOTrainer):
     for all pairs the two are the same.
 
     Logged beside TRL's metrics: `flip_prob/mean` and `nll`, the mean $n_i$ (`token_mean` if the term is off).
+
+    Examples:
+        >>> from ifllm_hub.align.policies import load_policy
+        >>> from ifllm_hub.align.trainer import FlipProbDPOConfig, FlipProbDPOTrainer
+        >>> from ifllm_hub.preferences.load import load_preferences
+        >>> policy, tokenizer = load_policy("tiny")
+        >>> trainer = FlipProbDPOTrainer(
+        ...     model=policy,
+        ...     ref_model=load_policy("tiny")[0],
+        ...     args=FlipProbDPOConfig("policy", max_steps=1, max_length=64, use_cpu=True, disable_tqdm=True),
+        ...     train_dataset=load_preferences("ifllm", "forest")["train"],
+        ...     processing_class=tokenizer,
+        ... )
+        >>> trainer.train().global_step  # doctest: +ELLIPSIS
+        {...}
+        1
     """
 
     args: FlipProbDPOConfig

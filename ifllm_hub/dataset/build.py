@@ -52,6 +52,14 @@ def build_dataset(
         IfllmError: there is no such tier, the release is damaged, most of its lines cannot be read, no reading can be
             matched to an answer, the accounts do not balance, a worker without consent would be written, or `out`
             cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from ifllm_hub.dataset.build import build_dataset
+        >>> from ifllm_hub.sources.ifllm.archive import open_release
+        >>> manifest = build_dataset(open_release("simulated"), Path("built"), tier="public")
+        >>> manifest["lines"]["rel"]["unaccounted"], sorted(path.name for path in Path("built/data").iterdir())
+        (0, ['features', 'pairwise', 'pointwise'])
     """
     if tier not in TIERS:
         raise IfllmError(f"There is no tier '{tier}'. Choose one of: {', '.join(TIERS)}.")

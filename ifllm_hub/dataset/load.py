@@ -37,6 +37,12 @@ def load_config(
         IfllmError: there is no such dataset or config, a folder is asked for a revision, or a file cannot be read: it
             is damaged, unpacks to more than `MOST_UNPACKED`, lacks a column of the schema or has it with another type,
             has a value that the schema does not allow, a number that is not finite, no key, or a question twice.
+
+    Examples:
+        >>> from ifllm_hub.dataset.load import load_config
+        >>> pairs = load_config("ifllm", "pairwise")
+        >>> pairs.group_by("split").len().sort("split").rows()
+        [('test', 7), ('train', 21)]
     """
     wanted = columns(config)  # refuses what is no config, before it becomes a path
     folder = _folder(dataset, revision)
@@ -59,6 +65,11 @@ def label_sources(dataset: str | Path, revision: str | None = None) -> list[str]
 
     Raises:
         IfllmError: there is no such dataset, or the Hub cannot be reached.
+
+    Examples:
+        >>> from ifllm_hub.dataset.load import label_sources
+        >>> label_sources("ifllm")
+        ['explicit', 'forest', 'forest_mouse', 'forest_gaze', 'longer', 'shuffled']
     """
     folder = _folder(dataset, revision)
     names = present_configs(folder) if folder else _names_on_hub(str(dataset), revision)

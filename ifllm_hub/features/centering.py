@@ -49,6 +49,13 @@ def center_by_worker(rows: pl.DataFrame, features: Sequence[str] = HABITUAL) -> 
 
     Returns:
         `rows`, and for each feature a Float64 column named with `SUFFIX` behind it, null where the feature is.
+
+    Examples:
+        >>> import polars as pl
+        >>> from ifllm_hub.features.centering import center_by_worker
+        >>> rows = pl.DataFrame({"worker_id": ["ada", "ada", "ada", "bo"], "lean": [1.0, 1.0, 4.0, 2.0]})
+        >>> center_by_worker(rows, ["lean"])["lean_centered"].to_list()
+        [0.0, 0.0, 3.0, 1.5]
     """
     readings = rows.group_by("worker_id").agg(pl.col(features).drop_nulls())
     habits = readings.select("worker_id", pl.col(features).map_elements(_habit, return_dtype=pl.Float64))

@@ -21,6 +21,13 @@ def extract_features(trajectories: pl.DataFrame) -> pl.DataFrame:
     Returns:
         `question_id` and one Float64 column a feature, in the order of the input. Null means not defined: the modality
         was never on an answer's text, or there is no second answer.
+
+    Examples:
+        >>> from ifllm_hub.dataset.load import load_config
+        >>> from ifllm_hub.features.extract import extract_features
+        >>> features = extract_features(load_config("ifllm", "trajectories"))
+        >>> features.drop_nulls("mouse_dwell_log_ratio")["mouse_dwell_log_ratio"].head(2).round(2).to_list()
+        [-0.95, -1.76]
     """
     lengths = trajectories.select("question_id", "length_left", "length_right", "length_query")
     pairwise = lengths.select("question_id", pairwise=pl.col("length_right").is_not_null())

@@ -44,6 +44,12 @@ def load_kto(
     Raises:
         IfllmError: the dataset cannot be read, there is no such rule, or a split has no desirable or no undesirable
             answer.
+
+    Examples:
+        >>> from ifllm_hub.preferences.kto import load_kto
+        >>> answers = load_kto("ifllm")
+        >>> answers["train"].num_rows, sorted(set(answers["train"]["label"]))
+        (21, [False, True])
     """
     from datasets import Dataset, DatasetDict
 

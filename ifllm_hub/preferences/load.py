@@ -63,6 +63,14 @@ def load_preferences(
         IfllmError: the dataset or the label source does not exist or cannot be read, there is no such history or split,
             a split is empty, a pair breaks the contract (`flip_prob` null or outside [0, 0.5), chosen equal to
             rejected), or a worker is in both splits that are by worker.
+
+    Examples:
+        >>> from ifllm_hub.preferences.load import load_preferences
+        >>> pairs = load_preferences("ifllm", "explicit")
+        >>> pairs["train"].column_names
+        ['question_id', 'prompt', 'chosen', 'rejected', 'flip_prob']
+        >>> pairs["train"].num_rows, pairs["test"].num_rows, pairs["train"]["flip_prob"][0]
+        (19, 6, 0.0)
     """
     for what, value, known in (("history", history, get_args(History)), ("split", split, get_args(Split))):
         if value not in known:
@@ -107,6 +115,12 @@ def export_preferences(dataset: str | Path, label_source: str, file: Path, both_
 
     Raises:
         IfllmError: see `load_preferences`; or another suffix, or the file cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from ifllm_hub.preferences.load import export_preferences
+        >>> export_preferences("ifllm", "explicit", Path("pairs.jsonl"))
+        25
     """
     if file.suffix not in (".jsonl", ".parquet"):
         raise IfllmError(f"{file}: pairs are written as .jsonl or .parquet. Choose one of these suffixes.")
@@ -137,6 +151,11 @@ def subsample(
 
     Raises:
         IfllmError: a size is below 1.
+
+    Examples:
+        >>> from ifllm_hub.preferences.load import load_preferences, subsample
+        >>> subsample(load_preferences("ifllm", "explicit"), seed=0, train_size=8)["train"].num_rows
+        8
     """
     from datasets import DatasetDict
 

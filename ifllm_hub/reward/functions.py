@@ -52,6 +52,19 @@ class BehaviorReward:
 
     Raises:
         IfllmError: there is no such scale.
+
+    Examples:
+        >>> from ifllm_hub.dataset.load import load_config
+        >>> from ifllm_hub.reward.functions import BehaviorReward
+        >>> features = load_config("ifllm", "features").drop("worker_id", "mode", "split")
+        >>> rows = load_config("ifllm", "pairwise").join(features, on="question_id")
+        >>> row = rows.filter("has_mouse").head(1).to_dict(as_series=False)
+        >>> reward = BehaviorReward()
+        >>> (left,), (right,) = (reward(["?"], row[f"response_{side}"], **row) for side in ("left", "right"))
+        >>> round(left + right, 9) == 0
+        True
+        >>> reward(["?"], ["An answer that nobody has read."], **row)
+        [None]
     """
 
     def __init__(self, model: str | Path | None = None, revision: str | None = None, scale: Scale = "logit") -> None:
@@ -136,7 +149,13 @@ class BehaviorReward:
 def get_behavior_reward(
     repo_id: str | Path | None = None, revision: str | None = None, scale: Scale = "logit"
 ) -> BehaviorReward:
-    """A reward function for TRL's GRPO and RLOO trainers; see `BehaviorReward` for arguments and errors."""
+    """A reward function for TRL's GRPO and RLOO trainers; see `BehaviorReward` for arguments and errors.
+
+    Examples:
+        >>> from ifllm_hub.reward.functions import default_model, get_behavior_reward
+        >>> get_behavior_reward(default_model(), scale="probability").__name__
+        'behavior_reward'
+    """
     return BehaviorReward(repo_id, revision, scale)
 
 

@@ -23,6 +23,11 @@ def preference_accuracy(probabilities: Sequence[float], references: Sequence[int
 
     Raises:
         IfllmError: the lengths differ or are 0, or a value is out of range.
+
+    Examples:
+        >>> from ifllm_hub.evaluation.comparison.measures import preference_accuracy
+        >>> preference_accuracy([0.9, 0.4, 0.5, 0.2], [1, 1, 0, 0])
+        {'accuracy': 0.625, 'undecided': 0.25, 'n': 4}
     """
     p, y = _checked(probabilities, references)
     return {"accuracy": float(correct(p, y).mean()), "undecided": float((p == 0.5).mean()), "n": len(p)}
@@ -34,7 +39,8 @@ def probability_calibration(
     """Whether probabilities mean what they say.
 
     Args:
-        probabilities, references: as for `preference_accuracy`.
+        probabilities: as for `preference_accuracy`.
+        references: as for `preference_accuracy`.
 
     Returns:
         `ece`, the expected calibration error sum_b (n_b / n) |confidence_b - accuracy_b| over ten bins of the
@@ -43,6 +49,12 @@ def probability_calibration(
 
     Raises:
         IfllmError: as for `preference_accuracy`.
+
+    Examples:
+        >>> from ifllm_hub.evaluation.comparison.measures import probability_calibration
+        >>> measured = probability_calibration([0.75, 0.75, 0.25, 0.75], [1, 1, 0, 0])
+        >>> measured["ece"], measured["brier"]
+        (0.0, 0.1875)
     """
     p, y = _checked(probabilities, references)
     bins = reliability(p[None], y)
@@ -56,7 +68,8 @@ def relative_quality(
     """The paper's relative quality gain: how many points of the judge a model is above its own baseline.
 
     Args:
-        scores, baseline_scores: (n,) the judge's scores of both answers to a prompt.
+        scores: (n,) the judge's scores of the model's answers.
+        baseline_scores: (n,) its scores of the baseline's answers to the same prompts.
         llms: (n,) which LLM each is of; default: all of one.
 
     Returns:
@@ -65,6 +78,12 @@ def relative_quality(
 
     Raises:
         IfllmError: the lengths differ or are 0, or a score is not a finite number.
+
+    Examples:
+        >>> from ifllm_hub.evaluation.comparison.measures import relative_quality
+        >>> quality = relative_quality(scores=[8, 7, 9], baseline_scores=[6, 7, 5], llms=["a", "a", "b"])
+        >>> quality["relative_quality"], quality["mean_over_llms"]
+        (2.0, 2.5)
     """
     model, baseline = np.asarray(scores, dtype=float), np.asarray(baseline_scores, dtype=float)
     names = np.asarray(["" for _ in model] if llms is None else llms)
@@ -85,7 +104,8 @@ def position_consistency(model_first: Sequence[str], baseline_first: Sequence[st
     """How far a judge's verdict depends on which answer it is shown first.
 
     Args:
-        model_first, baseline_first: (n,) the verdicts on the same pairs in both orders: `model`, `baseline` or `tie`.
+        model_first: (n,) the verdicts with the model's answer shown first: `model`, `baseline` or `tie`.
+        baseline_first: (n,) the verdicts on the same pairs in the other order.
 
     Returns:
         `consistency`, the share of pairs with the same verdict in both orders; `first_in_both` and `second_in_both`,
@@ -93,6 +113,11 @@ def position_consistency(model_first: Sequence[str], baseline_first: Sequence[st
 
     Raises:
         IfllmError: the lengths differ or are 0, or a verdict is something else.
+
+    Examples:
+        >>> from ifllm_hub.evaluation.comparison.measures import position_consistency
+        >>> position_consistency(model_first=["model", "tie"], baseline_first=["baseline", "tie"])
+        {'consistency': 0.5, 'first_in_both': 0.5, 'second_in_both': 0.0, 'n': 2}
     """
     one, other = np.asarray(model_first), np.asarray(baseline_first)
     _check_lengths(one, other)

@@ -43,6 +43,17 @@ class ImplicitFeedbackReward:
         folder: where the model's files lie.
         config: `config.json`: features and units, training data, protocol results.
         features: names of the columns of X, in order.
+
+    Examples:
+        >>> from ifllm_hub import ImplicitFeedbackReward
+        >>> from ifllm_hub.dataset.load import load_config
+        >>> from ifllm_hub.reward.functions import default_model
+        >>> reward = ImplicitFeedbackReward.from_pretrained(default_model())
+        >>> reward.features[:2]
+        ('length_log_ratio', 'mouse_dwell_log_ratio_centered')
+        >>> p = reward.score(load_config("ifllm", "features"))
+        >>> bool(((p > 0) & (p < 1) | (p != p)).all())  # NaN where nothing is known
+        True
     """
 
     def __init__(self, folder: Path):

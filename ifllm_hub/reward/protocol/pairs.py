@@ -49,6 +49,12 @@ def load_pairs(dataset: str | Path, revision: str | None = None) -> Pairs:
 
     Raises:
         IfllmError: see `load_config`.
+
+    Examples:
+        >>> from ifllm_hub.reward.protocol.pairs import load_pairs
+        >>> pairs = load_pairs("ifllm")
+        >>> len(pairs), pairs.X().shape
+        (28, (28, 5))
     """
     pairwise = load_config(dataset, "pairwise", revision)
     features = load_config(dataset, "features", revision).drop("worker_id", "mode", "split")

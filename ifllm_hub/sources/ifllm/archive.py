@@ -119,6 +119,12 @@ def open_release(source: str | Path, cache_dir: Path | None = None, advance: Adv
     Raises:
         IfllmError: the source does not exist, is broken, is not a release, lacks a file, or is an archive of far more
             bytes or files than a release has.
+
+    Examples:
+        >>> from ifllm_hub.sources.ifllm.archive import open_release
+        >>> release = open_release("simulated")
+        >>> len(release.tasks)  # conversations that somebody was seen reading
+        18
     """
     if isinstance(source, str) and source.startswith(("http://", "https://")):
         archive = _download(source, cache_dir or default_cache())

@@ -74,6 +74,13 @@ def simulate_release(out: Path, workers: int = 24, questions: int = 300, seed: i
 
     Raises:
         IfllmError: `out` is taken or cannot be written, or a number is out of range.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from ifllm_hub.sources.simulation.simulate import simulate_release
+        >>> folder = simulate_release(Path("another"), workers=4, questions=30)
+        >>> sorted(path.name for path in folder.iterdir())
+        ['dataset', 'ground_truth.parquet']
     """
     _check(out, workers, questions, seed)
     with replacing_folder(out, TRUTH_FILE) as folder:
