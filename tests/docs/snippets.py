@@ -1,34 +1,43 @@
-"""The code blocks of Markdown pages: what each holds, and its Python run as the page's reader would run it."""
+"""The blocks of a Markdown page: by name, or those of Python, run one after the other as its reader would."""
 
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 PLACEHOLDER = "ORG/ifllm"
 
-_FENCE = re.compile(r"^```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```(?P<language>\w+) ?(?P<name>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 _END = "\x1e"
 
 
-class Fence(NamedTuple):
-    """A fenced block of a page: what the page says it is written in, and its text."""
-
+@dataclass(frozen=True)
+class Fence:
     language: str
     code: str
 
 
-def fences(page: str) -> list[Fence]:
-    """All fenced blocks of a page."""
-    return [Fence(match["language"], match["code"]) for match in _FENCE.finditer(page)]
+def fences(page: str) -> dict[str, Fence]:
+    """All blocks by their names, which stand behind the language and are no part of what is shown."""
+    named = {match["name"]: Fence(match["language"], match["code"]) for match in _FENCE.finditer(page)}
+    assert len(named) == len(in_order(page)), "two blocks have one name, or none"
+    return named
+
+
+def in_order(page: str) -> list[Fence]:
+    """All blocks as they come, whether they have names or not."""
+    found = [Fence(match["language"], match["code"]) for match in _FENCE.finditer(page)]
+    marks = len(re.findall("^ *```", page, re.MULTILINE))
+    assert len(found) * 2 == marks, "a block is not closed, not at the left, or does not say what it is written in"
+    return found
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
-    """Python code, and the output printed below it ("" where there is none)."""
+    """Code, and the output printed below it ("" where there is none)."""
     return [(match["code"], match["output"] or "") for match in _BLOCK.finditer(page)]
 
 

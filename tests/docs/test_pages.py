@@ -1,5 +1,6 @@
 """Every code block of the README and of docs/ is run, read by the program it is for, or listed here with a reason."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -12,14 +13,14 @@ import typer
 
 from ifllm_hub.cli import app
 from ifllm_hub.reward.functions import default_model
-from tests.docs.snippets import Fence, blocks, fences, run
+from tests.docs.snippets import Fence, blocks, in_order, run
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = {str(path.relative_to(ROOT)): path for path in (README, *sorted((ROOT / "docs").rglob("*.md")))}
 
 # Pages with tests of their own.
-ELSEWHERE = {"docs/dataset.md": "test_dataset_page.py", "docs/collector.md": "tests of the collector"}
+ELSEWHERE = {"docs/dataset.md": "test_dataset_page.py", "docs/collector.md": "test_collector_page.py"}
 # Python that is not run: a word of the block, and why.
 NOT_RUN = {"runs/student/seed-0": "a trained student is needed; tests/align/stages runs TextReward"}
 # Python that trains, which takes its time: run by the slow test.
@@ -27,7 +28,8 @@ TRAINS = ("GRPOTrainer(", "FlipProbDPOTrainer(")
 # Programs of other projects in shell blocks, and what holds a shell's lines together.
 OTHERS = {"accelerate", "done", "for", "git", "hf", "make", "pip", "transformers", "trl"}
 
-PYTHON = [name for name, path in PAGES.items() if name not in ELSEWHERE and blocks(path.read_text(encoding="utf-8"))]
+HERE = [name for name in PAGES if name not in ELSEWHERE]
+PYTHON = [name for name in HERE if blocks(PAGES[name].read_text(encoding="utf-8"))]
 
 
 def shell(name: str) -> list[list[str]]:
@@ -39,7 +41,7 @@ def shell(name: str) -> list[list[str]]:
 
 
 def of_page(name: str) -> list[Fence]:
-    return fences(PAGES[name].read_text(encoding="utf-8"))
+    return in_order(PAGES[name].read_text(encoding="utf-8"))
 
 
 def excused(code: str) -> bool:
@@ -76,8 +78,7 @@ def compare(page: str, printed: list[str], left_out: list[str]) -> None:
 def test_every_block_is_run_or_read_or_listed() -> None:
     left = [
         (name, fence.code)
-        for name in PAGES
-        if name not in ELSEWHERE
+        for name in HERE
         for fence in of_page(name)
         if fence.language not in ("python", "text", "sh", "bibtex")
     ]
@@ -86,7 +87,7 @@ def test_every_block_is_run_or_read_or_listed() -> None:
     assert all(word in code for word in NOT_RUN), "an excuse that no block needs"
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name not in ELSEWHERE or name == "docs/dataset.md"])
+@pytest.mark.parametrize("name", [*HERE, "docs/dataset.md"])
 def test_the_commands_of_a_page_are_commands(name: str) -> None:
     for words in shell(name):
         if words[0] == "ifllm":
@@ -119,7 +120,7 @@ def assert_accepted(words: list[str]) -> None:
 def test_flags_of_scripts_are_flags() -> None:
     """Scripts say in `--help` which flags they have."""
     used: dict[str, set[str]] = {}
-    for name in PAGES:
+    for name in HERE:
         for words in shell(name):
             if words[0] == "python" and words[1].startswith("eval/"):
                 used.setdefault(words[1], set()).update(word for word in words if word.startswith("--"))
@@ -141,6 +142,18 @@ def test_the_links_of_a_page_lead_somewhere(name: str) -> None:
         assert target.is_file(), link
         if anchor and target.suffix == ".md":
             assert anchor in anchors(target), link
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    """`make docs` does the same, and installs what this needs."""
+    pytest.importorskip("mkdocstrings", reason="needs the extra `docs`")
+    line = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(tmp_path / "site")]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    assert "FlipProbDPOTrainer" in (tmp_path / "site" / "reference" / "index.html").read_text(encoding="utf-8")
 
 
 def anchors(page: Path) -> set[str]:
