@@ -133,12 +133,12 @@ def test_flags_of_scripts_are_flags() -> None:
         assert not {flag for flag in flags if flag not in said}, script
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, "SECURITY.md", "CONTRIBUTING.md"])
 def test_the_links_of_a_page_lead_somewhere(name: str) -> None:
-    page = PAGES[name].read_text(encoding="utf-8")
+    page = (ROOT / name).read_text(encoding="utf-8")
     for link in re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", page)):
         path, _, anchor = link.partition("#")
-        target = (PAGES[name].parent / path) if path else PAGES[name]
+        target = ((ROOT / name).parent / path) if path else ROOT / name
         assert target.is_file(), link
         if anchor and target.suffix == ".md":
             assert anchor in anchors(target), link
