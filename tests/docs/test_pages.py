@@ -99,8 +99,10 @@ def test_the_commands_of_a_page_are_commands(name: str) -> None:
         else:
             assert words[0] in OTHERS, words
         for word in words:
-            if re.match(r"(training|eval)/.+\.(py|yaml)$", word) and "$" not in word:
+            if re.match(r"(training|eval)/.+\.(py|yaml)$", word):
                 assert (ROOT / word).is_file(), words
+        if "--recipe" in words:
+            assert (ROOT / "training" / "recipes" / words[words.index("--recipe") + 1]).is_dir(), words
 
 
 def assert_accepted(words: list[str]) -> None:
