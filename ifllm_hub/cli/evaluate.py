@@ -25,7 +25,6 @@ app.add_typer(rate)
 @app.command(context_settings=PASSED_ON, rich_help_panel=PANEL)
 def generate(context: typer.Context) -> None:
     """Let a language model answer questions of workers whom no training has seen; a run that stopped goes on."""
-    check_extra("Generating answers", "train")
     from ifllm_hub.align.runs.script import show_log
     from ifllm_hub.evaluation.generation.generate import GenerateArguments, run_generate
 
@@ -34,6 +33,7 @@ def generate(context: typer.Context) -> None:
         "How it answers": "max_new_tokens temperature top_p top_k seed greedy engine batch_size",
     }
     arguments = read_settings(context, GenerateArguments, panels)
+    check_extra("Generating answers", "train")
     show_log()
     run_generate(arguments)
     say(f"answers: {arguments.output}")

@@ -210,7 +210,7 @@ def test_what_needs_more_packages_names_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert ifllm(monkeypatch, "generate", "--help") == 2
+    assert ifllm(monkeypatch, "generate", "--model", "m", "--dataset", "d", "--output", "answers.parquet") == 2
     assert capsys.readouterr().err == (
         "error: Generating answers needs torch, transformers, not installed here. Install them: pip install "
         "'ifllm_hub[train]'\n"
