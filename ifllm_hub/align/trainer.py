@@ -1,7 +1,8 @@
 """TRL's `DPOTrainer` with a flip probability for each pair: robust DPO plus the likelihood of the chosen answer.
 
-It replaces the loss of TRL 1.16 and nothing else, through the private hooks `_set_signature_columns_if_needed`,
-`_prepare_dataset` and `_compute_loss`; `tests/align/test_trainer.py` checks them, and pyproject.toml pins TRL.
+It replaces the loss of TRL 1.16 and nothing else: the loss through the public `compute_loss`, the extra column through
+the private `_set_signature_columns_if_needed` and `_prepare_dataset`. `tests/align/test_trainer.py` checks what is
+relied on, and pyproject.toml pins TRL's minor version.
 """
 
 from collections.abc import Callable
@@ -111,8 +112,10 @@ class FlipProbDPOTrainer(DPOTrainer):
             IfllmError: a flip probability is missing or outside [0, 0.5), or a setting is not defined for this loss.
         """
         for name, (accepted, reason) in FIXED.items():
-            if getattr(args, name) != accepted:
-                raise IfllmError(f"{name} is {getattr(args, name)!r}, but must be {accepted!r} here. {reason}")
+            # TRL 2 drops `use_liger_kernel`.
+            value = getattr(args, name, accepted)
+            if value != accepted:
+                raise IfllmError(f"{name} is {value!r}, but must be {accepted!r} here. {reason}")
         super().__init__(args=args, **kwargs)
         # TRL adds up the losses named here; with none it returns what else there is, as the router loss of an MoE.
         self.loss_types, self.loss_weights = [], []
@@ -153,7 +156,10 @@ class FlipProbDPOTrainer(DPOTrainer):
         _check_flip_prob(dataset, dataset_name)
         return super()._prepare_dataset(dataset, processing_class, args, dataset_name)
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The loss of a batch, a scalar in nats, and with `return_outputs` what the model returned."""
         mode = "train" if self.model.training else "eval"
         flip_prob, inputs = inputs[FLIP_PROB], {key: inputs[key] for key in inputs if key != FLIP_PROB}
         stored = self.precompute_ref_logps
@@ -169,7 +175,7 @@ class FlipProbDPOTrainer(DPOTrainer):
         # TRL runs the policy and logs its metrics; what the policy returns is kept for the loss.
         self.precompute_ref_logps = True
         try:
-            result = super()._compute_loss(policy, inputs, return_outputs)
+            result = super().compute_loss(policy, inputs, return_outputs, num_items_in_batch)
         finally:
             self.precompute_ref_logps = stored
         completion = inputs["completion_mask"][:, 1:]

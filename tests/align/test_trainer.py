@@ -347,7 +347,7 @@ def test_settings_with_a_better_way(tmp_path: Path, name: str, value: Any) -> No
 def test_the_hooks_of_trl_are_what_they_were() -> None:
     assert version("trl").startswith("1.16.")
     hooks = {
-        "_compute_loss": ["self", "model", "inputs", "return_outputs"],
+        "compute_loss": ["self", "model", "inputs", "return_outputs", "num_items_in_batch"],
         "compute_ref_log_probs": ["self", "model", "inputs"],
         "_prepare_dataset": ["self", "dataset", "processing_class", "args", "dataset_name"],
         "_set_signature_columns_if_needed": ["self"],
