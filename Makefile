@@ -20,7 +20,7 @@ $(VENV)/.smollm2: $(VENV)/.installed
 	touch $@
 
 demo: $(VENV)/.smollm2
-	$(BIN)/ifllm run --out runs/demo --seeds 3
+	$(BIN)/ifllm run --out runs/demo --seeds 2
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
