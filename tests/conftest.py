@@ -37,8 +37,13 @@ WORKERS, QUESTIONS, SEED = 8, 60, 3
 
 hypothesis.configuration.set_hypothesis_home_dir(f"{_HOME.name}/hypothesis")
 # The same examples in every run; a shared machine makes single examples slow.
-hypothesis.settings.register_profile("tests", derandomize=True, deadline=None, database=None)
-hypothesis.settings.load_profile("tests")
+hypothesis.settings.register_profile("all", derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("all"), max_examples=20)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`make test` tries a fifth of the examples that `make test-all` tries."""
+    hypothesis.settings.load_profile("quick" if config.getoption("markexpr") == "not slow" else "all")
 
 
 def pytest_unconfigure() -> None:

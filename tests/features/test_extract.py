@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ifllm_hub.dataset.load import load_config
@@ -31,7 +31,6 @@ def off_text(question: Question, at: int) -> bool:
 # --- against the slow computation
 
 
-@settings(max_examples=60)
 @given(question_lists(max_size=8))
 def test_features_are_what_their_formulas_say(asked: list[Question]) -> None:
     for question, row in zip(asked, extract(asked), strict=True):
@@ -172,7 +171,6 @@ def test_thirds_of_an_answer_begin_at_their_first_character() -> None:
 # --- the mask
 
 
-@settings(max_examples=30)
 @given(questions(), st.integers(0, 2**32))
 def test_where_the_cursor_is_on_the_screen_changes_nothing(question: Question, seed: int) -> None:
     """Off the text its place gives the rating away (docs/format.md 5); no coordinate may reach a feature."""
@@ -183,7 +181,6 @@ def test_where_the_cursor_is_on_the_screen_changes_nothing(question: Question, s
     assert without.equals(extract_features(frame([question])))
 
 
-@settings(max_examples=60)
 @given(questions(), st.data())
 def test_staying_off_the_text_changes_no_feature_but_the_share_on_text(question: Question, data: st.DataObject) -> None:
     pauses = [i for i in range(len(question["t"])) if off_text(question, i)]
@@ -202,7 +199,6 @@ def test_staying_off_the_text_changes_no_feature_but_the_share_on_text(question:
     assert changed <= {f"{modality}_on_text" for modality in MODALITIES}
 
 
-@settings(max_examples=30)
 @given(questions())
 def test_without_a_tick_on_text_a_modality_has_no_feature(question: Question) -> None:
     for modality in MODALITIES:
@@ -225,7 +221,6 @@ def swapped(question: Question) -> Question:
     }
 
 
-@settings(max_examples=60)
 @given(questions(modes=(True,)))
 def test_swapping_the_answers_is_exact(question: Question) -> None:
     here, there = extract([question])[0], extract([swapped(question)])[0]
@@ -239,7 +234,6 @@ def test_swapping_the_answers_is_exact(question: Question) -> None:
             assert other == here[feature.swap]
 
 
-@settings(max_examples=40)
 @given(question_lists(max_size=6), st.randoms(use_true_random=False))
 def test_a_question_has_the_same_features_in_any_company(asked: list[Question], random: random.Random) -> None:
     together = extract_features(frame(asked))
@@ -249,7 +243,6 @@ def test_a_question_has_the_same_features_in_any_company(asked: list[Question], 
     assert extract_features(frame([asked[i] for i in order])).equals(together[order], null_equal=True)
 
 
-@settings(max_examples=30)
 @given(questions(), st.integers(-500, 100_000))
 def test_a_later_start_moves_the_times_and_nothing_else(question: Question, by: int) -> None:
     before, after = extract([question])[0], extract([question | {"t": [t + by for t in question["t"]]}])[0]
@@ -274,7 +267,6 @@ def stretched(row: dict[str, Any], units: tuple[str, ...], by: int) -> dict[str,
     return {name: None if value is None else pytest.approx(value * by) for name, (value, by) in values.items()}
 
 
-@settings(max_examples=40)
 @given(questions(steps_ms=(0, 1, 7, 80, 100)), st.integers(2, 10))
 def test_slower_reading_stretches_what_its_unit_says(question: Question, by: int) -> None:
     slower = extract([question | {"t": [by * t for t in question["t"]]}])[0]
@@ -283,7 +275,6 @@ def test_slower_reading_stretches_what_its_unit_says(question: Question, by: int
     assert {"mouse_dwell_left", "gaze_speed_diff", "mouse_progress_quarter_1_left", "mouse_balance"} <= expected.keys()
 
 
-@settings(max_examples=40)
 @given(questions(), st.integers(2, 10))
 def test_longer_texts_stretch_what_its_unit_says(question: Question, by: int) -> None:
     longer = dict(question)
@@ -297,7 +288,6 @@ def test_longer_texts_stretch_what_its_unit_says(question: Question, by: int) ->
     assert {"mouse_dwell_log_ratio", "gaze_speed_diff", "mouse_head_share_left", "length_left"} <= expected.keys()
 
 
-@settings(max_examples=30)
 @given(questions(modes=(False,)))
 def test_pointwise_questions_have_nothing_to_compare(question: Question) -> None:
     row = extract([question])[0]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from eval.studies.previous import PREVIOUS, against_previous
 from ifllm_hub.dataset.load import load_config
@@ -20,7 +20,6 @@ def turns(*rows: tuple[int, str, int]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=["question_id", "conversation_id", "turn"], orient="row")
 
 
-@settings(max_examples=40)
 @given(questions(modes=(False,), question_id=1), questions(modes=(False,), question_id=2))
 def test_it_compares_this_answer_with_the_previous_one(first: Question, second: Question) -> None:
     features = extract_features(frame([first, second]))
@@ -52,7 +51,6 @@ def as_a_pair(here: Question, before: Question) -> Question:
     return pair
 
 
-@settings(max_examples=40)
 @given(questions(modes=(False,), question_id=1), questions(modes=(False,), question_id=2))
 def test_log_ratios_are_those_of_the_pair(before: Question, here: Question) -> None:
     for question in (before, here):

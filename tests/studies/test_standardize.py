@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.studies.standardize import PRIOR_QUESTIONS, standardize
@@ -54,7 +54,6 @@ def expected(table: Table, column: str, of: tuple[str, ...]) -> list[float | Non
     return result
 
 
-@settings(max_examples=60)
 @given(tables)
 def test_values_are_what_the_formula_says(table: Table) -> None:
     rows = standardized(table)
@@ -76,7 +75,6 @@ def test_one_worker_by_hand() -> None:
     assert last == pytest.approx(10 / ((10 + PRIOR_QUESTIONS * everybodys) / (1 + PRIOR_QUESTIONS)))
 
 
-@settings(max_examples=60)
 @given(tables, st.data())
 def test_swapping_a_questions_answers_is_exact_and_its_own_affair(table: Table, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(table) - 1))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.sources.ifllm.conversation import LEFT, NOON, RIGHT, Tick, align, slow_char
@@ -47,7 +47,6 @@ def test_a_window_decides_about_its_caret(
     assert aligned.statuses == {status: 2}
 
 
-@settings(max_examples=30)
 @given(
     st.text(st.sampled_from("ab 🔧é"), min_size=1, max_size=80),
     st.lists(st.tuples(st.integers(0, 100), st.integers(0, 90), st.integers(0, 20)), min_size=1, max_size=15),
