@@ -37,7 +37,6 @@ def refused(outcome: dict[str, Any]) -> bool:
         and outcome["message"].startswith(outcome["folder"] + "/")
         and outcome["message"].isprintable()
         and len(outcome["message"]) < 500
-        and outcome["seconds"] < MOST_CPU_SECONDS
         and outcome["bytes"] < MOST_BYTES
     )
 
@@ -51,12 +50,14 @@ def check(found: list[dict[str, Any]], cases: int) -> None:
 
 
 def test_a_sample_of_hostile_folders_is_refused(tmp_path: Path) -> None:
-    check(outcomes(tmp_path, 0.15), 80)
+    check(outcomes(tmp_path, 0.05), 25)
 
 
 @pytest.mark.slow
 def test_every_hostile_folder_is_refused(tmp_path: Path) -> None:
-    check(outcomes(tmp_path, 1.0), 600)
+    found = outcomes(tmp_path, 1.0)
+    check(found, 600)
+    assert max(outcome["seconds"] for outcome in found) < MOST_CPU_SECONDS
 
 
 def test_the_canary_sings_for_whoever_trusts_the_payload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
