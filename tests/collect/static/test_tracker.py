@@ -425,6 +425,7 @@ def test_gaze_points_of_an_adapter_travel_beside_the_mouse(open_page: Any, wire:
     assert {(c, p) for _, _, _, _, c, p in batch["gaze"]} == {(2, 3)}  # 30 px at 12 px a character
 
 
+@pytest.mark.slow
 def test_the_cost_on_the_main_thread(open_page: Any, wire: WireServer) -> None:
     """The time in all functions of the tracker while the mouse moves over a long answer, as a share of all time.
 
