@@ -249,7 +249,7 @@ def test_the_text_of_the_recorded_windows_is_nowhere(release: Release, dataset: 
 # --- building
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 100])
+@pytest.mark.parametrize("chunk", [1, *(pytest.param(many, marks=pytest.mark.slow) for many in (3, 100))])
 def test_the_chunk_size_leaves_no_trace(release: Release, dataset: Path, tmp_path: Path, chunk: int) -> None:
     shares: list[float] = []
     build_dataset(release, tmp_path / "out", chunk, shares.append)
