@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-all lint docs bench clean
+.PHONY: demo test test-all lowest lint docs bench clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +28,16 @@ test: $(VENV)/.installed
 test-all: $(VENV)/.smollm2
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# The oldest version of each direct dependency that pyproject.toml admits, in an environment of its own, and the tests
+# that need no torch.
+lowest:
+	$(PYTHON) -m venv --clear $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet uv
+	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct -e .
+	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest pytest hypothesis
+	$(VENV)-lowest/bin/python -m pytest -W ignore -m 'not slow' tests/features tests/sources tests/dataset tests/reward \
+		--ignore tests/dataset/card/test_croissant.py --ignore tests/reward/test_trainers.py
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,4 +58,4 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/dpo.py
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-lowest build dist .mypy_cache .pytest_cache .ruff_cache
