@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import BULLETS, SPLITS, label_source_of, present_configs
-from ifllm_hub.dataset.splits import TEST_FOLD
 from ifllm_hub.dataset.writers import replace_preferences
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.preferences.label_files import check_name, read_labels
@@ -37,30 +35,6 @@ SOURCES = ("explicit", *MODELS, "shuffled")
 _SHUFFLE_SEED = 0
 
 
-def held_out_by(pairs: Pairs, group: str) -> Pairs:
-    """The pairs with `split` by `fold_worker` (as stored), `fold_conversation` or `fold_question`: fold 4 is test."""
-    test = pl.col(f"fold_{group}") == TEST_FOLD
-    return Pairs(pairs.rows.with_columns(split=pl.when(test).then(pl.lit("test")).otherwise(pl.lit("train"))))
-
-
-def reference_split(pairs: Pairs) -> Pairs:
-    """The rows of the paper's released code, with `split` as it draws it: a fifth of the questions, one by one.
-
-    Its rows are the pairwise questions of the workers it keeps, rated or not, read or not, error messages included; it
-    calls scikit-learn's `train_test_split(test_size=0.2, random_state=42)` on them. Workers and conversations are in
-    both splits.
-
-    Args:
-        pairs: all pairwise questions, in the order of their ids.
-    """
-    from sklearn.model_selection import train_test_split
-
-    rows = pairs.rows.filter(~pl.col("excluded_worker"))
-    _, test = train_test_split(np.arange(rows.height), test_size=0.2, random_state=42)
-    is_test = pl.Series(np.isin(np.arange(rows.height), test))
-    return Pairs(rows.with_columns(split=pl.when(is_test).then(pl.lit("test")).otherwise(pl.lit("train"))))
-
-
 def rated_rows(pairs: Pairs) -> pl.DataFrame:
     """Rows of `preferences_explicit` by what the workers said of all pairs they rated, read or not."""
     return _as_preferences(_explicit(pairs.rows), "explicit")
@@ -73,7 +47,7 @@ def out_of_fold_probabilities(
 
     A model learns from pairs of the train split only, those of the other worker folds (`fold_worker`). So nothing that
     a test pair's worker said reaches a training label, and a test label is by a model of the train split, whatever the
-    splits are by (`held_out_by`).
+    splits are by (see `splits.held_out_by`).
 
     Returns:
         `question_id`, `probability` (Float64).

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 import polars as pl
 
@@ -23,8 +23,6 @@ COLUMNS = ["question_id", "prompt", "chosen", "rejected", "flip_prob"]
 # What a trainer elsewhere gets.
 EXPORTED = ["prompt", "chosen", "rejected", "flip_prob", "label_source", "question_id", "split"]
 
-Split = Literal["worker", "conversation", "question", "reference"]
-
 
 def load_preferences(
     dataset: str | Path,
@@ -33,7 +31,7 @@ def load_preferences(
     *,
     history: History = "none",
     instruction: bool = False,
-    split: Split = "worker",
+    rows: pl.DataFrame | None = None,
     same_pairs: bool | Sequence[str] = False,
     constant_flip_prob: float | None = None,
 ) -> "DatasetDict":
@@ -46,11 +44,8 @@ def load_preferences(
         revision: branch, tag or commit of a Hub dataset; a folder has none.
         history: what prompts show of the earlier turns; see `with_history`.
         instruction: append to prompts what the study's site appended to the query; see `with_instruction`.
-        split: what train and test never share. By conversation or question, fold 4 of `pairwise` is the test split,
-            and the labels of our own models are made anew (a matter of seconds), because the model behind a stored
-            train label may have learned from a pair that is a test pair now. Labels from elsewhere stay as they are;
-            whether their model did, their maker knows. `reference` draws questions one by one as the paper's released
-            code does (`reference_split`), and its explicit pairs are all that the workers rated, also unread ones.
+        rows: the rows of that label source with other splits, from `splits.relabel`; default: those stored, of which no
+            worker may be in both splits.
         same_pairs: keep only pairs that all compared label sources have, so that each has the same pairs: the sources
             named, or True for all of the dataset.
         constant_flip_prob: a flip probability in [0, 0.5) for all pairs, instead of their own.
@@ -60,9 +55,9 @@ def load_preferences(
         probability in [0, 0.5) that the label is wrong.
 
     Raises:
-        IfllmError: the dataset or the label source does not exist or cannot be read, there is no such history or split,
-            a split is empty, a pair breaks the contract (`flip_prob` null or outside [0, 0.5), chosen equal to
-            rejected), or a worker is in both splits that are by worker.
+        IfllmError: the dataset or the label source does not exist or cannot be read, there is no such history, a split
+            is empty, a pair breaks the contract (`flip_prob` null or outside [0, 0.5), chosen equal to rejected), or a
+            worker is in both stored splits.
 
     Examples:
         >>> from ifllm_hub.preferences.load import load_preferences
@@ -72,13 +67,12 @@ def load_preferences(
         >>> pairs["train"].num_rows, pairs["test"].num_rows, pairs["train"]["flip_prob"][0]
         (19, 6, 0.0)
     """
-    for what, value, known in (("history", history, get_args(History)), ("split", split, get_args(Split))):
-        if value not in known:
-            raise IfllmError(f"There is no {what} {value!r}. Choose one of: {', '.join(known)}.")
+    if history not in get_args(History):
+        raise IfllmError(f"There is no history {history!r}. Choose one of: {', '.join(get_args(History))}.")
     compared = _sources_compared(dataset, revision, label_source, same_pairs)
-    rows = load_config(dataset, preferences_config(label_source), revision)
-    if split != "worker":
-        rows = _held_out_by(split, rows, label_source, dataset, revision)
+    is_stored = rows is None
+    if rows is None:
+        rows = load_config(dataset, preferences_config(label_source), revision)
     for other in compared:
         same = load_config(dataset, preferences_config(other), revision)
         rows = rows.join(same, on="question_id", how="semi", maintain_order="left")
@@ -95,9 +89,19 @@ def load_preferences(
                 "both splits. Choose another label source, or build the dataset from more workers."
             )
         _check_pairs(part, f"the {name} split of {dataset}, label source {label_source!r}")
-    if split == "worker":
+    if is_stored:
         _check_workers(parts, dataset)
     return _as_dataset_dict(parts)
+
+
+def stored_rows(dataset: str | Path, label_source: str, revision: str | None = None) -> pl.DataFrame:
+    """The rows of one label source as they are in the dataset, with `split`; nothing is checked but their types.
+
+    Raises:
+        IfllmError: the dataset or the label source does not exist or cannot be read.
+    """
+    _sources_compared(dataset, revision, label_source, False)
+    return load_config(dataset, preferences_config(label_source), revision)
 
 
 def export_preferences(dataset: str | Path, label_source: str, file: Path, both_splits: bool = True) -> int:
@@ -207,25 +211,6 @@ def _sources_compared(
                 "these, or write its pairs with `ifllm label`."
             )
     return [name for name in dict.fromkeys(others) if name != label_source]
-
-
-def _held_out_by(
-    split: Split, rows: pl.DataFrame, source: str, dataset: str | Path, revision: str | None
-) -> pl.DataFrame:
-    """The rows of one label source, with other splits."""
-    from ifllm_hub.preferences.labels import SOURCES, held_out_by, preference_rows, rated_rows, reference_split
-    from ifllm_hub.reward.protocol.pairs import load_pairs
-
-    every = load_pairs(dataset, revision)
-    pairs = reference_split(every) if split == "reference" else held_out_by(every, split)
-    if split == "reference" and source == "explicit":
-        return rated_rows(pairs)
-    places = rows.drop("split").join(
-        pairs.rows.select("question_id", "split", "excluded_worker"), on="question_id", maintain_order="left"
-    )
-    if source not in SOURCES:
-        return places.drop("excluded_worker")
-    return preference_rows(pairs, all_workers=bool(places["excluded_worker"].any()), sources=(source,))
 
 
 def _check_workers(parts: dict[str, pl.DataFrame], dataset: str | Path) -> None:

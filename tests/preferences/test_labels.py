@@ -23,11 +23,11 @@ from ifllm_hub.preferences.labels import (
     SOURCES,
     agreement,
     agreements,
-    held_out_by,
     out_of_fold_probabilities,
     preference_rows,
     write_preferences,
 )
+from ifllm_hub.preferences.splits import held_out_by
 from ifllm_hub.reward.protocol.pairs import FEATURES, GAZE_FEATURES, MOUSE_FEATURES, Pairs, labeled, with_behavior
 from tests.conftest import few_trees
 

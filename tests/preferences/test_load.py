@@ -18,8 +18,9 @@ from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import BULLETS, columns, parquet_path
 from ifllm_hub.dataset.writers import replace_configs
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.preferences.labels import external_rows, held_out_by, preference_rows
+from ifllm_hub.preferences.labels import external_rows, preference_rows
 from ifllm_hub.preferences.load import EXPORTED, export_preferences, fingerprint, load_preferences, subsample
+from ifllm_hub.preferences.splits import held_out_by, relabel
 from ifllm_hub.reward.protocol.pairs import load_pairs
 from tests.align.made import said, write_config, write_pairs
 
@@ -232,10 +233,19 @@ def test_the_instruction_is_at_the_end_of_the_prompt_on_request(labeled_dataset:
             assert row == other
 
 
-@pytest.mark.parametrize("wrong", [{"history": "all"}, {"split": "fold"}])
-def test_an_unknown_choice(tmp_path: Path, wrong: dict[str, Any]) -> None:
-    with pytest.raises(IfllmError, match=r"There is no (history 'all'|split 'fold')\. Choose one of: "):
-        load_preferences(write(tmp_path), **wrong)
+def test_an_unknown_choice(tmp_path: Path) -> None:
+    choice: Any = "fold"
+    with pytest.raises(IfllmError, match=r"There is no history 'fold'\. Choose one of: none, "):
+        load_preferences(write(tmp_path), history=choice)
+    with pytest.raises(IfllmError, match=r"There is no split 'fold'\. Choose one of: worker, "):
+        relabel(tmp_path, "forest", choice)
+    with pytest.raises(IfllmError, match="No label source 'gaze'"):
+        relabel(tmp_path, "gaze", "question")
+
+
+def test_reading_pairs_imports_nothing_that_fits_a_model() -> None:
+    code = "import sys; import ifllm_hub.preferences.load; sys.exit('sklearn' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_question_without_its_history(tmp_path: Path) -> None:
@@ -288,7 +298,7 @@ def test_other_splits_have_labels_made_for_them(study: Path, group: Any) -> None
     labels = preference_rows(pairs, sources=("longer",)).filter(pl.col("split") == "train")
     stored = load_preferences(study, "longer")["train"].to_list() + load_preferences(study, "longer")["test"].to_list()
     for source in ("longer", "always_left"):
-        preferences = load_preferences(study, source, split=group)
+        preferences = load_preferences(study, source, rows=relabel(study, source, group))
         folds = {split: {fold_of[question] for question in preferences[split]["question_id"]} for split in preferences}
         assert folds == {"train": {0, 1, 2, 3}, "test": {4}}
         if source == "longer":
@@ -377,13 +387,13 @@ def test_importing_the_package_side_needs_no_heavy_library() -> None:
 def test_the_reference_split_draws_rows_and_takes_every_rated_pair(labeled_dataset: Path) -> None:
     pairwise = load_config(labeled_dataset, "pairwise").filter(~pl.col("excluded_worker")).sort("question_id")
     rated = set(pairwise.filter(pl.col("preference").is_not_null())["question_id"])
-    drawn = load_preferences(labeled_dataset, "explicit", split="reference")
+    drawn = load_preferences(labeled_dataset, rows=relabel(labeled_dataset, "explicit", "reference"))
     train, test = (set(drawn[name]["question_id"]) for name in ("train", "test"))
     assert train | test == rated
     assert not train & test
     order = np.random.RandomState(42).permutation(pairwise.height)  # as scikit-learn draws
     expected = {pairwise["question_id"][int(at)] for at in order[: math.ceil(0.2 * pairwise.height)]}
     assert test == expected & rated
-    forest = load_preferences(labeled_dataset, "forest", split="reference")
+    forest = load_preferences(labeled_dataset, rows=relabel(labeled_dataset, "forest", "reference"))
     assert set(forest["test"]["question_id"]) <= expected
     assert not set(forest["train"]["question_id"]) & expected

@@ -14,7 +14,8 @@ from eval.reproduction.lists import PAPER_PAIRWISE
 from eval.reproduction.reference import reference_features
 from ifllm_hub.align.policies import HUMAN_ASSISTANT
 from ifllm_hub.align.quirks import CAP, MAX_PROMPT_TOKENS, MAX_TOKENS, ReferenceQuirks, cut_answers, quirky_pairs
-from ifllm_hub.preferences.labels import external_rows, rated_rows, reference_split
+from ifllm_hub.preferences.labels import external_rows, rated_rows
+from ifllm_hub.preferences.splits import reference_split
 from ifllm_hub.reward.protocol.pairs import Pairs, load_pairs
 from ifllm_hub.sources.ifllm.archive import Release
 

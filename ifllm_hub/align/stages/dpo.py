@@ -15,7 +15,8 @@ from ifllm_hub.align.runs.lengths import check_max_length
 from ifllm_hub.align.runs.run import copies_folder, damaged_copy
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.preferences.history import History, prompts_show
-from ifllm_hub.preferences.load import Split, fingerprint, load_preferences, subsample
+from ifllm_hub.preferences.load import fingerprint, load_preferences, subsample
+from ifllm_hub.preferences.splits import Split, relabel
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -70,7 +71,7 @@ def load_pairs(args: DPOArguments, config: "FlipProbDPOConfig", commit: str | No
         commit,
         history=args.history,
         instruction=args.instruction,
-        split=args.split,
+        rows=None if args.split == "worker" else relabel(args.dataset, args.label_source, args.split, commit),
         same_pairs=args.same_pairs,
         constant_flip_prob=_constant_flip_prob(args, config),
     )

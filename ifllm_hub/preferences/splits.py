@@ -1,0 +1,73 @@
+"""Other splits than those stored, and the labels that belong to them."""
+
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import polars as pl
+
+from ifllm_hub.dataset.splits import TEST_FOLD
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.preferences.labels import SOURCES, preference_rows, rated_rows
+from ifllm_hub.preferences.load import stored_rows
+from ifllm_hub.reward.protocol.pairs import Pairs, load_pairs
+
+Split = Literal["worker", "conversation", "question", "reference"]
+
+
+def relabel(dataset: str | Path, label_source: str, split: Split, revision: str | None = None) -> pl.DataFrame:
+    """The rows of one label source with other splits, for `load_preferences(..., rows=)`.
+
+    The labels of our own models are made anew, which fits the models (a matter of seconds): the one behind a stored
+    train label may have learned from a pair that is a test pair now. Labels from elsewhere stay as they are; whether
+    their model saw such a pair is for their maker to know.
+
+    Args:
+        dataset: a dataset folder or Hub repo id.
+        split: what train and test never share. By `conversation` or `question`, fold 4 of `pairwise` is the test
+            split; `worker` is the split as stored. `reference` draws questions one by one as the paper's released code
+            does (`reference_split`), and its explicit pairs are all that the workers rated, also unread ones.
+        revision: branch, tag or commit of a Hub dataset.
+
+    Raises:
+        IfllmError: there is no such split or label source, or the dataset cannot be read.
+    """
+    if split not in get_args(Split):
+        raise IfllmError(f"There is no split {split!r}. Choose one of: {', '.join(get_args(Split))}.")
+    rows = stored_rows(dataset, label_source, revision)
+    if split == "worker":
+        return rows
+    every = load_pairs(dataset, revision)
+    pairs = reference_split(every) if split == "reference" else held_out_by(every, split)
+    if split == "reference" and label_source == "explicit":
+        return rated_rows(pairs)
+    places = rows.drop("split").join(
+        pairs.rows.select("question_id", "split", "excluded_worker"), on="question_id", maintain_order="left"
+    )
+    if label_source not in SOURCES:
+        return places.drop("excluded_worker")
+    return preference_rows(pairs, all_workers=bool(places["excluded_worker"].any()), sources=(label_source,))
+
+
+def held_out_by(pairs: Pairs, group: str) -> Pairs:
+    """The pairs with `split` by `fold_worker` (as stored), `fold_conversation` or `fold_question`: fold 4 is test."""
+    test = pl.col(f"fold_{group}") == TEST_FOLD
+    return Pairs(pairs.rows.with_columns(split=pl.when(test).then(pl.lit("test")).otherwise(pl.lit("train"))))
+
+
+def reference_split(pairs: Pairs) -> Pairs:
+    """The rows of the paper's released code, with `split` as it draws it: a fifth of the questions, one by one.
+
+    Its rows are the pairwise questions of the workers it keeps, rated or not, read or not, error messages included; it
+    calls scikit-learn's `train_test_split(test_size=0.2, random_state=42)` on them. Workers and conversations are in
+    both splits.
+
+    Args:
+        pairs: all pairwise questions, in the order of their ids.
+    """
+    from sklearn.model_selection import train_test_split
+
+    rows = pairs.rows.filter(~pl.col("excluded_worker"))
+    _, test = train_test_split(np.arange(rows.height), test_size=0.2, random_state=42)
+    is_test = pl.Series(np.isin(np.arange(rows.height), test))
+    return Pairs(rows.with_columns(split=pl.when(is_test).then(pl.lit("test")).otherwise(pl.lit("train"))))
