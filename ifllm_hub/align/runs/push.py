@@ -10,9 +10,9 @@ from ifllm_hub.align.policies import BASE_MODELS, SMOLLM2, TINY
 from ifllm_hub.align.runs.launch import LOG, PROGRESS
 from ifllm_hub.align.runs.resume import RESULTS, SETUP
 from ifllm_hub.align.runs.saving import SAVING
-from ifllm_hub.committer import Kind, claim_repo, commit_files, files_to_push
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json
+from ifllm_hub.hub import Kind, claim_repo, commit_files, files_to_push
 
 logger = logging.getLogger(__name__)
 

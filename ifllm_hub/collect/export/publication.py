@@ -13,13 +13,12 @@ from ifllm_hub.collect.export.dataset import export_dataset
 from ifllm_hub.collect.export.stored import TooFewPeople
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.store import Store
-from ifllm_hub.committer import claim_repo, commit_files
 from ifllm_hub.dataset.manifest import MANIFEST
 from ifllm_hub.dataset.publishing.publish import planned, publish
 from ifllm_hub.dataset.publishing.sending import DATASET
 from ifllm_hub.dataset.publishing.versions import forget_history, forget_versions
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.hub import clear_hub_errors
+from ifllm_hub.hub import claim_repo, clear_hub_errors, commit_files
 
 _log = logging.getLogger(__name__)
 _COLLECTED = replace(DATASET, insist=None)

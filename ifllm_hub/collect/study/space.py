@@ -15,9 +15,9 @@ from ifllm_hub.collect.settings import Settings
 from ifllm_hub.collect.study.app import run_study
 from ifllm_hub.collect.study.models import model_of
 from ifllm_hub.collect.study.settings import StudySettings
-from ifllm_hub.committer import Kind, commit_files, files_to_push
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, replacing_folder
+from ifllm_hub.hub import Kind, commit_files, files_to_push
 
 SETTINGS_FILE = "study.json"
 # SQLAlchemy URL; a secret of the Space. Without it the store is a file on the Space's disk.

@@ -23,14 +23,13 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 from ifllm_hub import __version__
-from ifllm_hub.committer import left_out_line, refuse_foreign
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.contents import CONTENTS, Contents, card_configs, read_contents, types_of
 from ifllm_hub.dataset.manifest import read_manifest
 from ifllm_hub.dataset.publishing.sending import DATASET, is_gated, sendable
 from ifllm_hub.dataset.publishing.versions import Older, forget_history, forget_versions, history, older_versions
 from ifllm_hub.errors import IfllmError, first_line
-from ifllm_hub.hub import clear_hub_errors
+from ifllm_hub.hub import clear_hub_errors, left_out_line, refuse_foreign
 
 _SIGNS = {"+": "added", "~": "changed", "-": "deleted"}
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ifllm_hub.committer import Kind, sort_out
 from ifllm_hub.dataset.contents import CONTENTS, Contents
 from ifllm_hub.dataset.manifest import MANIFEST, TIERS, Built, Collected
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.hub import Kind, sort_out
 
 # Also what a collector exports.
 DATASET = Kind(

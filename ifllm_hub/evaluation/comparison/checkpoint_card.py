@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ifllm_hub.align.runs.push import CHECKPOINT
-from ifllm_hub.committer import commit_files, sort_out
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.evaluation.comparison.names import name_of
 from ifllm_hub.evaluation.comparison.tables import signed
 from ifllm_hub.files import write_atomically
-from ifllm_hub.hub import clear_hub_errors
+from ifllm_hub.hub import clear_hub_errors, commit_files, sort_out
 from ifllm_hub.reward.model.results import evaluation_entries
 
 if TYPE_CHECKING:

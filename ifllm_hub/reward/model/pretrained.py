@@ -7,10 +7,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from ifllm_hub.committer import Kind, commit_files, files_to_push
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.files import replacing_folder
-from ifllm_hub.hub import clear_hub_errors
+from ifllm_hub.hub import Kind, clear_hub_errors, commit_files, files_to_push
 from ifllm_hub.reward.model.flat_forest import FOREST_FILE, too_large
 from ifllm_hub.reward.model.persistence import (
     CONFIG_FILE,
