@@ -1,4 +1,4 @@
-"""Pages made from templates, with texts that LLMs and crowd workers wrote."""
+"""Pages and Markdown made from templates, with texts that LLMs and crowd workers wrote."""
 
 import base64
 import hashlib
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment, Template
 
 
 def page_template(file: Path) -> "Template":
@@ -15,18 +15,28 @@ def page_template(file: Path) -> "Template":
     Whatever is filled in is escaped, and a name that is not given is an error. The filter `n` writes 1,234; `signed`
     writes so many digits (default: 4) with a minus sign in place of a hyphen.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(file.parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=True,
-    )
+    environment = templates(file.parent, escape=True)
     environment.filters["n"] = lambda value: f"{value:,}"
     environment.filters["signed"] = lambda value, digits=4: f"{value:.{digits}f}".replace("-", "\u2212")
     return environment.get_template(file.name)
+
+
+def templates(folder: Path, escape: bool) -> "Environment":
+    """The templates of a folder; a name that is not given is an error.
+
+    Args:
+        escape: fill in for HTML. Else the template is text that keeps its last line break, such as Markdown.
+    """
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=not escape,
+        autoescape=escape,
+    )
 
 
 def csp_source(content: str) -> str:

@@ -26,6 +26,7 @@ from ifllm_hub.files import read_parquet, write_atomically
 from ifllm_hub.locate import shipped_folder
 from ifllm_hub.sources.ifllm.accounts import CaretCounts
 from ifllm_hub.sources.ifllm.questions import excluded_workers
+from ifllm_hub.web_page import templates
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -304,13 +305,5 @@ def _template(name: str) -> Any:
 
 @cache
 def _environment() -> "Environment":
-    import jinja2
-
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(shipped_folder("dataset_card")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown, and nothing of it comes from outside the folder
-    )
+    # Markdown, and nothing of it comes from outside the folder.
+    return templates(shipped_folder("dataset_card"), escape=False)
