@@ -17,6 +17,7 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.reward_models.text_scorer import load_scorer
 from ifllm_hub.files import read_json
 from ifllm_hub.markdown import one_line
+from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER
 from ifllm_hub.reward.protocol.candidates import longer as choose_longer
@@ -122,8 +123,7 @@ def _part(pairs: Pairs, longer: np.ndarray, models: list[_Row], on: str) -> dict
 
 
 def _behavior(name: str, pairs: Pairs, source: dict[str, Any]) -> _Row:
-    embedded = Path(__file__).parents[2] / "reward" / "default"
-    model = ImplicitFeedbackReward.from_pretrained(embedded if name == EMBEDDED else name)
+    model = ImplicitFeedbackReward.from_pretrained(default_model() if name == EMBEDDED else name)
     training = model.config["training"]
     shared = next((key for key in ("release_sha256", "dataset") if key in source and key in training), None)
     label, trained_on = f"behavior: {name}", "data of which it is not known whether these pairs are among them"
