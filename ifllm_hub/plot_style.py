@@ -2,17 +2,19 @@
 
 import base64
 import io
-import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from ifllm_hub.files import write_atomically
 
 INK = "#1f2328"
 MUTED = "#59636e"
@@ -27,6 +29,9 @@ SERIES = ("#332288", "#d55e00", "#2a9d8f", "#882255", "#88ccee", "#999933")
 # Inches. A panel fills a phone's width at a legible size; a wide figure scrolls there in its own box.
 PANEL = (4.0, 2.9)
 WIDE = (7.4, 5.0)
+
+# Dots an inch of a PNG.
+_DPI = 150
 
 _SETTINGS: Any = {
     "font.family": "DejaVu Sans",
@@ -99,18 +104,28 @@ def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=1.6, columnspacing=1.4)
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share of `n` independent cases, for error bars (Wilson 1927)."""
-    z = 1.96
-    center = (hits + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * math.sqrt(hits * (n - hits) / n + z * z / 4)
-    return center - half, center + half
+def write_png(file: Path, figure: Figure) -> None:
+    """Write a figure inside `styled`: the same figure gives the same bytes.
+
+    Raises:
+        IfllmError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    write_atomically(file, buffer.getvalue())
+
+
+def write_svg(file: Path, figure: Figure) -> None:
+    """Write a figure inside `styled` as `write_png` does, with all digits."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", dpi=_DPI, metadata={"Date": None, "Creator": None})
+    write_atomically(file, buffer.getvalue())
 
 
 def picture(figure: Figure, alt: str, caption: str = "") -> Picture:
     """Render inside `styled`: the same figure gives the same bytes, with no date in it."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(buffer, format="svg", dpi=_DPI, metadata={"Date": None, "Creator": None})
     # Hundredths of a point are more than a screen shows, and a third of the bytes.
     svg = _PATH.sub(lambda path: _DIGITS.sub(r"\1", path.group()), buffer.getvalue())
     source = "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()

@@ -16,9 +16,9 @@ from typer.main import get_command
 
 from ifllm_hub import cli
 from ifllm_hub.dataset.load import label_sources, load_config
-from ifllm_hub.plot_style import wilson
 from ifllm_hub.preferences.labels import agreements
 from ifllm_hub.sources.ifllm import archive
+from ifllm_hub.statistics import wilson
 
 IFLLM = str(Path(sys.executable).with_name("ifllm"))
 

@@ -17,7 +17,7 @@ def print_label_sources(counts: "pl.DataFrame") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ifllm_hub.plot_style import wilson
+    from ifllm_hub.statistics import wilson
 
     title = "label sources, and how often they are right by the worker's own label"
     table = Table("source", "split", "pairs", "mean flip prob.", "agreement", "95 % CI", title=title)

@@ -304,7 +304,7 @@ def _scores(sequences: list[list[int]], model: "PreTrainedModel", tokenizer: "Pr
 
 
 def _share(hits: int, n: int) -> dict[str, float]:
-    from ifllm_hub.plot_style import wilson
+    from ifllm_hub.statistics import wilson
 
     low, high = wilson(hits, n)
     return {"correct": hits, "accuracy": hits / n, "low": low, "high": high}

@@ -1,22 +1,16 @@
 """The card's figures: numbers of the folder as PNG, the same bytes for the same folder; no text of participants."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from ifllm_hub.files import write_atomically
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from ifllm_hub.statistics import wilson
 
 FOLDER = "figures"
 
 _SIZE = (6.6, 3.1)
-_DPI = 150
 _LARGEST = 5
 # A share of fewer pairs says nothing; more than eight points hide the trend.
 _PAIRS_PER_BIN, _MOST_BINS = 25, 8
@@ -54,6 +48,7 @@ def draw_figures(folder: Path, questions: pl.DataFrame, features: pl.DataFrame |
     Raises:
         IfllmError: the folder cannot be written.
     """
+    (folder / FOLDER).mkdir(exist_ok=True)
     largest = _questions_per_worker(folder, questions)
     if features is None:
         return [largest]
@@ -62,7 +57,7 @@ def draw_figures(folder: Path, questions: pl.DataFrame, features: pl.DataFrame |
 
 
 def _questions_per_worker(folder: Path, questions: pl.DataFrame) -> CardFigure:
-    from ifllm_hub.plot_style import TEST, TRAIN, styled
+    from ifllm_hub.plot_style import TEST, TRAIN, styled, write_png
 
     counts = questions.group_by("worker_id", "split").len().sort("len", "worker_id", descending=[True, False])
     share = int(counts["len"].head(_LARGEST).sum()) / questions.height
@@ -83,7 +78,7 @@ def _questions_per_worker(folder: Path, questions: pl.DataFrame) -> CardFigure:
         axes.grid(axis="x", visible=False)
         axes.set(title="Questions per worker", xlabel="worker, by rank", ylabel="questions")
         axes.legend(loc="center right")
-        _write(folder / FOLDER / "questions_per_worker.png", figure)
+        write_png(folder / FOLDER / "questions_per_worker.png", figure)
     alt = (
         f"Bars of the questions of each of {counts.height} workers, from {counts['len'][0]} to {counts['len'][-1]}; "
         f"the {_LARGEST} largest asked {share:.0%} of {questions.height:,}."
@@ -95,7 +90,7 @@ def _questions_per_worker(folder: Path, questions: pl.DataFrame) -> CardFigure:
 
 def _preference(folder: Path, pairs: pl.DataFrame) -> CardFigure:
     """Share that prefers left against how many times larger the left value is, in bins of equally many pairs."""
-    from ifllm_hub.plot_style import GAZE, MOUSE, MUTED, RIGHT, legend_below, styled, wilson
+    from ifllm_hub.plot_style import GAZE, MOUSE, MUTED, RIGHT, legend_below, styled, write_png
 
     ends = []
     with styled(_SIZE) as (figure, axes):
@@ -133,7 +128,7 @@ def _preference(folder: Path, pairs: pl.DataFrame) -> CardFigure:
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
         legend_below(figure, axes, 3)
-        _write(folder / FOLDER / "preference.png", figure)
+        write_png(folder / FOLDER / "preference.png", figure)
     alt = f"Share that prefers left against left / right: {'; '.join(ends) or 'no rated pairs'}."
     caption = (
         "Rated pairs in bins of equal size; 95% Wilson intervals that take pairs as independent, which pairs of one "
@@ -144,7 +139,7 @@ def _preference(folder: Path, pairs: pl.DataFrame) -> CardFigure:
 
 def _dwell(folder: Path, pairs: pl.DataFrame) -> CardFigure:
     """Quartiles of the time on the text of the preferred and the other answer."""
-    from ifllm_hub.plot_style import GAZE, MOUSE, styled
+    from ifllm_hub.plot_style import GAZE, MOUSE, styled, write_png
 
     medians = []
     with styled(_SIZE) as (figure, axes):
@@ -169,13 +164,6 @@ def _dwell(folder: Path, pairs: pl.DataFrame) -> CardFigure:
         axes.set_xlim(left=0)
         axes.grid(axis="y", visible=False)
         axes.set(title="Time on an answer's text", xlabel="dwell (s): median, and the middle half of the pairs")
-        _write(folder / FOLDER / "dwell.png", figure)
+        write_png(folder / FOLDER / "dwell.png", figure)
     alt = f"Median dwell: {', '.join(medians) or 'no rated pairs'}."
     return CardFigure(f"{FOLDER}/dwell.png", alt, "Rated pairs with the modality on the text of at least one answer.")
-
-
-def _write(path: Path, figure: "Figure") -> None:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    path.parent.mkdir(exist_ok=True)
-    write_atomically(path, buffer.getvalue())

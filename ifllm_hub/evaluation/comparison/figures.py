@@ -1,6 +1,5 @@
 """The comparison as a figure: the difference of scores in every cell, and pooled, with intervals."""
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,6 @@ import numpy as np
 
 from ifllm_hub.evaluation.comparison.names import name_of
 from ifllm_hub.evaluation.comparison.tables import DASH, POOLED, by_cell, half_width
-from ifllm_hub.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 
     from ifllm_hub.plot_style import Picture
 
-_DPI = 150
 # Inches.
 _WIDTH, _MARGIN, _ROW, _MARK = 7.4, 1.4, 0.22, 0.085
 _MARKERS = "oDs^vP"
@@ -30,11 +27,11 @@ def draw_comparison(stem: Path, comparison: dict[str, Any]) -> None:
     Raises:
         IfllmError: the folder cannot be written.
     """
+    from ifllm_hub.plot_style import write_png, write_svg
+
     with _drawn(comparison) as figure:
-        for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, dpi=_DPI, metadata=metadata)
-            write_atomically(stem.with_suffix(f".{kind}"), buffer.getvalue())
+        write_svg(stem.with_suffix(".svg"), figure)
+        write_png(stem.with_suffix(".png"), figure)
 
 
 def comparison_picture(comparison: dict[str, Any]) -> "Picture":

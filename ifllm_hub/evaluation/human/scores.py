@@ -13,7 +13,7 @@ from scipy.stats import rankdata, ttest_1samp
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.human.agreement import between_raters, with_judges
 from ifllm_hub.evaluation.human.questions import COMPARISON, SCALES
-from ifllm_hub.reward.protocol.scores import mean_interval
+from ifllm_hub.statistics import mean_interval
 
 # What is asked of each answer; of errors, fewer are better.
 DIMENSIONS = ("claim_supported", *(scale.name for scale in SCALES))

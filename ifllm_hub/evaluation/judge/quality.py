@@ -17,8 +17,8 @@ from ifllm_hub.evaluation.comparison.differences import KEYS, ORDERS, join_order
 from ifllm_hub.evaluation.judge.inputs import PEOPLE
 from ifllm_hub.files import read_json, without_nan, write_atomically
 from ifllm_hub.markdown import markdown_table
-from ifllm_hub.reward.protocol.scores import mean_interval
 from ifllm_hub.reward.protocol.tables import with_interval
+from ifllm_hub.statistics import mean_interval
 
 QUALITY = ".quality.json"
 STATUSES = ("malformed", "refused", "truncated", "failed")

@@ -19,9 +19,9 @@ from ifllm_hub.plot_style import (
     legend_below,
     picture,
     styled,
-    wilson,
 )
 from ifllm_hub.preferences.labels import MAX_FLIP_PROB
+from ifllm_hub.statistics import wilson
 
 _RATINGS = range(1, 6)
 _BAR = 0.27

@@ -1,12 +1,10 @@
 """Figures of the leaderboard: accuracy of every model under every protocol, and accuracy against coverage."""
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ifllm_hub.files import write_atomically
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.protocol.folds import LEAVE_ONE_OUT, PROTOCOLS
 
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
 
 ACCURACY_FILE, COVERAGE_FILE = "leaderboard.png", "coverage.png"
 
-_DPI = 150
 # Marker and color of each protocol; unseen workers, the headline, are darkest.
 _LOOKS = dict(
     zip(
@@ -38,15 +35,15 @@ def draw_figures(folder: Path, board: dict[str, Any]) -> None:
     Raises:
         IfllmError: the folder cannot be written.
     """
-    from ifllm_hub.plot_style import styled
+    from ifllm_hub.plot_style import styled, write_png
 
     models = len({row["model"] for row in board["rows"]})
     with styled((_WIDTH, _MARGIN + _ROW * (models + 1))) as (figure, axes):
         draw_accuracies(axes, board)
-        _write(folder / ACCURACY_FILE, figure)
+        write_png(folder / ACCURACY_FILE, figure)
     with styled(_COVERAGE_SIZE) as (figure, axes):
         _draw_coverage(figure, axes, board)
-        _write(folder / COVERAGE_FILE, figure)
+        write_png(folder / COVERAGE_FILE, figure)
 
 
 def draw_accuracies(axes: "Axes", board: dict[str, Any]) -> None:
@@ -103,9 +100,3 @@ def _draw_coverage(figure: "Figure", axes: "Axes", board: dict[str, Any]) -> Non
     axes.set(xlabel="share of the pairs the model is surest of (%)", ylabel="accuracy (%)", xticks=shares)
     axes.set_title(f"Workers never seen, {board['pairs']} pairs")
     legend_below(figure, axes, 2)
-
-
-def _write(path: Path, figure: "Figure") -> None:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    write_atomically(path, buffer.getvalue())

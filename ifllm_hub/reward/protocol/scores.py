@@ -4,15 +4,14 @@ All are means over seeds. Intervals are 95 % percentile bootstraps over workers,
 independent. Differences are to a reference, the longer answer, pair by pair and draw by draw.
 """
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
 from ifllm_hub.reward.protocol.pairs import Pairs
+from ifllm_hub.statistics import interval, worker_draws
 
-_BOOTSTRAPS = 1_000
 _CALIBRATION_BINS = 10
 
 
@@ -120,27 +119,6 @@ def bootstrapped(probability: np.ndarray, pairs: Pairs) -> dict[str, np.ndarray]
     return {"auc": area} | {name: drawn @ (of_worker @ values.mean(axis=0)) / rows for name, values in means.items()}
 
 
-def mean_interval(values: np.ndarray, workers: np.ndarray) -> dict[str, float]:
-    """The interval (`low`, `high`) of a mean, from a bootstrap over workers.
-
-    Args:
-        values: (n,) one a pair.
-        workers: (n,) whose pair it is.
-    """
-    codes = np.unique(workers, return_inverse=True)[1]
-    totals, counts = np.bincount(codes, values), np.bincount(codes)
-    drawn = worker_draws(len(counts))
-    return interval(drawn @ totals / (drawn @ counts))
-
-
-@cache
-def worker_draws(workers: int) -> np.ndarray:
-    """(1,000, workers) how often each worker was drawn; the same for the same number of workers."""
-    generator = np.random.default_rng(0)
-    drawn = [generator.integers(workers, size=workers) for _ in range(_BOOTSTRAPS)]
-    return np.array([np.bincount(draw, minlength=workers) for draw in drawn], dtype=float)
-
-
 def _rightly_ranked(probability: np.ndarray, y: np.ndarray) -> np.ndarray:
     """(left-preferring rows, right-preferring rows): share of seeds in which the former has the larger P(left)."""
     total = np.zeros((int(y.sum()), int((1 - y).sum())))
@@ -152,11 +130,3 @@ def _rightly_ranked(probability: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _brier(probability: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (probability - y) ** 2
-
-
-def interval(draws: np.ndarray) -> dict[str, float]:
-    """`low` and `high`: the 2.5th and 97.5th percentile of draws; NaN draws are left out."""
-    if np.isnan(draws).all():
-        return {"low": float("nan"), "high": float("nan")}
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return {"low": float(low), "high": float(high)}
