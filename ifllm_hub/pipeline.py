@@ -15,8 +15,7 @@ from ifllm_hub.align.runs.launch import recipe_file
 from ifllm_hub.dataset.schema import parquet_path, preferences_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, write_atomically
-
-Advance = Callable[[float], None]
+from ifllm_hub.terms import Advance
 
 STATE_FILE = "stages.json"
 ERROR_FILE = "error.log"

@@ -9,7 +9,7 @@ import polars as pl
 
 from ifllm_hub.features.catalog import CATALOG, DWELL_FLOOR_MS, LOG_RATIO_FLOORS, Feature, names
 from ifllm_hub.features.measures import MEASURES
-from ifllm_hub.features.ticks import MODALITIES
+from ifllm_hub.terms import MODALITIES
 
 _PREFIX = "previous_"
 _FLOORS = {f"{modality}_{name}": floor for modality in MODALITIES for name, floor in LOG_RATIO_FLOORS.items()} | {

@@ -3,7 +3,8 @@
 import numpy as np
 import polars as pl
 
-from ifllm_hub.features.ticks import MODALITIES, SIDES, all_ticks, on_text
+from ifllm_hub.features.ticks import all_ticks, on_text
+from ifllm_hub.terms import MODALITIES, SIDES
 
 # Time on text in this many equal parts, and random convolutions of it.
 BINS, KERNELS, TAPS, DILATIONS = 32, 150, 7, (1, 2, 3, 4)

@@ -24,12 +24,12 @@ from eval.studies.standardize import standardize
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.features.catalog import CATALOG, ODD
 from ifllm_hub.features.centering import PRIOR_READINGS
-from ifllm_hub.features.ticks import MODALITIES
 from ifllm_hub.files import write_atomically
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER, logistic, nested, with_habit
 from ifllm_hub.reward.protocol.folds import FitPredict, out_of_fold
 from ifllm_hub.reward.protocol.pairs import FEATURES, LENGTH_FEATURES, Pairs, labeled, load_pairs, with_behavior
 from ifllm_hub.reward.protocol.scores import bootstrapped, score
+from ifllm_hub.terms import MODALITIES
 
 RAW = with_habit(FEATURES)
 CONTRASTS = tuple(name for name in RAW if name not in LENGTH_FEATURES)

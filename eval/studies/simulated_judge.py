@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 
-from ifllm_hub.evaluation.comparison.differences import HIGHEST, LOWEST, ORDERS
+from ifllm_hub.evaluation.comparison.differences import HIGHEST, LOWEST
 from ifllm_hub.evaluation.comparison.statistics import length_term
 from ifllm_hub.evaluation.tables import JUDGMENTS
+from ifllm_hub.terms import ORDERS
 
 _ASKED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from ifllm_hub.features.ticks import MODALITIES, SIDES
+from ifllm_hub.terms import MODALITIES, SIDES
 
 _CARETS = tuple(f"{modality}_char_{side}" for modality in MODALITIES for side in SIDES)
 

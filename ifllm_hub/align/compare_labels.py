@@ -5,7 +5,6 @@ label sources of a seed. What remains different is who said which answer is bett
 """
 
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from ifllm_hub.dataset.schema import preferences_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import make_folder, read_json, read_parquet, write_atomically, write_parquet
 from ifllm_hub.preferences.load import fingerprint, load_preferences
+from ifllm_hub.terms import Advance
 
 LOG_PROBS = "log_probs.parquet"
 COMPARED = "comparison.json"
@@ -39,8 +39,6 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # Whom the policies are judged by: what the test workers said themselves.
 JUDGED_BY = "explicit"
-
-Advance = Callable[[float], None]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from ifllm_hub.dataset.privacy import coarse
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.catalog import CATALOG, Feature
 from ifllm_hub.features.centering import LESS_HABIT
+from ifllm_hub.terms import MODES, SIDES
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -137,7 +138,7 @@ _FLAGS = (
     _fold("fold_conversation", "no conversation in two folds"),
     _fold("fold_worker", "no worker in two folds; fold 4 is the test split"),
 )
-_MODE = Column("mode", pa.string(), "", "two answers, or one (then on the left side)", values=("pairwise", "pointwise"))
+_MODE = Column("mode", pa.string(), "", "two answers, or one (then on the left side)", values=MODES)
 
 _AS_TYPED = "what the LLM saw, but for the text that `bullet_points` says was appended"
 
@@ -153,7 +154,7 @@ PAIRWISE = (
     Column("model_right", pa.string(), "", "LLM that wrote the right answer"),
     _likert("rating_left", "satisfaction with the left answer"),
     _likert("rating_right", "satisfaction with the right answer"),
-    Column("preference", pa.string(), "", "the better answer, no ties; null if not rated", values=("left", "right")),
+    Column("preference", pa.string(), "", "the better answer, no ties; null if not rated", values=SIDES),
     *_FLAGS,
 )
 POINTWISE = (

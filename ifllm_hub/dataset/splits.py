@@ -4,11 +4,12 @@ import hashlib
 
 import polars as pl
 
+from ifllm_hub.terms import MODES
+
 FOLDS = 5
 # The last fold: where the workers with most questions are dealt out first, this one has the most workers.
 TEST_FOLD = FOLDS - 1
 
-_MODES = ("pairwise", "pointwise")
 _GROUPS = {"fold_question": "question_id", "fold_conversation": "conversation_id", "fold_worker": "worker_id"}
 
 
@@ -28,7 +29,7 @@ def assign_folds(questions: pl.DataFrame, *, grows: bool) -> pl.DataFrame:
     """
     for fold, group in _GROUPS.items():
         sizes = questions.group_by(pl.col(group).alias("group")).agg(
-            (pl.col("mode") == mode).sum().alias(mode) for mode in _MODES
+            (pl.col("mode") == mode).sum().alias(mode) for mode in MODES
         )
         folds = _hash(sizes, fold) if grows else _deal(sizes)
         questions = questions.join(folds.rename({"group": group, "fold": fold}), on=group, maintain_order="left")
@@ -45,12 +46,12 @@ def _hash(groups: pl.DataFrame, kind: str) -> pl.DataFrame:
 def _deal(groups: pl.DataFrame) -> pl.DataFrame:
     """`group` and its `fold`, from `group` and its number of questions in each mode."""
     keyed = sorted(
-        groups.select("group", *_MODES).iter_rows(),
+        groups.select("group", *MODES).iter_rows(),
         key=lambda row: (-sum(row[1:]), hashlib.sha256(str(row[0]).encode()).hexdigest()),
     )
     # Shares of the mode, so that the rarer mode is spread as evenly as the other.
-    totals = [max(1, groups[mode].sum()) for mode in _MODES]
-    loads = [[0.0] * len(_MODES) for _ in range(FOLDS)]
+    totals = [max(1, groups[mode].sum()) for mode in MODES]
+    loads = [[0.0] * len(MODES) for _ in range(FOLDS)]
     folds = []
     for _, *sizes in keyed:
         shares = [size / total for size, total in zip(sizes, totals, strict=True)]

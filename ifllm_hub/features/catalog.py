@@ -5,7 +5,7 @@ from math import log
 
 from ifllm_hub.features.contrast import PER_QUESTION, Contrast
 from ifllm_hub.features.measures import CELL, MEASURES, Measure
-from ifllm_hub.features.ticks import MODALITIES, SIDES
+from ifllm_hub.terms import MODALITIES, SIDES
 
 # Added to both dwells before their ratio: below half a second a ratio says nothing, ms.
 DWELL_FLOOR_MS = 500

@@ -8,7 +8,8 @@ from ifllm_hub.features.catalog import CATALOG, DWELL_FLOOR_MS, LOG_RATIO_FLOORS
 from ifllm_hub.features.context import in_context
 from ifllm_hub.features.contrast import PER_QUESTION
 from ifllm_hub.features.measures import MEASURES
-from ifllm_hub.features.ticks import MODALITIES, SIDES, all_ticks, on_text
+from ifllm_hub.features.ticks import all_ticks, on_text
+from ifllm_hub.terms import MODALITIES, SIDES
 
 
 def extract_features(trajectories: pl.DataFrame) -> pl.DataFrame:

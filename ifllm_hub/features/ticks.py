@@ -2,12 +2,11 @@
 
 import polars as pl
 
+from ifllm_hub.terms import MODALITIES, SIDES
+
 # The longest pause that still counts as dwelling where the last tick was, ms: a hidden tab leaves gaps of minutes.
 # The paper's code caps at the same 1,000 ms (docs/format.md 7.2).
 MAX_STEP_MS = 1_000
-
-SIDES = ("left", "right")
-MODALITIES = ("mouse", "gaze")
 
 
 def all_ticks(trajectories: pl.DataFrame) -> pl.DataFrame:

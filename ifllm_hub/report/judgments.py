@@ -6,8 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from ifllm_hub.evaluation.comparison.differences import KEYS, ORDERS, without_repeats
+from ifllm_hub.evaluation.comparison.differences import KEYS, without_repeats
 from ifllm_hub.evaluation.comparison.names import name_of
+from ifllm_hub.terms import ORDERS
 
 # How many of each kind are shown, and the code points of a text.
 LARGEST, DISAGREEING, SAMPLED, FAILED = 3, 4, 4, 3

@@ -6,10 +6,11 @@ from typing import Any
 import polars as pl
 
 from ifllm_hub.features.measures import CELL
-from ifllm_hub.features.ticks import MODALITIES, SIDES, all_ticks, on_text
+from ifllm_hub.features.ticks import all_ticks, on_text
 from ifllm_hub.plot_style import Picture
 from ifllm_hub.report.figures.trajectory import trajectory_picture
 from ifllm_hub.report.inputs import Run
+from ifllm_hub.terms import MODALITIES, SIDES
 
 READINGS = 3
 # The lower bounds of the heat levels above 0, ms; the same for every reading, so that colors compare.
@@ -177,7 +178,10 @@ def _reading(question: dict[str, Any], located: dict[str, pl.DataFrame]) -> Read
     }
     seen = {modality: rows for modality, rows in mine.items() if rows.height}
     seconds = max(float(rows.select(pl.max("t")).item()) for rows in seen.values()) / 1_000
-    dwell = {side: seen["mouse"].filter(pl.col("side") == side)["dt"].to_numpy().sum() / 1_000 for side in SIDES}
+    mouse = seen["mouse"]
+    dwell: dict[str, float] = {
+        side: mouse.filter(pl.col("side") == side)["dt"].to_numpy().sum() / 1_000 for side in SIDES
+    }
     preference = question["preference"]
     answers = [_answer(question, side, seen, seconds) for side in SIDES]
     return Reading(

@@ -6,8 +6,9 @@ from typing import Any
 
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.features.ticks import MAX_STEP_MS, MODALITIES, SIDES
+from ifllm_hub.features.ticks import MAX_STEP_MS
 from ifllm_hub.files import write_atomically
+from ifllm_hub.terms import MODALITIES, SIDES
 from ifllm_hub.web_page import csp_source, page_template
 
 # The lower bounds of the heat levels above 0, ms; a reader's usual pace over a line reaches the second.

@@ -29,6 +29,7 @@ from ifllm_hub.report.inputs import Run, load_run
 from ifllm_hub.report.reading import LEVELS_MS, readings
 from ifllm_hub.report.replay import write_reading
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
+from ifllm_hub.terms import SIDES
 from ifllm_hub.web_page import page_template
 
 REPORT_FILE, REPLAYS, EVALUATION = "report.html", "replays", "evaluation"
@@ -154,7 +155,7 @@ def _dataset(run: Run) -> dict[str, Any]:
             length_picture(run.pairwise, run.pointwise),
             longer_picture(run.pairwise),
         ],
-        "preferred": {side: int((sides == side).sum()) for side in ("left", "right")},
+        "preferred": {side: int((sides == side).sum()) for side in SIDES},
         "unrated": run.pairwise.height - len(sides),
         "longer": {"pairs": len(ratios), "share": float(longer.mean()) if len(longer) else float("nan")},
         "typical_mouse": _median_on_text(run.features),

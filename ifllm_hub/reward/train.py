@@ -1,7 +1,6 @@
 """Train the reward model on a dataset, judge it by the protocol, save both with a card."""
 
 import json
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ifllm_hub.reward.model.persistence import CONFIG_FILE, LEADERBOARD_FILE, sa
 from ifllm_hub.reward.protocol.candidates import FOREST
 from ifllm_hub.reward.protocol.leaderboard import data_source, leaderboard
 from ifllm_hub.reward.protocol.pairs import FEATURES, labeled, load_pairs
+from ifllm_hub.terms import Advance
 
 
 def train_reward(
@@ -25,7 +25,7 @@ def train_reward(
     all_workers: bool = False,
     n_jobs: int = 1,
     revision: str | None = None,
-    advance: Callable[[float], None] | None = None,
+    advance: Advance | None = None,
 ) -> dict[str, Any]:
     """Write a model folder: the forest grown on all labeled pairs, its config, its leaderboard and its card.
 

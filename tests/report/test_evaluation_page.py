@@ -15,10 +15,11 @@ import pytest
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.comparison.compare import run_comparison
 from ifllm_hub.evaluation.comparison.differences import differences, read_judgments
-from ifllm_hub.evaluation.judge.quality import SHARES, STATUSES, write_quality
+from ifllm_hub.evaluation.judge.quality import SHARES, write_quality
 from ifllm_hub.evaluation.tables import write_table
 from ifllm_hub.report.evaluation import build_evaluation_page
 from ifllm_hub.report.judgments import DISAGREEING, FAILED, LARGEST, SAMPLED, SHOWN, choose_judgments, read_judged
+from ifllm_hub.terms import FAILURES
 from tests.evaluation.made import both, judgment, table
 
 HOSTILE = (
@@ -55,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     nothing = {"mean": math.nan, "low": math.nan, "high": math.nan, "n": 0}
     quality = dict.fromkeys(SHARES, nothing) | {"agreement": {"mean": 0.61234, "low": 0.5, "high": 0.7, "n": 120}}
     quality |= {"pairs": {"asked": 60, "decided": 50, "tied": 7, "set_aside": 3}}
-    quality |= dict.fromkeys(STATUSES, 0.0) | {"judgments": 120, "judge": "gpt-judge", "judge_settings": "{}"}
+    quality |= dict.fromkeys(FAILURES, 0.0) | {"judgments": 120, "judge": "gpt-judge", "judge_settings": "{}"}
     assert write_quality(made / "judge/<b>people.parquet", [quality]) == made / "judge/<b>people.quality.json"
     assert build_evaluation_page(made) == made / "evaluation.html"
     return made

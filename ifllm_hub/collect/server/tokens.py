@@ -9,10 +9,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 import itsdangerous
 from itsdangerous.encoding import base64_decode, base64_encode
+
+from ifllm_hub.terms import Side
 
 MAX_LENGTH = 1_024
 
@@ -42,7 +43,7 @@ class ResponseToken:
 
     response_id: str
     question_id: str
-    side: Literal["left", "right"]
+    side: Side
     text_sha256: str
     text_length: int
     person: str

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from ifllm_hub.collect.server.tokens import MAX_LENGTH
+from ifllm_hub.terms import Side
 
 MAX_RESPONSES, MAX_TICKS, MAX_EVENTS = 16, 512, 256
 # Char indices of the dataset are int16.
@@ -53,7 +54,6 @@ Event = tuple[
     Annotated[int, Field(ge=-1, lt=MAX_RESPONSES)],
     Annotated[int, Field(ge=-_MAX_INT, le=_MAX_INT)] | None,
 ]
-Side = Literal["left", "right"]
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,980}\.[A-Za-z0-9_-]{43}$", max_length=MAX_LENGTH)]
 # Compared with the versions of the settings, so any printable text will do.
 VERSION = r"^[^\x00-\x1f\x7f]{1,64}$"

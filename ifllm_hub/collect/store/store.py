@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import URL, ColumnElement, Connection, Table, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Row
@@ -28,6 +28,7 @@ from ifllm_hub.collect.store.tables import (
     connect,
 )
 from ifllm_hub.collect.store.writer import Writer
+from ifllm_hub.terms import Side
 
 _log = logging.getLogger(__name__)
 _CHECKPOINT_SECONDS = 30
@@ -53,7 +54,7 @@ class RatingValues:
     """A rating: what is None is not said."""
 
     rating: int | None
-    preference: Literal["left", "right"] | None
+    preference: Side | None
     better_than_previous: bool | None
 
 

@@ -18,26 +18,23 @@ from ifllm_hub.collect.server.limits import Buckets
 from ifllm_hub.collect.server.problems import Problem
 from ifllm_hub.collect.store.refusals import Withdrawn
 from ifllm_hub.collect.store.store import RatingValues, now_ms
-from ifllm_hub.collect.study.models import AnswerFailed, AnsweringModel, Message, streamed_together
+from ifllm_hub.collect.study.models import AnswerFailed, AnsweringModel, streamed_together
 from ifllm_hub.collect.study.state import (
     MAX_QUERY,
     MAX_SUMMARY,
     QUESTIONNAIRE,
     SCALE,
     DisplayedAnswer,
-    Mode,
     NotYet,
     Participant,
     Protocol,
-    Side,
     Turn,
     tidy,
 )
 from ifllm_hub.dataset.schema import BULLETS
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.terms import MODES, SIDES, Message, Side
 
-# What a conversation can be, where the protocol does not say.
-MODES: tuple[Mode, ...] = ("pairwise", "pointwise")
 # A participant's code. It is their id in the store, in a namespace of its own: whoever knows the id that an integrator
 # gave somebody cannot delete them by it here.
 _CODE = re.compile(r"study-[0-9a-f]{32}")
@@ -122,7 +119,7 @@ class Study:
         participant.conversation, participant.topic = uuid.uuid4().hex, topic
         fixed = self.protocol.mode
         participant.mode = self._rng.choice(MODES) if fixed is None else fixed
-        sides: tuple[Side, ...] = ("left", "right") if participant.mode == "pairwise" else ("left",)
+        sides: tuple[Side, ...] = SIDES if participant.mode == "pairwise" else ("left",)
         # Drawn in random order, so that the side is random too.
         two = len(self._models) > 1
         drawn = self._rng.sample(self._models, len(sides)) if two else [*self._models] * len(sides)
@@ -224,7 +221,7 @@ class Study:
             if ratings.get(side) is None:
                 raise NotYet("Please rate each answer from 1 to 5.")
             _check_scale(ratings[side])
-        if pairwise and preference not in ("left", "right"):
+        if pairwise and preference not in SIDES:
             raise NotYet("Please say which of the two answers is better.")
         compares = not pairwise and len(participant.turns) > 1
         if compares and better_than_previous is None:

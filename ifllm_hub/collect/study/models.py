@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar, cast
 from ifllm_hub.align.policies import SMOLLM2
 from ifllm_hub.chat_dialect import Dialect, chat_arguments
 from ifllm_hub.errors import IfllmError, first_line
+from ifllm_hub.terms import Message
 
 DEFAULT_MODELS = (f"local:{SMOLLM2}",)
 # Sent to endpoints as the bearer token; Inference Providers take the Hub's own.
@@ -18,7 +19,6 @@ ENDPOINT_KEY = "IFLLM_STUDY_ENDPOINT_KEY"
 _PATIENCE = 60
 _TEMPERATURE = 0.7
 
-Message = dict[str, str]
 Key = TypeVar("Key")
 
 

@@ -7,9 +7,8 @@ from typing import Literal
 from ifllm_hub.collect.server import wire
 from ifllm_hub.collect.study.models import AnsweringModel
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.terms import Mode, Side
 
-Side = Literal["left", "right"]
-Mode = Literal["pairwise", "pointwise"]
 MAX_QUERY, MAX_SUMMARY = 4_000, 2_000
 
 # Coarse bins only: no answer narrows a person down by more than its bin, and none is in an export.

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 from ifllm_hub.features.catalog import CATALOG, Feature
 from ifllm_hub.features.centering import LESS_HABIT, PRIOR_READINGS
 from ifllm_hub.features.measures import CELL, MEASURES
-from ifllm_hub.features.ticks import MAX_STEP_MS, MODALITIES
+from ifllm_hub.features.ticks import MAX_STEP_MS
+from ifllm_hub.terms import MODALITIES
 
 FEATURES_FILE = "features.md"
 # The numbers in the definitions.

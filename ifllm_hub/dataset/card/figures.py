@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from ifllm_hub.statistics import wilson
+from ifllm_hub.terms import SIDES
 
 FOLDER = "figures"
 
@@ -20,7 +21,6 @@ _CONTRASTS = {
     "mouse dwell": "mouse_dwell_log_ratio",
     "gaze dwell": "gaze_dwell_log_ratio",
 }
-_SIDES = ("left", "right")
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _dwell(folder: Path, pairs: pl.DataFrame) -> CardFigure:
     with styled(_SIZE) as (figure, axes):
         names: list[str] = []
         for modality, color in (("mouse", MOUSE), ("gaze", GAZE)):
-            left, right = (pl.col(f"{modality}_dwell_{side}") / 1000 for side in _SIDES)
+            left, right = (pl.col(f"{modality}_dwell_{side}") / 1000 for side in SIDES)
             is_left = pl.col("preference") == "left"
             seconds = pairs.filter(left.is_not_null() & right.is_not_null()).select(
                 preferred=pl.when(is_left).then(left).otherwise(right),

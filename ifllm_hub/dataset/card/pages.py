@@ -26,6 +26,7 @@ from ifllm_hub.files import read_parquet, write_atomically
 from ifllm_hub.locate import shipped_folder
 from ifllm_hub.sources.ifllm.accounts import CaretCounts
 from ifllm_hub.sources.ifllm.questions import excluded_workers
+from ifllm_hub.terms import SIDES
 from ifllm_hub.web_page import templates
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def _questions(folder: Path, pairs: pl.DataFrame) -> pl.DataFrame:
 def _observed(folder: Path, contents: Contents, questions: pl.DataFrame, pairs: pl.DataFrame) -> dict[str, Any]:
     """What the card says about the rows: dates, LLMs, ratings, how often the longer answer won, and the ticks' rate."""
     models = pl.concat([questions["model_left"], questions["model_right"].drop_nulls()]).value_counts()
-    left, right = (pl.col(f"response_{side}").str.len_chars() for side in ("left", "right"))
+    left, right = (pl.col(f"response_{side}").str.len_chars() for side in SIDES)
     rated = questions.filter(pl.col("preference").is_not_null() & (left != right))
     longer = rated.select((left > right) == (pl.col("preference") == "left")).to_series().mean()
     days = questions["asked_at"].drop_nulls().dt.strftime("%Y-%m-%d").sort()

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import polars as pl
 from ifllm_hub import __version__
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.comparison import names
-from ifllm_hub.evaluation.comparison.differences import ORDERS, Differences, differences, read_judgments
+from ifllm_hub.evaluation.comparison.differences import Differences, differences, read_judgments
 from ifllm_hub.evaluation.comparison.figures import draw_comparison
 from ifllm_hub.evaluation.comparison.measures import position_consistency
 from ifllm_hub.evaluation.comparison.statistics import BOOTSTRAPS, SEED, contrast, summary
 from ifllm_hub.evaluation.comparison.tables import comparison_csv, comparison_latex, comparison_page
 from ifllm_hub.files import read_json, replacing_folder, without_nan
+from ifllm_hub.terms import ORDERS, Advance
 
 COMPARISON_FILE, PAGE_FILE, LATEX_FILE, CSV_FILE = (
     "comparison.json",
@@ -34,7 +35,7 @@ def run_comparison(
     out: Path,
     draws: int = BOOTSTRAPS,
     seed: int = SEED,
-    advance: Callable[[float], None] = lambda share: None,
+    advance: Advance = lambda share: None,
 ) -> dict[str, Any]:
     """Compare, and write `comparison.json`, `.md`, `.tex`, `.csv`, `.svg` and `.png` into a folder, all or none.
 
@@ -77,7 +78,7 @@ def compare(
     judgments: pl.DataFrame,
     draws: int = BOOTSTRAPS,
     seed: int = SEED,
-    advance: Callable[[float], None] = lambda share: None,
+    advance: Advance = lambda share: None,
 ) -> dict[str, Any]:
     """Every number of a comparison.
 

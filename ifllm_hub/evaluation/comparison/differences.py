@@ -15,12 +15,12 @@ import polars as pl
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.tables import JUDGMENTS, read_table
+from ifllm_hub.terms import FAILURES, ORDERS
 
 # A judged question of a cell.
 KEYS = ("llm", "label_source", "question_id")
-ORDERS = ("model_first", "baseline_first")
 WINNERS = ("model", "baseline", "tie")
-STATUSES = ("ok", "malformed", "refused", "truncated", "failed")
+STATUSES = ("ok", *FAILURES)
 # The preset of one order alone, as in the paper.
 ONE_ORDER = "reference"
 LOWEST, HIGHEST = 1.0, 10.0

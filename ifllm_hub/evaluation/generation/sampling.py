@@ -13,12 +13,11 @@ from ifllm_hub.align.runs.run import chat_policy
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.generation.model_revision import model_name
 from ifllm_hub.evaluation.thoughts import OPENED
+from ifllm_hub.terms import Message
 
 if TYPE_CHECKING:
     import torch
     from transformers import LogitsProcessor
-
-Message = dict[str, str]
 
 
 @dataclass(kw_only=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-SIDES = ("left", "right")
+from ifllm_hub.terms import SIDES
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Any
 import polars as pl
 
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.evaluation.human.questions import CLAIM_FIELDS, COMPARISON, FIELDS, SCALES, SIDES, SUPPORT
+from ifllm_hub.evaluation.human.questions import CLAIM_FIELDS, COMPARISON, FIELDS, SCALES, SUPPORT
 from ifllm_hub.evaluation.human.task import KEY
 from ifllm_hub.evaluation.tables import RATINGS, read_table
+from ifllm_hub.terms import SIDES
 
 _IDS = ("task_id", "item_id", "rater_id")
 

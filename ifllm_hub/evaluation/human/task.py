@@ -17,9 +17,10 @@ from typing import Any
 import polars as pl
 
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.evaluation.human.questions import COMPARISON, FIELDS, SCALES, SIDES
+from ifllm_hub.evaluation.human.questions import COMPARISON, FIELDS, SCALES
 from ifllm_hub.evaluation.tables import RATINGS, read_generations, write_table
 from ifllm_hub.files import replacing_folder
+from ifllm_hub.terms import SIDES
 from ifllm_hub.web_page import csp_source, page_template
 
 KEY_FILE, SHEET_FILE, RATERS_FOLDER = "key.parquet", "sheet.csv", "for_raters"

@@ -16,8 +16,9 @@ from huggingface_hub.utils import httpx
 
 from ifllm_hub.chat_dialect import Dialect, chat_arguments
 from ifllm_hub.errors import IfllmError, first_line
-from ifllm_hub.evaluation.judge.prompts import Form, Message, response_format, schema_format
+from ifllm_hub.evaluation.judge.prompts import Form, response_format, schema_format
 from ifllm_hub.evaluation.judge.verdicts import NoVerdict, Verdict, read_verdict, utf8
+from ifllm_hub.terms import Message
 
 LONGEST_WAIT = 300.0
 # Too many requests, or the server's own trouble; any other status means the same the next time.

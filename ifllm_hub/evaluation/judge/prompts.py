@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.terms import Message
 
-Message = dict[str, str]
 Mode = Literal["pairwise", "single"]
 Preset = Literal["corrected", "reference"]
 

@@ -13,15 +13,15 @@ from typing import Any
 import polars as pl
 
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.evaluation.comparison.differences import KEYS, ORDERS, join_orders, without_repeats
+from ifllm_hub.evaluation.comparison.differences import KEYS, join_orders, without_repeats
 from ifllm_hub.evaluation.judge.inputs import PEOPLE
 from ifllm_hub.files import read_json, without_nan, write_atomically
 from ifllm_hub.markdown import markdown_table
 from ifllm_hub.reward.protocol.tables import with_interval
 from ifllm_hub.statistics import mean_interval
+from ifllm_hub.terms import FAILURES, ORDERS
 
 QUALITY = ".quality.json"
-STATUSES = ("malformed", "refused", "truncated", "failed")
 SHARES = {
     "position_consistency": "same winner in both orders",
     "first_position": "first answer wins, of verdicts without ties",
@@ -41,7 +41,7 @@ def judge_quality(judgments: pl.DataFrame, preferences: pl.DataFrame | None = No
             are those of `human_rated_pairs`.
 
     Returns:
-        `judge`, `judge_settings`, `judgments` (how many), `pairs` (see below), the share of each of `STATUSES`, and of
+        `judge`, `judge_settings`, `judgments` (how many), `pairs` (see below), the share of each of `FAILURES`, and of
         each of `SHARES` `mean`, `low`, `high` and `n`; NaN where there is nothing to measure. `pairs`: how many were
         `asked`, which is the sum of those `decided`, `tied` and `set_aside`, as in `differences.Differences`.
         `position_consistency` is over pairs that have a verdict in both orders; `agreement` over all judgments of
@@ -65,7 +65,7 @@ def quality_rows(qualities: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     """All judges side by side, one row a measure: its name, and what each judge has, with interval and n."""
     rows = [("judgments", *(str(one["judgments"]) for one in qualities))]
     rows += [("pairs asked = decided + tied + set aside", *(_pairs(one["pairs"]) for one in qualities))]
-    rows += [(status, *(f"{one[status]:.3f}" for one in qualities)) for status in STATUSES]
+    rows += [(status, *(f"{one[status]:.3f}" for one in qualities)) for status in FAILURES]
     rows += [
         (what, *(f"{with_interval(one[name])}, n {one[name]['n']}" if one[name]["n"] else "-" for one in qualities))
         for name, what in SHARES.items()
@@ -144,7 +144,7 @@ def _measured(judge: str, settings: str, rows: pl.DataFrame, preferences: pl.Dat
             "tied": int((pairs["winner"] == "tie").sum()),
             "set_aside": set_aside.height,
         },
-        **{status: float((rows["status"] == status).sum()) / rows.height for status in STATUSES},
+        **{status: float((rows["status"] == status).sum()) / rows.height for status in FAILURES},
         **{name: clustered_mean(frame["value"], frame["worker_id"]) for name, frame in shares.items()},
     }
 

@@ -23,14 +23,14 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.journal import Journal
 from ifllm_hub.evaluation.judge.client import Endpoint, JudgeClient, Outcome
 from ifllm_hub.evaluation.judge.inputs import human_rated_pairs, pairs_of_generations, single_answers
-from ifllm_hub.evaluation.judge.prompts import Form, Message, Mode, Preset, judge_messages, response_format
+from ifllm_hub.evaluation.judge.prompts import Form, Mode, Preset, judge_messages, response_format
 from ifllm_hub.evaluation.tables import JUDGMENTS, write_table
 from ifllm_hub.preferences.history import History
 from ifllm_hub.terminal import shown
+from ifllm_hub.terms import ORDERS, Message
 
 logger = logging.getLogger(__name__)
 
-ORDERS = ("model_first", "baseline_first")
 # So many questions without any answer, and no other question of the run is expected to have one.
 HOPELESS = 20
 TEMPERATURES: dict[Preset, float] = {"corrected": 0.0, "reference": 1.0}

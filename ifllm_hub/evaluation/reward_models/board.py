@@ -23,16 +23,15 @@ from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER
 from ifllm_hub.reward.protocol.candidates import longer as choose_longer
 from ifllm_hub.reward.protocol.folds import out_of_fold
 from ifllm_hub.reward.protocol.leaderboard import data_source
-from ifllm_hub.reward.protocol.pairs import Pairs, labeled, load_pairs
+from ifllm_hub.reward.protocol.pairs import LEAST_PAIRS, Pairs, labeled, load_pairs
 from ifllm_hub.reward.protocol.scores import correct, score
 from ifllm_hub.reward.protocol.tables import leaderboard_markdown
+from ifllm_hub.terms import SIDES
 
 # The model that ships in the package, by this name.
 EMBEDDED = "default"
 # What JUDGMENTS over the dataset's own pairs carry as `llm`: model is the left answer, baseline the right one.
 DATASET_LLM = "ifllm"
-# Less says nothing; as for training.
-_LEAST_PAIRS = 20
 _DIFFERENCE = "judge_difference"
 _MAX_SLOPE = 10.0
 # What rows that are fitted here were trained on.
@@ -99,9 +98,9 @@ def _chosen(pairs: Pairs, scored: np.ndarray, on: str) -> Pairs:
     """The pairs of a mask, if they are enough to say anything."""
     some = Pairs(pairs.rows.filter(scored))
     workers = some.rows["worker_id"].n_unique()
-    if len(some) < _LEAST_PAIRS or workers < 2 or some.rows["preference"].n_unique() < 2:
+    if len(some) < LEAST_PAIRS or workers < 2 or some.rows["preference"].n_unique() < 2:
         raise IfllmError(
-            f"Only {len(some)} rated pairs of {workers} worker(s) among {on}; a score needs {_LEAST_PAIRS} pairs, two "
+            f"Only {len(some)} rated pairs of {workers} worker(s) among {on}; a score needs {LEAST_PAIRS} pairs, two "
             "workers and both preferences. Score on every worker, or judge more pairs."
         )
     return some
@@ -139,7 +138,7 @@ def _text(name: str, pairs: Pairs) -> _Row:
     """P(left preferred) of a text model, which reads the query (ours), or what each side's LLM had seen."""
     scorer = load_scorer(name)
     sides = []
-    for side in ("left", "right"):
+    for side in SIDES:
         asked = [[{"role": "user", "content": query}] for query in pairs.rows["query"]]
         conversations = asked if scorer.ours else pairs.rows[f"messages_{side}"].to_list()
         sides.append(np.array(scorer.score(conversations, pairs.rows[f"response_{side}"].to_list())))

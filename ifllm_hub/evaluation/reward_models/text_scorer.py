@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from ifllm_hub.align.stages.text_reward import TextReward
 from ifllm_hub.errors import IfllmError, first_line
+from ifllm_hub.terms import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Messages = list[dict[str, str]]
+Messages = list[Message]
 _BATCH = 16
 
 

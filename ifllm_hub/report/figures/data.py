@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ifllm_hub.features.ticks import SIDES
 from ifllm_hub.plot_style import (
     LEFT,
     MOUSE,
@@ -22,6 +21,7 @@ from ifllm_hub.plot_style import (
 )
 from ifllm_hub.preferences.labels import MAX_FLIP_PROB
 from ifllm_hub.statistics import wilson
+from ifllm_hub.terms import SIDES
 
 _RATINGS = range(1, 6)
 _BAR = 0.27

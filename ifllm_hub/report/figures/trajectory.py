@@ -3,6 +3,7 @@
 import polars as pl
 
 from ifllm_hub.plot_style import GAZE, MOUSE, Picture, picture, styled
+from ifllm_hub.terms import MODALITIES
 
 _COLORS = {"mouse": MOUSE, "gaze": GAZE}
 
@@ -16,7 +17,7 @@ def trajectory_picture(reading: dict[str, pl.DataFrame], side: str, length: int,
         seconds: end of the time axis.
     """
     with styled() as (figure, axes):
-        for modality in ("gaze", "mouse"):
+        for modality in reversed(MODALITIES):  # the mouse over the gaze
             if modality not in reading:
                 continue
             rows = reading[modality].sort("t")

@@ -1,7 +1,6 @@
 """The full leaderboard: all models, folds and null models on a dataset, as a folder that a second run resumes."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,14 @@ from ifllm_hub.reward.protocol.candidates import FOREST, FULL, LONGER_ANSWER, lo
 from ifllm_hub.reward.protocol.figures import draw_figures
 from ifllm_hub.reward.protocol.folds import LEAVE_ONE_OUT, PROTOCOLS
 from ifllm_hub.reward.protocol.leaderboard import NULLS, Job, counts, data_source, run_jobs, scored
-from ifllm_hub.reward.protocol.pairs import Pairs, labeled, load_pairs
+from ifllm_hub.reward.protocol.pairs import LEAST_PAIRS, Pairs, labeled, load_pairs
 from ifllm_hub.reward.protocol.scores import correct, score
 from ifllm_hub.reward.protocol.tables import leaderboard_page
+from ifllm_hub.terms import Advance
 
 PAGE_FILE = "leaderboard.md"
 # Nine times the folds of the other protocols, and nothing in them is drawn but the model.
 _LEAVE_ONE_OUT_SEEDS = 3
-# Fewer pairs say nothing.
-_LEAST_PAIRS = 20
 # Models that are looked at in parts of the data: many comparisons find something everywhere.
 _LOOKED_AT = (
     LONGER_ANSWER.name,
@@ -42,7 +40,7 @@ def run_leaderboard(
     all_workers: bool = False,
     n_jobs: int = 1,
     revision: str | None = None,
-    advance: Callable[[float], None] | None = None,
+    advance: Advance | None = None,
 ) -> dict[str, Any]:
     """Write `leaderboard.json`, `leaderboard.md`, `leaderboard.png` and `coverage.png` of a dataset.
 
@@ -131,7 +129,7 @@ def parts(probabilities: dict[str, np.ndarray], pairs: Pairs) -> list[dict[str, 
     for (by, part), mask in masks.items():
         inside = pairs.rows.select(mask.fill_null(False)).to_series().to_numpy()
         some = Pairs(pairs.rows.filter(inside))
-        if len(some) < _LEAST_PAIRS:
+        if len(some) < LEAST_PAIRS:
             continue
         reference = probabilities[LONGER_ANSWER.name][:, inside]
         rows += [

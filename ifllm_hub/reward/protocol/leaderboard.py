@@ -16,6 +16,7 @@ from ifllm_hub.reward.protocol.candidates import CANDIDATES, FOREST, LONGER_ANSW
 from ifllm_hub.reward.protocol.folds import PROTOCOLS, block_permuted, out_of_fold, permuted
 from ifllm_hub.reward.protocol.pairs import Pairs
 from ifllm_hub.reward.protocol.scores import correct, score
+from ifllm_hub.terms import Advance
 
 # What the probabilities rest on besides the data: a change to one of these makes finished results void.
 _CODE = ("candidates.py", "../model/estimator.py", "pairs.py", "folds.py")
@@ -49,9 +50,7 @@ class Job:
         )
 
 
-def leaderboard(
-    pairs: Pairs, seeds: int = 20, n_jobs: int = 1, advance: Callable[[float], None] | None = None
-) -> dict[str, Any]:
+def leaderboard(pairs: Pairs, seeds: int = 20, n_jobs: int = 1, advance: Advance | None = None) -> dict[str, Any]:
     """The candidates of every training under every protocol, and the forest on permuted labels.
 
     Args:
@@ -71,7 +70,7 @@ def run_jobs(
     pairs: Pairs,
     n_jobs: int = 1,
     finished: Path | None = None,
-    advance: Callable[[float], None] | None = None,
+    advance: Advance | None = None,
 ) -> dict[Job, np.ndarray]:
     """The results of all jobs, in their order.
 

@@ -17,6 +17,9 @@ MOUSE_FEATURES = ("mouse_dwell_log_ratio_centered", "mouse_coverage_diff_centere
 GAZE_FEATURES = ("gaze_dwell_log_ratio_centered", "gaze_coverage_diff_centered")
 FEATURES = LENGTH_FEATURES + MOUSE_FEATURES + GAZE_FEATURES
 
+# Fewer rated pairs say nothing of a model.
+LEAST_PAIRS = 20
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -75,13 +78,13 @@ def labeled(pairs: Pairs, all_workers: bool = False) -> Pairs:
     """Of `with_behavior`, the rated pairs: what is learned from and judged on.
 
     Raises:
-        IfllmError: fewer than 20 such pairs, of one worker only, or preferences on one side only.
+        IfllmError: fewer than `LEAST_PAIRS` such pairs, of one worker only, or preferences on one side only.
     """
     rated = with_behavior(pairs, all_workers).filter(pl.col("preference").is_not_null())
     workers, sides = rated.rows["worker_id"].n_unique(), rated.rows["preference"].n_unique()
-    if len(rated) < 20 or workers < 2 or sides < 2:
+    if len(rated) < LEAST_PAIRS or workers < 2 or sides < 2:
         raise IfllmError(
             f"the dataset has {len(rated)} rated pairs with behavior, of {workers} worker(s), with {sides} kind(s) of "
-            "preference; a reward model needs at least 20 pairs, two workers and both kinds."
+            f"preference; a reward model needs at least {LEAST_PAIRS} pairs, two workers and both kinds."
         )
     return rated

@@ -13,6 +13,7 @@ from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.files import read_parquet, write_atomically
 from ifllm_hub.reward.protocol.candidates import TEXT_CONTRAST
 from ifllm_hub.reward.protocol.pairs import Pairs
+from ifllm_hub.terms import SIDES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -43,7 +44,7 @@ def with_text_contrast(pairs: Pairs, text_model: str, cache: Path) -> Pairs:
     Raises:
         IfllmError: the encoder cannot be loaded, or the cache is damaged or cannot be written.
     """
-    left, right = (pairs.rows[f"response_{side}"].to_list() for side in ("left", "right"))
+    left, right = (pairs.rows[f"response_{side}"].to_list() for side in SIDES)
     embedding = embedded(sorted({*left, *right}), text_model, cache)
     contrast = np.stack([embedding[one] - embedding[other] for one, other in zip(left, right, strict=True)])
     column = pl.Series(TEXT_CONTRAST, contrast, dtype=pl.Array(pl.Float32, contrast.shape[1]))
