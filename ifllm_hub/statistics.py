@@ -2,10 +2,24 @@
 
 import math
 from functools import cache
+from typing import TypedDict
 
 import numpy as np
 
 _BOOTSTRAPS = 1_000
+
+
+class Interval(TypedDict):
+    """The ends of a 95 % interval."""
+
+    low: float
+    high: float
+
+
+class Estimate(Interval):
+    """A mean with its 95 % interval."""
+
+    mean: float
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -16,7 +30,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return center - half, center + half
 
 
-def mean_interval(values: np.ndarray, workers: np.ndarray) -> dict[str, float]:
+def mean_interval(values: np.ndarray, workers: np.ndarray) -> Interval:
     """The interval (`low`, `high`) of a mean, from a bootstrap over workers.
 
     Args:
@@ -37,7 +51,7 @@ def worker_draws(workers: int) -> np.ndarray:
     return np.array([np.bincount(draw, minlength=workers) for draw in drawn], dtype=float)
 
 
-def interval(draws: np.ndarray) -> dict[str, float]:
+def interval(draws: np.ndarray) -> Interval:
     """`low` and `high`: the 2.5th and 97.5th percentile of draws; NaN draws are left out."""
     if np.isnan(draws).all():
         return {"low": float("nan"), "high": float("nan")}

@@ -11,7 +11,7 @@ from ifllm_hub.align.compare_labels import ROWS, SFT, Comparison, recipe_setting
 from ifllm_hub.files import write_atomically, write_parquet
 from ifllm_hub.markdown import markdown_table
 from ifllm_hub.reward.protocol.tables import with_interval
-from ifllm_hub.statistics import mean_interval
+from ifllm_hub.statistics import Estimate, mean_interval
 
 CONTROL = "shuffled"
 WHAT = {
@@ -131,5 +131,5 @@ def _by_seed(margins: pl.DataFrame, row: str) -> np.ndarray:
     return table["margin"].to_numpy().reshape(table["seed"].n_unique(), -1)
 
 
-def _mean(values: np.ndarray, workers: np.ndarray) -> dict[str, float]:
+def _mean(values: np.ndarray, workers: np.ndarray) -> Estimate:
     return {"mean": float(values.mean()), **mean_interval(values.mean(axis=0), workers)}

@@ -3,13 +3,15 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ifllm_hub.terminal import cell
 
 if TYPE_CHECKING:
     import polars as pl
     from rich.progress import Progress
+
+    from ifllm_hub.reward.protocol.leaderboard import Board
 
 
 def print_label_sources(counts: "pl.DataFrame") -> None:
@@ -30,7 +32,7 @@ def print_label_sources(counts: "pl.DataFrame") -> None:
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
-def print_leaderboard(board: dict[str, Any]) -> None:
+def print_leaderboard(board: "Board") -> None:
     """The part of a leaderboard that is about workers never seen."""
     from rich.console import Console
     from rich.table import Table

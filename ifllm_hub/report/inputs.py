@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
@@ -11,6 +11,7 @@ from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import SPLITS, label_source_of, parquet_path, preferences_config, present_configs
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json
+from ifllm_hub.reward.protocol.leaderboard import Board
 
 # With this folder gone, `ifllm run` does the stage again, which writes it and what belongs to it.
 _FOLDERS = {"build": "dataset", "reward": "reward", "label": "dataset/data/preferences_explicit", "align": "policy"}
@@ -38,7 +39,7 @@ class Run:
     pointwise: pl.DataFrame
     features: pl.DataFrame
     preferences: pl.DataFrame
-    board: dict[str, Any]
+    board: Board
     reward: dict[str, Any]
     results: dict[str, Any]
     log: list[dict[str, Any]]
@@ -69,7 +70,7 @@ def load_run(folder: Path) -> Run:
             f"same `ifllm run --out {folder}` command again."
         )
     manifest = _json(folder, "dataset/manifest.json", "build")
-    board = _json(folder, "reward/leaderboard.json", "reward")
+    board = cast(Board, _json(folder, "reward/leaderboard.json", "reward"))
     reward = _json(folder, "reward/config.json", "reward")
     if reward["training"]["release_sha256"] != manifest["release_sha256"]:
         path = folder / "reward/config.json"

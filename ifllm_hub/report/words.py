@@ -5,6 +5,8 @@ import shlex
 from typing import Any
 
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
+from ifllm_hub.reward.protocol.leaderboard import Board, Row
+from ifllm_hub.statistics import Estimate
 
 CLAIM_SEEDS = 20
 # Standard errors that a permuted-label accuracy may lie outside of what a rule without information reaches.
@@ -21,22 +23,22 @@ def points(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", "\u2212") if math.isfinite(value) else "not defined"
 
 
-def interval(value: dict[str, float]) -> str:
+def interval(value: Estimate) -> str:
     """An accuracy as "62.3 % [58.0, 66.1]"."""
     return f"{percent(value['mean'])} [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"
 
 
-def gain_interval(value: dict[str, float]) -> str:
+def gain_interval(value: Estimate) -> str:
     """A gain as "+2.9 [−0.5, +6.0]", in percentage points."""
     return f"{points(value['mean'])} [{points(value['low'])}, {points(value['high'])}]"
 
 
-def worker_rows(board: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def worker_rows(board: Board) -> dict[str, Row]:
     """Leaderboard rows for workers never seen, by model."""
     return {row["model"]: row for row in board["rows"] if row["protocol"] == "worker"}
 
 
-def accuracy_sentence(board: dict[str, Any]) -> str:
+def accuracy_sentence(board: Board) -> str:
     """What the forest and the longer answer reach on workers never seen."""
     rows = worker_rows(board)
     return (
@@ -47,7 +49,7 @@ def accuracy_sentence(board: dict[str, Any]) -> str:
     )
 
 
-def gain_sentence(board: dict[str, Any]) -> str:
+def gain_sentence(board: Board) -> str:
     """Whether the forest beats the longer answer on workers never seen."""
     gain = worker_rows(board)[FOREST.name]["gain_over_longer_answer"]
     head = (
@@ -61,7 +63,7 @@ def gain_sentence(board: dict[str, Any]) -> str:
     return f"{head}, which includes 0: this run does not show that behavior adds to length."
 
 
-def simpler_sentence(board: dict[str, Any]) -> str:
+def simpler_sentence(board: Board) -> str:
     """Whether another model is at least as accurate as the forest on workers never seen."""
     rows = worker_rows(board)
     others = [row for name, row in rows.items() if name != FOREST.name]
@@ -74,7 +76,7 @@ def simpler_sentence(board: dict[str, Any]) -> str:
     )
 
 
-def null_sentence(board: dict[str, Any]) -> str:
+def null_sentence(board: Board) -> str:
     """Whether the forest falls to chance on permuted labels, under each protocol.
 
     A permutation keeps the share of left, so a rule that knows nothing else may reach the share of the commoner side; a
@@ -98,7 +100,7 @@ def null_sentence(board: dict[str, Any]) -> str:
     )
 
 
-def seeds_sentence(board: dict[str, Any]) -> str:
+def seeds_sentence(board: Board) -> str:
     """How many seeds, and whether they are enough for a claim."""
     seeds = board["seeds"]
     plural = "seed" if seeds == 1 else "seeds"
@@ -167,9 +169,9 @@ def command(settings: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _mean(row: dict[str, Any]) -> float:
+def _mean(row: Row) -> float:
     return float(row["accuracy"]["mean"])
 
 
-def _bounds(value: dict[str, float]) -> str:
+def _bounds(value: Estimate) -> str:
     return f"{100 * value['low']:.1f} to {percent(value['high'])}"

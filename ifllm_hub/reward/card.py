@@ -4,12 +4,13 @@ from typing import Any
 
 from ifllm_hub.reward.model.results import dataset_name, evaluations
 from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER
+from ifllm_hub.reward.protocol.leaderboard import Board
 from ifllm_hub.reward.protocol.tables import leaderboard_markdown
 
 _TITLE = "Implicit feedback reward model"
 
 
-def model_card(config: dict[str, Any], board: dict[str, Any]) -> str:
+def model_card(config: dict[str, Any], board: Board) -> str:
     """README.md of a model folder."""
     from huggingface_hub import ModelCardData
 

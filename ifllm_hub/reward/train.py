@@ -3,7 +3,6 @@
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from ifllm_hub import __version__
 from ifllm_hub.features.catalog import CATALOG
@@ -13,7 +12,7 @@ from ifllm_hub.reward.card import model_card
 from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.model.persistence import CONFIG_FILE, LEADERBOARD_FILE, save_model
 from ifllm_hub.reward.protocol.candidates import FOREST
-from ifllm_hub.reward.protocol.leaderboard import data_source, leaderboard
+from ifllm_hub.reward.protocol.leaderboard import Board, data_source, leaderboard
 from ifllm_hub.reward.protocol.pairs import FEATURES, labeled, load_pairs
 from ifllm_hub.terms import Advance
 
@@ -26,7 +25,7 @@ def train_reward(
     n_jobs: int = 1,
     revision: str | None = None,
     advance: Advance | None = None,
-) -> dict[str, Any]:
+) -> Board:
     """Write a model folder: the forest grown on all labeled pairs, its config, its leaderboard and its card.
 
     Args:

@@ -13,7 +13,7 @@ from scipy.stats import rankdata, ttest_1samp
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.human.agreement import between_raters, with_judges
 from ifllm_hub.evaluation.human.questions import COMPARISON, SCALES
-from ifllm_hub.statistics import mean_interval
+from ifllm_hub.statistics import Interval, mean_interval
 
 # What is asked of each answer; of errors, fewer are better.
 DIMENSIONS = ("claim_supported", *(scale.name for scale in SCALES))
@@ -167,6 +167,6 @@ def holm(p: list[float | None]) -> list[float | None]:
     return corrected
 
 
-def clustered_interval(values: np.ndarray, clusters: np.ndarray) -> dict[str, float] | None:
+def clustered_interval(values: np.ndarray, clusters: np.ndarray) -> Interval | None:
     """`low` and `high` of the mean, of a bootstrap over clusters; None with fewer than two clusters."""
     return mean_interval(values, clusters) if len(np.unique(clusters)) > 1 else None

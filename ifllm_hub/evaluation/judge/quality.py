@@ -18,7 +18,7 @@ from ifllm_hub.evaluation.judge.inputs import PEOPLE
 from ifllm_hub.files import read_json, without_nan, write_atomically
 from ifllm_hub.markdown import markdown_table
 from ifllm_hub.reward.protocol.tables import with_interval
-from ifllm_hub.statistics import mean_interval
+from ifllm_hub.statistics import Estimate, mean_interval
 from ifllm_hub.terms import FAILURES, ORDERS
 
 QUALITY = ".quality.json"
@@ -108,7 +108,13 @@ def read_quality(path: Path) -> list[dict[str, Any]]:
     return qualities
 
 
-def clustered_mean(values: pl.Series, workers: pl.Series) -> dict[str, float]:
+class CountedEstimate(Estimate):
+    """With the number of values."""
+
+    n: int
+
+
+def clustered_mean(values: pl.Series, workers: pl.Series) -> CountedEstimate:
     """`mean`, its interval over workers (`low`, `high`) and `n`; NaN without values."""
     if values.is_empty():
         return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "n": 0}

@@ -7,6 +7,7 @@ from matplotlib.ticker import MaxNLocator
 from ifllm_hub.plot_style import INK, MUTED, PANEL, SERIES, WIDE, Picture, legend_below, picture, styled
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.protocol.figures import draw_accuracies
+from ifllm_hub.reward.protocol.leaderboard import Board, Row
 
 # Points across for the widest bin of a calibration plot.
 _LARGEST_MARKER = 22.0
@@ -18,7 +19,7 @@ CURVES = {
 }
 
 
-def leaderboard_picture(board: dict[str, Any]) -> Picture:
+def leaderboard_picture(board: Board) -> Picture:
     """Accuracy with its 95 % interval, %, of every model under every protocol, and the forest on permuted labels."""
     with styled(WIDE) as (figure, axes):
         draw_accuracies(axes, board)
@@ -35,7 +36,7 @@ def leaderboard_picture(board: dict[str, Any]) -> Picture:
         return picture(figure, alt, caption)
 
 
-def calibration_picture(rows: dict[str, dict[str, Any]]) -> Picture:
+def calibration_picture(rows: dict[str, Row]) -> Picture:
     """Confidence against accuracy, %, of the forest and of the longer answer; marker area is the share of pairs.
 
     Args:

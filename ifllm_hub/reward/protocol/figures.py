@@ -1,12 +1,13 @@
 """Figures of the leaderboard: accuracy of every model under every protocol, and accuracy against coverage."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.protocol.folds import LEAVE_ONE_OUT, PROTOCOLS
+from ifllm_hub.reward.protocol.leaderboard import Board
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +30,7 @@ _WIDTH, _ROW, _MARGIN = 7.4, 0.42, 1.3
 _COVERAGE_SIZE = (5.6, 4.0)
 
 
-def draw_figures(folder: Path, board: dict[str, Any]) -> None:
+def draw_figures(folder: Path, board: Board) -> None:
     """Write `leaderboard.png` and `coverage.png`, the same bytes for the same numbers.
 
     Raises:
@@ -46,7 +47,7 @@ def draw_figures(folder: Path, board: dict[str, Any]) -> None:
         write_png(folder / COVERAGE_FILE, figure)
 
 
-def draw_accuracies(axes: "Axes", board: dict[str, Any]) -> None:
+def draw_accuracies(axes: "Axes", board: Board) -> None:
     """Accuracy with its 95 % interval, %, of every model under every protocol of the board, and on permuted labels."""
     from ifllm_hub.plot_style import MUTED
 
@@ -80,7 +81,7 @@ def draw_accuracies(axes: "Axes", board: dict[str, Any]) -> None:
     axes.figure.legend(loc="outside upper center", ncols=len(protocols), columnspacing=1.4, handletextpad=0.4)
 
 
-def _draw_coverage(figure: "Figure", axes: "Axes", board: dict[str, Any]) -> None:
+def _draw_coverage(figure: "Figure", axes: "Axes", board: Board) -> None:
     """Accuracy on the surest share of the pairs, both %, on workers never seen."""
     from ifllm_hub.plot_style import INK, MUTED, SERIES, legend_below
 

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,7 +11,7 @@ from ifllm_hub.reward.model.persistence import LEADERBOARD_FILE
 from ifllm_hub.reward.protocol.candidates import FOREST, FULL, LONGER_ANSWER, longer
 from ifllm_hub.reward.protocol.figures import draw_figures
 from ifllm_hub.reward.protocol.folds import LEAVE_ONE_OUT, PROTOCOLS
-from ifllm_hub.reward.protocol.leaderboard import NULLS, Job, counts, data_source, run_jobs, scored
+from ifllm_hub.reward.protocol.leaderboard import NULLS, FullBoard, Job, Part, counts, data_source, run_jobs, scored
 from ifllm_hub.reward.protocol.pairs import LEAST_PAIRS, Pairs, labeled, load_pairs
 from ifllm_hub.reward.protocol.scores import correct, score
 from ifllm_hub.reward.protocol.tables import leaderboard_page
@@ -41,7 +40,7 @@ def run_leaderboard(
     n_jobs: int = 1,
     revision: str | None = None,
     advance: Advance | None = None,
-) -> dict[str, Any]:
+) -> FullBoard:
     """Write `leaderboard.json`, `leaderboard.md`, `leaderboard.png` and `coverage.png` of a dataset.
 
     What is finished stays in `out/finished` and is used again by the next run on the same data with the same code.
@@ -75,7 +74,7 @@ def run_leaderboard(
         *(Job(protocol, seeds, FOREST, null) for null in NULLS for protocol in PROTOCOLS),
     ]
     results = run_jobs(jobs, pairs, n_jobs, finished, advance)
-    board = {
+    board: FullBoard = {
         "source": source,
         "excluded_workers_kept": all_workers,
         **counts(pairs, seeds),
@@ -104,7 +103,7 @@ def _with_text(pairs: Pairs, text_model: str | None, out: Path) -> tuple[Pairs, 
     return with_text_contrast(pairs, found, out / "text.parquet"), text_model or MINILM_PACKAGE
 
 
-def parts(probabilities: dict[str, np.ndarray], pairs: Pairs) -> list[dict[str, Any]]:
+def parts(probabilities: dict[str, np.ndarray], pairs: Pairs) -> list[Part]:
     """Some models on parts of the pairs, trained on all: by total length of both answers, and by rating gap.
 
     Args:
@@ -125,7 +124,7 @@ def parts(probabilities: dict[str, np.ndarray], pairs: Pairs) -> list[dict[str, 
         ("rating gap", "2 or more"): gap >= 2,
         ("rating gap", "decided (1 or more)"): gap >= 1,
     }
-    rows = []
+    rows: list[Part] = []
     for (by, part), mask in masks.items():
         inside = pairs.rows.select(mask.fill_null(False)).to_series().to_numpy()
         some = Pairs(pairs.rows.filter(inside))

@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -15,13 +15,74 @@ from ifllm_hub.files import read_json, write_atomically
 from ifllm_hub.reward.protocol.candidates import CANDIDATES, FOREST, LONGER_ANSWER, TEXT_CONTRAST, Candidate
 from ifllm_hub.reward.protocol.folds import PROTOCOLS, block_permuted, out_of_fold, permuted
 from ifllm_hub.reward.protocol.pairs import Pairs
-from ifllm_hub.reward.protocol.scores import correct, score
+from ifllm_hub.reward.protocol.scores import Score, correct, score
 from ifllm_hub.terms import Advance
 
 # What the probabilities rest on besides the data: a change to one of these makes finished results void.
 _CODE = ("candidates.py", "../model/estimator.py", "pairs.py", "folds.py")
 
-NULLS: dict[str, Callable[[Pairs, int], Pairs]] = {"permuted_labels": permuted, "block_permuted_labels": block_permuted}
+Null = Literal["permuted_labels", "block_permuted_labels"]
+NULLS: dict[Null, Callable[[Pairs, int], Pairs]] = {
+    "permuted_labels": permuted,
+    "block_permuted_labels": block_permuted,
+}
+
+
+class Draws(TypedDict):
+    """Accuracies on labels that mean nothing, over draws of them."""
+
+    mean: float
+    sd: float
+
+
+class Row(Score):
+    """A model under a protocol."""
+
+    model: str
+    protocol: str
+
+
+class Counts(TypedDict):
+    """What a leaderboard was made on; `left_preferred` is a share of the pairs."""
+
+    pairs: int
+    workers: int
+    conversations: int
+    left_preferred: float
+    seeds: int
+
+
+class Scored(TypedDict):
+    """Rows, and each null model's accuracies by protocol."""
+
+    rows: list[Row]
+    permuted_labels: dict[str, Draws]
+    block_permuted_labels: NotRequired[dict[str, Draws]]
+
+
+class Board(Counts, Scored):
+    """`leaderboard.json` of a reward model."""
+
+
+class Part(Score):
+    """A model on a part of the pairs."""
+
+    by: str
+    part: str
+    pairs: int
+    model: str
+
+
+class FullBoard(Board):
+    """`leaderboard.json` of the full leaderboard; see `run_leaderboard`."""
+
+    source: dict[str, Any]
+    excluded_workers_kept: bool
+    leave_one_out_seeds: int
+    text_model: str | None
+    left_out: list[str]
+    longer_rule: float
+    parts: list[Part]
 
 
 @dataclass(frozen=True)
@@ -38,7 +99,7 @@ class Job:
     protocol: str
     seeds: int
     candidate: Candidate
-    null: str | None = None
+    null: Null | None = None
 
     def run(self, pairs: Pairs) -> np.ndarray:
         """(seeds, n) P(left preferred); of a null, (seeds,) accuracies, each on labels drawn anew."""
@@ -50,7 +111,7 @@ class Job:
         )
 
 
-def leaderboard(pairs: Pairs, seeds: int = 20, n_jobs: int = 1, advance: Advance | None = None) -> dict[str, Any]:
+def leaderboard(pairs: Pairs, seeds: int = 20, n_jobs: int = 1, advance: Advance | None = None) -> Board:
     """The candidates of every training under every protocol, and the forest on permuted labels.
 
     Args:
@@ -130,7 +191,7 @@ def data_source(dataset: str | Path, revision: str | None) -> dict[str, Any]:
     return {"dataset": str(dataset), "revision": commit_on_hub(str(dataset), revision)}
 
 
-def counts(pairs: Pairs, seeds: int) -> dict[str, Any]:
+def counts(pairs: Pairs, seeds: int) -> Counts:
     """What a leaderboard was made on."""
     return {
         "pairs": len(pairs),
@@ -141,17 +202,17 @@ def counts(pairs: Pairs, seeds: int) -> dict[str, Any]:
     }
 
 
-def scored(results: dict[Job, np.ndarray], pairs: Pairs) -> dict[str, Any]:
+def scored(results: dict[Job, np.ndarray], pairs: Pairs) -> Scored:
     """`rows`, one a model and protocol, and for each null the mean and sd of its accuracies by protocol."""
     judged = {job: result for job, result in results.items() if job.null is None}
     reference = {job.protocol: result for job, result in judged.items() if job.candidate == LONGER_ANSWER}
-    rows = [
+    rows: list[Row] = [
         {"model": job.candidate.name, "protocol": job.protocol, **score(result, reference[job.protocol], pairs)}
         for job, result in judged.items()
     ]
-    nulls: dict[str, dict[str, Any]] = {}
+    found: Scored = {"rows": rows, "permuted_labels": {}}
     for job, result in results.items():
         if job.null is not None:
-            draws = {"mean": float(result.mean()), "sd": float(result.std())}
-            nulls.setdefault(job.null, {})[job.protocol] = draws
-    return {"rows": rows, **nulls}
+            draws: Draws = {"mean": float(result.mean()), "sd": float(result.std())}
+            found.setdefault(job.null, {})[job.protocol] = draws
+    return found

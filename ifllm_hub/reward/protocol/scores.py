@@ -4,15 +4,36 @@ All are means over seeds. Intervals are 95 % percentile bootstraps over workers,
 independent. Differences are to a reference, the longer answer, pair by pair and draw by draw.
 """
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from scipy.stats import rankdata
 
 from ifllm_hub.reward.protocol.pairs import Pairs
-from ifllm_hub.statistics import interval, worker_draws
+from ifllm_hub.statistics import Estimate, interval, worker_draws
 
 _CALIBRATION_BINS = 10
+
+
+class Spread(Estimate):
+    """With the standard deviation over seeds."""
+
+    sd: float
+
+
+class Score(TypedDict):
+    """What `score` gives."""
+
+    accuracy: Spread
+    auc: Spread
+    brier: float
+    ece: float
+    accuracy_at_50: float
+    gain_over_longer_answer: Estimate
+    auc_over_longer_answer: Estimate
+    brier_over_longer_answer: Estimate
+    coverage: list[float]
+    reliability: list[dict[str, float]]
 
 
 def correct(probability: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -60,7 +81,7 @@ def coverage(probability: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.cumsum(total / len(probability))[counts - 1] / counts
 
 
-def score(probability: np.ndarray, reference: np.ndarray, pairs: Pairs) -> dict[str, Any]:
+def score(probability: np.ndarray, reference: np.ndarray, pairs: Pairs) -> Score:
     """All numbers of one leaderboard row.
 
     Args:
@@ -82,7 +103,7 @@ def score(probability: np.ndarray, reference: np.ndarray, pairs: Pairs) -> dict[
         "brier": _brier(probability, y).mean() - _brier(reference, y).mean(),
     }
     draws, reference_draws = bootstrapped(probability, pairs), bootstrapped(reference, pairs)
-    difference = {
+    difference: dict[str, Estimate] = {
         name: {"mean": float(gain), **interval(draws[name] - reference_draws[name])} for name, gain in gains.items()
     }
     return {

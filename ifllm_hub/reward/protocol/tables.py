@@ -1,12 +1,13 @@
 """The leaderboard as Markdown, written from the numbers."""
 
 import math
-from typing import Any
 
 from ifllm_hub.markdown import markdown_table
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.protocol.folds import LEAVE_ONE_OUT, PROTOCOLS
+from ifllm_hub.reward.protocol.leaderboard import Board, FullBoard, Null, Row
 from ifllm_hub.reward.protocol.text import MINILM_PACKAGE
+from ifllm_hub.statistics import Estimate
 
 # Clean ablations: "only" has no length and no camera column in it.
 _BY_MODALITY = (
@@ -21,7 +22,7 @@ _BY_MODALITY = (
 _COVERAGE_TENTHS = (1, 2, 3, 5, 7, 10)
 
 
-def leaderboard_markdown(board: dict[str, Any], protocol: str = "worker") -> str:
+def leaderboard_markdown(board: Board, protocol: str = "worker") -> str:
     """One protocol's rows as a Markdown table."""
     return markdown_table(
         (
@@ -49,7 +50,7 @@ def leaderboard_markdown(board: dict[str, Any], protocol: str = "worker") -> str
     )
 
 
-def leaderboard_page(board: dict[str, Any]) -> str:
+def leaderboard_page(board: FullBoard) -> str:
     """`leaderboard.md` of the full leaderboard; its figures stand beside it."""
     origin = "" if board["source"].get("is_the_released_data", True) else _NOT_THE_STUDY
     return f"""# Leaderboard: who can tell which answer a worker prefers?
@@ -133,27 +134,28 @@ is left above chance is conversations being recognized.
 _NOT_THE_STUDY = "\n> **Simulated or modified data, not the study's.**\n"
 
 
-def _command(board: dict[str, Any]) -> str:
+def _command(board: FullBoard) -> str:
     options = " --all-workers" if board["excluded_workers_kept"] else ""
     if board["text_model"] not in (None, MINILM_PACKAGE):
         options += f" --text-model {board['text_model']}"
     return f"ifllm leaderboard DATASET --out FOLDER --seeds {board['seeds']}{options}"
 
 
-def _text_note(board: dict[str, Any]) -> str:
+def _text_note(board: FullBoard) -> str:
     if board["left_out"]:
         return f"\nLeft out, because no text encoder was available: {', '.join(board['left_out'])}.\n"
     return f"\nThe text encoder is {board['text_model']}, on the first 256 tokens of each answer.\n"
 
 
-def _differences(board: dict[str, Any]) -> str:
-    names = [f"{name}_over_longer_answer" for name in ("gain", "auc", "brier")]
+def _differences(board: FullBoard) -> str:
     return markdown_table(
         ("model", "accuracy", "AUC", "Brier"),
         [
             (
                 row["model"],
-                *(with_interval(row[name], "+.4f" if name.startswith("brier") else "+.3f") for name in names),
+                with_interval(row["gain_over_longer_answer"], "+.3f"),
+                with_interval(row["auc_over_longer_answer"], "+.3f"),
+                with_interval(row["brier_over_longer_answer"], "+.4f"),
             )
             for row in _rows(board, "worker").values()
             if row["model"] != LONGER_ANSWER.name
@@ -161,7 +163,7 @@ def _differences(board: dict[str, Any]) -> str:
     )
 
 
-def _coverage(board: dict[str, Any]) -> str:
+def _coverage(board: FullBoard) -> str:
     return markdown_table(
         ("model", *(f">{10 * tenths} %" for tenths in _COVERAGE_TENTHS)),
         [
@@ -171,7 +173,7 @@ def _coverage(board: dict[str, Any]) -> str:
     )
 
 
-def _parts(board: dict[str, Any]) -> str:
+def _parts(board: FullBoard) -> str:
     models = list(dict.fromkeys(row["model"] for row in board["parts"]))
     cells = []
     for by, part in dict.fromkeys((row["by"], row["part"]) for row in board["parts"]):
@@ -188,7 +190,7 @@ def _parts(board: dict[str, Any]) -> str:
     return markdown_table(("part", ">pairs", *models, "gain of the forest"), cells)
 
 
-def _modalities(board: dict[str, Any]) -> str:
+def _modalities(board: FullBoard) -> str:
     protocols = ("worker", LEAVE_ONE_OUT, "conversation", "question")
     rows = {protocol: _rows(board, protocol) for protocol in protocols}
     return markdown_table(
@@ -206,8 +208,8 @@ def _modalities(board: dict[str, Any]) -> str:
     )
 
 
-def _nulls(board: dict[str, Any]) -> str:
-    names = {"permuted_labels": "permuted", "block_permuted_labels": "swapped"}
+def _nulls(board: FullBoard) -> str:
+    names: dict[Null, str] = {"permuted_labels": "permuted", "block_permuted_labels": "swapped"}
     return markdown_table(
         ("labels", *(f"{protocol} folds" for protocol in PROTOCOLS)),
         [
@@ -220,7 +222,7 @@ def _nulls(board: dict[str, Any]) -> str:
     )
 
 
-def _rows(board: dict[str, Any], protocol: str) -> dict[str, dict[str, Any]]:
+def _rows(board: Board, protocol: str) -> dict[str, Row]:
     return {row["model"]: row for row in board["rows"] if row["protocol"] == protocol}
 
 
@@ -228,6 +230,6 @@ def _number(value: float, form: str = ".3f") -> str:
     return f"{value:{form}}" if math.isfinite(value) else "not defined"
 
 
-def with_interval(value: dict[str, float], form: str = ".3f") -> str:
+def with_interval(value: Estimate, form: str = ".3f") -> str:
     """`mean [low, high]`; what is NaN is "not defined"."""
     return f"{_number(value['mean'], form)} [{_number(value['low'], form)}, {_number(value['high'], form)}]"
