@@ -9,9 +9,9 @@ from typing import Any
 
 import polars as pl
 
+from ifllm_hub.dataset.coarse import COARSE, LARGEST, STEPS, coarse
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.privacy.attack import reidentify
-from ifllm_hub.dataset.privacy.coarse import COARSE, LARGEST, STEPS, coarse
 from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER, logistic
 from ifllm_hub.reward.protocol.folds import out_of_fold
 from ifllm_hub.reward.protocol.pairs import LENGTH_FEATURES, Pairs, labeled, load_pairs

@@ -12,7 +12,7 @@ from pydantic_core import Url, ValidationError
 from sqlalchemy import URL
 
 from ifllm_hub.collect import CONSENT, LEAST_PEOPLE, PUBLISH_MINUTES
-from ifllm_hub.collect.server.wire import VERSION
+from ifllm_hub.collect.wire import VERSION
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json
 

@@ -7,9 +7,9 @@ from typing import TypeVar
 import polars as pl
 
 from ifllm_hub.dataset.card.pages import write_card
+from ifllm_hub.dataset.coarse import coarse
 from ifllm_hub.dataset.histories import with_messages
 from ifllm_hub.dataset.manifest import MANIFEST, TIERS, Built, built_manifest, write_manifest
-from ifllm_hub.dataset.privacy.coarse import coarse
 from ifllm_hub.dataset.privacy.consent import apply_consent, check_workers
 from ifllm_hub.dataset.privacy.report import write_privacy_report
 from ifllm_hub.dataset.writers import ConfigWriter, write_config

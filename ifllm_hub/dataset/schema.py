@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from ifllm_hub.dataset.privacy import coarse
+from ifllm_hub.dataset import coarse
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.catalog import CATALOG, Feature
 from ifllm_hub.features.centering import LESS_HABIT

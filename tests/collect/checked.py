@@ -14,9 +14,9 @@ from starlette.responses import HTMLResponse, Response
 from ifllm_hub.collect import CONSENT
 from ifllm_hub.collect.server.app import create_app
 from ifllm_hub.collect.server.collector import Collector
-from ifllm_hub.collect.server.tokens import PersonToken, ResponseToken, Signer
 from ifllm_hub.collect.settings import Settings
 from ifllm_hub.collect.store.store import now_ms
+from ifllm_hub.collect.tokens import PersonToken, ResponseToken, Signer
 from tests.collect.store.processes import free_port
 from tests.waiting import until
 

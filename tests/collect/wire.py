@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from ifllm_hub.collect.server.tokens import ResponseToken, Signer
+from ifllm_hub.collect.tokens import ResponseToken, Signer
 
 STATIC = Path(__file__).parents[2] / "ifllm_hub" / "collect" / "static"
 BATCHES, ME = "/ifllm/v1/batches", "/ifllm/v1/people/me"

@@ -25,8 +25,7 @@ from gradio.route_utils import API_PREFIX
 from markdown_it import MarkdownIt
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 
-from ifllm_hub.collect import CONSENT
-from ifllm_hub.collect.server import wire
+from ifllm_hub.collect import CONSENT, wire
 from ifllm_hub.collect.server.app import bare_app, run_app
 from ifllm_hub.collect.server.collector import Collector
 from ifllm_hub.collect.server.gate import Gate

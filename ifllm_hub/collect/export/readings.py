@@ -13,8 +13,8 @@ import polars as pl
 from sqlalchemy import Connection, select, true
 
 from ifllm_hub.collect.pseudonyms import Pseudonyms
-from ifllm_hub.collect.server.wire import OTHER_TEXT
 from ifllm_hub.collect.store.tables import BATCHES, RATINGS, RESPONSES
+from ifllm_hub.collect.wire import OTHER_TEXT
 
 SCHEMA_VERSION = "c1"
 # The tracker's sampling interval, ms.

@@ -9,10 +9,10 @@ from sqlalchemy import select
 from ifllm_hub.collect.export.feature_cache import FeatureCache
 from ifllm_hub.collect.export.reading_time import DWELL, LEAST_DWELL_MS, dwell_on_text
 from ifllm_hub.collect.pseudonyms import Pseudonyms
-from ifllm_hub.collect.server.tokens import ResponseToken
 from ifllm_hub.collect.store.refusals import Unknown
 from ifllm_hub.collect.store.store import Store
 from ifllm_hub.collect.store.tables import RESPONSES
+from ifllm_hub.collect.tokens import ResponseToken
 from ifllm_hub.features.centering import HABITUAL, SUFFIX, center_by_worker
 from ifllm_hub.features.extract import feature_rows
 from ifllm_hub.reward.functions import default_model

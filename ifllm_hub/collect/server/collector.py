@@ -15,17 +15,17 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
 from ifllm_hub import __version__
+from ifllm_hub.collect import wire
 from ifllm_hub.collect.export.upkeep import erase_exports
 from ifllm_hub.collect.pseudonyms import Pseudonyms
-from ifllm_hub.collect.server import wire
 from ifllm_hub.collect.server.limits import Buckets, read_body
 from ifllm_hub.collect.server.metrics import CONTENT_TYPE, Metrics
 from ifllm_hub.collect.server.problems import Problem
-from ifllm_hub.collect.server.tokens import BadToken, ExpiredToken, PersonToken, ResponseToken, Signer
 from ifllm_hub.collect.settings import PUBLISHED_FOLDER, Secrets, Settings
 from ifllm_hub.collect.store.intake import StoredBatch
 from ifllm_hub.collect.store.refusals import Conflict, Unknown, Withdrawn
 from ifllm_hub.collect.store.store import Answer, RatingValues, Store, now_ms
+from ifllm_hub.collect.tokens import BadToken, ExpiredToken, PersonToken, ResponseToken, Signer
 from ifllm_hub.errors import IfllmError
 
 if TYPE_CHECKING:

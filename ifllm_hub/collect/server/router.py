@@ -14,8 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from ifllm_hub.collect import wire
 from ifllm_hub.collect.export.upkeep import keep_up
-from ifllm_hub.collect.server import wire
 from ifllm_hub.collect.server.collector import REFUSALS, Collector
 from ifllm_hub.collect.server.limits import network_of
 from ifllm_hub.collect.server.problems import Problem, declared

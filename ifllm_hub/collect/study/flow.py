@@ -11,8 +11,8 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
+from ifllm_hub.collect import wire
 from ifllm_hub.collect.export.upkeep import delete_person
-from ifllm_hub.collect.server import wire
 from ifllm_hub.collect.server.collector import Collector
 from ifllm_hub.collect.server.limits import Buckets
 from ifllm_hub.collect.server.problems import Problem

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ifllm_hub.collect.server import wire
+from ifllm_hub.collect import wire
 from ifllm_hub.collect.study.models import AnsweringModel
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.terms import Mode, Side

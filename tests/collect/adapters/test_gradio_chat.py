@@ -13,9 +13,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from starlette.requests import Request
 
+from ifllm_hub.collect import wire
 from ifllm_hub.collect.adapters import gradio_chat as adapters
 from ifllm_hub.collect.adapters.gradio_chat import recorded
-from ifllm_hub.collect.server import wire
 from ifllm_hub.collect.server.collector import Collector
 from ifllm_hub.collect.settings import STORE_FILE, Settings
 from ifllm_hub.collect.store.store import Store, now_ms

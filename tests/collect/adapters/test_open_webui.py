@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from ifllm_hub.collect.server import wire as contract
+from ifllm_hub.collect import wire as contract
 from tests.collect.client import ORIGIN, batch, encoded
 from tests.collect.store.processes import ROOT, api_key, free_port, start_server
 from tests.collect.wire import WireServer

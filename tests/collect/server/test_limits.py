@@ -15,8 +15,8 @@ from starlette.responses import PlainTextResponse
 from ifllm_hub.collect.server.app import serve
 from ifllm_hub.collect.server.gate import Gate
 from ifllm_hub.collect.server.limits import network_of
-from ifllm_hub.collect.server.tokens import Signer
 from ifllm_hub.collect.settings import Rate, Secrets, Settings
+from ifllm_hub.collect.tokens import Signer
 from tests.collect.conftest import Site
 from tests.waiting import until
 

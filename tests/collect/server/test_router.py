@@ -13,10 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import create_engine, select, text
 
 from ifllm_hub.collect.export.dataset import export_dataset
-from ifllm_hub.collect.server.tokens import ResponseToken, Signer
 from ifllm_hub.collect.settings import Rate, Secrets, Settings
 from ifllm_hub.collect.store.store import now_ms
 from ifllm_hub.collect.store.tables import RESPONSES
+from ifllm_hub.collect.tokens import ResponseToken, Signer
 from ifllm_hub.errors import IfllmError
 from tests.collect.client import ORIGIN, batch, encoded, reading, registration
 from tests.collect.conftest import Site
@@ -335,7 +335,7 @@ def test_head_of_the_script(site: Site) -> None:
 
 
 def test_errors_tell_nothing_of_the_inside(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifllm_hub.collect.server.wire.parse", lambda *_: 1 / 0)
+    monkeypatch.setattr("ifllm_hub.collect.wire.parse", lambda *_: 1 / 0)
     response = site.send(["x"])
     assert response.status_code == 500
     assert response.json() == {"error": {"code": "failed", "message": "The server failed. Try again later."}}

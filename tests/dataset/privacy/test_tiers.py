@@ -16,10 +16,10 @@ from datasets import get_dataset_config_names, load_dataset
 from ifllm_hub import cli
 from ifllm_hub.dataset.build import build_dataset
 from ifllm_hub.dataset.card.pages import write_card
+from ifllm_hub.dataset.coarse import COARSE, STEPS, coarse
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.manifest import TIERS
 from ifllm_hub.dataset.privacy import report
-from ifllm_hub.dataset.privacy.coarse import COARSE, STEPS, coarse
 from ifllm_hub.dataset.privacy.consent import check_workers, read_withdrawn
 from ifllm_hub.dataset.privacy.report import REPORT, write_privacy_report
 from ifllm_hub.dataset.schema import CONFIGS

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from ifllm_hub.collect.server.tokens import MAX_LENGTH
+from ifllm_hub.collect.tokens import MAX_LENGTH
 from ifllm_hub.terms import Side
 
 MAX_RESPONSES, MAX_TICKS, MAX_EVENTS = 16, 512, 256

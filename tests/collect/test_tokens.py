@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifllm_hub.collect.server.tokens import BadToken, ExpiredToken, PersonToken, ResponseToken, Signer
+from ifllm_hub.collect.tokens import BadToken, ExpiredToken, PersonToken, ResponseToken, Signer
 
 KEY, OTHER = b"a key for the tests", b"another key for them"
 TOKEN = ResponseToken("0" * 32, "q1", "left", "f" * 64, 12, "a" * 32, 1_000, 2_000)
