@@ -87,7 +87,7 @@ def scan(
     show_text: Annotated[bool, typer.Option("--show-text", help="Add the matched text to the list.")] = False,
 ) -> None:
     """Search queries and answers for personal data; counts go into the privacy report and the card."""
-    from ifllm_hub.dataset.privacy.scan import scan_dataset
+    from ifllm_hub.dataset.scan import scan_dataset
 
     with bar("scan") as advance:
         findings = scan_dataset(folder, out, show_text, advance)

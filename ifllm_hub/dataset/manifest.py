@@ -7,7 +7,6 @@ from typing import Literal, NotRequired, TypedDict, final
 import polars as pl
 
 from ifllm_hub import __version__
-from ifllm_hub.dataset.privacy.pii import FoundText
 from ifllm_hub.documents import checked
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, write_atomically
@@ -22,6 +21,29 @@ TIERS = {
     "public": ("pairwise", "pointwise", "features"),
     "full": ("pairwise", "pointwise", "trajectories", "features"),
 }
+
+
+class Scanner(TypedDict):
+    """The tool with its version, and the entities that it knows."""
+
+    tool: str
+    entities: list[str]
+
+
+class EntityCount(TypedDict):
+    """How many matches of an entity a column has."""
+
+    column: str
+    entity: str
+    found: int
+
+
+class FoundText(Scanner):
+    """What a search of a dataset's texts found, without the texts."""
+
+    cannot_find: str
+    texts: int
+    found: list[EntityCount]
 
 
 class WithdrawnCounts(TypedDict):

@@ -14,7 +14,7 @@ from ifllm_hub.dataset.build import build_dataset
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.manifest import read_manifest
 from ifllm_hub.dataset.privacy.report import REPORT, write_privacy_report
-from ifllm_hub.dataset.privacy.scan import scan_dataset
+from ifllm_hub.dataset.scan import scan_dataset
 from ifllm_hub.sources.ifllm.archive import Release
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

@@ -1,10 +1,11 @@
 """What people typed that looks like personal data: Presidio's patterns, and a few of ours."""
 
 from importlib.metadata import version
-from typing import Any, TypedDict
+from typing import Any
 
 import polars as pl
 
+from ifllm_hub.dataset.manifest import Scanner
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.sources.ifllm.archive import Advance
 
@@ -51,29 +52,6 @@ _FINDINGS = {
     "end": pl.Int64,
     "text": pl.String,
 }
-
-
-class Scanner(TypedDict):
-    """The tool with its version, and the entities that it knows."""
-
-    tool: str
-    entities: list[str]
-
-
-class EntityCount(TypedDict):
-    """How many matches of an entity a column has."""
-
-    column: str
-    entity: str
-    found: int
-
-
-class FoundText(Scanner):
-    """What a search of a dataset's texts found, without the texts."""
-
-    cannot_find: str
-    texts: int
-    found: list[EntityCount]
 
 
 def find_personal_data(texts: pl.DataFrame, advance: Advance | None = None) -> pl.DataFrame:

@@ -8,9 +8,8 @@ import polars as pl
 
 from ifllm_hub.dataset.coarse import COARSE, STEPS, coarse
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.manifest import TIERS, Built
+from ifllm_hub.dataset.manifest import TIERS, Built, FoundText
 from ifllm_hub.dataset.privacy.attack import Attack, KAnonymity, k_anonymity, reidentify
-from ifllm_hub.dataset.privacy.pii import FoundText
 from ifllm_hub.documents import checked
 from ifllm_hub.files import read_json, write_atomically
 from ifllm_hub.sources.ifllm.archive import TABLES, Release

@@ -13,7 +13,7 @@ from ifllm_hub import cli
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.privacy.pii import find_personal_data
 from ifllm_hub.dataset.privacy.report import REPORT
-from ifllm_hub.dataset.privacy.scan import scan_dataset
+from ifllm_hub.dataset.scan import scan_dataset
 from ifllm_hub.errors import IfllmError
 
 TYPED = {

@@ -6,8 +6,8 @@ import polars as pl
 
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.manifest import read_manifest, write_manifest
-from ifllm_hub.dataset.privacy.pii import CANNOT_FIND, FoundText, find_personal_data, scanner_info
+from ifllm_hub.dataset.manifest import FoundText, read_manifest, write_manifest
+from ifllm_hub.dataset.privacy.pii import CANNOT_FIND, find_personal_data, scanner_info
 from ifllm_hub.dataset.privacy.report import read_privacy_report, save_privacy_report
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import write_atomically
