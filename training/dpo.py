@@ -4,7 +4,7 @@
 # ///
 r"""Align a language model with preference pairs labeled from how people read its answers.
 
-On a CPU, in about two minutes (SmolLM2-135M, eight steps):
+On a CPU, in about a minute (SmolLM2-135M, eight steps):
 
     OMP_NUM_THREADS=1 accelerate launch --config_file training/accelerate/cpu.yaml training/dpo.py \
         --config training/recipes/smollm2-135m-cpu/dpo.yaml --dataset runs/demo/dataset --output_dir runs/demo/policy
