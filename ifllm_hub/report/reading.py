@@ -9,12 +9,11 @@ from ifllm_hub.features.measures import CELL
 from ifllm_hub.features.ticks import all_ticks, on_text
 from ifllm_hub.plot_style import Picture
 from ifllm_hub.report.figures.trajectory import trajectory_picture
+from ifllm_hub.report.heat import heat_level
 from ifllm_hub.report.inputs import Run
 from ifllm_hub.terms import MODALITIES, SIDES
 
 READINGS = 3
-# The lower bounds of the heat levels above 0, ms; the same for every reading, so that colors compare.
-LEVELS_MS = (1, 250, 500, 1_000, 2_000, 4_000)
 # A longer answer is cut here, code points; whole cells.
 SHOWN = 3_000
 
@@ -155,11 +154,6 @@ def dwell_by_cell(reading: pl.DataFrame, length: int) -> list[int]:
         if cells:
             dwell[min(max(char, 0) // CELL, last)] += ms
     return dwell
-
-
-def heat_level(ms: int) -> int:
-    """0 for no dwell, else the number of bounds of `LEVELS_MS` reached."""
-    return sum(ms >= bound for bound in LEVELS_MS)
 
 
 def strip(text: str, dwell: list[int], modality: str) -> Strip:

@@ -6,15 +6,16 @@ from typing import Any
 
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.features.measures import CELL
 from ifllm_hub.features.ticks import MAX_STEP_MS
 from ifllm_hub.files import write_atomically
+from ifllm_hub.report.heat import LEVELS_MS
 from ifllm_hub.terms import MODALITIES, SIDES
 from ifllm_hub.web_page import csp_source, page_template
 
-# The lower bounds of the heat levels above 0, ms; a reader's usual pace over a line reaches the second.
-LEVELS_MS = (1, 100, 250, 500, 1_000, 2_000)
-# A tick's time counts in full on its character, and less and less on this many to either side.
-SPREAD = 6
+# A tick's time counts in full on its character, and less and less on this many to either side: in all for as many
+# characters as a cell of the report has.
+SPREAD = CELL - 1
 # Time off the text that is played of each pause, ms.
 PAUSE_MS = 1_000
 

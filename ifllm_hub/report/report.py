@@ -25,8 +25,9 @@ from ifllm_hub.report.figures.data import (
     rating_picture,
 )
 from ifllm_hub.report.figures.models import calibration_picture, curve_pictures, leaderboard_picture
+from ifllm_hub.report.heat import LEVELS_MS
 from ifllm_hub.report.inputs import Run, load_run
-from ifllm_hub.report.reading import LEVELS_MS, readings
+from ifllm_hub.report.reading import readings
 from ifllm_hub.report.replay import write_reading
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.terms import SIDES

@@ -129,11 +129,11 @@ def test_the_heat_is_the_time_near_each_character(
     expected = []
     for place in range(len(reading["answers"][0]["text"])):
         ms = sum(
-            min(t[i + 1] - t[i], 1_000) * max(0, 1 - abs(char - place) / 7)
+            min(t[i + 1] - t[i], 1_000) * max(0, 1 - abs(char - place) / 20)
             for i, char in enumerate(chars[:-1])
             if char >= 0
         )
-        expected.append(sum(ms >= low - 1e-6 for low in (1, 100, 250, 500, 1_000, 2_000)))
+        expected.append(sum(ms >= low - 1e-6 for low in (1, 250, 500, 1_000, 2_000, 4_000)))
     classes = page.evaluate("[...document.querySelectorAll('.text span')].map((span) => span.className)")
     levels = [int(name[1:] or 0) if name else 0 for name in classes]
     assert len(levels) == len(expected)

@@ -24,8 +24,9 @@ from ifllm_hub.evaluation.comparison.compare import run_comparison
 from ifllm_hub.evaluation.tables import write_table
 from ifllm_hub.pipeline import Settings
 from ifllm_hub.report import words
+from ifllm_hub.report.heat import LEVELS_MS, heat_level
 from ifllm_hub.report.inputs import load_run
-from ifllm_hub.report.reading import LEVELS_MS, choose, heat_level
+from ifllm_hub.report.reading import choose
 from ifllm_hub.report.report import build_report
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.protocol.folds import PROTOCOLS
