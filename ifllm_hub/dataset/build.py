@@ -18,9 +18,10 @@ from ifllm_hub.features.centering import center_by_worker
 from ifllm_hub.features.extract import feature_rows
 from ifllm_hub.files import replacing_folder
 from ifllm_hub.sources.ifllm.accounts import balance, check_read, together
-from ifllm_hub.sources.ifllm.archive import Advance, Release
+from ifllm_hub.sources.ifllm.archive import Release
 from ifllm_hub.sources.ifllm.study import read_study
 from ifllm_hub.sources.source import Source
+from ifllm_hub.terms import MODALITIES, MODES, Advance
 
 Account = TypeVar("Account")
 
@@ -121,12 +122,12 @@ def write_configs(
     else:
         write_config(folder, "coarse", coarse(centered.filter(mode="pairwise")))
     questions = _with_has_behavior(questions, centered)
-    for mode in ("pairwise", "pointwise"):
+    for mode in MODES:
         write_config(folder, mode, with_messages(questions.filter(pl.col("mode") == mode), mode))
     return questions, accounts
 
 
 def _with_has_behavior(questions: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
     """Add `has_mouse` and `has_gaze`: whether a modality was ever on an answer's text."""
-    flags = {f"has_{modality}": pl.col(f"{modality}_dwell_left").is_not_null() for modality in ("mouse", "gaze")}
+    flags = {f"has_{modality}": pl.col(f"{modality}_dwell_left").is_not_null() for modality in MODALITIES}
     return questions.join(features.select("question_id", **flags), on="question_id", maintain_order="left")

@@ -2,6 +2,8 @@
 
 import polars as pl
 
+from ifllm_hub.terms import SIDES
+
 _MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
 
@@ -12,7 +14,7 @@ def with_messages(questions: pl.DataFrame, mode: str) -> pl.DataFrame:
         questions: of that mode, both sides' columns, the turns of a conversation in their order; conversations may take
             turns, as in two tabs.
     """
-    sides = ("left", "right") if mode == "pairwise" else ("left",)
+    sides = SIDES if mode == "pairwise" else ("left",)
     messages: dict[str, list[list[dict[str, str]]]] = {side: [] for side in sides}
     so_far: dict[tuple[str, str], list[dict[str, str]]] = {}
     said = questions.select("conversation_id", "query", *(f"response_{side}" for side in sides))

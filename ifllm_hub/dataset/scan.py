@@ -11,7 +11,7 @@ from ifllm_hub.dataset.privacy.pii import CANNOT_FIND, find_personal_data, scann
 from ifllm_hub.dataset.privacy.report import read_privacy_report, save_privacy_report
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import write_atomically
-from ifllm_hub.sources.ifllm.archive import Advance
+from ifllm_hub.terms import Advance
 
 
 def scan_dataset(folder: Path, out: Path, show_text: bool = False, advance: Advance | None = None) -> pl.DataFrame:

@@ -38,11 +38,11 @@ from ifllm_hub.preferences.load import export_preferences
 from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 from ifllm_hub.reward.protocol.pairs import load_pairs
+from ifllm_hub.terms import MODES
 
 # The label source that the shipped reward model is; `forest` is one fitted on the dataset itself.
 SHIPPED = "shipped_forest"
 TRL_FOLDER = "trl"
-MODES = ("pairwise", "pointwise")
 _SOURCES = ("explicit", SHIPPED)
 
 

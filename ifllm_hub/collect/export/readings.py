@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select, true
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.tables import BATCHES, RATINGS, RESPONSES
 from ifllm_hub.collect.wire import OTHER_TEXT
+from ifllm_hub.terms import SIDES
 
 SCHEMA_VERSION = "c1"
 # The tracker's sampling interval, ms.
@@ -254,7 +255,7 @@ def _questions(answers: pl.DataFrame, person: str, pseudonyms: Pseudonyms) -> pl
     wide = (
         answers.group_by("question", maintain_order=True)
         .agg(
-            *(of(name, side) for name in per_side for side in ("left", "right")),
+            *(of(name, side) for name in per_side for side in SIDES),
             pl.col("query", "conversation", "bullet_points").first(),
             pl.col("registered_at").min(),
             pl.col("preference").sort_by(latest, nulls_last=False).drop_nulls().last(),
@@ -284,7 +285,7 @@ def _questions(answers: pl.DataFrame, person: str, pseudonyms: Pseudonyms) -> pl
             ai_error=pl.lit(False),
             excluded_worker=pl.lit(False),
         )
-        .rename({f"text_{side}": f"response_{side}" for side in ("left", "right")})
+        .rename({f"text_{side}": f"response_{side}" for side in SIDES})
         .drop("response_id_left", "response_id_right", "registered_at", "conversation")
     )
 
@@ -305,7 +306,7 @@ def _trajectories(
     lists: dict[str, Any] = {"t": pl.Int32}
     for modality in _POINTERS:
         lists |= {f"{modality}_{axis}": pl.Float32 for axis in "xy"}
-        lists |= {f"{modality}_char_{side}": pl.Int16 for side in ("left", "right")}
+        lists |= {f"{modality}_char_{side}": pl.Int16 for side in SIDES}
     mouse, gaze = (_of_modality(ticks, ends, modality) for modality in _POINTERS)
     # The tracker samples both at the same moments.
     both = mouse.join(gaze.unique(["question", "t"], keep="last"), on=["question", "t"], how="full", coalesce=True)
@@ -344,7 +345,7 @@ def _of_modality(ticks: pl.DataFrame, ends: pl.DataFrame, modality: str) -> pl.D
         *(pl.col(axis).alias(f"{modality}_{axis}") for axis in "xy"),
         *(
             pl.when(pl.col("side") == side).then("char").otherwise(-1).alias(f"{modality}_char_{side}")
-            for side in ("left", "right")
+            for side in SIDES
         ),
     )
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from ifllm_hub.dataset.manifest import Scanner
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.sources.ifllm.archive import Advance
+from ifllm_hub.terms import Advance
 
 # Presidio's own grade of a pattern: below this, a match is any number or word of some length.
 _MIN_SCORE = 0.4

@@ -14,6 +14,7 @@ from ifllm_hub.documents import checked
 from ifllm_hub.files import read_json, write_atomically
 from ifllm_hub.sources.ifllm.archive import TABLES, Release
 from ifllm_hub.sources.ifllm.workers import read_table
+from ifllm_hub.terms import MODES
 
 REPORT = "privacy_report.json"
 # What somebody who knows a worker may know from elsewhere, and the column that would confirm it.
@@ -188,7 +189,7 @@ def _demographics(release: Release, workers: pl.Series) -> Demographics | None:
 def _questions(folder: Path) -> pl.DataFrame:
     """`question_id`, `worker_id`, `conversation_id` and the quasi-identifiers of both kinds of questions."""
     wanted = ["question_id", "worker_id", "conversation_id", "task_id", "asked_at"]
-    rows = pl.concat([load_config(folder, mode).select(wanted) for mode in ("pairwise", "pointwise")])
+    rows = pl.concat([load_config(folder, mode).select(wanted) for mode in MODES])
     return rows.select(
         "question_id",
         "worker_id",

@@ -10,9 +10,10 @@ from huggingface_hub import HfApi
 from huggingface_hub.hf_api import RepoFile
 
 from ifllm_hub.dataset.manifest import Built, Collected
+from ifllm_hub.terms import MODES
 
 # The configs that between them name everybody in a dataset.
-_NAMING = ("pairwise", "pointwise")
+_NAMING = MODES
 
 
 class Older(NamedTuple):

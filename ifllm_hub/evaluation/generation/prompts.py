@@ -9,6 +9,7 @@ import polars as pl
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.preferences.history import History, user_turns
+from ifllm_hub.terms import MODES
 
 Questions = Literal["pairwise", "pointwise", "both"]
 
@@ -46,7 +47,7 @@ def load_prompts(args: PromptArguments) -> pl.DataFrame:
     Raises:
         IfllmError: the dataset cannot be read, or has fewer such questions.
     """
-    configs = ("pairwise", "pointwise") if args.questions == "both" else (args.questions,)
+    configs = MODES if args.questions == "both" else (args.questions,)
     rows = pl.concat(
         load_config(args.dataset, config, args.dataset_revision)
         .filter(pl.col("split") == "test", ~pl.col("ai_error"), ~pl.col("excluded_worker"))

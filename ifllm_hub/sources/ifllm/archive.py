@@ -14,12 +14,13 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
 from ifllm_hub.errors import IfllmError, first_line
+from ifllm_hub.terms import Advance
 
 COMMIT = "923bac0"
 RELEASE_URL = f"https://github.com/themehulpatwari/llm-implicit-feedback/archive/{COMMIT}.tar.gz"
@@ -53,8 +54,6 @@ _BROKEN_ARCHIVE = (
 _MAX_UNPACKED, _MAX_RATIO, _MAX_FILES = 10 << 30, 100, 20_000
 # Small archives may be packed as tightly as they like.
 _ALWAYS_UNPACKED = 64 << 20
-
-Advance = Callable[[float], None]
 
 
 class _Readable(Protocol):

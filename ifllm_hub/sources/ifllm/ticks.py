@@ -19,9 +19,7 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.sources.ifllm.accounts import Accounts
 from ifllm_hub.sources.ifllm.archive import TaskFolder
 from ifllm_hub.sources.ifllm.lines import Parsed, count_columns, parse_files
-
-SIDES = ("left", "right")
-MODALITIES = ("mouse", "gaze")
+from ifllm_hub.terms import MODALITIES, SIDES
 
 # A window shows up to 10 characters on each side of the caret; 5 more are allowed for what trimming removed.
 _REACH = 15

@@ -26,6 +26,7 @@ from ifllm_hub.sources.simulation.people import (
     recruit,
 )
 from ifllm_hub.sources.simulation.reading import record, write_recording
+from ifllm_hub.terms import MODALITIES, SIDES
 
 TRUTH_FILE = "ground_truth.parquet"
 
@@ -246,7 +247,7 @@ def _truths(conversation: Conversation) -> list[dict[str, Any]]:
     rows = []
     for k, (question, slot) in enumerate(zip(conversation.questions, slots, strict=True)):
         here = shown[slot] == k
-        sides = ("left", "right")[: len(question.answers)]
+        sides = SIDES[: len(question.answers)]
         row: dict[str, Any] = {
             "question_id": question.question_id,
             "worker_id": conversation.worker.worker_id,
@@ -266,12 +267,12 @@ def _truths(conversation: Conversation) -> list[dict[str, Any]]:
             "reading_s_right": None,
             "ticks": slot.stop - slot.start,
         }
-        for modality in ("mouse", "gaze"):
-            row |= {f"{modality}_text_ticks_{side}": None for side in ("left", "right")}
+        for modality in MODALITIES:
+            row |= {f"{modality}_text_ticks_{side}": None for side in SIDES}
         for s, side in enumerate(sides):
             row[f"utility_{side}"] = question.utility[s]
             row[f"reading_s_{side}"] = ticks.reading_s[k][s]
-            for modality in ("mouse", "gaze"):
+            for modality in MODALITIES:
                 row[f"{modality}_text_ticks_{side}"] = int((ticks.on_text[modality, s][kept][slot] & here).sum())
         if conversation.pairwise:
             row["latent_preference"] = sides[question.latent or 0]
