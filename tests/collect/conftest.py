@@ -16,12 +16,20 @@ from ifllm_hub.collect.server.app import create_app
 from ifllm_hub.collect.server.collector import Collector
 from ifllm_hub.collect.settings import SECRETS_FILE, Secrets, Settings
 from ifllm_hub.collect.store.store import Store
-from tests.collect.browser import browser, wire
+from tests.browser import browser
 from tests.collect.client import ORIGIN, batch, encoded, registration
 from tests.collect.cluster import postgres_programs, postgres_server
 from tests.collect.engines import open_page
+from tests.collect.wire import WireServer
 
-__all__ = ["browser", "open_page", "wire"]
+__all__ = ["browser", "open_page"]
+
+
+@pytest.fixture
+def wire() -> Iterator[WireServer]:
+    server = WireServer()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from ifllm_hub.cli import app
 from ifllm_hub.collect.check import check_page
 from ifllm_hub.errors import IfllmError
-from tests.collect.browser import CHROMIUM
+from tests.browser import CHROMIUM
 from tests.collect.checked import Place, opened
 
 

@@ -1,5 +1,5 @@
 """The browser that pages of the docs are opened in."""
 
-from tests.collect.browser import browser
+from tests.browser import browser
 
 __all__ = ["browser"]

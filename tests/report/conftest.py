@@ -1,5 +1,5 @@
 """The browser in which replays play."""
 
-from tests.collect.browser import browser
+from tests.browser import browser
 
 __all__ = ["browser"]

@@ -29,19 +29,6 @@ BASELINE = {1: "It is tall.", 2: "Maybe.", 3: ""}
 EVAL = Path(__file__).parents[3] / "eval"
 
 
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if not Path("/usr/bin/chromium").exists():
-        pytest.skip("needs /usr/bin/chromium")
-    quiet = ("background-networking", "component-update", "sync")
-    flags = ["--no-sandbox", "--disable-gpu", *(f"--disable-{name}" for name in quiet)]
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
-        yield running
-        running.close()
-
-
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
     """Three items, of which two raters see each; the folder of the task."""

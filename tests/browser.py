@@ -1,12 +1,10 @@
-"""A real Chromium, and the server its pages talk to: fixtures for the tests that need them."""
+"""A real Chromium: a fixture of the tests of pages."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.collect.wire import WireServer
 
 CHROMIUM = Path("/usr/bin/chromium")
 _ARGS = (
@@ -25,10 +23,3 @@ def browser() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=_ARGS.split())
         yield browser
         browser.close()
-
-
-@pytest.fixture
-def wire() -> Iterator[WireServer]:
-    server = WireServer()
-    yield server
-    server.stop()
