@@ -13,7 +13,7 @@ __all__ = ["IfllmError", "ImplicitFeedbackReward", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """numpy is imported by the one who asks for the reward model."""
+    """Import the reward model, and numpy with it, only when it is asked for."""
     if name != "ImplicitFeedbackReward":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward

@@ -1,9 +1,9 @@
-"""Which parameters a chat completion goes with, learned from what the server refuses.
+"""Which parameters of a chat completion a server accepts, learned from what it refuses.
 
-OpenAI-compatible servers speak dialects: OpenAI's reasoning models want `max_completion_tokens` for `max_tokens` and no
-temperature, others know no `response_format`. A client that knows dialects (litellm) tells them by the model's name,
-which says nothing of a deployment, a proxy or next year's model, and brings 60 packages; OpenAI's own sends what it is
-given. The refusal names the parameter, whoever sends it, so it is what counts here.
+OpenAI-compatible servers speak dialects: OpenAI's reasoning models want `max_completion_tokens` instead of `max_tokens`
+and no temperature; others do not know `response_format`. A client that knows dialects (litellm) infers them from the
+model's name, which says nothing about a deployment, a proxy or next year's model, and brings 60 packages; OpenAI's own
+client sends what it is given. A refusal names the parameter, whatever the server, so refusals are what we learn from.
 """
 
 import logging
@@ -19,14 +19,14 @@ logger = logging.getLogger(__name__)
 
 _INSTEAD = {
     "max_tokens": "max_completion_tokens is sent instead",
-    "temperature": "its own is used",
-    "response_format": "the form is asked for in words alone",
+    "temperature": "the server's default is used",
+    "response_format": "the prompt alone asks for the format",
 }
 _NOT_TAKEN = (
     r"unsupported|not supported|(?:does|do) not support|not (?:allowed|permitted)|only\b.{0,20}\b(?:allowed|supported)|"
     r"unrecogni[sz]ed|unknown|unexpected|extra (?:inputs|fields)|deprecated"
 )
-# Near the name, and not anywhere: a server may repeat the whole request, or say that max_tokens is too large.
+# Only near the name: a server may echo the whole request, or say that max_tokens is too large.
 _REFUSED = {
     name: re.compile(
         rf"\b{name}\b.{{0,60}}?(?:{_NOT_TAKEN})|(?:{_NOT_TAKEN}).{{0,40}}?\b{name}\b", re.IGNORECASE | re.DOTALL
@@ -36,22 +36,22 @@ _REFUSED = {
 
 
 class Dialect:
-    """What one server takes; threads may share it.
+    """What one server accepts; threads may share it.
 
     Attributes:
-        refused: those of `max_tokens`, `temperature` and `response_format` that it was found to refuse.
+        refused: which of `max_tokens`, `temperature` and `response_format` it has refused so far.
     """
 
     def __init__(self, server: str) -> None:
-        """`server` is what the log calls it."""
+        """`server` is its name in the log."""
         self._server = server
         self._lock = threading.Lock()
         self.refused: frozenset[str] = frozenset()
 
     def learns(self, error: "HfHubHTTPError", sent: Collection[str]) -> bool:
-        """Whether the server refused a parameter that was sent, by name: then it is to be asked again without.
+        """Whether the server refused, by name, a parameter that was sent; if so, ask again without it.
 
-        What it refuses is said in the log, once.
+        Each refused parameter is logged once.
         """
         if error.response.status_code not in (400, 422):
             return False

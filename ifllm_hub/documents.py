@@ -1,4 +1,4 @@
-"""JSON documents that one command writes and others index: a `TypedDict` declares each, for mypy and at run time."""
+"""JSON documents that one command writes and others read: a `TypedDict` declares each, for mypy and at run time."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +11,16 @@ Document = TypeVar("Document")
 
 
 def checked(content: Any, declared: type[Document], path: Path, advice: str) -> Document:
-    """What was read of a JSON file, as the document that it is declared to be. Further keys are let through.
+    """The content of a JSON file, checked against the document it is declared to be. Extra keys are allowed.
 
     Args:
-        declared: a `TypedDict` of `str`, `int`, `float`, `bool`, lists, dicts, other TypedDicts, and any of these or
-            None. A dict whose keys are a `Literal` has all of them.
-        path: of the file.
-        advice: what to do when it is damaged, a sentence.
+        declared: a `TypedDict` of `str`, `int`, `float`, `bool`, lists, dicts, other TypedDicts, and unions of one of
+            these with None. A dict whose keys are a `Literal` must have all of them.
+        path: of the file, for the error.
+        advice: a sentence that says what to do if the file is damaged.
 
     Raises:
-        IfllmError: a key is missing, or its value is of another type.
+        IfllmError: a key is missing, or its value has another type.
     """
     for place in _faults(content, declared, ""):
         raise IfllmError(f"{path}: {f'`{place}` is' if place else 'is'} missing or damaged. {advice}")
@@ -28,7 +28,7 @@ def checked(content: Any, declared: type[Document], path: Path, advice: str) -> 
 
 
 def _faults(value: Any, declared: Any, place: str) -> Iterator[str]:
-    """Where a value is not of its declared type."""
+    """The places where a value does not have its declared type."""
     kind, parts = get_origin(declared), get_args(declared)
     if kind is UnionType:
         if value is not None:

@@ -9,6 +9,6 @@ class IfllmError(Exception):
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an error says, some go on for pages; unprintable characters of foreign files escaped."""
+    """The first line of an error's message (some run to pages), escaped if a foreign file put unprintables in it."""
     line = str(error).strip().split("\n", 1)[0]
     return line if line.isprintable() else ascii(line)[1:-1]

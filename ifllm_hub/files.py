@@ -1,4 +1,4 @@
-"""Files: written beside the target and renamed into place, so that nothing is half-written, and read by their name."""
+"""Files: written beside the target and renamed into place, so none is ever half-written, and read by literal name."""
 
 import io
 import json
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def replacing_folder(target: Path, made_by_us: str, private: bool = False) -> Iterator[Path]:
-    """A fresh folder beside `target` that takes its place when the block succeeds, and vanishes when it fails.
+    """A fresh folder beside `target` that takes its place if the block succeeds and is deleted if it fails.
 
     Args:
-        made_by_us: a file that a folder of ours contains; an existing non-empty target without it is not touched.
+        made_by_us: a file that marks a folder as ours; an existing non-empty target without it is not touched.
         private: nobody but the owner may read the folder, or any file in it, at any moment.
 
     Raises:
-        IfllmError: the target is something else, or its parent cannot be written.
+        IfllmError: the target is not a folder of ours, or its parent cannot be written.
     """
     target = target.resolve() if target.is_symlink() else target  # the folder is replaced, not the link to it
     if target.exists() and not (target / made_by_us).exists() and (not target.is_dir() or any(target.iterdir())):
@@ -34,7 +34,7 @@ def replacing_folder(target: Path, made_by_us: str, private: bool = False) -> It
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.parent / f".{target.name}-{secrets.token_hex(4)}"
-        # Unless it is private, whoever may read what this user makes may read it: not the 0700 of `tempfile`.
+        # Unless private, it gets the user's usual permissions, not the 0700 of `tempfile`.
         partial.mkdir(mode=0o700 if private else 0o777)
     except OSError as error:
         raise IfllmError(
@@ -66,7 +66,7 @@ def _take_place(partial: Path, target: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for results, unless it is there.
+    """Make a folder for results unless it exists.
 
     Raises:
         IfllmError: it cannot be made.
@@ -80,7 +80,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_atomically(path: Path, content: str | bytes, private: bool = False) -> None:
-    """Write a file beside its place, then rename.
+    """Write a file beside its final place, then rename it.
 
     Args:
         private: nobody but the owner may read it, at any moment.
@@ -101,7 +101,7 @@ def write_atomically(path: Path, content: str | bytes, private: bool = False) ->
 
 
 def write_parquet(path: Path, frame: "pl.DataFrame") -> None:
-    """Write a frame as one Parquet file, beside its place first.
+    """Write a frame as one Parquet file, atomically.
 
     Raises:
         IfllmError: see `write_atomically`.
@@ -112,7 +112,7 @@ def write_parquet(path: Path, frame: "pl.DataFrame") -> None:
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> "pl.DataFrame":
-    """Read one Parquet file, whatever it is called: Polars alone takes `[`, `*` and `?` in a path for a pattern."""
+    """Read one Parquet file, whatever its name: by default, Polars treats `[`, `*` and `?` in a path as a pattern."""
     import polars as pl
 
     return pl.read_parquet(path, columns=columns, glob=False)
@@ -131,7 +131,7 @@ def read_json(path: Path) -> Any:
 
 
 def without_nan(value: Any) -> Any:
-    """JSON has no NaN: a number that is not defined, at any depth, becomes null."""
+    """JSON has no NaN: a number that is not finite, at any depth, becomes null."""
     if isinstance(value, dict):
         return {key: without_nan(inner) for key, inner in value.items()}
     if isinstance(value, list):

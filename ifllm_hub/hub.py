@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: what of a folder goes there, in one commit or in none, and its failures as one clear error."""
+"""The Hugging Face Hub: which files of a folder to push, in one commit or none, and its failures as one clear error."""
 
 import json
 import logging
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# A repo with nothing else is empty: the Hub itself puts them there.
+# The Hub itself creates these, so a repo with nothing else is empty.
 _OF_THE_HUB = {".gitattributes", "README.md"}
 _NAMED = 10
 
 _ADVICE: dict[int | None, str] = {
-    400: "the Hub refuses this ({detail}).",
+    400: "the Hub refused the request ({detail}).",
     401: "the Hub does not accept the token. Log in again with `hf auth login`, or set HF_TOKEN.",
     403: "this token may not write there ({detail}). Use one that may, or another name.",
-    404: "not on the Hub, or not to be seen with this token ({detail}). Check the id and the revision.",
-    409: "the name is taken on the Hub ({detail}). Choose another, or use a token that may see it.",
-    412: "somebody else committed meanwhile. Run it again to compare with what is there now.",
+    404: "not on the Hub, or not visible to this token ({detail}). Check the id and the revision.",
+    409: "the name is taken on the Hub ({detail}). Choose another, or use a token that can access it.",
+    412: "somebody else committed in the meantime. Run it again to compare with what is there now.",
 }
-_BROKEN_OFF = "{hub} failed or cannot be reached ({detail}). Run it again; it goes on from what is there."
+_BROKEN_OFF = "{hub} failed or cannot be reached ({detail}). Run it again; it continues from what is there."
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def clear_hub_errors(repo_id: str) -> Iterator[None]:
     """Turn what `huggingface_hub` raises in the block into an error that names the repo and says what to do.
 
     Raises:
-        IfllmError: the id is malformed, nothing is there, the token may not, or the Hub failed.
+        IfllmError: the id is malformed, there is no such repo, the token lacks permission, or the Hub failed.
     """
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
@@ -50,7 +50,7 @@ def clear_hub_errors(repo_id: str) -> Iterator[None]:
     except (httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
         cause = error.__cause__ if type(error) is RuntimeError and error.__cause__ else error  # an upload in a thread
         status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
-        if isinstance(cause, RepositoryNotFoundError):  # the Hub answers 401 to whoever may not know
+        if isinstance(cause, RepositoryNotFoundError):  # the Hub answers 401 to those who may not know
             status = 404
         detail = " ".join(str(getattr(cause, "server_message", None) or cause or type(cause).__name__).split())
         advice = _ADVICE.get(status, _BROKEN_OFF).format(detail=detail, hub=constants.ENDPOINT)
@@ -64,11 +64,11 @@ class Kind:
     Attributes:
         name: what messages call it.
         repo_type: `model`, `dataset` or `space`.
-        files: patterns of the paths it consists of; `*` stands for a part of one name. Nothing else is sent.
-        sign: the JSON file by which a repo is known to hold one.
-        is_ours: whether the content of that file is of ours.
-        insist: the flag that lets it replace something else, for messages; None where there is none.
-        scratch: patterns of what else our commands leave in such a folder, which is left out without a word.
+        files: patterns of the paths it consists of; `*` matches within one name. Nothing else is sent.
+        sign: the JSON file that identifies a repo of this kind.
+        is_ours: whether this package wrote the content of that file.
+        insist: the flag that allows replacing something else, for messages; None if there is none.
+        scratch: patterns of other files that our commands leave in such a folder; they are left out silently.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Kind:
     scratch: tuple[str, ...] = ()
 
     def has(self, path: str) -> bool:
-        """Whether a path is one of a file of this kind."""
+        """Whether a file with this path belongs to the kind."""
         return _fits(path, self.files)
 
 
@@ -90,13 +90,13 @@ def _fits(path: str, patterns: tuple[str, ...]) -> bool:
 
 
 def sort_out(folder: Path, kind: Kind) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """What of a folder is sent, by path in the repo, and the names of what is left out.
+    """The files of a folder to send, by path in the repo, and the names of those left out.
 
-    A link is left out whatever its name, since what it leads to lies elsewhere; those of the Hub's own cache are not.
-    A folder of which nothing is sent is named as a whole.
+    A link is left out whatever its name, since its target lies elsewhere; the links of the Hub's own cache are not.
+    A folder with nothing to send is named as a whole.
     """
     sent, rest = {}, []
-    for parent, folders, names in os.walk(folder):  # goes into no linked folder
+    for parent, folders, names in os.walk(folder):  # enters no linked folder
         linked = [name for name in folders if Path(parent, name).is_symlink()]
         for path in (Path(parent, name) for name in (*names, *linked)):
             name = path.relative_to(folder).as_posix()
@@ -124,7 +124,7 @@ def left_out_line(left_out: tuple[str, ...], kind: Kind) -> str:
 
 
 def files_to_push(folder: Path, kind: Kind) -> dict[str, Path]:
-    """What of a folder is sent; what is not is said in one line of the log."""
+    """The files of a folder to send; one line of the log names what is left out."""
     sent, left_out = sort_out(folder, kind)
     if left_out:
         _log.warning("%s: %s", folder, left_out_line(left_out, kind))
@@ -134,18 +134,18 @@ def files_to_push(folder: Path, kind: Kind) -> dict[str, Path]:
 def claim_repo(
     repo_id: str, kind: Kind, private: bool | None = None, force: bool = False, token: str | None = None
 ) -> str:
-    """Make sure, before hours of work, that its result may be pushed; makes the repo where there is none.
+    """Make sure, before hours of work, that the result can be pushed; creates the repo if there is none.
 
     Args:
-        repo_id: owner/name, or the name of a repo of whom the token belongs to.
+        repo_id: owner/name, or only the name of a repo of the token's owner.
         private: make a new repo private.
-        force: let it replace what was not made by this package.
+        force: allow a repo that this package did not make; its content will be replaced.
 
     Returns:
         owner/name.
 
     Raises:
-        IfllmError: it holds something else, no token may write there, or the Hub failed.
+        IfllmError: the repo holds something else, the token may not write there, or the Hub failed.
     """
     from huggingface_hub import HfApi
 
@@ -168,21 +168,21 @@ def commit_files(
     force: bool = False,
     token: str | None = None,
 ) -> str:
-    """Put files into a repo in one commit, so that a reader finds all of them or none; makes the repo if need be.
+    """Put files into a repo in one commit, so that a reader finds all of them or none; creates the repo if needed.
 
-    Files of the same kind that are there and are not among them are deleted; others stay.
+    Other files of the same kind in the repo are deleted; files of no such kind stay.
 
     Args:
         files: path in the repo -> file here, or its content.
         private: make a new repo private.
-        force: replace all that the repo holds, whoever made it.
+        force: replace everything in the repo, whoever made it.
 
     Returns:
-        The commit that `main` is at; unchanged content makes none.
+        The commit that `main` is at; unchanged content makes no new one.
 
     Raises:
-        IfllmError: the repo holds something else, somebody else committed meanwhile, no token may write there, or the
-            Hub failed. The repo is as before or as wanted, then.
+        IfllmError: the repo holds something else, somebody else committed in the meantime, the token may not write
+            there, or the Hub failed. The repo is then either unchanged or complete.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
@@ -204,14 +204,14 @@ def commit_files(
 
 
 def refuse_foreign(api: "HfApi", repo_id: str, kind: Kind, commit: str, there: Collection[str]) -> None:
-    """Refuse a repo that holds something which this package did not make.
+    """Refuse a repo that holds something this package did not make.
 
     Args:
-        commit: of its state.
+        commit: the state to look at.
         there: the paths of its files.
 
     Raises:
-        IfllmError: as said. What the Hub raises is passed on.
+        IfllmError: the repo holds something else. What the Hub raises is passed on.
     """
     foreign = sorted(set(there) - _OF_THE_HUB)
     if not foreign or (kind.sign in foreign and _is_ours(api, repo_id, kind, commit)):
@@ -220,7 +220,7 @@ def refuse_foreign(api: "HfApi", repo_id: str, kind: Kind, commit: str, there: C
     instead = f", or replace all of it with {kind.insist}" if kind.insist else ""
     raise IfllmError(
         f"{repo_id}: exists on the Hub and was not made by this command: it holds {named}, and no {kind.sign} of a "
-        f"{kind.name} of ours. Choose another name{instead}."
+        f"{kind.name} made by ifllm_hub. Choose another name{instead}."
     )
 
 
@@ -233,7 +233,7 @@ def _is_ours(api: "HfApi", repo_id: str, kind: Kind, commit: str) -> bool:
 
 
 def _head_and_files(api: "HfApi", repo_id: str, kind: Kind, force: bool) -> tuple[str | None, list[str]]:
-    """The commit of `main` and the paths of its files; None where there is no repo. Refuses what is foreign."""
+    """The commit of `main` and the paths of its files; None if there is no repo. Refuses foreign content."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:

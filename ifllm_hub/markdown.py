@@ -1,13 +1,13 @@
-"""Tables in Markdown, and names from elsewhere that may stand in a line of text."""
+"""Tables in Markdown, and foreign names made safe for a line of text."""
 
 import re
 from collections.abc import Iterable
 
 
 def markdown_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A Markdown table; a column whose head starts with ">" is set flush right.
+    """A Markdown table; a column whose head starts with ">" is right-aligned.
 
-    What is in a cell stays in it: see `one_line`, and a pipe does not end it.
+    A text cannot break out of its cell: line breaks are removed (see `one_line`) and pipes escaped.
     """
     rule = ["---:" if name.startswith(">") else "---" for name in head]
     lines = [_line(name.removeprefix(">") for name in head), f"|{'|'.join(rule)}|"]
@@ -15,7 +15,7 @@ def markdown_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> st
 
 
 def one_line(text: str) -> str:
-    """A name from a file or the command line without line breaks, and without what would command a terminal."""
+    """A name from a file or the command line without line breaks and terminal control characters."""
     return " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
 
 
@@ -24,5 +24,5 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    # A backslash before the pipe would itself be escaped, and the pipe end the cell.
+    # Backslashes before a pipe are doubled: they would escape ours, and the pipe would end the cell.
     return re.sub(r"(\\*)\|", r"\1\1\|", one_line(text))

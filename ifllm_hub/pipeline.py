@@ -29,7 +29,7 @@ class Settings:
         release: folder, archive or URL of a release; None simulates one.
         workers, questions, seed: of the simulation.
         seeds: of the reward protocol.
-        recipe: recipe of `training/recipes` that says which policy is tuned and how.
+        recipe: the recipe in `training/recipes` that says which policy is tuned and how.
         label_source: whose preferences the policy is tuned on.
         steps: DPO steps; None trains for as long as the recipe says.
         processes: training processes (one a GPU).
@@ -51,10 +51,10 @@ class Stage:
     """One step of a run.
 
     Attributes:
-        inputs: what it depends on besides the stages before it; it is done again when these change.
+        inputs: what it depends on besides the stages before it; it runs again when these change.
         output: the file that shows it is finished.
-        work: does it; is handed a function to call with the share done (0-1).
-        leftover: a folder that an interrupted run may have begun and that only the same inputs may go on with.
+        work: runs it, given a function to call with the share done (0-1).
+        leftover: a folder that an interrupted run may have begun; only a run with the same inputs may continue it.
     """
 
     name: str
@@ -143,14 +143,14 @@ def stages(settings: Settings, out: Path) -> list[Stage]:
 
 
 def run(settings: Settings, out: Path, on_stage: Callable[[str, str, float], None] | None = None) -> dict[str, Path]:
-    """Run what has to be run.
+    """Run the stages, except those whose inputs have not changed.
 
     Args:
         out: the run folder; finished stages in it are kept.
         on_stage: called with (stage, "running" | "done" | "kept", share done 0-1).
 
     Returns:
-        Where the dataset, the reward model, the policy and the report are.
+        The paths of the dataset, the reward model, the policy and the report.
 
     Raises:
         IfllmError: a stage failed; names the stage and what to do. Later stages did not start, earlier ones are kept.
@@ -198,7 +198,7 @@ def _work(stage: Stage, out: Path, advance: Advance) -> None:
 
 
 def _read_state(out: Path) -> dict[str, Any]:
-    """Finished stages; makes the run folder, and refuses a folder that is something else."""
+    """The finished stages; makes the run folder, and refuses a folder that is not one."""
     path = out / STATE_FILE
     if path.exists():
         return dict(read_json(path)["stages"])
@@ -217,7 +217,7 @@ def _write_state(out: Path, settings: Settings, state: dict[str, Any]) -> None:
 
 
 def _identity(release: str | None) -> Any:
-    """What tells one release from another without unpacking it: its path or URL, and for files size and time."""
+    """What identifies a release without unpacking it: its path or URL, and for files the size and time."""
     if release is None or release.startswith(("http://", "https://")):
         return release
     path = Path(release).absolute()

@@ -20,7 +20,7 @@ INK = "#1f2328"
 MUTED = "#59636e"
 RULE = "#d1d9e0"
 
-# Okabe-Ito and Tol colors that stay apart for the common color vision deficiencies and on gray paper.
+# Okabe-Ito and Tol colors, distinguishable with the common color vision deficiencies and in grayscale.
 MOUSE, GAZE = "#0072b2", "#d55e00"
 LEFT, RIGHT = "#2a9d8f", "#882255"
 TRAIN, TEST = "#332288", "#ddaa33"
@@ -30,7 +30,7 @@ SERIES = ("#332288", "#d55e00", "#2a9d8f", "#882255", "#88ccee", "#999933")
 PANEL = (4.0, 2.9)
 WIDE = (7.4, 5.0)
 
-# Dots an inch of a PNG.
+# Dots per inch of a PNG.
 _DPI = 150
 
 _SETTINGS: Any = {
@@ -50,7 +50,7 @@ _SETTINGS: Any = {
     "grid.color": RULE,
     "grid.linewidth": 0.6,
     "text.color": INK,
-    # Names from data may hold a dollar sign; no figure has a formula.
+    # Names from data may contain a dollar sign; no figure has a formula.
     "text.parse_math": False,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
@@ -61,7 +61,7 @@ _SETTINGS: Any = {
     "legend.fontsize": 8.5,
     "legend.frameon": False,
     "lines.linewidth": 1.4,
-    # Simplified, dots drawn as points of no length would vanish.
+    # Simplification would remove dots, which are drawn as lines of no length.
     "path.simplify": False,
     "figure.facecolor": "white",
     "svg.fonttype": "path",
@@ -78,7 +78,7 @@ class Picture:
 
     Attributes:
         source: data URI of an SVG.
-        alt: what it shows, for who cannot see it.
+        alt: what it shows, for readers who cannot see it.
         caption: the sentence below it.
         wide: it needs more than a phone's width.
     """
@@ -99,7 +99,7 @@ def styled(size: tuple[float, float] = PANEL) -> Iterator[tuple[Figure, Axes]]:
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    """A legend under the axes, where no data can be behind it."""
+    """A legend under the axes, where it cannot cover data."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=1.6, columnspacing=1.4)
 
@@ -116,7 +116,7 @@ def write_png(file: Path, figure: Figure) -> None:
 
 
 def write_svg(file: Path, figure: Figure) -> None:
-    """Write a figure inside `styled` as `write_png` does, with all digits."""
+    """Write a figure inside `styled` as `write_png` does, with all digits of the coordinates."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", dpi=_DPI, metadata={"Date": None, "Creator": None})
     write_atomically(file, buffer.getvalue())

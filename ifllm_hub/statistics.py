@@ -1,4 +1,4 @@
-"""Intervals of 95 %: of a share of independent cases, and of a mean over workers whose pairs are alike."""
+"""95 % intervals: of a share of independent cases, and of a mean over pairs that are correlated within a worker."""
 
 import math
 from functools import cache
@@ -34,8 +34,8 @@ def mean_interval(values: np.ndarray, workers: np.ndarray) -> Interval:
     """The interval (`low`, `high`) of a mean, from a bootstrap over workers.
 
     Args:
-        values: (n,) one a pair.
-        workers: (n,) whose pair it is.
+        values: (n,) one per pair.
+        workers: (n,) the worker of each pair.
     """
     codes = np.unique(workers, return_inverse=True)[1]
     totals, counts = np.bincount(codes, values), np.bincount(codes)
@@ -45,7 +45,7 @@ def mean_interval(values: np.ndarray, workers: np.ndarray) -> Interval:
 
 @cache
 def worker_draws(workers: int) -> np.ndarray:
-    """(1,000, workers) how often each worker was drawn; the same for the same number of workers."""
+    """(1,000, workers) how often each bootstrap draws each worker; fixed for a given number of workers."""
     generator = np.random.default_rng(0)
     drawn = [generator.integers(workers, size=workers) for _ in range(_BOOTSTRAPS)]
     return np.array([np.bincount(draw, minlength=workers) for draw in drawn], dtype=float)

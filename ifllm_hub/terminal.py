@@ -1,4 +1,4 @@
-"""What the commands and scripts take from the command line, and how they show text that is not ours."""
+"""How commands and scripts read the command line, and how they print text that is not ours."""
 
 import os
 import re
@@ -11,13 +11,13 @@ from ifllm_hub.errors import IfllmError
 if TYPE_CHECKING:
     from rich.text import Text
 
-# By these a terminal is steered (C0 but tab and newline, C1), the order of text is turned round, or output fails
-# (surrogates, for bytes in a file name that are not UTF-8).
+# These control a terminal (C0 except tab and newline, C1), reverse the order of text, or make output fail (surrogates,
+# which stand for bytes in a file name that are not UTF-8).
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def given_words() -> list[str]:
-    """The command line without the program, with the home folder for `~` where the shell left it (`--out=~/runs`).
+    """The command line after the program's name, with `~` expanded where the shell left it (`--out=~/runs`).
 
     Raises:
         IfllmError: there is no home folder.
@@ -26,7 +26,7 @@ def given_words() -> list[str]:
 
 
 def at_home(value: Any) -> Any:
-    """A value of a settings file, with the home folder for a `~` at its beginning; lists entry by entry.
+    """A value of a settings file with a leading `~` expanded; lists entry by entry.
 
     Raises:
         IfllmError: there is no home folder.
@@ -45,12 +45,12 @@ def _at_home(word: str) -> str:
 
 
 def shown(text: object) -> str:
-    """Text as a terminal may have it: what would steer it is written as an escape, such as `\\x1b`."""
+    """Text that is safe to print: what would control the terminal is written as an escape, such as `\\x1b`."""
     return _STEERING.sub(lambda found: ascii(found[0])[1:-1], str(text))
 
 
 def cell(text: object) -> "Text":
-    """Text of a table: without the markup that rich would see in `[...]`."""
+    """Text for a table, in which rich sees no markup in `[...]`."""
     from rich.text import Text
 
     return Text(shown(text))

@@ -1,4 +1,4 @@
-"""The words that several rooms share, each said once."""
+"""The terms that several packages share, each defined once."""
 
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -6,7 +6,7 @@ from typing import Literal, get_args
 # An answer's place on the screen; a question with one answer has `left` only.
 Side = Literal["left", "right"]
 SIDES: tuple[Side, ...] = get_args(Side)
-# What tells where somebody reads, in the order of columns and tables. The paper's own features count gaze first.
+# The signals of where somebody reads, in the order of columns and tables. The paper's own features put gaze first.
 MODALITIES = ("mouse", "gaze")
 # A question with two answers, or with one.
 Mode = Literal["pairwise", "pointwise"]
@@ -15,7 +15,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 ORDERS = ("model_first", "baseline_first")
 # Why a judgment has no scores.
 FAILURES = ("malformed", "refused", "truncated", "failed")
-# Of a chat: `role` and `content`.
+# One message of a chat: `role` and `content`.
 Message = dict[str, str]
-# Is told the share of the work that is done (0-1).
+# Called with the share of the work that is done (0-1).
 Advance = Callable[[float], None]

@@ -1,4 +1,4 @@
-"""Pages and Markdown made from templates, with texts that LLMs and crowd workers wrote."""
+"""HTML and Markdown from templates, filled with texts that LLMs and crowd workers wrote."""
 
 import base64
 import hashlib
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def page_template(file: Path) -> "Template":
-    """A Jinja template, beside which those that it includes stand.
+    """A Jinja template; those that it includes lie beside it.
 
-    Whatever is filled in is escaped, and a name that is not given is an error. The filter `n` writes 1,234; `signed`
-    writes so many digits (default: 4) with a minus sign in place of a hyphen.
+    Values are escaped, and an undefined name is an error. The filter `n` writes 1,234; `signed` writes the given number
+    of decimals (default: 4), with a minus sign in place of a hyphen.
     """
     environment = templates(file.parent, escape=True)
     environment.filters["n"] = lambda value: f"{value:,}"
@@ -22,10 +22,10 @@ def page_template(file: Path) -> "Template":
 
 
 def templates(folder: Path, escape: bool) -> "Environment":
-    """The templates of a folder; a name that is not given is an error.
+    """The templates of a folder; an undefined name is an error.
 
     Args:
-        escape: fill in for HTML. Else the template is text that keeps its last line break, such as Markdown.
+        escape: escape values for HTML. Otherwise the template is text that keeps its last line break, such as Markdown.
     """
     import jinja2
 

@@ -129,7 +129,7 @@ def test_a_commit_of_somebody_else_is_not_overwritten(old, new, hub) -> None:
     send(old)
     plan = plan_publication(new, REPO)
     HfApi().upload_file(path_or_fileobj=b"1", path_in_repo="theirs.txt", repo_id=REPO, repo_type="dataset")
-    with pytest.raises(IfllmError, match="somebody else committed meanwhile"):
+    with pytest.raises(IfllmError, match="somebody else committed in the meantime"):
         publish(plan)
     assert hub.files(REPO) == {**content(old), "theirs.txt": b"1"}
     send(new)

@@ -225,7 +225,7 @@ def test_a_link_is_not_followed_except_in_the_cache_of_the_hub(hub: Hub, tmp_pat
 
 
 def test_what_cannot_be_fetched(hub: Hub, tmp_path: Path) -> None:
-    with pytest.raises(IfllmError, match=r"lab/nothing: not on the Hub, or not to be seen"):
+    with pytest.raises(IfllmError, match=r"lab/nothing: not on the Hub, or not visible"):
         fetch_reward("lab/nothing")
     push_reward(default_model(), REPO)
     with pytest.raises(IfllmError, match=r"lab/ifllm-reward: not on the Hub.*Check the id and the revision"):

@@ -241,8 +241,8 @@ def test_a_judge_of_another_dialect(answers: tuple[Path, Path], caplog: pytest.L
         said = [record.getMessage() for record in caplog.records if "refuses" in record.getMessage()]
         assert [one.rpartition(" refuses ")[2] for one in said] == [
             "max_tokens; max_completion_tokens is sent instead",
-            "temperature; its own is used",
-            "response_format; the form is asked for in words alone",
+            "temperature; the server's default is used",
+            "response_format; the prompt alone asks for the format",
         ]
         assert table["status"].to_list() == ["ok"] * 12
         assert table["attempts"].to_list() == [1] * 12
