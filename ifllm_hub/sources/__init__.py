@@ -1,1 +1,1 @@
-"""Somebody's recordings -> questions and trajectories: the contract, the study's release, and a simulated one."""
+"""Recordings -> questions and trajectories: the contract of a source, the study's release, and a simulated one."""

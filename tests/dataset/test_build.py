@@ -347,8 +347,8 @@ def another_text(root: Path) -> None:
             r"none of [\d,]+ ticks falls after an answer \(.*, [\d,]+ weeks after the last answer\)",
             id="years-later",
         ),
-        pytest.param(nobody_consented, "nothing here is of a worker who consented", id="other-people"),
-        pytest.param(another_text, r"none of [\d,]+ recorded windows stands in an answer", id="another-text"),
+        pytest.param(nobody_consented, "nothing here belongs to a worker who consented", id="other-people"),
+        pytest.param(another_text, r"none of [\d,]+ recorded windows occurs in an answer", id="another-text"),
     ],
 )
 def test_a_release_of_which_nothing_can_be_used_is_refused(

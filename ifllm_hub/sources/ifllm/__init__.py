@@ -1,1 +1,1 @@
-"""The study's release: its archive, lines, questions and ticks, read without losing a row."""
+"""The study's release: its archive, lines, questions and ticks, with every row accounted for."""

@@ -1,4 +1,4 @@
-"""The accounts of a release: what became of every line and tick, checked, and summed up for the manifest."""
+"""The accounts of a release: what became of every line and tick, checked and summed up for the manifest."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,11 +15,11 @@ class Accounts:
     """What became of every line and tick.
 
     Attributes:
-        files: one row a file: `file` ("worker/task/name"), `lines`, `ticks`, `duplicates`, `quarantined`.
+        files: one row per file: `file` ("worker/task/name"), `lines`, `ticks`, `duplicates`, `quarantined`.
         quarantine: `file`, `line` (from 1), `reason`.
-        ticks: counts of ticks by what they became.
-        carets: one row a schema version, modality and side: how recorded carets fared against the answers' texts.
-        lines_missing: over all files, ticks of the conversation that the file has no line for.
+        ticks: counts of ticks by what became of them.
+        carets: per schema version, modality and side, how many recorded carets matched the answers' texts, and how.
+        lines_missing: ticks of a conversation for which a file has no line, summed over all files.
     """
 
     files: list[pl.DataFrame] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Accounts:
 
 
 class LineCounts(TypedDict):
-    """What became of lines: they are ticks, repeat another line, or are quarantined; none is `unaccounted`."""
+    """What became of lines: each is a tick, repeats another line, or is quarantined; none may be `unaccounted`."""
 
     lines: int
     ticks: int
@@ -68,7 +68,7 @@ class TickCounts(TypedDict):
 
 
 class CaretCounts(TypedDict):
-    """How many recorded carets of a schema version, modality and side had a status."""
+    """How many recorded carets of a schema version, modality and side have a given status."""
 
     schema_version: str
     modality: str
@@ -78,7 +78,7 @@ class CaretCounts(TypedDict):
 
 
 class Balance(TypedDict):
-    """The accounts of a release in its manifest."""
+    """The accounts of a release, as the manifest has them."""
 
     lines: dict[Literal["abs", "rel"], KindCounts]
     quarantine_reasons: dict[str, int]
@@ -100,17 +100,17 @@ def together(parts: Iterable[Accounts]) -> Accounts:
 
 
 def check_read(accounts: Accounts, root: Path) -> None:
-    """Refuse a release that is written in another way than it is read here, or whose parts do not belong together.
+    """Refuse a release whose format is not the one read here, or whose parts do not belong together.
 
     Args:
-        root: of the release.
+        root: the release's folder.
 
     Raises:
-        IfllmError: nothing was read, most lines were not, or no reading can be matched to an answer.
+        IfllmError: nothing was read, most lines could not be read, or no reading can be matched to an answer.
     """
     place = root / "user_behavior"
     if not accounts.files:
-        raise IfllmError(f"{place}: nothing here is of a worker who consented. Do these files belong to these tables?")
+        raise IfllmError(f"{place}: nothing here belongs to a worker who consented. Do these files match these tables?")
     lines, quarantine = pl.concat(accounts.files)["lines"].sum(), accounts.quarantined()
     if 2 * quarantine.height > lines:
         reason = quarantine["reason"].mode().sort()[0]
@@ -129,16 +129,16 @@ def check_read(accounts: Accounts, root: Path) -> None:
     carets = pl.concat(accounts.carets)
     if carets.height and not carets["status"].is_in(["matched", "repaired"]).any():
         raise IfllmError(
-            f"{place}: none of {carets['ticks'].sum():,} recorded windows stands in an answer. Do these files belong "
+            f"{place}: none of {carets['ticks'].sum():,} recorded windows occurs in an answer. Do these files belong "
             "to these tables?"
         )
 
 
 def balance(accounts: Accounts, root: Path) -> Balance:
-    """The sums of the accounts, once those of each file are found to balance.
+    """The sums of the accounts, after checking that those of each file balance.
 
     Args:
-        root: of the release.
+        root: the release's folder.
 
     Raises:
         IfllmError: a line of a file is not accounted for.
@@ -166,4 +166,4 @@ def balance(accounts: Accounts, root: Path) -> Balance:
         "carets": carets.to_dicts(),
         "files": files.to_dicts(),
     }
-    return cast(Balance, summed)  # rows of Polars are untyped; whoever reads the manifest checks them
+    return cast(Balance, summed)  # Polars rows are untyped; readers of the manifest check them

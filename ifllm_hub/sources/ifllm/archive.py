@@ -25,7 +25,7 @@ from ifllm_hub.terms import Advance
 COMMIT = "923bac0"
 RELEASE_URL = f"https://github.com/themehulpatwari/llm-implicit-feedback/archive/{COMMIT}.tar.gz"
 # sha256 over the sorted "sha256  path" lines of the three tables and the 2,362 behavior files at that commit.
-# The content is pinned and not the archive: hosts do not promise byte-stable archives.
+# The content is pinned, not the archive: hosts do not promise byte-stable archives.
 RELEASE_DIGEST = "a416a2be78dd374c61471ef7ecd0c023e5216bcf96feb0023d52087067f41795"
 
 TABLES = ("query_logs_table.csv", "record_info_table.csv", "task_table.csv")
@@ -39,7 +39,7 @@ PAIRWISE_FILES = (
     "rel_mouse_right.csv",
 )
 _BEHAVIOR_FILES = frozenset(POINTWISE_FILES + PAIRWISE_FILES)
-# RuntimeError: zipfile meets an encrypted member or an unknown compression.
+# RuntimeError is what zipfile raises for an encrypted member or an unknown compression.
 _BROKEN_ARCHIVE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -50,9 +50,9 @@ _BROKEN_ARCHIVE = (
     RuntimeError,
 )
 
-# The study's release unpacks to 0.5 GB in 2,909 files, 7 times its .tar.xz; far more than that is meant to do harm.
+# The study's release unpacks to 0.5 GB in 2,909 files, 7 times its .tar.xz; an archive of far more is an attack.
 _MAX_UNPACKED, _MAX_RATIO, _MAX_FILES = 10 << 30, 100, 20_000
-# Small archives may be packed as tightly as they like.
+# Small archives may have any compression ratio.
 _ALWAYS_UNPACKED = 64 << 20
 
 
@@ -90,7 +90,7 @@ class Release:
                 yield task.path / name
 
     def fingerprint(self) -> str:
-        """A cheap identity (names, sizes, modification times) to decide whether work must be redone."""
+        """A cheap identity (names, sizes, modification times) that tells whether work must be redone."""
         digest = hashlib.sha256()
         for path in self.paths():
             stat = path.stat()
@@ -116,7 +116,7 @@ def open_release(source: str | Path, cache_dir: Path | None = None, advance: Adv
         advance: called with the share done (0-1) while unpacking.
 
     Raises:
-        IfllmError: the source does not exist, is broken, is not a release, lacks a file, or is an archive of far more
+        IfllmError: the source does not exist, is broken, is not a release, lacks a file, or is an archive with far more
             bytes or files than a release has.
 
     Examples:
@@ -161,7 +161,7 @@ def default_cache() -> Path:
 
 
 def inventory(folder: Path) -> Release:
-    """List what a folder holds, and refuse it when it is not a whole release.
+    """List what a folder holds, and refuse it unless it is a complete release.
 
     The tables may lie in `folder`, in `folder/dataset`, or in `folder/<anything>/dataset`.
 
@@ -178,7 +178,7 @@ def inventory(folder: Path) -> Release:
     for table in TABLES:
         if not (root / table).is_file():
             raise IfllmError(f"{root / table}: this table of the release is missing. Unpack the release again.")
-    # Hidden folders are not the study's: editors and file managers leave them (.ipynb_checkpoints).
+    # Hidden folders (.ipynb_checkpoints) are not the study's: editors and file managers leave them.
     tasks = [_task_folder(path) for path in (root / "user_behavior").glob("[!.]*/[!.]*") if path.is_dir()]
     if not tasks:
         raise IfllmError(f"{root / 'user_behavior'}: no behavior folders. Unpack the release again.")
@@ -230,7 +230,7 @@ def _download(url: str, cache_dir: Path) -> Path:
 
 
 def _unpack(archive: Path, cache_dir: Path | None, advance: Advance | None) -> Path:
-    """Unpack the release's own files of an archive beside the target, then rename: never a half-unpacked folder."""
+    """Unpack the release's own files beside the target, then rename, so that no folder is ever half unpacked."""
     try:
         with archive.open("rb") as file:
             key = hashlib.file_digest(file, "sha256").hexdigest()
@@ -291,20 +291,20 @@ def _untar(archive: Path, target: Path, advance: Advance) -> None:
                 if number >= _MAX_FILES:
                     raise _TooMuchError
                 wanted = _wanted(member.name)
-                # The holes of a sparse file are not in the stream, whose bytes are counted.
+                # A sparse file's holes are not in the stream, so the byte count would miss them.
                 content = tar.extractfile(member) if wanted and member.isfile() and not member.issparse() else None
                 if wanted and content:
                     _write(content, target, wanted)
                     advance(raw.tell() / size)
-            # To tarfile, a damaged header past the first is the end of the archive; the true end is two empty blocks.
+            # tarfile treats a damaged header after the first as the archive's end; the true end is two empty blocks.
             if tar.fileobj is None or tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("the archive ends early")
-        while stream.read(1 << 20):  # the checksum stands behind the last byte
+        while stream.read(1 << 20):  # the checksum comes after the last byte
             pass
 
 
 def _decompressed(raw: IO[bytes]) -> IO[bytes] | gzip.GzipFile:
-    """The tar stream inside an archive. These readers verify checksums, which tarfile's own decompression does not."""
+    """The tar stream inside an archive. Unlike tarfile's own decompression, these readers verify checksums."""
     head = raw.read(6)
     raw.seek(0)
     if head.startswith(b"\x1f\x8b"):
@@ -316,7 +316,7 @@ def _decompressed(raw: IO[bytes]) -> IO[bytes] | gzip.GzipFile:
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         import pyarrow as pa
 
-        # tarfile learns zstd only in Python 3.14; Arrow ships the codec.
+        # tarfile supports zstd only from Python 3.14 on; Arrow ships the codec.
         return pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd")
     return raw
 
@@ -331,7 +331,7 @@ class _TooMuchError(Exception):
 
 
 class _Bounded:
-    """A stream that ends in an error after so many bytes."""
+    """A stream that raises an error after `bound` bytes."""
 
     def __init__(self, stream: _Readable, bound: int):
         self._stream, self._left = stream, bound
@@ -347,7 +347,7 @@ class _Bounded:
 def _unzip(archive: Path, target: Path, advance: Advance) -> None:
     with zipfile.ZipFile(archive) as bundle:
         members = bundle.infolist()
-        # A member cannot unpack to more than is declared here.
+        # zipfile reads no more of a member than the size declared here.
         if len(members) > _MAX_FILES or sum(member.file_size for member in members) > _bound(archive):
             raise _TooMuchError
         for done, member in enumerate(members, start=1):
@@ -359,10 +359,10 @@ def _unzip(archive: Path, target: Path, advance: Advance) -> None:
 
 
 def _write(content: IO[bytes], folder: Path, name: PurePosixPath) -> None:
-    """A file of the release; an archive that holds two of one name does not say which of them it is."""
+    """Write a file of the release; an archive with two files of one name is refused, as either could be meant."""
     path = folder / name
     if path.exists():
-        raise IfllmError(f"{path}: is in the archive more than once. Pack one release alone.")
+        raise IfllmError(f"{path}: is in the archive more than once. Pack a single release.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as out:
         shutil.copyfileobj(content, out)

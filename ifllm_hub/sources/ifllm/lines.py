@@ -1,14 +1,15 @@
-"""Behavior files -> typed rows; a line that cannot be parsed is quarantined with its place and reason.
+"""Behavior files -> typed rows; a line that cannot be parsed is quarantined with its position and the reason.
 
-The files are comma-separated with the window text between unescaped double quotes (docs/format.md 2, T1), so a
-CSV reader swallows lines. Here a line is a physical line, and only its first and last quote delimit:
+The files are comma-separated, with the window text between double quotes but quotes inside it not escaped
+(docs/format.md 2, T1), so a CSV reader swallows lines. Here a line is a physical line, and only its first and last
+quotes are delimiters:
 
     rel_*, 7 columns:  x,y,"window",index,page_timer,face_ok,epoch
     rel_*, 6 columns:  x,y,"window",index,page_timer,epoch
     abs_*, 4 columns:  x,y,page_timer,epoch
 
-The delimiting quotes are overwritten in place by a control byte, after which the Polars reader takes the rest verbatim.
-No Python runs per line. A line that holds a control byte itself (a tab, say, in its window) is quarantined.
+The delimiting quotes are overwritten in place by a control byte, so that the Polars reader takes all others verbatim.
+No Python runs per line. A line that contains a control byte of its own (such as a tab in its window) is quarantined.
 """
 
 from dataclasses import dataclass
@@ -45,10 +46,10 @@ _OK, _CONTROL, _FIELDS, _UNQUOTED, _QUOTES, _NUMBER, _COORDINATE, _EPOCH = range
 
 # Epochs outside 2020-2100 cannot be a recording time.
 _FIRST_EPOCH, _LAST_EPOCH = 1_577_836_800_000, 4_102_444_800_000
-# A coordinate becomes a float32, and the largest plus 1 the size of the viewport, an int32.
+# Coordinates are stored as float32, and the largest one plus 1 is the size of the viewport, an int32.
 _BEYOND = 2.0**31
 
-# How many lines of a rel file tell its layout.
+# How many lines of a rel file decide its layout.
 _LAYOUT_LINES = 15
 
 
@@ -102,7 +103,7 @@ def parse_files(paths: list[Path], columns: int) -> Parsed:
 
 
 def count_columns(path: Path) -> int:
-    """6 or 7: the layout of a rel file (in 7 columns a flag stands before the epoch), as most of its first lines say.
+    """6 or 7: the number of columns of a rel file (the 7th is a flag before the epoch), by most of its first lines.
 
     Raises:
         IfllmError: the file cannot be read.
@@ -117,7 +118,7 @@ def count_columns(path: Path) -> int:
 
 
 def unreadable(path: Path, error: OSError) -> IfllmError:
-    """The error for a file of the release that is there but cannot be read."""
+    """The error for a file of the release that exists but cannot be read."""
     return IfllmError(f"{path}: cannot be read ({error.strerror}). Unpack the release again.")
 
 
@@ -130,12 +131,12 @@ def _read(path: Path) -> bytes:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise bad_byte(path, content, error.start, "is not UTF-8") from error
-    content = content.replace(b"\r\n", b"\n")  # a checkout on Windows ends lines like this
+    content = content.replace(b"\r\n", b"\n")  # line ends of a checkout on Windows
     return content if content.endswith(b"\n") or not content else content + b"\n"
 
 
 def bad_byte(path: Path, content: bytes, at: int, what: str) -> IfllmError:
-    """The error for a damaged file: where its first bad byte stands."""
+    """The error for a damaged file, with the position of its first bad byte."""
     line = content.count(b"\n", 0, at) + 1
     return IfllmError(
         f"{path}, line {line}: byte 0x{content[at]:02x} at offset {at} {what}. The file is damaged: unpack the "
@@ -144,7 +145,7 @@ def bad_byte(path: Path, content: bytes, at: int, what: str) -> IfllmError:
 
 
 def _split(data: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Check every line's shape and overwrite, in place, a window's quotes by `_DELIMITER` and control bytes by spaces.
+    """Check the shape of every line; in place, replace a window's quotes by `_DELIMITER` and control bytes by spaces.
 
     Returns:
         The reason code of each line (uint8), and whether its index field is given (bool; all False for abs files).
@@ -152,7 +153,7 @@ def _split(data: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
     ends = np.flatnonzero(data == _NEWLINE)
     control = np.flatnonzero((data < _SPACE) & (data != _NEWLINE))
     data[control] = _SPACE
-    # Sentinels keep look-ups inside the arrays for lines that have too few commas; such lines are refused below.
+    # Sentinels keep look-ups within the array for lines with too few commas; such lines are refused below.
     commas = np.append(np.flatnonzero(data == _COMMA), len(data) + np.arange(8))
     comma_to = np.searchsorted(commas, ends)
     comma_from = np.concatenate([[0], comma_to[:-1]]) if len(ends) else comma_to

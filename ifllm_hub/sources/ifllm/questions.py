@@ -1,4 +1,4 @@
-"""The three tables of the release -> one clean row a question (one turn: a query and one or two answers)."""
+"""The three tables of the release -> one clean row per question (a turn: one query and one or two answers)."""
 
 import csv
 import io
@@ -33,10 +33,10 @@ _TASK_COLUMNS = ("user_id", "task_id", "finished")
 _RECORD_COLUMNS = ("user_id", "consent")
 
 _CLOCK_ERROR = pl.duration(hours=4)
-# How tables write what is missing.
+# How the tables write a missing value.
 _EMPTY, _NULL = "", "NULL"
 _PAIRWISE = pl.col("pairwise")
-# The conversation and the time of a row, as they are given away.
+# The conversation and the time of a row, in the form that other modules see.
 _PLACE = {
     "conversation_id": pl.format("{}/{}", "worker_id", "task_id"),
     "asked_at": pl.col("asked_at").dt.epoch("ms"),
@@ -44,7 +44,7 @@ _PLACE = {
 
 
 class TableCounts(TypedDict):
-    """How many rows the tables had, and how often each repair was needed; for the manifest."""
+    """For the manifest: how many rows the tables had, and how often each repair was needed."""
 
     rows: int
     questions: int
@@ -66,8 +66,8 @@ class Cleaned:
     Attributes:
         questions: see `read_questions`.
         counts: of the rows, and of the repairs.
-        unanswered: when the questions that were dropped for want of an answer were asked: `conversation_id`, `asked_at`
-            (as in `questions`). What was recorded after one is not of the question before it.
+        unanswered: when the questions that were dropped for lack of an answer were asked: `conversation_id`, `asked_at`
+            (as in `questions`). What was recorded after one does not belong to the question before it.
     """
 
     questions: pl.DataFrame
@@ -79,14 +79,14 @@ def read_questions(release: Release, leave_out: Collection[str] = ()) -> Cleaned
     """Read and clean the tables.
 
     Args:
-        leave_out: workers whose rows are passed over, as if they had never been in the tables.
+        leave_out: workers whose rows are skipped, as if they had never been in the tables.
 
     Returns:
-        One row a question in (worker_id, task_id, turn) order: `question_id` (Int64), `worker_id`, `task_id` (Int64),
+        One row per question in (worker_id, task_id, turn) order: `question_id` (Int64), `worker_id`, `task_id` (Int64),
         `conversation_id` ("worker/task"), `turn` (Int64, from 1), `mode` ("pairwise" or "pointwise"), `query`,
         `response_left`, `response_right`, `model_left`, `model_right`, `rating_left`, `rating_right` (Int64, 1-5),
         `preference` ("left", "right" or null), `better_than_previous` (Boolean or null), `bullet_points` (Boolean),
-        `asked_at` (Int64, Unix ms, UTC, floor to 1 s; null where the release has no date), `ai_error` (Boolean: an
+        `asked_at` (Int64, Unix ms, UTC, rounded down to 1 s; null where no date is given), `ai_error` (Boolean: an
         answer is an error message of the study's server), `excluded_worker` (Boolean: on the authors' list).
 
     Raises:
@@ -101,14 +101,14 @@ def read_questions(release: Release, leave_out: Collection[str] = ()) -> Cleaned
     log = _with_answers(log, release)
     is_answered = pl.col("llm_response_1").is_not_null() & (pl.col("llm_response_2").is_not_null() | ~_PAIRWISE)
     answered, dropped = log.filter(is_answered), log.filter(~is_answered)
-    # An empty consent is none: without the fill, all() would pass over it.
+    # An empty field is not consent: without the fill, all() would ignore it.
     yes = (pl.col("consent") == "1").fill_null(False).all()
     consenting = records.group_by("user_id").agg(yes=yes).filter("yes")["user_id"]
     consented = answered.filter(pl.col("user_id").is_in(consenting.implode()))
     questions = _typed(consented.unique(maintain_order=True), source)
     repeated = questions.filter(pl.col("question_id").is_duplicated())["question_id"]
     if len(repeated):
-        raise IfllmError(f"{source}: query_ID {repeated[0]} stands on two different rows. Unpack the release again.")
+        raise IfllmError(f"{source}: query_ID {repeated[0]} is on two different rows. Unpack the release again.")
 
     finished = (
         tasks.select(
@@ -128,7 +128,7 @@ def read_questions(release: Release, leave_out: Collection[str] = ()) -> Cleaned
     )
     corrected = int(questions["clock_late"].sum())
     questions = (
-        # A turn without a date keeps its place by its id: ids and dates order every conversation alike.
+        # Sorted by id, which orders every conversation as dates do, so that a turn without a date has its place too.
         questions.sort("worker_id", "task_id", "question_id")
         .with_columns(
             turn=pl.int_range(1, pl.len() + 1).over("worker_id", "task_id"),
@@ -158,7 +158,7 @@ def read_questions(release: Release, leave_out: Collection[str] = ()) -> Cleaned
 
 
 def _by_the_right_clock(rows: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
-    """Correct `asked_at` where it is later than its task was finished; `clock_late` says where."""
+    """Correct `asked_at` where it is later than the end of its task; `clock_late` marks these rows."""
     late = (pl.col("finished") < pl.col("asked_at")).fill_null(False)
     return rows.join(finished, on=["worker_id", "task_id"], how="left", maintain_order="left").with_columns(
         clock_late=late,
@@ -196,7 +196,7 @@ _COLUMNS = (
 
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
-    """All columns as text; an empty field or the word NULL is null, but in answers. A record must have every field."""
+    """All columns as text; an empty field or the word NULL is null, except in answers. No record may lack a field."""
     try:
         content = path.read_bytes()
         text = content.decode("utf-8").removeprefix("\ufeff")
@@ -206,7 +206,7 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
         raise bad_byte(path, content, error.start, "is not UTF-8") from error
     if b"\0" in content:
         raise bad_byte(path, content, content.index(b"\0"), "is a control character")
-    if text.count("\n") == text.count("\r\n"):  # a checkout on Windows, which changed the lines inside answers too
+    if text.count("\n") == text.count("\r\n"):  # a checkout on Windows changes line ends inside answers too
         text = text.replace("\r\n", "\n")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     limit = csv.field_size_limit(len(text))
@@ -233,16 +233,16 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
 
 
 def _without_cr_lf(log: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Delete CR/LF pairs: an artifact of the export, which the recorded windows show was never on screen."""
+    """Delete CR/LF pairs: an artifact of the export that, as the recorded windows show, was never on screen."""
     affected = log.filter(pl.any_horizontal(pl.all().str.contains("\r\n", literal=True))).height
     return log.with_columns(pl.all().str.replace_all("\r\n", "", literal=True)), affected
 
 
 def _with_answers(log: pl.DataFrame, release: Release) -> pl.DataFrame:
-    """Add `pairwise`, which does not hang on what was answered, and make missing answers null.
+    """Add `pairwise`, which does not depend on what was answered, and make missing answers null.
 
-    A question had two answers if a second LLM is named, the site recorded two, or there are two. The word NULL beside
-    another answer is then what an LLM wrote; elsewhere it is how the table says that there is none.
+    A question is pairwise if a second LLM is named, the site recorded two answers, or there are two. In a pair, NULL
+    beside another answer is what an LLM wrote; anywhere else it is the table's mark for a missing answer.
     """
     recorded = [(task.worker_id, str(task.task_id)) for task in release.tasks if task.pairwise]
     pairs = pl.DataFrame(recorded, schema={"user_id": pl.String, "task_id": pl.String}, orient="row")
@@ -296,7 +296,7 @@ def _integer(table: pl.DataFrame, column: str, path: Path) -> pl.Series:
 
 
 def _code(table: pl.DataFrame, column: str, allowed: set[int], path: Path) -> pl.Series:
-    """Codes are stored as floats ("2.0"); empty is null."""
+    """Codes are stored as floats ("2.0"); an empty field is null."""
     values = table[column].cast(pl.Float64, strict=False)
     wrong = table[column].is_not_null() & ~values.is_in(sorted(map(float, allowed))).fill_null(False)
     _refuse(table, column, wrong, path, f"one of {', '.join(map(str, sorted(allowed)))}")
@@ -310,7 +310,7 @@ def _refuse(table: pl.DataFrame, column: str, wrong: pl.Series, path: Path, expe
 
 
 def _date(table: pl.DataFrame, column: str, path: Path) -> pl.Series:
-    """Client UTC, 1 s resolution; `0000-00-00 00:00:00` and empty are null."""
+    """UTC by the client's clock, to 1 s; `0000-00-00 00:00:00` and an empty field are null."""
     dates = table[column].str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="ms")
     given = (table[column] != "0000-00-00 00:00:00").fill_null(False)
     _refuse(table, column, given & dates.is_null(), path, "a date like 2025-10-31 23:59:59")

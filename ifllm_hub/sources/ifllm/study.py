@@ -1,4 +1,4 @@
-"""A release, the study's or a simulated one, as a source: its questions, and for conversations their trajectories."""
+"""A release, the study's or a simulated one, as a source of questions and of their trajectories."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ class Study:
     """A `Source`.
 
     Attributes:
-        release: the behavior folders of nobody but `workers` are read.
+        release: only the behavior folders of `workers` are read.
         questions: see `read_questions`.
         workers: who consented.
         counts: of the cleaning of the tables.
@@ -32,7 +32,7 @@ class Study:
     unanswered: pl.DataFrame
 
     def without(self, workers: Collection[str]) -> "Study":
-        """The same as if some people had never been in it.
+        """The study as if these workers had never been in it.
 
         Raises:
             IfllmError: a table is damaged.
@@ -54,10 +54,10 @@ class Study:
         return [conversations[start : start + size] for start in range(0, len(conversations), size)]
 
     def read(self, conversations: Sequence[str]) -> Recorded[Accounts]:
-        """Rows of the config `trajectories`, and `conversation_id`; the accounts are of these conversations' files.
+        """Rows of the config `trajectories` with `conversation_id`, and the accounts of these conversations' files.
 
         Raises:
-            IfllmError: a file cannot be read, or an answer was read beyond the last char index that there can be.
+            IfllmError: a file cannot be read, or an answer was read beyond the largest possible char index.
         """
         accounts = Accounts()
         wanted = set(conversations)
@@ -71,7 +71,7 @@ class Study:
 
 
 def read_study(release: Release) -> Study:
-    """Read the tables of a release, and nothing else yet.
+    """Read only the tables of a release; behavior files are read later, by `Study.read`.
 
     Raises:
         IfllmError: a table is damaged, lacks a column, or holds a value outside its code.
@@ -81,7 +81,7 @@ def read_study(release: Release) -> Study:
 
 
 def _as_trajectories(questions: pl.DataFrame, ticks: pl.DataFrame) -> pl.DataFrame:
-    """A row for each question, of all its ticks."""
+    """One row per question, with lists of its ticks."""
     lists = ticks.group_by("question_id", maintain_order=True).agg(
         pl.col("schema_version").first(), pl.exclude("schema_version")
     )

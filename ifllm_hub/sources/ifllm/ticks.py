@@ -1,13 +1,13 @@
-"""Behavior rows -> ticks -> the answer that was on screen, with a char index checked against its text.
+"""Behavior rows -> ticks -> the answer on screen, with a char index that was checked against its text.
 
-A tick is one sample (about 12.5 Hz): all files of a conversation hold the same ticks in the same order. Three steps:
+A tick is one sample (at about 12.5 Hz); all files of a conversation hold the same ticks in the same order. Three steps:
 
 1. `assemble_ticks` puts the files of each conversation side by side, by row where their page timers agree and by page
    timer elsewhere;
 2. `assign_questions` gives each tick the latest question asked at or before it;
-3. `locate_on_text` accepts a recorded caret offset only if the recorded window text stands at that offset of that
-   answer, and converts it from UTF-16 units to code points. Everything else is off the text (-1). This is the mask
-   that keeps the rating form, whose cursor positions give the label away, out of every feature.
+3. `locate_on_text` accepts a recorded caret offset only if the recorded window text occurs at that offset of that
+   answer, and converts it from UTF-16 units to code points. Everything else is off the text (-1). This mask keeps the
+   rating form, where the cursor's position gives the label away, out of every feature.
 """
 
 from functools import reduce
@@ -21,9 +21,9 @@ from ifllm_hub.sources.ifllm.archive import TaskFolder
 from ifllm_hub.sources.ifllm.lines import Parsed, count_columns, parse_files
 from ifllm_hub.terms import MODALITIES, SIDES
 
-# A window shows up to 10 characters on each side of the caret; 5 more are allowed for what trimming removed.
+# A window has up to 10 characters on each side of the caret; 5 more allow for what trimming removed.
 _REACH = 15
-# Shorter windows occur anywhere; a search for them would prove nothing.
+# Shorter windows occur too often for a search to prove anything.
 _MIN_SEARCH = 6
 
 _REL_FILES = {
@@ -50,7 +50,7 @@ TICK_SCHEMA = {
     "face_ok": pl.Boolean,
 }
 _NEW_YEAR_2026 = 1_767_225_600_000
-# What a column of these types can hold.
+# The largest values that the columns' types can hold.
 _LAST_T, _LAST_CHAR = np.iinfo(np.int32).max, np.iinfo(np.int16).max
 
 
@@ -61,18 +61,18 @@ def align_tasks(
 
     Args:
         tasks: behavior folders.
-        questions: as `questions.read_questions` gives them (all of them, or at least those of these conversations).
-        accounts: is added to.
-        unanswered: of the same conversations, as `questions.Cleaned` has it; None: there are none.
+        questions: as `questions.read_questions` returns them (all, or at least those of these conversations).
+        accounts: extended in place.
+        unanswered: of the same conversations, as in `questions.Cleaned`; None: there are none.
 
     Returns:
-        One row a tick that falls to a question, by question and time: `question_id`, `schema_version`, `t` (Int32, ms
-        since the answer appeared), `mouse_x`, `mouse_y`, `gaze_x`, `gaze_y` (Float32, CSS px in the viewport; mouse
+        One row per tick of a question, by question and time: `question_id`, `schema_version`, `t` (Int32, ms since the
+        answer appeared), `mouse_x`, `mouse_y`, `gaze_x`, `gaze_y` (Float32, CSS px in the viewport; mouse
         null before its first move), `mouse_char_left/right`, `gaze_char_left/right` (Int16, code points into the
         answer; -1 off its text, or where that file's line was quarantined), `face_ok` (Boolean, null in v1).
 
     Raises:
-        IfllmError: an answer was read beyond the last char index that there can be.
+        IfllmError: an answer was read beyond the largest possible char index.
     """
     groups: dict[tuple[bool, int], list[TaskFolder]] = {}
     for task in tasks:
@@ -88,10 +88,10 @@ def align_tasks(
 
 
 def assemble_ticks(tasks: list[TaskFolder], pairwise: bool, columns: int, accounts: Accounts) -> pl.DataFrame:
-    """Parse the files of conversations of one layout and put them side by side.
+    """Parse the files of conversations with the same layout and put them side by side.
 
     Returns:
-        One row a tick in recorded order: `task` (Int32, position in `tasks`), `page_timer` (ms), `epoch` (Unix ms),
+        One row per tick in recorded order: `task` (Int32, position in `tasks`), `page_timer` (ms), `epoch` (Unix ms),
         `mouse_x`, `mouse_y`, `gaze_x`, `gaze_y` (px), `index_<modality>_<side>` (UTF-16 units, null off the box),
         `window_<modality>_<side>` and `face_ok`.
     """
@@ -111,7 +111,7 @@ def assemble_ticks(tasks: list[TaskFolder], pairwise: bool, columns: int, accoun
 
 
 def _account(tasks: list[TaskFolder], name: str, parsed: Parsed, accounts: Accounts) -> pl.DataFrame:
-    """Drop exact repetitions (pairwise abs_gaze is written twice, batch by batch) and note every line's status."""
+    """Drop exact repetitions (pairwise abs_gaze is written twice, batch by batch) and record every line's status."""
     rows = parsed.rows.with_row_index("row").with_columns(repeated=pl.lit(False))
     if name.startswith("abs_"):
         first = pl.col("row").min().over("file", "x", "y", "page_timer", "epoch")
@@ -131,7 +131,7 @@ def _account(tasks: list[TaskFolder], name: str, parsed: Parsed, accounts: Accou
 
 
 def _side_by_side(frames: list[pl.DataFrame], n_tasks: int, accounts: Accounts) -> pl.DataFrame:
-    """Stack files by row for the conversations whose page timers agree row by row, join the others by page timer."""
+    """Stack the files of conversations whose page timers agree row by row; join the others by page timer."""
     lengths = np.stack([np.bincount(frame["task"].to_numpy(), minlength=n_tasks) for frame in frames])
     agree = (lengths == lengths[0]).all(axis=0)
     stacked = _stack([frame.filter(agree[frame["task"].to_numpy()]) for frame in frames])
@@ -158,7 +158,7 @@ def _stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
 
 
 def _join(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Full join on page timer (its n-th occurrence: it stands still while the tab is hidden); order as recorded."""
+    """Full join on the n-th occurrence of a page timer (it stops while the tab is hidden); order as recorded."""
     keyed = [
         frame.filter(pl.col("page_timer").is_not_null()).with_columns(
             nth=pl.int_range(pl.len()).over("task", "page_timer")
@@ -180,12 +180,12 @@ def assign_questions(
     accounts: Accounts,
     unanswered: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Give each tick the latest question of its conversation asked at or before it, and drop ticks without one.
+    """Give each tick its conversation's latest question asked at or before it; drop ticks without one.
 
-    A question that got no answer has no ticks, and neither do those after it fall to the question before.
+    A question that got no answer has no ticks, and the ticks after it do not go to the question before.
 
-    Late batches make a few epochs run backwards; ticks are sorted by epoch, ties in recorded order. A tick more than 24
-    days after the answer appeared, as from a clock that was set meanwhile, is no tick of it: `t` cannot hold its time.
+    Late batches make a few epochs run backwards, so ticks are sorted by epoch, ties in recorded order. A tick more than
+    24 days after the answer appeared, as when the clock was changed, is dropped: `t` cannot hold its time.
     """
     conversations = pl.DataFrame(
         {"task": range(len(tasks)), "conversation_id": [f"{task.worker_id}/{task.task_id}" for task in tasks]},
@@ -220,7 +220,7 @@ def assign_questions(
 
 
 def locate_on_text(ticks: pl.DataFrame, questions: pl.DataFrame, columns: int, accounts: Accounts) -> pl.DataFrame:
-    """Replace recorded carets by validated char indices; see `align_tasks` for the columns of the result."""
+    """Replace recorded carets with validated char indices; `align_tasks` lists the columns of the result."""
     version = (
         pl.lit("v1")
         if columns == 6
@@ -257,7 +257,7 @@ def locate_on_text(ticks: pl.DataFrame, questions: pl.DataFrame, columns: int, a
 def _char_index(
     ticks: pl.DataFrame, questions: pl.DataFrame, modality: str, side: str, accounts: Accounts
 ) -> pl.Series:
-    """The char index of every tick (Int16, code points; -1 off the text), each distinct caret decided once."""
+    """The char index of every tick (Int16, code points; -1 off the text); each distinct caret is decided once."""
     index, window = f"index_{modality}_{side}", f"window_{modality}_{side}"
     carets = ticks.select("question_id", "schema_version", index=index, window=window)
     distinct = (
@@ -271,8 +271,8 @@ def _char_index(
     if beyond.height:
         row = beyond.sort("question_id", "char").row(-1, named=True)
         raise IfllmError(
-            f"query_ID {row['question_id']}: its {side} answer was read at character {row['char']:,}, and a char index "
-            f"goes to {_LAST_CHAR:,}. Take its row out of query_logs_table.csv."
+            f"query_ID {row['question_id']}: its {side} answer was read at character {row['char']:,}, but a char index "
+            f"cannot exceed {_LAST_CHAR:,}. Remove its row from query_logs_table.csv."
         )
     accounts.carets.append(
         decided.group_by("schema_version", "status")
@@ -292,9 +292,9 @@ def _char_index(
 def _decide(distinct: pl.DataFrame) -> pl.DataFrame:
     """Add `char` (Int64) and `status`: matched, repaired, ambiguous or elsewhere.
 
-    matched: the window stands around the recorded index. repaired: it stands once in the answer, but elsewhere (an
-    extension split the text node, so the index restarted). ambiguous: it stands more than once. elsewhere: page text,
-    an answer no longer shown, or an empty window, which nothing can confirm (docs/format.md, B3).
+    matched: the window occurs around the recorded index. repaired: it occurs once in the answer, but elsewhere (an
+    extension split the text node, so the index restarted). ambiguous: it occurs more than once. elsewhere: page text,
+    an answer no longer shown, or an empty window, which confirms nothing (docs/format.md, B3).
     """
     # A window cut through a surrogate pair carries half of it as a replacement character.
     distinct = distinct.with_columns(at=_code_points(distinct), shown=pl.col("window").str.strip_chars("\ufffd"))
@@ -305,7 +305,7 @@ def _decide(distinct: pl.DataFrame) -> pl.DataFrame:
     search = ~pl.col("matched") & (window.str.len_chars() >= _MIN_SEARCH)
     pieces = pl.when(search).then(text).str.split(window)
     times = pl.col("pieces").list.len().cast(pl.Int64) - 1
-    # A full window (20 characters) has the caret in its middle; a shorter one was cut on an unknown side.
+    # A full window (20 characters) has the caret in its middle; a shorter one, cut on either side, is taken to as well.
     found = pl.col("pieces").list.first().str.len_chars().cast(pl.Int64) + window.str.len_chars() // 2
     status = (
         pl.when("matched")
@@ -328,7 +328,7 @@ def _decide(distinct: pl.DataFrame) -> pl.DataFrame:
 
 
 def _code_points(distinct: pl.DataFrame) -> pl.Series:
-    """Caret offsets in UTF-16 units -> code points; they differ only in texts with characters beyond U+FFFF."""
+    """Caret offsets in UTF-16 units -> code points; these differ only in texts with characters beyond U+FFFF."""
     at = distinct["index"].cast(pl.Int64).to_numpy().copy()
     astral = distinct.with_row_index("row").filter(pl.col("text").str.contains(r"[\x{10000}-\x{10FFFF}]"))
     for (text,), rows in astral.group_by("text"):

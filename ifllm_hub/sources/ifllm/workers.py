@@ -1,4 +1,4 @@
-"""The people of a release, from its tables as they are: who is in it, and who consented."""
+"""The workers of a release, from its uncleaned tables: who is in it, and who consented."""
 
 import polars as pl
 
@@ -17,7 +17,7 @@ def known_workers(release: Release) -> frozenset[str]:
 
 
 def consenting_workers(release: Release) -> frozenset[str]:
-    """Read from the table once more, so that one fault in the cleaning cannot hide another."""
+    """Who consented, read from the table independently of the cleaning, so that a bug there cannot let others in."""
     yes = (pl.col("consent") == "1").fill_null(False).all()
     return frozenset(
         read_table(release, "record_info_table.csv").group_by("user_id").agg(yes=yes).filter("yes")["user_id"]

@@ -1,1 +1,1 @@
-"""A simulated release with known truth: people, a page, their reading, and texts."""
+"""A simulated release whose truth is known: people, the page they see, their reading, and the texts."""

@@ -1,4 +1,4 @@
-"""The study's task page, as far as its behavior files show it: text layout, boxes, and what stands under a point.
+"""The study's task page, as far as its behavior files reveal it: text layout, boxes, and what is under a point.
 
 All lengths are CSS px. Viewport coordinates have their origin at the top left and y down, like `clientX/clientY`.
 """
@@ -24,8 +24,8 @@ class Layout:
 
     Args:
         text: what is on screen, without CR/LF artifacts.
-        columns: characters a line.
-        nodes: code point offsets where the DOM text nodes start; a caret offset counts from its node's start.
+        columns: characters per line.
+        nodes: code point offsets where the DOM text nodes start; caret offsets are relative to these.
     """
 
     def __init__(self, text: str, columns: int, nodes: tuple[int, ...] = (0,), line_height: int = LINE_HEIGHT) -> None:
@@ -61,7 +61,7 @@ class Layout:
         return np.searchsorted(self.starts, char, side="right") - 1
 
     def caret_at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Code point offset of the caret nearest to points given from the text's top left; -1 above and below it."""
+        """Code point offset of the caret nearest to points relative to the text's top left; -1 above and below it."""
         line = np.floor(y / self.line_height).astype(np.int64)
         on_line = (line >= 0) & (line < len(self._starts))
         line = np.where(on_line, line, 0)
@@ -83,7 +83,7 @@ class Layout:
         unit = int(self.units[caret])
         first = max(unit - _WINDOW, int(self.units[max(self._starts[line], self.nodes[node])]))
         last = min(unit + _WINDOW, int(self.units[min(int(self.ends[line]), node_end)]))
-        # A window edge may cut an emoji into halves; a half is not shown.
+        # A window's edge may cut an emoji in half; the half is not shown.
         window = self._utf16[2 * first : 2 * last].decode("utf-16-le", errors="ignore").strip()
         return f'"{window}",{unit - int(self.units[self.nodes[node]])}'
 
@@ -107,14 +107,14 @@ class Page:
 
     @property
     def columns(self) -> int:
-        """Characters a line."""
+        """Characters per line."""
         return int((self.box_width - 70) / CHAR_WIDTH)
 
     def box_left(self, side: int) -> float:
         return self.width / 2 + 0.5 if side else _MARGIN
 
     def scroll_for(self, layout: Layout, line: np.ndarray) -> np.ndarray:
-        """How far a reader has scrolled the box to have a line in view, in steps of two lines."""
+        """How far a reader scrolls the box to bring a line into view, in steps of two lines."""
         highest = max(0.0, layout.height + 2 * _PADDING - self.box_height)
         return np.minimum(2 * LINE_HEIGHT * np.maximum(0, (line - 2) // 2), highest)
 
@@ -139,7 +139,7 @@ class Page:
         text_x, text_y = box_x - _PADDING, box_y - _PADDING + scroll
         in_box = (box_x >= 0) & (box_x <= self.box_width) & (box_y >= 0) & (box_y <= self.box_height)
         if self.schema_version == 3 and self.pairwise:
-            # The element is the paragraph, which reaches beyond the visible box, above and below.
+            # Here the element is the paragraph, which extends above and below the visible box.
             rel_x, rel_y = text_x, text_y
             width = self.box_width - 2 * _PADDING
             inside = (text_x >= 0) & (text_x <= width) & (text_y >= 0) & (text_y <= layout.height)
@@ -162,13 +162,13 @@ class Page:
         return cells, caret
 
 
-# Every label of the form is a text node of its own.
+# Each label of the form is a text node of its own.
 _FORM_NODES = tuple(_FORM.find(label) for label in _FORM.split("\n"))
 _FORM_LAYOUT = Layout(_FORM, 60, _FORM_NODES, _FORM_LINE_HEIGHT)
 
 
 def _form_caret(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Caret on a label of the rating form; -1 between the labels (they are centered words, not whole lines)."""
+    """Caret on a label of the rating form; -1 between labels (they are centered words, not whole lines)."""
     caret = _FORM_LAYOUT.caret_at(x - 250, y)
     past_end = np.isin(caret, _FORM_LAYOUT.ends) | np.isin(caret, _FORM_LAYOUT.starts)
     return np.where(past_end, -1, caret)

@@ -1,4 +1,4 @@
-"""Who takes part in the simulated release: workers, their conversations, what they ask, get and prefer."""
+"""The participants of the simulated release: workers, their conversations, what they ask, get and prefer."""
 
 import hashlib
 from collections.abc import Callable
@@ -23,11 +23,11 @@ class Question:
 
     Attributes:
         turn: from 1.
-        answers: as on screen, a side each; `models` and `utility` likewise.
+        answers: as on screen, one per side; likewise `models` and `utility`.
         latent: pairwise: the side with the higher utility; pointwise: 1 better than the turn before, 0 worse.
-        label: the same code after label noise; None where nothing was labeled.
-        flip_probability: of the label, given the utilities.
-        cr_lf, model_cr_lf, ai_error, emoji: quirks this question has.
+        label: the same code after label noise; None if not labeled.
+        flip_probability: that the label was flipped, given the utilities.
+        cr_lf, model_cr_lf, ai_error, emoji: whether the question has this quirk.
     """
 
     turn: int
@@ -49,10 +49,10 @@ class Question:
 
 @dataclass
 class Conversation:
-    """A worker with a task: its questions, its recording, and the quirks it has as a whole.
+    """One worker's conversation on one task: its questions, its recording, and its quirks as a whole.
 
     Attributes:
-        slot: which topic of the site; the task number follows from it and from the mode.
+        slot: which topic of the site; together with the mode, it gives the task number.
         finished: the worker pressed "Finished"; otherwise the last turn is not labeled.
         clock_error: its query times are stored 4 h too late.
         no_date: its first query time is stored as zeros.
@@ -86,14 +86,14 @@ class Conversation:
 
     @property
     def ticks(self) -> Recording:
-        """The recording of a conversation that has taken place."""
+        """The recording; only after the conversation has taken place."""
         assert self.recording is not None
         return self.recording
 
 
 @dataclass
 class Worker:
-    """A person; `free_slots` are topics they have not chosen yet."""
+    """A worker; `free_slots` are the topics they have not chosen yet."""
 
     worker_id: str
     schema_version: int
@@ -131,7 +131,7 @@ def recruit(rng: np.random.Generator, n: int, n_slots: int, seed: int) -> list[W
 
 
 def assign_conversations(rng: np.random.Generator, people: list[Worker], n_questions: int) -> None:
-    """Mostly 3 turns each; few workers have most of them; half are pairwise."""
+    """Mostly 3 turns each; a few workers have most conversations; half are pairwise."""
     n = min(max(len(people) + 1, round(n_questions / 3.3)), n_questions // 3)
     shares = 1 / (3 + rng.permutation(len(people)))
     # The worker with the text-splitting extension is one of the most active, as in the real release.
@@ -152,7 +152,7 @@ def assign_conversations(rng: np.random.Generator, people: list[Worker], n_quest
 
 
 def place_quirks(rng: np.random.Generator, people: list[Worker]) -> None:
-    """Choose which conversations and questions have what went wrong in the real release."""
+    """Choose the conversations and questions that get the faults of the real release."""
     conversations = [conversation for worker in people for conversation in worker.conversations]
 
     def choose(share: float, least: int, fits: Callable[[Conversation], bool]) -> list[Conversation]:
@@ -174,7 +174,7 @@ def place_quirks(rng: np.random.Generator, people: list[Worker]) -> None:
     for conversation in choose(0, 2, lambda c: c.behavior and not c.worker.reader.splits_text):
         conversation.damaged = int(rng.integers(6, 20))
 
-    # At most one of these a question, and first where its windows show it.
+    # At most one of these per question, and first where the recorded windows show it.
     places = [(c, question) for c in conversations for question in c.questions]
     shuffled = [places[i] for i in rng.permutation(len(places)).tolist()]
     shuffled.sort(key=lambda place: not place[0].behavior or place[0].worker.reader.splits_text)
@@ -208,7 +208,7 @@ def converse(rng: np.random.Generator, conversation: Conversation) -> list[Turn]
             question.latent = int(gap > 0) if before is not None else None
             liking = (0.4 * float(np.tanh(question.utility[0])),)
         if question.latent is not None:
-            # Close calls are labeled wrongly more often; about one label in six is.
+            # Close calls are mislabeled more often; about one label in six is wrong.
             question.flip_probability = float(0.05 + 0.33 * np.exp(-abs(gap) / 0.9))
             flipped = bool(rng.random() < question.flip_probability)
             question.label = question.latent ^ flipped if labeled else None
@@ -229,7 +229,7 @@ def _write_texts(rng: np.random.Generator, conversation: Conversation, question:
         length = int(np.clip(np.exp(typical + rng.normal(0, 0.4)), MIN_LENGTH, MAX_LENGTH))
         style = "bullets" if question.bullet_points else STYLES[int(rng.choice(len(STYLES), p=_STYLE_SHARES))]
         if conversation.damaged:
-            style = "quotes"  # a CSV round trip breaks quotation marks most
+            style = "quotes"  # a CSV round trip breaks quotation marks most of all
         answer = write_answer(rng, topic, part, quality, style, length, question.emoji)
         question.answers.append(answer)
         question.utility.append(quality + 1.05 * float(np.log(len(answer) / 600)))

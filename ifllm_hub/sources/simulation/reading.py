@@ -1,8 +1,8 @@
 """How a simulated worker reads, rates and types: the ticks of one conversation, and the behavior files.
 
 A reader scans each answer from left to right and top to bottom, jumps back, switches sides, and stops earlier on an
-answer they like less. Gaze is noisy around the point they read; the mouse follows it late and sometimes rests, and is
-sampled and held on each gaze tick. After reading, the mouse goes to the rating form, near the answer that is chosen.
+answer they like less. Gaze is noisy around the point they read; the mouse follows it late, sometimes rests, and is
+sampled on each gaze tick. After reading, the mouse goes to the rating form, near the chosen answer.
 """
 
 import csv
@@ -17,7 +17,7 @@ import numpy as np
 from ifllm_hub.sources.ifllm.archive import PAIRWISE_FILES, POINTWISE_FILES
 from ifllm_hub.sources.simulation.page import BOX_TOP, PLACEHOLDER, Layout, Page
 
-BATCH = 100  # ticks that the page sends at once; fewer than that are lost at the end
+BATCH = 100  # ticks that the page sends at once; a last, incomplete batch is lost
 _BEFORE, _READING, _RATING, _WAITING = range(4)
 _INPUT_Y = 190  # px, the query field above the boxes
 _GOOD_LINE = re.compile(r'-?[\d.]+,-?[\d.]+,("(.*)")?,\d*,[\d.]+,([01],)?\d+')
@@ -26,13 +26,13 @@ _QUOTED_END = re.compile(r'[^,]"",\d')
 
 @dataclass(frozen=True)
 class Reader:
-    """What is constant about a worker.
+    """The constants of a worker.
 
     Attributes:
         width, height: viewport, CSS px.
         interval: typical time between ticks, ms.
         whole_ms: the browser's timer counts whole ms.
-        pace: code points a second while reading.
+        pace: code points per second while reading.
         strength: how much a preference shows in the reading; 1 is average.
         follow: probability that a tick finds the mouse moved.
         gaze_bias: constant error of the webcam, px.
@@ -52,7 +52,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Turn:
-    """What is on screen, how much the reader likes it (-1 to 1 a side), and the side rated higher (None: not rated)."""
+    """The texts on screen, how much the reader likes each (-1 to 1), and the side rated higher (None: not rated)."""
 
     texts: tuple[str, ...]
     liking: tuple[float, ...]
@@ -64,13 +64,13 @@ class Recording:
     """The ticks of one conversation in order of time.
 
     Attributes:
-        epoch: Unix ms. timer: page timer in 0.1 ms; does not run while the tab is hidden.
+        epoch: Unix ms. timer: page timer in 0.1 ms; stops while the tab is hidden.
         gaze, mouse: (ticks, 2), viewport px. face_ok: 0 or 1.
         cells: (modality, side) -> the `x,y,"window",index` part of each row.
         on_text: (modality, side) -> whether the point lies on the answer that is on screen.
         shown: turn on screen, from 0; -1 before the first answer.
         rendered_at: Unix ms of each answer. reading_s: seconds each side of each turn was read.
-        kept: ticks that reached the server. ended_at: Unix ms.
+        kept: how many ticks reached the server. ended_at: Unix ms.
     """
 
     epoch: np.ndarray
@@ -90,7 +90,7 @@ class Recording:
 
 @dataclass
 class _Plan:
-    """Where the reader means to look: a character of a side, or (side -1) a point of the viewport."""
+    """Where the reader aims to look: at a character of a side, or (side -1) at a point of the viewport."""
 
     parts: list[tuple[np.ndarray, ...]] = field(default_factory=list)
 
@@ -186,7 +186,7 @@ def _layouts(rng: np.random.Generator, reader: Reader, page: Page, turns: list[T
 
 def _plan(rng: np.random.Generator, reader: Reader, page: Page, turns: list[Turn]) -> _Plan:
     plan = _Plan()
-    # While rating, the page is scrolled so far that the form below the boxes is in view.
+    # While rating, the page is scrolled far enough for the form below the boxes to be in view.
     form_scroll = BOX_TOP + page.box_height + 190 - page.height
     form_y = BOX_TOP - form_scroll + page.box_height
     read_scroll = float(rng.uniform(0.4, 1.0)) * form_scroll
@@ -223,7 +223,7 @@ def _wait(
     texts: tuple[str, ...],
     seconds: float,
 ) -> None:
-    """Typing a query and waiting, with a glance at what is still on screen (the old answer)."""
+    """Typing a query and waiting for the answer, with a glance at the old one, which is still on screen."""
     n = _ticks(reader, seconds)
     x = float(rng.uniform(0.2, 0.7)) * page.width
     side = int(rng.integers(len(texts)))
@@ -277,7 +277,7 @@ def _ticks(reader: Reader, seconds: float) -> int:
 def _clock(
     rng: np.random.Generator, reader: Reader, started_at: int, phase: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Epoch (ms), page timer (0.1 ms) and face flag; during a hidden tab the timer stands still."""
+    """Epoch (ms), page timer (0.1 ms) and face flag; the timer stops while the tab is hidden."""
     n = len(phase)
     unit = 10 if reader.whole_ms else 1
     step = np.maximum(reader.interval * rng.lognormal(-0.05, 0.3, n), 30.0)
@@ -286,7 +286,7 @@ def _clock(
     timer = int(rng.integers(3000, 9000)) * 10 + np.cumsum(step_tenths)
     hidden = rng.random(n) < np.where(phase == _WAITING, 0.002, 0.0003)
     hidden[0] = False
-    # When the first tick comes before the timer runs again, two rows have the same timer.
+    # If a tick comes before the timer runs again, two rows have the same timer.
     frozen = hidden & (rng.random(n) < 0.5)
     shift = np.cumsum(np.where(frozen, step_tenths, 0))
     away = np.cumsum(np.where(hidden, rng.integers(2_000, 30_000, n), 0))
@@ -344,7 +344,7 @@ def write_recording(
     order = np.concatenate(batches)
 
     epoch = recording.epoch[order]
-    # Each file reads the clock anew; not across a full second, which would make the tick's turn ambiguous.
+    # Each file reads the clock again, but never across a full second, which would make the tick's turn ambiguous.
     later = np.where(epoch % 1000 < 998, rng.choice(3, len(epoch), p=(0.78, 0.21, 0.01)), 0)
     timers = [f"{t // 10}.{t % 10}" if t % 10 else str(t // 10) for t in recording.timer[order].tolist()]
     abs_tails = [f",{timer},{e}\n" for timer, e in zip(timers, epoch.tolist(), strict=True)]
@@ -372,7 +372,7 @@ def write_recording(
 
 
 def _damage(rng: np.random.Generator, lines: dict[str, list[str]], names: tuple[str, ...], n: int) -> np.ndarray:
-    """Pass `n` lines of one file through a CSV reader and writer, in place, where that leaves them unreadable.
+    """Pass `n` lines of one file through a CSV reader and writer, in place; only lines that become unreadable count.
 
     A plain window loses its quotes; one that ends in a quotation mark swallows the rest of its line.
     """

@@ -1,7 +1,7 @@
-"""A simulated release: the files and the quirks of the real one (docs/format.md), with the truth beside them.
+"""A simulated release: the files and quirks of the real one (docs/format.md), with the truth beside them.
 
-Nothing in it is recorded: workers, topics, answers, models, readings and ratings are invented from a seed. It exists so
-that every step of the package runs, and is tested against known answers, where the real release is not at hand.
+Nothing in it was recorded: workers, topics, answers, models, readings and ratings are generated from a seed. With it,
+every step of the package runs, and is tested against known answers, without the real release.
 """
 
 import csv
@@ -33,7 +33,7 @@ TRUTH_FILE = "ground_truth.parquet"
 _WORKERS = (4, 200)
 _MIN_QUESTIONS, _QUESTIONS_PER_WORKER = 30, (4, 40)
 
-# Schema version -> the first start of a worker (UTC), and the days over which workers start.
+# Schema version -> when the first worker may start (UTC), and the days over which workers start.
 _PERIODS = {
     1: (datetime(2025, 9, 9, 13, tzinfo=UTC), 3.0),
     2: (datetime(2025, 10, 15, 13, tzinfo=UTC), 55.0),
@@ -66,9 +66,9 @@ def simulate_release(out: Path, workers: int = 24, questions: int = 300, seed: i
 
     Args:
         out: the folder to write; replaced as a whole when it is an earlier simulation.
-        workers: persons who answered, 4 to 200.
-        questions: turns, at least 30, and 4 to 40 a worker. Roughly half are pairwise.
-        seed: not negative.
+        workers: people who answered, 4 to 200.
+        questions: turns, at least 30, and 4 to 40 per worker. Roughly half are pairwise.
+        seed: 0 or more.
 
     Returns:
         `out`.
@@ -102,7 +102,7 @@ def _check(out: Path, workers: int, questions: int, seed: int) -> None:
 
 def _write(folder: Path, workers: int, questions: int, seed: int) -> None:
     rng = np.random.default_rng([seed, 0])
-    # Enough topics that the busiest worker need not repeat one, and few enough that workers share tasks.
+    # Enough topics for the busiest worker not to repeat one, and few enough for workers to share tasks.
     people = recruit(rng, workers, max(130, questions // 10), seed)
     assign_conversations(rng, people, questions)
     place_quirks(rng, people)
@@ -187,7 +187,7 @@ def _preference(conversation: Conversation, question: Question) -> int | None:
 
 
 def _task_rows(rng: np.random.Generator, people: list[Worker]) -> _Rows:
-    """A row for every topic that was ticked, most of them never done, and one row twice with another clock."""
+    """A row for every topic that was ticked, some of them never started; one row appears twice, by different clocks."""
     rows: _Rows = []
     again: list[Any] | None = None
     for worker in people:
@@ -218,7 +218,7 @@ def _task_rows(rng: np.random.Generator, people: list[Worker]) -> _Rows:
 
 
 def _record_rows(rng: np.random.Generator, people: list[Worker], seed: int) -> _Rows:
-    """Everybody who logged in; those who did not consent appear here only, and one worker twice."""
+    """Everybody who logged in; those who did not consent appear only here, and one worker appears twice."""
     rows: _Rows = []
     for worker in people:
         person = [_code(rng.integers(19, 70)), *(_one_of(rng, o) for o in (_LOCATIONS, _EDUCATIONS, _RACES, _GENDERS))]
@@ -237,7 +237,7 @@ def _ground_truth(conversations: list[Conversation]) -> pl.DataFrame:
 
 
 def _truths(conversation: Conversation) -> list[dict[str, Any]]:
-    """What is true about each question; times in Unix ms, counts in ticks that reached the files."""
+    """The truth about each question; times in Unix ms, counts in ticks that reached the files."""
     ticks = conversation.ticks
     kept = slice(0, ticks.kept if conversation.behavior else 0)
     epoch, timer, shown = ticks.epoch[kept], ticks.timer[kept], ticks.shown[kept]
@@ -297,7 +297,7 @@ def _truths(conversation: Conversation) -> list[dict[str, Any]]:
 
 
 def _asked_at(conversation: Conversation) -> list[int]:
-    """The page notes whole seconds, rounded down."""
+    """The page records whole seconds, rounded down."""
     return [at // 1000 * 1000 for at in conversation.ticks.rendered_at]
 
 

@@ -1,7 +1,7 @@
-"""Questions and answers for the simulated release: a small grammar of our own, no recorded or generated text.
+"""Questions and answers for the simulated release, from a small grammar: no text is recorded or written by an LLM.
 
 An answer is a run of sentences about a topic. The better it is, the more of them say something definite about the part
-that was asked for; the worse, the more of them are filler. A text model can therefore learn the quality, not perfectly.
+that was asked about; the worse, the more are filler. A text model can therefore learn the quality, but not perfectly.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ EMOJI = ("🌊", "🎯", "💡", "🔧", "🚀", "🧭")
 
 @dataclass(frozen=True)
 class Topic:
-    """A subject of a conversation: what the grammar knows about it."""
+    """The subject of a conversation: what the grammar knows about it."""
 
     name: str
     parts: tuple[str, ...]
@@ -190,7 +190,7 @@ def write_answer(
         part: the part of the topic that was asked about.
         quality: standard normal units; moves the share of definite sentences (0: about one half).
         style: one of `STYLES`.
-        length: 80-2500 code points; longer answers may stop in mid-sentence, as under a token limit.
+        length: 80-2500 code points; longer answers may stop mid-sentence, as under a token limit.
         emoji: put characters outside the Basic Multilingual Plane (two UTF-16 units each) at some line starts.
     """
     if style == "short":
@@ -220,7 +220,7 @@ def write_answer(
 
 
 def _sentence(rng: np.random.Generator, decks: dict[bool, list[str]], definite: float, style: str) -> str:
-    """Draw a template from one of two decks, so that none returns before the others were used."""
+    """Draw a template from one of two decks, so that none is repeated before the others were used."""
     good = bool(rng.random() < definite)
     if good and style == "quotes" and rng.random() < 0.3:
         return _QUOTE

@@ -333,7 +333,7 @@ def test_the_exclusion_list_has_the_authors_24_workers() -> None:
         ({"adjustment": "2"}, r"adjustment is '2', expected one of 0, 1"),
         ({"query_timestamp": "2025-13-01 00:00:00"}, r"query_timestamp is '2025-13-01 00:00:00', expected a date"),
         ({"query_timestamp": "20 Oct 2025"}, r"query_timestamp is '20 Oct 2025', expected a date"),
-        ({"query_ID": 5, "user_query": "else"}, r"query_ID 5 stands on two different rows"),
+        ({"query_ID": 5, "user_query": "else"}, r"query_ID 5 is on two different rows"),
     ],
 )
 def test_a_value_outside_its_code_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:

@@ -185,7 +185,7 @@ def test_an_answer_read_beyond_what_a_char_index_holds_is_named(tmp_path: Path, 
 
     assert [row["gaze_char_right"] for row in look(32_767)] == [32_767]
     with pytest.raises(
-        IfllmError, match=r"query_ID 7: its right answer was read at character 32,768, .* 32,767\. Take"
+        IfllmError, match=r"query_ID 7: its right answer was read at character 32,768, .* 32,767\. Remove"
     ):
         look(32_768)
 
