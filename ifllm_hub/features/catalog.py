@@ -1,4 +1,4 @@
-"""Every feature: name, unit, range, modality, family, formula, and what swapping the two answers does to it."""
+"""Every feature: name, unit, range, modality, family, formula, and the effect of swapping the two answers."""
 
 from dataclasses import dataclass
 from math import log
@@ -7,9 +7,9 @@ from ifllm_hub.features.contrast import PER_QUESTION, Contrast
 from ifllm_hub.features.measures import CELL, MEASURES, Measure
 from ifllm_hub.terms import MODALITIES, SIDES
 
-# Added to both dwells before their ratio: below half a second a ratio says nothing, ms.
+# Added to both dwells before their ratio, ms: below half a second, a ratio says nothing.
 DWELL_FLOOR_MS = 500
-# The measures whose two sides are also compared by the logarithm of their ratio, and what is added to both sides.
+# The measures whose two sides are also compared by the logarithm of their ratio, and the constant added to both.
 LOG_RATIO_FLOORS = {
     "dwell": DWELL_FLOOR_MS,
     "dwell_per_char": 1,
@@ -33,10 +33,10 @@ class Feature:
         formula: how it is computed, in words; the code is `measures.py`, `contrast.py` and `extract.py`.
         swap: what happens to it when left and right are swapped: "odd" (changes sign), "even" (stays), or the name of
             the feature it changes places with.
-        low: smallest possible value, included; None: there is none.
-        high: largest possible value, included.
-        fixed: units of the constants in the formula. Where a unit ("ms", "char") is not among them, stretching all
-            times (below the cap of a step) or all texts by a factor does to the value what its own unit says.
+        low: smallest possible value, inclusive; None: unbounded.
+        high: largest possible value, inclusive.
+        fixed: units of the constants in the formula. If a unit ("ms", "char") is not among them, then stretching all
+            times (below the cap of a step) or all texts by a factor scales the value as its own unit says.
     """
 
     name: str
@@ -81,7 +81,7 @@ def _log_ratio(modality: str, measure: Measure, floor: int) -> Feature:
         measure.family,
         f"ln(({name} left + {floor}{unit}) / ({name} right + {floor}{unit}))",
         ODD,
-        # What is added has the unit of the measure.
+        # The constant has the unit of the measure.
         fixed=tuple(part for part in ("ms", "char") if part in (*measure.unit.split("/"), *measure.fixed)),
     )
 

@@ -1,8 +1,8 @@
-"""What a reading says beyond the reader's habit: contrasts less what the same person does on every question.
+"""What a reading says beyond the reader's habit: contrasts centered by worker.
 
-Some people read the left answer longer whatever it says, some let the cursor rest on the right one. A fifth to a
-third of the variance of the contrasts below is such a habit (docs/results/reward_ideas.md), and it says nothing about
-which answer is better. It is estimated from the person's readings alone; no label takes part.
+Some people read the left answer longer whatever it says; some let the cursor rest on the right one. Such habits are a
+fifth to a third of the variance of the contrasts below (docs/results/reward_ideas.md), and say nothing about which
+answer is better. They are estimated from a person's readings alone, without labels.
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ import polars as pl
 
 from ifllm_hub.features.catalog import CATALOG
 
-# A habit is believed like a mean of n readings against this many unseen ones that show no habit. The ratio of the
-# variance within workers to that between them, which is the best such number for normal contrasts (empirical Bayes),
-# is 2 to 4 for these contrasts on the release (eval/studies/reward_ideas.py).
+# A worker's mean is shrunk as if there were this many more readings, without any habit. The best such number for normal
+# contrasts (empirical Bayes) is the ratio of the variance within workers to that between them: 2 to 4 for these
+# contrasts on the release (eval/studies/reward_ideas.py).
 PRIOR_READINGS = 3
 
-# Contrasts of the reward model that the `features` config also gives without the habit.
+# Contrasts of the reward model that the `features` config also has in centered form.
 HABITUAL = ("mouse_dwell_log_ratio", "mouse_coverage_diff", "gaze_dwell_log_ratio", "gaze_coverage_diff")
 SUFFIX = "_centered"
 
-# What `center_by_worker` adds, declared like the catalog; "odd" is meant of swapping all questions of a worker.
+# What `center_by_worker` adds, declared like the catalog; "odd" refers to swapping all of a worker's questions.
 LESS_HABIT = tuple(
     replace(
         feature,
@@ -38,17 +38,17 @@ LESS_HABIT = tuple(
 
 
 def center_by_worker(rows: pl.DataFrame, features: Sequence[str] = HABITUAL) -> pl.DataFrame:
-    """Contrasts less the worker's habit: x - sum(x) / (n + PRIOR_READINGS), over the worker's n rows that have x.
+    """Center contrasts by worker: x - sum(x) / (n + PRIOR_READINGS), over the worker's n rows that have x.
 
-    Swapping the sides of all of a worker's questions changes the sign of the result exactly. A person read once keeps
-    three quarters of each contrast.
+    Swapping the sides of all of a worker's questions changes the sign of the result exactly. A person with one
+    reading keeps three quarters of each contrast.
 
     Args:
         rows: `worker_id` and the features, in any order.
         features: left-minus-right contrasts.
 
     Returns:
-        `rows`, and for each feature a Float64 column named with `SUFFIX` behind it, null where the feature is.
+        `rows`, and for each feature a Float64 column with `SUFFIX` after its name, null where the feature is null.
 
     Examples:
         >>> import polars as pl
@@ -64,5 +64,5 @@ def center_by_worker(rows: pl.DataFrame, features: Sequence[str] = HABITUAL) -> 
 
 
 def _habit(readings: pl.Series) -> float:
-    """Exact before it is rounded once, so that neither the order nor the grouping of the rows leaves a trace."""
+    """Summed exactly and rounded once, so that neither the order nor the grouping of the rows matters."""
     return fsum(readings) / (len(readings) + PRIOR_READINGS)

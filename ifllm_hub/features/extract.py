@@ -16,12 +16,12 @@ def extract_features(trajectories: pl.DataFrame) -> pl.DataFrame:
     """All features of the catalog.
 
     Args:
-        trajectories: rows of the `trajectories` config (also with empty lists: such a question has text features only).
+        trajectories: rows of the `trajectories` config; where the lists are empty, there are text features only.
             Pointwise questions have a null `length_right`.
 
     Returns:
-        `question_id` and one Float64 column a feature, in the order of the input. Null means not defined: the modality
-        was never on an answer's text, or there is no second answer.
+        `question_id` and one Float64 column per feature, rows in the order of the input. Null means not defined: the
+        modality was never on an answer's text, or there is no second answer.
 
     Examples:
         >>> from ifllm_hub.dataset.load import load_config
@@ -48,9 +48,9 @@ def extract_features(trajectories: pl.DataFrame) -> pl.DataFrame:
 
 
 def feature_rows(trajectories: pl.DataFrame) -> pl.DataFrame:
-    """Rows of the config `features` but for what `center_by_worker` adds to them: `extract_features`, with the ids.
+    """Rows of the config `features` without what `center_by_worker` adds to them: `extract_features`, with the ids.
 
-    Each is made from its question alone.
+    Each row depends on its question alone.
     """
     ids = trajectories.select("question_id", "worker_id", "mode")
     return ids.join(extract_features(trajectories), on="question_id", maintain_order="left")
@@ -80,7 +80,7 @@ def _per_side(reading: pl.DataFrame, pairwise: pl.DataFrame, modality: str) -> p
         one = measured.filter(pl.col("side") == side).drop("side")
         wide = wide.join(one.rename({stem: f"{stem}_{side}" for stem in stems}), on="question_id", how="left")
     defined = [
-        # There is no right answer, and nothing to come back from, in a question with one answer.
+        # A question with one answer has no right side, and nothing to come back from.
         pl.when(pl.col("pairwise") | pl.lit(side == "left" and not measure.of_two))
         .then(pl.col(f"{stem}_{side}").fill_null(pl.lit(measure.unseen, pl.Float64)))
         .alias(f"{stem}_{side}")
@@ -133,7 +133,7 @@ def _cross(ticks: pl.DataFrame, lengths: pl.DataFrame) -> pl.DataFrame:
 
 
 def _of_both() -> list[pl.Expr]:
-    """The features that compare those of the two modalities."""
+    """The features that compare the two modalities."""
     agreement = (pl.col("gaze_dwell_diff") * pl.col("mouse_dwell_diff")).sign()
     return [
         (pl.col("gaze_mouse_dwell_left") - pl.col("gaze_mouse_dwell_right")).alias("gaze_mouse_dwell_diff"),

@@ -1,4 +1,4 @@
-"""What is measured of one answer's reading, by one modality: each measure is one Polars expression over its ticks.
+"""Measures of how one answer was read, by one modality; each is one Polars expression over the answer's ticks.
 
 The expressions see the rows that `context.in_context` gives for one question and one side. They add up integers and
 divide once at the end, so that a value does not depend on the order or grouping of the additions: results are
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-# Text is divided into cells of the width of a recorded window, code points.
+# Text is divided into cells as wide as a recorded window, code points.
 CELL = 20
-# A dwell run of at least this long is a pause, ms. Never a fixation: at 12 Hz there are none to be seen.
+# A dwell run at least this long is a pause, ms. It is no fixation: 12 Hz is too slow to see those.
 PAUSE_MS = 500
-# Dwell from which a cell counts as read and not only crossed, ms.
+# Dwell from which a cell counts as read rather than crossed, ms.
 READ_MS = 300
 
 
@@ -22,11 +22,11 @@ class Measure:
     """One number about the reading of one answer, never below 0.
 
     Attributes:
-        name: of the columns: `<modality>_<name>_left`, `_right` and `_diff`.
-        unit, family, formula: as of `catalog.Feature`.
+        name: the columns are `<modality>_<name>_left`, `_right` and `_diff`.
+        unit, family, formula: as in `catalog.Feature`.
         expr: the formula over the ticks of one question and side.
-        unseen: its value when only the other answer was looked at; None: not defined then.
-        high: largest possible value; None: there is none.
+        unseen: its value if only the other answer was looked at; None: not defined then.
+        high: largest possible value; None: unbounded.
         fixed: units of the constants in the formula ("ms", "char").
         of_two: defined for questions with two answers only.
     """

@@ -1,16 +1,16 @@
-"""Trajectories (a row a question, lists of ticks) -> the ticks that lie on an answer's text, one row each."""
+"""Trajectories (one row per question, with lists of ticks) -> the ticks on an answer's text, one row each."""
 
 import polars as pl
 
 from ifllm_hub.terms import MODALITIES, SIDES
 
-# The longest pause that still counts as dwelling where the last tick was, ms: a hidden tab leaves gaps of minutes.
+# The most that one step between ticks may add to a dwell, ms: a hidden tab leaves gaps of minutes.
 # The paper's code caps at the same 1,000 ms (docs/format.md 7.2).
 MAX_STEP_MS = 1_000
 
 
 def all_ticks(trajectories: pl.DataFrame) -> pl.DataFrame:
-    """One row a tick with its duration.
+    """One row per tick, with its duration.
 
     Args:
         trajectories: rows of the `trajectories` config, in any order.
