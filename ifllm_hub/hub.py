@@ -120,7 +120,7 @@ def _is_cached(link: Path, folder: Path) -> bool:
 def left_out_line(left_out: tuple[str, ...], kind: Kind) -> str:
     """One line about what is not sent, for the user."""
     more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
-    return f"left out, as no file of a {kind.name}: {', '.join(left_out[:_NAMED])}{more}"
+    return f"left out, not part of a {kind.name}: {', '.join(left_out[:_NAMED])}{more}"
 
 
 def files_to_push(folder: Path, kind: Kind) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""Build a dataset: a source -> a folder laid out as the Hub repo (Parquet, card, manifest)."""
+"""Build a dataset: a source -> a folder laid out like the Hub repo (Parquet, card, manifest)."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -37,14 +37,14 @@ def build_dataset(
     tier: str = "full",
     withdrawn: Collection[str] = (),
 ) -> Built:
-    """Build the configs of a tier, their privacy report and the card; preferences come from labels.
+    """Build the configs of a tier, their privacy report and the card; `ifllm label` adds the preferences.
 
     Args:
         out: the folder to write; replaced as a whole when it is an earlier build.
         chunk: conversations in memory at a time.
         advance: called with the share done (0-1).
         tier: "full"; "public": without `trajectories`; or "coarse": with two rounded features in place of all.
-        withdrawn: ids of workers who are left out of everything but the count of those left out.
+        withdrawn: ids of workers to leave out; only their number is kept.
 
     Returns:
         The manifest, as written to `out/manifest.json`.

@@ -1,22 +1,22 @@
-"""The config `coarse`: what is left of a reading when it should tell about the answers and not about the reader."""
+"""The config `coarse`: as much of a reading as tells about the answers while hiding the reader."""
 
 import polars as pl
 
-# What the reward model sees of a pair by the mouse, and the steps it is rounded to: half a standard deviation and one,
-# among the study's rated pairs. docs/results/coarse_tier.md has what the rounding costs and hides. Powers of two, so
-# that multiples are exact.
+# The reward model's mouse features, and the steps they are rounded to: half a standard deviation and a whole one among
+# the study's rated pairs. docs/results/coarse_tier.md says what the rounding costs and hides. The steps are powers of
+# two, so that multiples are exact.
 STEPS = {
     "mouse_dwell_log_ratio_centered": 0.5,
     "mouse_coverage_diff_centered": 0.125,
 }
-# Nothing is further from 0: what is rare gives away.
+# Values are clipped to this size, because rare values identify people.
 LARGEST = 2.0
-# With the length, which the texts tell anyway.
+# Together with the length, which the texts reveal anyway.
 COARSE = ("length_log_ratio", *STEPS)
 
 
 def coarse(features: pl.DataFrame) -> pl.DataFrame:
-    """The columns of `STEPS` in multiples of their steps, at most `LARGEST` either way; the others as they are.
+    """Round the columns of `STEPS` to multiples of their steps, at most `LARGEST` in size; the others stay as they are.
 
     Swapping the answers still changes the sign, exactly.
 

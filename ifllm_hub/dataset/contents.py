@@ -1,7 +1,7 @@
-"""contents.json: the rows of each split and the columns of each config, as the Parquet files of a folder have them.
+"""contents.json: the rows of each split and the columns of each config, as in the folder's Parquet files.
 
-Not in the card's YAML: `datasets` reads the types from the files themselves, and would take the row counts for the
-number of rows that every `load_dataset` must give, also one that filters.
+Not in the card's YAML: `datasets` reads the types from the files themselves, and would require every `load_dataset` to
+yield the row counts given there, even one that filters.
 """
 
 import json
@@ -16,14 +16,14 @@ from ifllm_hub.errors import IfllmError
 
 CONTENTS = "contents.json"
 
-# config -> "rows": split -> number, "columns": name -> type. Splits without rows are not in it.
+# config -> "rows": split -> number, "columns": name -> type. Splits without rows are left out.
 Contents = dict[str, dict[str, dict[str, Any]]]
 
 
 def contents_of(folder: Path) -> Contents:
-    """What a folder holds, by the footers of its Parquet files.
+    """What a folder holds, according to the footers of its Parquet files.
 
-    An empty split is left out, for `load_dataset` would refuse the whole config; so is a config without rows.
+    An empty split is left out, because `load_dataset` would refuse the whole config; so is a config without rows.
 
     Raises:
         IfllmError: see `footer`.
@@ -62,7 +62,7 @@ def read_contents(path: Path, where: str) -> Contents:
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise IfllmError(f"{where}: missing or damaged ({error}). Build the dataset again.") from error
     if not sound:
-        raise IfllmError(f"{where}: damaged: not the rows and columns of configs. Build the dataset again.")
+        raise IfllmError(f"{where}: damaged: it lacks the rows and columns of configs. Build the dataset again.")
     return dict(read)
 
 

@@ -1,4 +1,4 @@
-"""A config of the dataset as a Polars frame, from a folder or from the Hub: the one reader, which trusts no file."""
+"""A config of the dataset as a Polars frame, from a folder or the Hub: the only reader, which trusts no file."""
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from ifllm_hub.dataset.schema import COLLECTED, SPLITS, Column, columns, label_s
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.hub import clear_hub_errors
 
-# What a file may unpack to, and an entry of its footer may hold, bytes. A few MB of Parquet can unpack to any size.
+# Limits in bytes of an unpacked file and of an entry of its footer. A few MB of Parquet can unpack to any size.
 MOST_UNPACKED, MOST_METADATA = 4 << 30, 16 << 20
-# Rows that are unpacked before their size is looked at.
+# Rows that are unpacked before their size is checked.
 _BATCH = 4_096
-# Columns without nulls, in the configs that have them; who labels pairs elsewhere may not know the workers.
+# Columns that may have no nulls, in configs that have them. Labels from elsewhere may come without worker ids.
 _KEYS = ("question_id", "worker_id", "conversation_id", "fold_question", "fold_conversation", "fold_worker", "mode")
 _TEXTS = ("query", "response", "response_left", "response_right")
 _KEYS_OF_PREFERENCES = ("question_id", "prompt", "chosen", "rejected")
@@ -31,12 +31,12 @@ def load_config(
     Args:
         dataset: a folder that `build_dataset` wrote, or a Hub repo id.
         revision: branch, tag or commit of a Hub repo.
-        question_ids: only the rows of these questions; the others never are in memory together.
+        question_ids: only the rows of these questions; the others are never all in memory.
 
     Raises:
         IfllmError: there is no such dataset or config, a folder is asked for a revision, or a file cannot be read: it
             is damaged, unpacks to more than `MOST_UNPACKED`, lacks a column of the schema or has it with another type,
-            has a value that the schema does not allow, a number that is not finite, no key, or a question twice.
+            has a value that the schema does not allow, a number that is not finite, no key, or a repeated question.
 
     Examples:
         >>> from ifllm_hub.dataset.load import load_config
@@ -61,7 +61,7 @@ def load_config(
 
 
 def label_sources(dataset: str | Path, revision: str | None = None) -> list[str]:
-    """The label sources that a dataset folder or Hub repo has preference pairs of.
+    """The label sources for which a dataset folder or Hub repo has preference pairs.
 
     Raises:
         IfllmError: there is no such dataset, or the Hub cannot be reached.
@@ -77,17 +77,17 @@ def label_sources(dataset: str | Path, revision: str | None = None) -> list[str]
 
 
 def footer(path: Path, config: str) -> pq.FileMetaData:
-    """What a file of a config says of itself: its rows, and the sizes of their columns.
+    """The footer of a config's file: its rows, and the sizes of its columns.
 
     Raises:
-        IfllmError: it is not there, is not Parquet, unpacks to more than `MOST_UNPACKED`, or has not the columns.
+        IfllmError: the file is missing, is not Parquet, unpacks to more than `MOST_UNPACKED`, or lacks columns.
     """
     with _opened(path, config) as file:
         return file.metadata
 
 
 def commit_on_hub(repo_id: str, revision: str | None = None) -> str:
-    """The commit that a branch or tag of a Hub dataset stands at; None means `main`.
+    """The commit that a branch or tag of a Hub dataset points to; None means `main`.
 
     Raises:
         IfllmError: there is no such dataset, or the Hub cannot be reached.
@@ -125,15 +125,15 @@ def _read(path: Path, config: str, question_ids: Collection[int] | None) -> pl.D
 
 @contextmanager
 def _opened(path: Path, config: str) -> Iterator[pq.ParquetFile]:
-    """The file, once its footer was checked; what Arrow says of damage, said clearly."""
+    """Open a file after checking its footer; Arrow's errors about damage become clear ones."""
     if not path.is_file():
-        raise IfllmError(f"{path}: not there. Write the config '{config}' first (ifllm build, ifllm label).")
+        raise IfllmError(f"{path}: missing. Write the config '{config}' first (ifllm build, ifllm label).")
     try:
         with pq.ParquetFile(path, thrift_string_size_limit=MOST_METADATA) as file:
             _check_columns(file.schema_arrow, config, str(path))
             groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
             chunks = (group.column(number) for group in groups for number in range(group.num_columns))
-            # However few bytes nulls and repeated values are packed into, each takes about 8 in memory.
+            # Nulls and repeated values take almost no space in the file, but about 8 bytes each in memory.
             _check_size(sum(max(chunk.total_uncompressed_size, 8 * chunk.num_values) for chunk in chunks), str(path))
             yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -146,7 +146,7 @@ def _check_columns(schema: pa.Schema, config: str, where: str) -> None:
     for column in columns(config):
         found = [field.type for field in schema if field.name == column.name]
         if len(found) != 1:
-            what = "lacks" if not found else "has more than once"
+            what = "lacks" if not found else "repeats"
             raise IfllmError(f"{where}: config '{config}' {what} the column {column.name}. Build it with this version.")
         if not _is_type(found[0], column.type):
             raise IfllmError(
@@ -156,7 +156,7 @@ def _check_columns(schema: pa.Schema, config: str, where: str) -> None:
 
 
 def _is_type(found: pa.DataType, declared: pa.DataType) -> bool:
-    """The same type, if perhaps with wider offsets or other names of a list's entries, as Polars writes them."""
+    """Whether types agree, apart from wider offsets or other names of list entries, as Polars writes them."""
     types = pa.types
     if types.is_string(declared):
         return types.is_string(found) or types.is_large_string(found) or types.is_string_view(found)
@@ -172,8 +172,8 @@ def _is_type(found: pa.DataType, declared: pa.DataType) -> bool:
 def _check_size(size: int, where: str) -> None:
     if size > MOST_UNPACKED:
         raise IfllmError(
-            f"{where}: unpacks to {size / 2**30:.1f} GiB, and at most {MOST_UNPACKED >> 30} are read of a file. It is "
-            "damaged, or larger than this version can take."
+            f"{where}: unpacks to {size / 2**30:.1f} GiB, but at most {MOST_UNPACKED >> 30} are read of a file. It "
+            "is damaged, or too large for this version."
         )
 
 
@@ -188,7 +188,7 @@ def _checked(
     """The batches as one frame, each checked before the next is read.
 
     Args:
-        rows: how many there are said to be.
+        rows: how many the file declares.
     """
     kept, seen, size = [], 0, 0
     wanted = None if question_ids is None else pa.array(list(question_ids), pa.int64())
@@ -214,32 +214,32 @@ def _checked(
         _check_size(size, where)
         kept.append(batch)
     if seen != rows:
-        raise IfllmError(f"{where}: has {seen} rows and says {rows}. Build or download the dataset again.")
+        raise IfllmError(f"{where}: has {seen} rows but declares {rows}. Build or download the dataset again.")
     return pl.DataFrame(pl.from_arrow(pa.Table.from_batches(kept, schema), rechunk=False))
 
 
 def _problem(values: pa.Array, column: Column, allowed: tuple[str, ...]) -> str | None:
-    """What values (or the entries of lists) a column has that it may not have, or None."""
+    """Which values of a column (or of the entries of its lists) are not allowed, or None."""
     if _is_list(values.type):
         values = values.flatten()
     if pa.types.is_floating(values.type):
         return None if pc.all(pc.is_finite(values)).as_py() in (True, None) else "values that are not finite"
-    if pa.types.is_integer(values.type) and not column.name.endswith("_id"):  # a name, whatever number it is
+    if pa.types.is_integer(values.type) and not column.name.endswith("_id"):  # an id is a name and may be any number
         ends = pc.min_max(values)
         least, most = ends["min"].as_py(), ends["max"].as_py()
         if least is not None and column.low is not None and least < column.low:
-            return f"the value {least}, and the least there can be is {column.low:g}"
+            return f"the value {least}, but the smallest allowed is {column.low:g}"
         if most is not None and column.high is not None and most > column.high:
-            return f"the value {most}, and the largest there can be is {column.high:g}"
+            return f"the value {most}, but the largest allowed is {column.high:g}"
     elif allowed:
         others = set(pc.unique(values).to_pylist()).difference(allowed, {None})
         if others:
-            return f"the value {min(others)[:80]!a}, and there can be {', '.join(map(ascii, allowed))}"
+            return f"the value {min(others)[:80]!a}, but allowed are only {', '.join(map(ascii, allowed))}"
     return None
 
 
 def _check_ticks(batch: pa.RecordBatch, where: str) -> None:
-    """Lists with an entry a tick are of one length in a row."""
+    """Check that all lists with one entry per tick have the same length within a row."""
     lists = [
         field.name for field in batch.schema if _is_list(field.type) and not pa.types.is_nested(field.type.value_type)
     ]

@@ -24,7 +24,7 @@ TIERS = {
 
 
 class Scanner(TypedDict):
-    """The tool with its version, and the entities that it knows."""
+    """The tool with its version, and the entities that it recognizes."""
 
     tool: str
     entities: list[str]
@@ -55,7 +55,7 @@ class WithdrawnCounts(TypedDict):
 
 
 class NotRead(TypedDict):
-    """Recorded conversations of which no file was read, by why."""
+    """How many recorded conversations were not read at all, by reason."""
 
     withdrawn: int
     without_consent: int
@@ -69,7 +69,7 @@ class LeftOut(TypedDict):
 
 
 class Size(TypedDict):
-    """How many."""
+    """Numbers of questions, workers and conversations."""
 
     questions: int
     workers: int
@@ -100,7 +100,7 @@ class Built(LeftOut, Balance):
 
 
 class ReceivedTicks(TypedDict):
-    """All ticks that came in. Beside them, by status, what became of them."""
+    """All ticks that came in; further keys count them by what became of them."""
 
     received: int
 
@@ -121,7 +121,7 @@ class Collected(TypedDict):
     questions: ByMode
     erased_later: int
     ticks: ReceivedTicks
-    batches_of_wrong_clocks: NotRequired[int]  # not in the oldest exports, which withdrawals must reach too
+    batches_of_wrong_clocks: NotRequired[int]  # missing from the oldest exports, which withdrawals must reach too
     free_text: NotRequired[FoundText]
 
 

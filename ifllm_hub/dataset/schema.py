@@ -32,8 +32,8 @@ class Column:
         type: Arrow type.
         unit: of each value; empty for ids, texts and flags.
         meaning: what it says, and when it is null.
-        low: smallest possible value (of an entry, in a list), both ends included; None: there is none.
-        high: largest possible value.
+        low: smallest possible value, inclusive (for a list, of its entries); None: unbounded.
+        high: largest possible value, likewise.
         values: the only possible values of a string.
     """
 
@@ -47,12 +47,12 @@ class Column:
 
     @property
     def entry(self) -> pa.DataType:
-        """The type of one value: that of the entries, in a list."""
+        """The type of one value; for a list, that of its entries."""
         return self.type.value_type if pa.types.is_list(self.type) else self.type
 
     @property
     def range(self) -> str:
-        """Which values there can be, for the card; empty for ids, free texts, dates and flags."""
+        """The possible values, for the card; empty for ids, texts, dates and flags."""
         if self.values:
             return ", ".join(f"`{value}`" for value in self.values)
         if self.low is not None and self.high is not None:
@@ -107,8 +107,8 @@ def _caret(modality: str, side: str) -> Column:
     meaning = f"caret in the {side} answer at the {where}, as in `mouse_char_left`; -1 off its text"
     if (modality, side) == ("mouse", "left"):
         meaning = (
-            "caret in the left answer at the cursor: how many of its code points stand before, 0 to its length, both "
-            "included (`response[char]` may be beyond the end); -1 off its text"
+            "caret in the left answer at the cursor: the number of code points before it, 0 to the answer's length, "
+            "both included (`response[char]` may be past the end); -1 off its text"
         )
     return _ticks(f"{modality}_char_{side}", pa.int16(), "code points", meaning, -1)
 
@@ -140,7 +140,7 @@ _FLAGS = (
 )
 _MODE = Column("mode", pa.string(), "", "two answers, or one (then on the left side)", values=MODES)
 
-_AS_TYPED = "what the LLM saw, but for the text that `bullet_points` says was appended"
+_AS_TYPED = "what the LLM saw, except for the text that `bullet_points` says was appended"
 
 PAIRWISE = (
     *_IDS,
@@ -267,7 +267,7 @@ ROWS = {
     "features": "a question's features of on-text reading",
     "coarse": "two rounded features of how a question's two answers were read, and their lengths' ratio",
 }
-# What columns mean in a collector's export, where that is something else than in the study.
+# What columns mean in a collector's export, where that differs from the study.
 COLLECTED = {
     column.name: column
     for column in (
@@ -287,12 +287,12 @@ COLLECTED = {
         _ticks("face_ok", pa.bool_(), "", "always null"),
     )
 }
-# Who or what labeled the pairs of a label source; their config is `PREFIX` and its name.
+# By label source, who or what labeled the pairs; their config is `PREFIX` and the source's name.
 LABEL_SOURCES = {
     "explicit": "the worker",
-    "forest": "a model that saw no pair of the worker, from mouse, gaze and length",
-    "forest_mouse": "a model that saw no pair of the worker, from the mouse",
-    "forest_gaze": "a model that saw no pair of the worker, from the gaze",
+    "forest": "a model of mouse, gaze and length that saw no pair of the worker",
+    "forest_mouse": "a model of the mouse that saw no pair of the worker",
+    "forest_gaze": "a model of the gaze that saw no pair of the worker",
     "longer": "length: the longer answer",
     "shuffled": "chance: the workers' own labels, permuted within a split",
     "shipped_forest": "the reward model of the package, trained on the study",
@@ -309,7 +309,7 @@ def file_name(split: str) -> str:
 
 
 def parquet_path(folder: Path, config: str, split: str) -> Path:
-    """Where a dataset folder has a split of a config."""
+    """The file of a config's split in a dataset folder."""
     return folder / "data" / config / file_name(split)
 
 
@@ -317,7 +317,7 @@ def preferences_config(label_source: str) -> str:
     """The config of a label source's preference pairs.
 
     Raises:
-        IfllmError: it is no lower-case identifier, which a label source is.
+        IfllmError: the name is not a lower-case identifier.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", label_source):
         raise IfllmError(
@@ -327,7 +327,7 @@ def preferences_config(label_source: str) -> str:
 
 
 def label_source_of(config: str) -> str | None:
-    """The label source whose preference pairs a config has; None for the other configs."""
+    """The label source of a config's preference pairs; None for other configs."""
     match = re.fullmatch(rf"{PREFIX}([a-z][a-z0-9_]*)", config)
     return match[1] if match else None
 
@@ -355,7 +355,7 @@ def row_is(config: str) -> str:
 
 
 def present_configs(folder: Path) -> list[str]:
-    """The configs that a dataset folder has files of: those that are built, then one a label source."""
+    """The configs that a dataset folder has: those that are built, then one per label source."""
     labeled = {path.name for path in (folder / "data").glob(f"{PREFIX}*") if label_source_of(path.name)}
     known = [name for source in LABEL_SOURCES if (name := PREFIX + source) in labeled]
     names = (*CONFIGS, *known, *sorted(labeled.difference(known)))

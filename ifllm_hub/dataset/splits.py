@@ -7,7 +7,7 @@ import polars as pl
 from ifllm_hub.terms import MODES
 
 FOLDS = 5
-# The last fold: where the workers with most questions are dealt out first, this one has the most workers.
+# The last fold: because the workers with the most questions are dealt out first, it has the most workers.
 TEST_FOLD = FOLDS - 1
 
 _GROUPS = {"fold_question": "question_id", "fold_conversation": "conversation_id", "fold_worker": "worker_id"}
@@ -16,12 +16,12 @@ _GROUPS = {"fold_question": "question_id", "fold_conversation": "conversation_id
 def assign_folds(questions: pl.DataFrame, *, grows: bool) -> pl.DataFrame:
     """Add `fold_question`, `fold_conversation`, `fold_worker` (Int8, 0-4) and `split` ("train" or "test").
 
-    In a collection that is complete, groups are dealt out largest first, each to the fold where it adds least to what
-    is already heavy, in pairwise and in pointwise questions; ties are broken by the sha256 of the id. So folds are of
-    nearly equal size in both modes, and the same whatever the order of the rows. But whoever joins moves others.
+    In a complete collection, groups are dealt out largest first, each to the fold where it adds least to the load, in
+    pairwise and in pointwise questions; ties are broken by the sha256 of the id. So folds are nearly equal in size in
+    both modes, whatever the order of the rows. But a newcomer may move others.
 
-    In one that grows, the fold of a group is a hash of its id and of nothing else. So nobody ever moves, whoever joins
-    or leaves: who was held out stays held out. Folds are of equal size on average; of few people, some are empty.
+    In one that grows, the fold of a group is a hash of its id alone. So nobody ever moves, whoever joins or leaves:
+    those who were held out stay held out. Folds are equal in size on average; with few people, some are empty.
 
     Args:
         questions: with `question_id`, `conversation_id`, `worker_id` and `mode`.
@@ -55,7 +55,7 @@ def _deal(groups: pl.DataFrame) -> pl.DataFrame:
     folds = []
     for _, *sizes in keyed:
         shares = [size / total for size, total in zip(sizes, totals, strict=True)]
-        # How much the sum of squared loads would grow, beyond what any fold would give.
+        # Half of what each fold would add to the sum of squared loads, apart from a term that is the same for all.
         growth = [sum(load * share for load, share in zip(fold, shares, strict=True)) for fold in loads]
         lightest = growth.index(min(growth))
         loads[lightest] = [load + share for load, share in zip(loads[lightest], shares, strict=True)]

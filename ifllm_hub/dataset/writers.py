@@ -1,4 +1,4 @@
-"""The Parquet files of configs: of a dataset that is built, and in place of those that a folder has."""
+"""Writes the Parquet files of configs: of a new dataset, or in place of those in a folder."""
 
 import shutil
 from collections.abc import Collection
@@ -27,7 +27,7 @@ _DEFAULT_ROW_GROUP = 1_000
 
 
 class ConfigWriter:
-    """One Parquet file a split, in row groups of a fixed size, so that chunking leaves no trace in the bytes."""
+    """One Parquet file per split, in row groups of a fixed size, so that the bytes do not depend on chunking."""
 
     def __init__(self, folder: Path, config: str):
         self._schema = arrow_schema(config)
@@ -65,7 +65,7 @@ class ConfigWriter:
 
 
 def replace_preferences(folder: Path, rows: pl.DataFrame) -> None:
-    """Write a config a label source into a dataset folder, in place of all that there were, and the card anew.
+    """Write one config per label source into a dataset folder, in place of all earlier ones, and rewrite the card.
 
     Args:
         rows: of all label sources, with `split`.
@@ -83,16 +83,16 @@ def by_label_source(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 
 def replace_configs(folder: Path, configs: dict[str, pl.DataFrame], earlier: Collection[str] = ()) -> None:
-    """Write configs into a dataset folder, all of them before any takes its place, and the card anew.
+    """Write configs into a dataset folder, all of them before the first takes its place, and rewrite the card.
 
     Args:
         configs: the rows of each, with its columns and `split`.
-        earlier: configs that are deleted if they are not written.
+        earlier: configs to delete unless they are written.
 
     Raises:
         IfllmError: the folder is not a dataset, or cannot be written.
     """
-    # What the card cannot be made from, such as another folder, is refused before anything is written into it.
+    # A folder from which no card can be made is refused before anything is written into it.
     if "collected" not in read_manifest(folder):
         read_privacy_report(folder)
     with ExitStack() as stack:
@@ -105,7 +105,7 @@ def replace_configs(folder: Path, configs: dict[str, pl.DataFrame], earlier: Col
 
 
 def write_config(folder: Path, config: str, rows: pl.DataFrame) -> None:
-    """Write one config into a folder that is laid out as the Hub repo and nobody reads yet.
+    """Write one config into a folder laid out like the Hub repo that nobody reads yet.
 
     Args:
         rows: the config's columns and `split`.

@@ -133,7 +133,7 @@ def test_the_hub_gives_the_same_frame_as_the_folder(dataset: Path, config: str) 
 
 def test_what_is_not_there_is_said(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        IfllmError, match=r"preferences_forest/train-.*not there\. Write the config 'preferences_forest' first"
+        IfllmError, match=r"preferences_forest/train-.*missing\. Write the config 'preferences_forest' first"
     ):
         load_config(dataset, "preferences_forest")
     for name in ("preferences", "preferences_", "preferences_../x", "../data", "Pairwise"):
@@ -257,7 +257,7 @@ def test_a_footer_with_another_number_of_rows(copy: Path) -> None:
     # In the footer, the number of rows of the file comes before those of its row groups.
     path.write_bytes(content[:start] + content[start:].replace(b"\x16" + varint(rows), b"\x16" + varint(rows + 1), 1))
     assert pq.read_metadata(path).num_rows == rows + 1
-    with pytest.raises(IfllmError, match=rf"train-.*: has {rows} rows and says {rows + 1}|is not readable Parquet"):
+    with pytest.raises(IfllmError, match=rf"train-.*: has {rows} rows but declares {rows + 1}|is not readable Parquet"):
         load_config(copy, "features")
 
 
@@ -280,7 +280,7 @@ def test_a_few_bytes_that_unpack_to_many(copy: Path, monkeypatch: pytest.MonkeyP
     assert path.stat().st_size < 100_000
     monkeypatch.setattr(load, "MOST_UNPACKED", 20_000_000)
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", None)
-    with pytest.raises(IfllmError, match=r"pointwise/train-.*: unpacks to 0\.0 GiB, and at most"):
+    with pytest.raises(IfllmError, match=r"pointwise/train-.*: unpacks to 0\.0 GiB, but at most"):
         load_config(copy, "pointwise")
 
 

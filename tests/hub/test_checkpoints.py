@@ -120,7 +120,7 @@ def test_only_files_of_a_checkpoint_are_sent_and_deleted(
     run()
     pushed = files(hub)
     assert not [name for name, content in pushed.items() if b"secret" in content]
-    told = f"{out}: left out, as no file of a checkpoint: .env, adapter (a link), data/, notes.txt, vocab.txt (a link)"
+    told = f"{out}: left out, not part of a checkpoint: .env, adapter (a link), data/, notes.txt, vocab.txt (a link)"
     assert told in caplog.messages
 
     put({"onnx/model.onnx": b"theirs", "adapter/adapter_config.json": b"of an earlier run"})

@@ -92,7 +92,7 @@ def test_files_that_are_none_of_a_dataset_stay_at_home(old, hub, tmp_path, capsy
     (told,) = [line for line in out.splitlines() if "left out" in line]
     named = ".cache/, .env, data/mine/test-00000-of-00001.parquet, data/notes.md, data/pairwise/key"
     also = "figures/key.png (a link), notes.json, notes.txt, old/, trl (a link)"
-    assert told == f"warning: left out, as no file of a dataset: {named}, {also}"
+    assert told == f"warning: left out, not part of a dataset: {named}, {also}"
     assert hub.files(REPO) == content(old)
     assert plan_publication(folder, REPO).operations == {}
 
@@ -101,7 +101,7 @@ def test_a_file_that_the_dataset_needs_is_no_link(old, hub, tmp_path) -> None:
     folder = shutil.copytree(old, tmp_path / "d")
     (folder / "data").rename(tmp_path / "elsewhere")
     (folder / "data").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(IfllmError, match=r"data/features/.*parquet: is a link, or stands in a folder that is one"):
+    with pytest.raises(IfllmError, match=r"data/features/.*parquet: is a link, or lies in a folder that is one"):
         send(folder)
     assert hub.faults.calls == []
 
@@ -144,7 +144,7 @@ def test_a_branch_of_its_own_leaves_main_alone(old, new, hub) -> None:
 def test_tags_name_one_version_for_ever(old, new, hub) -> None:
     assert send(old, tag="paper")[1] == "paper"
     assert send(old, tag="paper")[1] is None
-    with pytest.raises(IfllmError, match="tag 'paper' already stands for another version"):
+    with pytest.raises(IfllmError, match="tag 'paper' already points to another version"):
         send(new, tag="paper")
     assert hub.files(REPO) == content(old)
     assert send(old, tag="v7")[1] == "v7"

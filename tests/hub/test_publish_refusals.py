@@ -140,7 +140,7 @@ def test_a_folder_that_changes_under_way_is_noticed(old, hub, tmp_path) -> None:
     folder = shutil.copytree(old, tmp_path / "d")
     plan = plan_publication(folder, REPO)
     (folder / "figures" / "old.png").write_bytes(b"changed")
-    with pytest.raises(IfllmError, match=r"figures/old\.png is not as the folder had it"):
+    with pytest.raises(IfllmError, match=r"figures/old\.png on the Hub differs from the folder"):
         publish(plan)
     send(folder)
     assert hub.files(REPO) == content(folder)

@@ -203,7 +203,7 @@ def test_files_of_others_are_neither_sent_nor_deleted(
     folder = Path(shutil.copytree(default_model(), tmp_path / "model"))
     (folder / ".env").write_text("TOKEN=secret")
     push_reward(folder, REPO)
-    assert f"{folder}: left out, as no file of a reward model: .env" in caplog.messages
+    assert f"{folder}: left out, not part of a reward model: .env" in caplog.messages
     HfApi().upload_file(path_or_fileobj=b"1", path_in_repo="onnx/model.onnx", repo_id=REPO)
     push_reward(folder, REPO)
     assert held(hub) == content(default_model()) | {"onnx/model.onnx": b"1"}

@@ -61,9 +61,9 @@ def test_publish_says_which_versions_still_hold_them(old, new, without, hub, cap
     code, out, _ = command(capsys, monkeypatch, without, REPO, "--dry-run")
     warnings = [line for line in out.splitlines() if line.startswith("warning: ")]
     assert code == 0
-    assert warnings[0].startswith(f"warning: {REPO}: older versions (v1, paper, {commit[:8]}) still hold people")
+    assert warnings[0].startswith(f"warning: {REPO}: older versions (v1, paper, {commit[:8]}) still contain people")
     assert "--squash" in warnings[0]
-    assert warnings[1].startswith(f"warning: {REPO}: other branches (dev) still hold people")
+    assert warnings[1].startswith(f"warning: {REPO}: other branches (dev) still contain people")
     assert command(capsys, monkeypatch, without, REPO)[0] == 0
     assert "older versions (v1, paper," in command(capsys, monkeypatch, without, REPO)[1], "until they are squashed"
 

@@ -86,7 +86,7 @@ def test_both_splits_are_needed(tmp_path: Path) -> None:
 def test_half_a_config_is_said(tmp_path: Path) -> None:
     path = parquet_path(write(tmp_path), "preferences_forest", "test")
     path.unlink()
-    with pytest.raises(IfllmError, match=rf"{path}: not there\. Write the config 'preferences_forest' first"):
+    with pytest.raises(IfllmError, match=rf"{path}: missing\. Write the config 'preferences_forest' first"):
         load_preferences(tmp_path)
 
 
@@ -194,7 +194,7 @@ def test_the_history_of_a_third_turn(tmp_path: Path, history: Any, left_prompt: 
 
 # What the meanings in the schema say of a text, in these words, and what that means for a row of the data.
 QUERY_ALONE = "the query alone, as typed"
-AS_TYPED = "what the LLM saw, but for the text that `bullet_points` says was appended"
+AS_TYPED = "what the LLM saw, except for the text that `bullet_points` says was appended"
 
 
 def test_prompts_and_messages_are_what_their_meanings_say(labeled_dataset: Path) -> None:

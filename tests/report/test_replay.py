@@ -201,7 +201,7 @@ def test_bad_input_is_said_and_nothing_is_written(dataset: Path, questions: dict
     with pytest.raises(IfllmError, match="nothing was recorded of question"):
         write_replay(folder, questions["pairwise"], out)
     parquet_path(folder, "trajectories", "train").unlink()
-    with pytest.raises(IfllmError, match="not there"):
+    with pytest.raises(IfllmError, match="missing"):
         write_replay(folder, questions["pairwise"], out)
     assert not list(tmp_path.glob("*.html")) + list(tmp_path.glob(".*"))
 

@@ -1,4 +1,4 @@
-"""croissant.json: the folder described to machines in Croissant 1.1 with the RAI vocabulary, from `schema.py`."""
+"""croissant.json: a machine-readable description of the folder in Croissant 1.1 with the RAI vocabulary."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ _PARQUET = "application/x-parquet"
 _ENCODINGS = {".parquet": _PARQUET, ".json": "application/json", ".csv": "text/csv"}
 _DOCUMENTS = {
     "contents.json": "Rows of each split and types of each column, by config.",
-    "manifest.json": "What became of the lines of every file of the release, in sums.",
+    "manifest.json": "What became of the lines of every file of the release, in counts.",
     "privacy_report.json": "k-anonymity and re-identification of what is released here.",
     "quarantine.csv": "File, line and reason of each line that could not be parsed.",
 }
@@ -56,7 +56,7 @@ _CROISSANT_TERMS = (
     "unArchive",
     "value",
 )
-# The context that the specification recommends (its appendix 1), with the terms of 1.0 that readers still ask for.
+# The context that the specification recommends (its appendix 1), with the terms of 1.0 that readers still expect.
 _CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -173,12 +173,12 @@ def _file(folder: Path, path: Path, description: str) -> dict[str, Any]:
 
 
 def _file_set(config: str) -> dict[str, Any]:
-    # Not `containedIn` its files: mlcroissant 1.1 then finds no columns. It matches from the folder of this document.
+    # No `containedIn`: with it, mlcroissant 1.1 finds no columns. `includes` is relative to this document's folder.
     return {
         "@type": "cr:FileSet",
         "@id": f"{config}-files",
         "name": f"{config}-files",
-        "description": f"Parquet files of the config '{config}', one a split.",
+        "description": f"Parquet files of the config '{config}', one per split.",
         "encodingFormat": _PARQUET,
         "includes": f"data/{config}/*.parquet",
     }
@@ -225,7 +225,7 @@ def _record_set(config: str) -> dict[str, Any]:
 
 
 def _field(config: str, column: Column, source: dict[str, Any]) -> dict[str, Any]:
-    """Unit and range stand in the description, and as schema.org's `unitText`, `minValue` and `maxValue`."""
+    """Unit and range are given in the description, and as schema.org's `unitText`, `minValue` and `maxValue`."""
     said = [
         column.meaning,
         *(f"{word}: {text}" for word, text in (("unit", column.unit), ("range", column.range)) if text),

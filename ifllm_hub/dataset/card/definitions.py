@@ -1,4 +1,4 @@
-"""features.md: what the words in the features' formulas mean, and a row for features that differ in the side only."""
+"""features.md: the terms in the features' formulas, and one row for features that differ only in side or modality."""
 
 from typing import Any, NamedTuple
 
@@ -16,14 +16,14 @@ _EITHER, _SIDES = f"{{{','.join(MODALITIES)}}}_", "_{left,right}"
 
 
 class Row(NamedTuple):
-    """Features that are computed alike.
+    """Features that are computed in the same way.
 
     Attributes:
         names: as a shell expands them: `{mouse,gaze}_dwell_{left,right,diff}`.
         unit: of each.
         range: of each but `_diff`.
-        formula: for the modality and the side that the name says.
-        unread: the value of an answer that was not looked at while the other one was; empty where that cannot be.
+        formula: for the modality and the side in the name.
+        unread: the value for an answer that was not looked at while the other one was; empty if that cannot happen.
     """
 
     names: str
@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
 
 def feature_rows() -> list[Row]:
-    """A row for all features that differ in the modality or the side only, in the catalog's order."""
+    """One row for all features that differ only in modality or side, in the catalog's order."""
     sided = {feature.name.removesuffix("_left") for feature in CATALOG if feature.name.endswith("_left")}
     unseen = {measure.name: "null" if measure.unseen is None else f"{measure.unseen:g}" for measure in MEASURES}
     rows: dict[str, Row] = {}
@@ -74,5 +74,5 @@ def _range(feature: Feature) -> str:
 
 
 def definitions() -> dict[str, Any]:
-    """What the template of features.md needs."""
+    """The values that the template of features.md needs."""
     return {"rows": feature_rows(), **CONSTANTS}

@@ -1,4 +1,4 @@
-"""The card's figures: numbers of the folder as PNG, the same bytes for the same folder; no text of participants."""
+"""The card's figures: the folder's numbers as PNG, the same bytes for the same folder, no text by participants."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ class CardFigure:
 
     Attributes:
         path: from the folder, as the card refers to it.
-        alt: what it shows, for who cannot see it.
+        alt: what it shows, for readers who cannot see it.
         caption: the sentence below it.
     """
 
@@ -42,8 +42,8 @@ def draw_figures(folder: Path, questions: pl.DataFrame, features: pl.DataFrame |
     """Write `folder/figures/*.png`.
 
     Args:
-        questions: one row a question of `pairwise` and `pointwise`: `question_id`, `worker_id`, `split`, `preference`.
-        features: the `features` config (dwell in ms); None: the folder has none, and no figure of them.
+        questions: of both modes, one row each: `question_id`, `worker_id`, `split`, `preference`.
+        features: the `features` config (dwell in ms); None if the folder has none.
 
     Raises:
         IfllmError: the folder cannot be written.
@@ -84,12 +84,12 @@ def _questions_per_worker(folder: Path, questions: pl.DataFrame) -> CardFigure:
         f"the {_LARGEST} largest asked {share:.0%} of {questions.height:,}."
     )
     return CardFigure(
-        f"{FOLDER}/questions_per_worker.png", alt, "A few workers asked much of it: hold out whole workers."
+        f"{FOLDER}/questions_per_worker.png", alt, "A few workers asked many of the questions: hold out whole workers."
     )
 
 
 def _preference(folder: Path, pairs: pl.DataFrame) -> CardFigure:
-    """Share that prefers left against how many times larger the left value is, in bins of equally many pairs."""
+    """Share of pairs that prefer left by how many times larger the left value is, in bins of equal size."""
     from ifllm_hub.plot_style import GAZE, MOUSE, MUTED, RIGHT, legend_below, styled, write_png
 
     ends = []
@@ -131,8 +131,8 @@ def _preference(folder: Path, pairs: pl.DataFrame) -> CardFigure:
         write_png(folder / FOLDER / "preference.png", figure)
     alt = f"Share that prefers left against left / right: {'; '.join(ends) or 'no rated pairs'}."
     caption = (
-        "Rated pairs in bins of equal size; 95% Wilson intervals that take pairs as independent, which pairs of one "
-        "worker are not."
+        "Rated pairs in bins of equal size; 95% Wilson intervals, which treat pairs as independent although those of "
+        "one worker are not."
     )
     return CardFigure(f"{FOLDER}/preference.png", alt, caption)
 

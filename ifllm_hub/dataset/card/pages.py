@@ -1,7 +1,7 @@
 """The dataset card: templates plus what is in the folder -> README.md, features.md, datasheet.md, croissant.json.
 
 Numbers in them come from the manifest, the privacy report and the Parquet files, columns from `schema.py`; sentences
-about the study's site are in the templates, and hold nothing that could be counted.
+about the study's site are in the templates, and state nothing that could be counted.
 """
 
 import json
@@ -70,7 +70,7 @@ _IDS = ("question_id", "worker_id", "conversation_id", "task_id", "asked_at")
 
 
 def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
-    """Write the card of a dataset folder from its manifest, privacy report and Parquet files; again when they change.
+    """Write the card of a dataset folder from its manifest, privacy report and Parquet files; again after any change.
 
     Writes README.md, features.md, datasheet.md, contents.json, croissant.json and figures/*.png, the same bytes for
     the same folder.
@@ -122,7 +122,7 @@ def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
 
 
 def _write_collected_card(folder: Path, manifest: Collected, contents: Contents, repo_id: str) -> None:
-    """README.md and features.md of a folder that a collector exported: the study's facts are none of this data's."""
+    """README.md and features.md of a folder that a collector exported, to which the study's facts do not apply."""
     said = {"manifest": manifest, "tier": manifest["tier"], "contents": contents}
     body = _template("collected.md.jinja").render(
         said,
@@ -137,7 +137,7 @@ def _write_collected_card(folder: Path, manifest: Collected, contents: Contents,
 
 
 def _write_readme(folder: Path, head: dict[str, Any], contents: Contents, gate: dict[str, Any], body: str) -> None:
-    """README.md, whose YAML header says what the Hub asks for and no more, and contents.json."""
+    """Write README.md, whose YAML header says only what the Hub asks for, and contents.json."""
     rows = sum(rows for entry in contents.values() for rows in entry["rows"].values())
     whole = {**head, "size_categories": [_size_category(rows)], **gate, "configs": card_configs(contents)}
     written = yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=120)
@@ -146,7 +146,7 @@ def _write_readme(folder: Path, head: dict[str, Any], contents: Contents, gate: 
 
 
 def _gate(said: dict[str, Any]) -> dict[str, Any]:
-    """What the Hub shows to who asks for access."""
+    """What the Hub shows to people who ask for access."""
     return dict(yaml.safe_load(_template("gate.yaml.jinja").render(said)))
 
 
@@ -159,9 +159,9 @@ def _size_category(rows: int) -> str:
 def _column_tables(
     folder: Path, contents: Contents, otherwise: dict[str, Column] | None = None
 ) -> dict[str, list[tuple[Column, str]]]:
-    """The columns of each config but `features`, and the share of their values that is null.
+    """The columns of each config except `features`, and the share of their values that is null.
 
-    The configs of preferences, which have the same columns, are one table.
+    The preference configs, which have the same columns, share one table.
 
     Args:
         otherwise: columns that replace those of the schema.
@@ -186,7 +186,7 @@ def _nulls(folder: Path, configs: list[str]) -> dict[str, str]:
         for group, number in product(range(metadata.num_row_groups), range(metadata.num_columns)):
             chunk = metadata.row_group(group).column(number)
             total = counts.setdefault(chunk.path_in_schema.split(".")[0], [0, 0])
-            # What we write has the number of nulls; NaN without it.
+            # Our own files record the number of nulls; NaN where it is missing.
             total[0] += chunk.statistics.null_count if chunk.is_stats_set else math.nan
             total[1] += chunk.num_values
     return {name: _share(nulls, values) for name, (nulls, values) in counts.items()}
@@ -202,9 +202,9 @@ def _share(part: float, whole: float) -> str:
 
 
 def _example(pairs: pl.DataFrame) -> str:
-    """The first row of `pairwise` as JSON; everybody may read the card of a gated repo, so it leads to no person.
+    """The first row of `pairwise` as JSON. Anybody can read the card of a gated repo, so it must not lead to a person.
 
-    Lengths of texts are not shown: three of them are one row of the authors' release.
+    Nor are the lengths of texts shown: three of them single out one row of the authors' release.
     """
     row = pairs.drop("split").row(0, named=True)
     shown = {name: "…" if name in _IDS else _shown(value, name) for name, value in row.items()}
@@ -219,7 +219,7 @@ def _shown(value: Any, name: str) -> Any:
 
 
 def _questions(folder: Path, pairs: pl.DataFrame) -> pl.DataFrame:
-    """One row a question of both kinds, without the messages."""
+    """One row per question of either mode, without the messages."""
     single = {"response": "response_left", "model": "model_left", "rating": "rating_left"}
     parts = [pairs, load_config(folder, "pointwise").rename(single)]
     wanted = (
@@ -253,7 +253,7 @@ def _observed(folder: Path, contents: Contents, questions: pl.DataFrame, pairs: 
 
 
 def _left_out(folder: Path, contents: Contents, pairs: pl.DataFrame) -> dict[str, int]:
-    """How many pairs are in none of the configs of preferences, by the first reason that holds."""
+    """How many pairs are in no preference config, by the first reason that applies."""
     configs = [config for config in contents if label_source_of(config)]
     if not configs:
         return {}
@@ -273,7 +273,7 @@ def _left_out(folder: Path, contents: Contents, pairs: pl.DataFrame) -> dict[str
 
 
 def _intervals(folder: Path) -> dict[str, int] | None:
-    """Of the questions' median times between two ticks, ms: the least, the median and the largest."""
+    """The least, the median and the largest of the questions' median times between two ticks, ms."""
     paths = [parquet_path(folder, "trajectories", split) for split in SPLITS]
     times = pl.concat([read_parquet(path, ["t"]) for path in paths])["t"]
     medians = times.list.diff().list.median().drop_nulls()
@@ -283,7 +283,7 @@ def _intervals(folder: Path) -> dict[str, int] | None:
 
 
 def _carets(carets: list[CaretCounts]) -> list[dict[str, Any]]:
-    """Per schema version, and of all: recorded carets, and the share that matched, was repaired, or was taken off."""
+    """Per schema version, and for all: the number of recorded carets, and the share with each status."""
     versions: dict[str, dict[str, int]] = {}
     for row in sorted(carets, key=lambda row: row["schema_version"]):
         for version in (row["schema_version"], "all"):
@@ -306,5 +306,5 @@ def _template(name: str) -> Any:
 
 @cache
 def _environment() -> "Environment":
-    # Markdown, and nothing of it comes from outside the folder.
+    # Markdown, filled only from the folder.
     return templates(shipped_folder("dataset_card"), escape=False)

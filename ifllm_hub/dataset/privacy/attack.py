@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 
 _SMALL_GROUP = 5
-# On the study's release 50 trees name as many workers as 200 (0.58 to 0.59 and 0.58 to 0.60 of three seeds each), and
-# building a dataset takes two thirds of the time.
+# On the study's release, 50 trees name as many workers as 200 (shares of 0.58 to 0.59 and 0.58 to 0.60 over three seeds
+# each), and building a dataset takes two thirds of the time.
 _FOLDS, _TREES, _RESAMPLES, _SEED = 5, 50, 2_000, 0
 
 
@@ -62,17 +62,17 @@ def k_anonymity(rows: pl.DataFrame, quasi_identifiers: list[str]) -> KAnonymity:
 def reidentify(rows: pl.DataFrame, columns: list[str]) -> Attack | None:
     """Attack: a forest that has seen other conversations of the same workers names the worker of a new one.
 
-    Of workers with two conversations or more. Each worker's conversations are dealt in order to five folds, and those
-    of a fold are named by a forest of the other four: by the mean of its probabilities over the questions.
+    Only workers with at least two conversations are attacked. Each worker's conversations are dealt in order to five
+    folds; a forest trained on four names those of the fifth, by its mean probabilities over a conversation's questions.
 
     Args:
-        rows: one a question: `question_id`, `worker_id`, `conversation_id` and `columns`.
+        rows: one per question: `question_id`, `worker_id`, `conversation_id` and `columns`.
         columns: numbers the attacker uses; null where there is none.
 
     Returns:
-        `workers`, `conversations`, and shares of conversations: `top1` (named rightly), `low` and `high` (95 %
-        bootstrap interval over workers), `majority` (if always the worker with most conversations were named); and
-        `top1_mean_over_workers`, where every worker counts the same. None if fewer than two workers can be attacked.
+        `workers`, `conversations`, and shares of conversations: `top1` (named correctly), `low` and `high` (95 %
+        bootstrap interval over workers), `majority` (if the worker with the most conversations were always named); and
+        `top1_mean_over_workers`, in which every worker counts the same. None if fewer than two workers can be attacked.
     """
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import PredefinedSplit, cross_val_predict

@@ -1,4 +1,4 @@
-"""Who may be in a dataset: who consented and has not withdrawn."""
+"""Who may be in a dataset: workers who consented and have not withdrawn."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class Consented:
     """What may be built from a release.
 
     Attributes:
-        source: without those who have withdrawn.
-        questions: theirs, with folds.
-        left_out: entries of the manifest about the others, without their ids.
+        source: the study without those who have withdrawn.
+        questions: its questions, with folds.
+        left_out: the manifest's entries about the others, without their ids.
     """
 
     source: Study
@@ -30,9 +30,9 @@ class Consented:
 
 
 def apply_consent(study: Study, withdrawn: Collection[str] = ()) -> Consented:
-    """Leave out who has withdrawn; who did not consent is in no `Study`.
+    """Leave out workers who have withdrawn; a `Study` has none who did not consent.
 
-    Folds are dealt before, so that a withdrawal moves nobody else to another fold or split.
+    Folds are dealt first, so that a withdrawal moves nobody else to another fold or split.
 
     Raises:
         IfllmError: nobody is left, or a table is damaged.
@@ -41,7 +41,7 @@ def apply_consent(study: Study, withdrawn: Collection[str] = ()) -> Consented:
     gone = known_workers(release).intersection(withdrawn)
     questions = assign_folds(study.questions, grows=False).filter(~pl.col("worker_id").is_in(gone))
     if questions.is_empty():
-        raise IfllmError(f"{release.root}: no question is left of a worker who consented and has not withdrawn.")
+        raise IfllmError(f"{release.root}: no question is left by a worker who consented and has not withdrawn.")
     recorded = [task.worker_id for task in release.tasks]
     left_out: LeftOut = {
         "withdrawn": {
@@ -58,7 +58,7 @@ def apply_consent(study: Study, withdrawn: Collection[str] = ()) -> Consented:
 
 
 def read_withdrawn(path: Path) -> frozenset[str]:
-    """Worker ids, one a line; what follows a `#` is a comment.
+    """Worker ids, one per line; a `#` starts a comment.
 
     Raises:
         IfllmError: the file cannot be read, or a line holds more than one id.
@@ -66,7 +66,9 @@ def read_withdrawn(path: Path) -> frozenset[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise IfllmError(f"{path}: cannot be read ({error}). Give a UTF-8 text file, one worker id a line.") from error
+        raise IfllmError(
+            f"{path}: cannot be read ({error}). Give a UTF-8 text file, one worker id per line."
+        ) from error
     ids = [line.split("#")[0].strip() for line in lines]
     for number, worker in enumerate(ids, start=1):
         if len(worker.split()) > 1 or "," in worker:
@@ -75,7 +77,7 @@ def read_withdrawn(path: Path) -> frozenset[str]:
 
 
 def check_workers(folder: Path, workers: Collection[str]) -> None:
-    """The last gate: read what was written and refuse it if it names anybody else.
+    """The last check: read back what was written, and refuse it if it names anybody else.
 
     Args:
         workers: who may be named.
@@ -88,7 +90,7 @@ def check_workers(folder: Path, workers: Collection[str]) -> None:
         path: read_parquet(path, ["worker_id"])["worker_id"].to_list()
         for path in sorted(folder.glob("data/*/*.parquet"))
     }
-    if "collected" not in manifest:  # in these, files go by "worker/task/name"
+    if "collected" not in manifest:  # these name files as "worker/task/name"
         named[folder / MANIFEST] = [entry["file"].split("/")[0] for entry in manifest["files"]]
         named[quarantine] = [file.split("/")[0] for file in pl.read_csv(quarantine, glob=False)["file"].cast(pl.String)]
     for path, ids in named.items():

@@ -1,4 +1,4 @@
-"""What people typed that looks like personal data: Presidio's patterns, and a few of ours."""
+"""A search for personal data in what people typed, by Presidio's patterns and a few of ours."""
 
 from importlib.metadata import version
 from typing import Any
@@ -9,7 +9,7 @@ from ifllm_hub.dataset.manifest import Scanner
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.terms import Advance
 
-# Presidio's own grade of a pattern: below this, a match is any number or word of some length.
+# Presidio grades its patterns; those below this match any number or word of some length.
 _MIN_SCORE = 0.4
 # Recognizers that check more than a pattern (checksums, phone number plans), by the name of Presidio's class.
 _CHECKED = (
@@ -55,17 +55,17 @@ _FINDINGS = {
 
 
 def find_personal_data(texts: pl.DataFrame, advance: Advance | None = None) -> pl.DataFrame:
-    """What looks like personal data, a row a match.
+    """What looks like personal data, one row per match.
 
-    Found: what has a form of its own (numbers with checksums, addresses of mail and web, phone numbers), worker ids of
-    Mechanical Turk, and phrases by which people speak of themselves. Not found: `CANNOT_FIND`.
+    Found: what has a recognizable form (numbers with checksums, email and web addresses, phone numbers), Mechanical
+    Turk worker ids, and phrases in which people speak about themselves. Not found: `CANNOT_FIND`.
 
     Args:
         texts: `config`, `question_id`, `column` and `text`.
         advance: called with the share done (0-1).
 
     Returns:
-        The same columns with, in `text`, the match alone; `entity`, Presidio's `score` (0-1), and `start` and `end` of
+        The same columns, with only the match in `text`; `entity`, Presidio's `score` (0-1), and `start` and `end` of
         the match (code points).
 
     Raises:
@@ -88,7 +88,7 @@ def find_personal_data(texts: pl.DataFrame, advance: Advance | None = None) -> p
 
 
 def scanner_info() -> Scanner:
-    """The tool, its version, and the entities that `find_personal_data` knows.
+    """The tool, its version, and the entities that `find_personal_data` recognizes.
 
     Raises:
         IfllmError: the extra `privacy` is not installed.

@@ -35,7 +35,7 @@ _STATEMENT = (
     "Pseudonymous, not anonymous: whoever knows these values of one question finds the worker, if alone in the group, "
     "and by the pseudonym all of the worker's questions."
 )
-# Columns of the release's table of workers, which is public and has the ids that this dataset has.
+# Columns of the release's table of workers, which is public and uses the same ids as this dataset.
 _DEMOGRAPHICS = ("age", "location", "education", "race", "gender")
 _FEW_DEMOGRAPHICS = ("age", "location", "gender")
 _DEMOGRAPHICS_STATEMENT = (
@@ -44,7 +44,7 @@ _DEMOGRAPHICS_STATEMENT = (
 )
 # Columns of the release's tables that are in a config (as worker_id, task_id), or true of everybody in it.
 _KEPT_COLUMNS = {"user_id", "task_id", "consent"}
-# What the ticks tell of the person's computer and posture, and nothing of what was read.
+# What the ticks reveal about the person's computer and posture, but not about what was read.
 _RECORDING = {
     "viewport_width": pl.col("viewport_width"),
     "viewport_height": pl.col("viewport_height"),
@@ -57,7 +57,7 @@ _RECORDING = {
 
 
 class KAnonymityReport(KAnonymity):
-    """k by all that may be known, by each of it, and why that may be known."""
+    """k by everything that may be known, by each item alone, and why each may be known."""
 
     each: list[KAnonymity]
     why: dict[str, str]
@@ -66,7 +66,7 @@ class KAnonymityReport(KAnonymity):
 
 
 class Demographics(TypedDict):
-    """How many workers the release's own table tells apart, by more or fewer of its columns."""
+    """How well the release's own table tells workers apart, by more or fewer of its columns."""
 
     workers: int
     each: list[KAnonymity]
@@ -74,7 +74,7 @@ class Demographics(TypedDict):
 
 
 class Attacks(TypedDict, total=False):
-    """Of the configs that are there; None where too few workers can be attacked."""
+    """Attacks on the configs that exist; None where too few workers can be attacked."""
 
     reidentification: Attack | None
     reidentification_coarse: Attack | None
@@ -104,7 +104,7 @@ def read_privacy_report(folder: Path) -> PrivacyReport:
 
 
 def save_privacy_report(folder: Path, report: PrivacyReport) -> None:
-    """Write it as it is.
+    """Write `privacy_report.json`.
 
     Raises:
         IfllmError: the folder cannot be written.
@@ -113,10 +113,10 @@ def save_privacy_report(folder: Path, report: PrivacyReport) -> None:
 
 
 def write_privacy_report(folder: Path, release: Release, manifest: Built) -> None:
-    """Write `privacy_report.json` about a folder with the configs; the same bytes for the same content.
+    """Write `privacy_report.json` for a folder that has the configs; the same bytes for the same content.
 
     Args:
-        manifest: of the folder.
+        manifest: the folder's.
 
     Raises:
         IfllmError: a config is missing or damaged.
@@ -150,9 +150,9 @@ def write_privacy_report(folder: Path, release: Release, manifest: Built) -> Non
 
 
 def _attacks(folder: Path, questions: pl.DataFrame) -> Attacks:
-    """By all features, where they are there, and by those of the tier `coarse`.
+    """Attacks by all features, if the folder has them, and by those of the tier `coarse`.
 
-    Of questions with behavior; the others would only tell the lengths of texts.
+    Only on questions with behavior; the others would reveal nothing but the lengths of texts.
     """
     ids = questions.select("question_id", "conversation_id")
     found: Attacks = {}
@@ -170,7 +170,7 @@ def _attacks(folder: Path, questions: pl.DataFrame) -> Attacks:
 
 
 def _demographics(release: Release, workers: pl.Series) -> Demographics | None:
-    """How many workers the release's table tells apart; None where it has no such columns. Nothing of a row is kept."""
+    """How well the release's table tells workers apart; None if it lacks the columns. No value of a row is kept."""
     table = read_table(release, "record_info_table.csv")
     if not {*_DEMOGRAPHICS} <= {*table.columns}:
         return None
@@ -187,7 +187,7 @@ def _demographics(release: Release, workers: pl.Series) -> Demographics | None:
 
 
 def _questions(folder: Path) -> pl.DataFrame:
-    """`question_id`, `worker_id`, `conversation_id` and the quasi-identifiers of both kinds of questions."""
+    """`question_id`, `worker_id`, `conversation_id` and the quasi-identifiers, for questions of both modes."""
     wanted = ["question_id", "worker_id", "conversation_id", "task_id", "asked_at"]
     rows = pl.concat([load_config(folder, mode).select(wanted) for mode in MODES])
     return rows.select(
@@ -201,7 +201,7 @@ def _questions(folder: Path) -> pl.DataFrame:
 
 
 def _recording(folder: Path, questions: pl.DataFrame) -> pl.DataFrame:
-    """`_RECORDING` and the ids, a row a question with ticks."""
+    """`_RECORDING` and the ids, one row per question with ticks."""
     ticks = load_config(folder, "trajectories")
     size = pl.format("{}x{}", "viewport_width", "viewport_height").alias(VIEWPORT)
     return ticks.select("question_id", size, **_RECORDING).join(

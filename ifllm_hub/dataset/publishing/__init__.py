@@ -1,1 +1,1 @@
-"""A dataset folder on the Hub: what is sent, in one commit, and the versions before it."""
+"""A dataset folder on the Hub: what is sent, in one commit, and the earlier versions."""

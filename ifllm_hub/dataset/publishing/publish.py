@@ -1,8 +1,8 @@
-"""A dataset folder -> a Hub repo, in one commit: a reader of a branch sees the old version or the new one, never half.
+"""A dataset folder -> a Hub repo, in one commit: readers of a branch see the old version or the new one, never a mix.
 
-Files are compared by hash, so that unchanged content makes no commit and a run that was cut off anywhere is finished
-by the next. `upload_folder` is not used: it may split a folder into several commits. What is sent is a list of known
-names, and the Parquet files that the card names.
+Files are compared by hash, so that unchanged content makes no commit, and the next run completes one that was
+interrupted. `upload_folder` is not used: it may split a folder into several commits. Only files of known names, and the
+Parquet files that the card lists, are sent.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ _SIGNS = {"+": "added", "~": "changed", "-": "deleted"}
 
 
 class Hashes(NamedTuple):
-    """Of a file's content, in hexadecimal: the id that git gives it, and the one that LFS does."""
+    """Hashes of a file's content, in hexadecimal: its id in git, and its sha256, the id in LFS."""
 
     git: str
     sha256: str
@@ -43,19 +43,19 @@ class Hashes(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What publishing a folder would change on the Hub; `str(plan)` tells it to the user.
+    """What publishing a folder would change on the Hub; `str(plan)` shows it to the user.
 
     Attributes:
-        files: what of the folder is sent.
-        left_out: what is not: no file of a dataset, or a link.
+        files: the folder's files to send.
+        left_out: the others: links, and files that are not part of a dataset.
         head: the commit that the folder was compared with; None where the repo does not exist.
         new_branch: `revision` does not exist and would start at `head`.
         tags: name -> commit, as on the Hub.
         operations: path -> "+" (added), "~" (changed) or "-" (deleted).
-        gated: readers must ask for access: there are trajectories.
+        gated: readers must ask for access, because there are trajectories.
         differences: in rows and columns, one line each.
-        breaking: those of them that break readers: a config, split or column is gone, or a column's type changed.
-        older: versions on the Hub with people whom the folder does not hold any more.
+        breaking: the differences that break readers: a config, split or column is gone, or a column's type changed.
+        older: versions on the Hub with people whom the folder no longer has.
     """
 
     folder: Path
@@ -82,21 +82,21 @@ class Plan:
         return "\n".join(lines)
 
     def warnings(self, squash: bool) -> list[str]:
-        """What to tell the user besides: what stays here, and where people who withdrew can still be found.
+        """What else to tell the user: what is not sent, and where people who withdrew can still be found.
 
         Args:
-            squash: older versions are to be deleted.
+            squash: older versions will be deleted.
         """
         told = [left_out_line(self.left_out, DATASET)] if self.left_out else []
         if self.older.versions and not squash:
             told.append(
-                f"{self.repo_id}: older versions ({', '.join(self.older.versions)}) still hold people who have since "
-                "been taken out, and can be downloaded. Add --squash to delete them for good."
+                f"{self.repo_id}: older versions ({', '.join(self.older.versions)}) still contain people who have "
+                "since been removed, and can be downloaded. Add --squash to delete them for good."
             )
         if self.older.branches:
             told.append(
-                f"{self.repo_id}: other branches ({', '.join(self.older.branches)}) still hold people who have since "
-                "been taken out. Publish there too, with --revision and --squash, or delete them."
+                f"{self.repo_id}: other branches ({', '.join(self.older.branches)}) still contain people who have "
+                "since been removed. Publish there too, with --revision and --squash, or delete them."
             )
         return told
 
@@ -105,13 +105,13 @@ class Plan:
 def planned(folder: Path, repo_id: str, revision: str = "main", force: bool = False) -> Iterator[Plan]:
     """The plan for a copy of a dataset folder whose card names the repo that it goes to.
 
-    The copy vanishes with the block, so the plan is to be carried out in there. See `plan_publication`.
+    The copy is deleted when the block ends, so carry out the plan within it. See `plan_publication`.
 
     Raises:
         IfllmError: see `plan_publication`.
     """
     files, left_out = sendable(folder, _check_folder(folder))
-    is_gated(folder, read_manifest(folder))  # by what is there, also where it is left out
+    is_gated(folder, read_manifest(folder))  # judged by what is there, even if it is left out
     with tempfile.TemporaryDirectory(prefix="ifllm-publish-") as scratch:
         copy = Path(scratch) / "dataset"
         for name, file in files.items():
@@ -127,11 +127,11 @@ def plan_publication(folder: Path, repo_id: str, revision: str = "main", force: 
     Args:
         repo_id: owner/name of a dataset repo, which need not exist.
         revision: a branch, which need not exist.
-        force: replace all of a repo that holds something else than a dataset of ours.
+        force: replace everything in a repo that holds something other than a dataset of ours.
 
     Raises:
-        IfllmError: the folder is not a sound dataset, or not what its manifest says; the repo id is malformed, or
-            something else than a dataset of ours; the Hub cannot be reached.
+        IfllmError: the folder is not an intact dataset, or not what its manifest says; the repo id is malformed, or the
+            repo is not a dataset of ours; the Hub cannot be reached.
     """
     contents = _check_folder(folder)
     sent, left_out = sendable(folder, contents)
@@ -178,24 +178,24 @@ def publish(
     versioned: bool = True,
     squash: bool = False,
 ) -> tuple[str, str | None]:
-    """Carry out a plan: make or gate the repo if need be, one commit, read it back by hash, and tag it.
+    """Carry out a plan: create or gate the repo if needed, make one commit, check it by hash, and tag it.
 
     Args:
         private: make a new repo private; an existing public one is refused.
         tag: name of the version tag; by default the next of v1, v2, ... on `main`, and none on another branch.
-            Content that has such a tag gets no other.
+            Content that already has such a tag gets no new one.
         allow_breaking: publish although readers of the old version may break.
-        versioned: set a version tag; without, a state of the branch that the next one replaces.
-        squash: afterwards delete for good what came before: the branch's history, tags that stand for no branch as it
-            is now, and large files that only these named. The new tag is the next one, also for unchanged content.
+        versioned: set a version tag; if False, the commit is a state of the branch that the next one replaces.
+        squash: afterwards delete for good what came before: the branch's history, tags that are not at the head of a
+            branch, and large files that only these used. The tag is then a new one, even for unchanged content.
 
     Returns:
         The commit that the branch is at, and the tag if one was set.
 
     Raises:
         IfllmError: no token or permission; the change breaks readers; the tag is taken; somebody else committed since
-            the plan was made; the Hub failed. The branch is then at the old or the new version, and planning and
-            publishing again finishes.
+            the plan was made; the Hub failed. The branch is then at the old or the new version; plan and publish
+            again to finish.
     """
     if plan.breaking and not allow_breaking:
         told = f"{plan.repo_id}: {plan.breaking[0]}: this breaks code that reads the published version."
@@ -233,7 +233,7 @@ def publish(
             there = repo_files(api, plan.repo_id, head)
             for name in {*filter(DATASET.has, there), *plan.files}:
                 if not _same(there.get(name), plan.files.get(name)):
-                    raise IfllmError(f"{plan.repo_id}: {name} is not as the folder had it. Run it again.")
+                    raise IfllmError(f"{plan.repo_id}: {name} on the Hub differs from the folder's. Run it again.")
         if squash_now:
             head = forget_history(api, plan.repo_id, plan.revision)
         if tag:
@@ -244,7 +244,7 @@ def publish(
 
 
 def repo_files(api: HfApi, repo_id: str, commit: str) -> dict[str, RepoFile]:
-    """Files of a dataset repo at a commit or branch, by path, but for those whose names begin with a dot.
+    """Files of a dataset repo at a commit or branch, by path, except those whose names begin with a dot.
 
     Raises what `HfApi.list_repo_tree` raises.
     """
@@ -253,7 +253,7 @@ def repo_files(api: HfApi, repo_id: str, commit: str) -> dict[str, RepoFile]:
 
 
 def _check_folder(folder: Path) -> Contents:
-    """What `contents.json` says, once the card and every Parquet file were read and are what it says."""
+    """The content of `contents.json`, after checking that the card and every Parquet file agree with it."""
     for name in ("manifest.json", "README.md"):
         if not (folder / name).is_file():
             raise IfllmError(f"{folder}: not a dataset folder (no {name}). Make one with `ifllm build`.")
@@ -277,13 +277,13 @@ def _read_card(card: Path) -> dict[str, Any]:
         return DatasetCard.load(card, ignore_metadata_errors=True).data.to_dict()
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise IfllmError(
-            f"{card}: its YAML header cannot be read ({first_line(error)}). Write it anew with `ifllm build`."
+            f"{card}: its YAML header cannot be read ({first_line(error)}). Write it again with `ifllm build`."
         ) from error
 
 
 def _rows(path: Path, columns: dict[str, str]) -> int:
     """Every page is decoded, so that damage anywhere is found."""
-    if not path.is_file():  # a named pipe would be waited for
+    if not path.is_file():  # opening a named pipe would wait forever
         raise IfllmError(f"{path}: is not a file. Build the dataset again.")
     try:
         with pq.ParquetFile(path) as file:
@@ -353,12 +353,12 @@ def _shape(contents: Contents, shared: set[str]) -> dict[str, str]:
 
 
 def _tag_to_set(plan: Plan, tag: str | None, new_commit: bool) -> str | None:
-    """None where the content has it already, and keeps it."""
+    """The tag to set; None if the content already has one, which it keeps."""
     of_this = [name for name, at in plan.tags.items() if at == plan.head and not (plan.operations or new_commit)]
     if tag is None:
         versions = {name: int(name[1:]) for name in plan.tags if re.fullmatch(r"v\d+", name)}
         needless = plan.revision != "main" or versions.keys() & set(of_this)
         return None if needless else f"v{max(versions.values(), default=0) + 1}"
     if tag in plan.tags and tag not in of_this:
-        raise IfllmError(f"{plan.repo_id}: the tag '{tag}' already stands for another version. Choose another --tag.")
+        raise IfllmError(f"{plan.repo_id}: the tag '{tag}' already points to another version. Choose another --tag.")
     return None if tag in of_this else tag

@@ -1,4 +1,4 @@
-"""What of a dataset folder goes to the Hub: files of known names, no links, and for whom."""
+"""Which files of a dataset folder go to the Hub (known names, no links), and whether readers must ask for access."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ifllm_hub.dataset.manifest import MANIFEST, TIERS, Built, Collected
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.hub import Kind, sort_out
 
-# Also what a collector exports.
+# This includes a collector's exports.
 DATASET = Kind(
     "dataset",
     "dataset",
@@ -25,13 +25,13 @@ DATASET = Kind(
 
 
 def sendable(folder: Path, contents: Contents) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """What of a dataset folder is sent, by path in the repo, and the names of what is left out.
+    """The files of a dataset folder to send, by path in the repo, and the names of those left out.
 
     Args:
-        contents: of the folder, whose files were checked against it. Other Parquet files are sent only without rows.
+        contents: of the folder, already checked against its files. Other Parquet files are sent only if they are empty.
 
     Raises:
-        IfllmError: a file without which the dataset is not whole is a link.
+        IfllmError: a file that the dataset needs is a link.
     """
     files, left_out = sort_out(folder, DATASET)
     checked = {
@@ -43,7 +43,7 @@ def sendable(folder: Path, contents: Contents) -> tuple[dict[str, Path], tuple[s
     linked = sorted({"README.md", MANIFEST, CONTENTS, *checked} - files.keys())
     if linked:
         raise IfllmError(
-            f"{folder / linked[0]}: is a link, or stands in a folder that is one, and links are not followed. Put the "
+            f"{folder / linked[0]}: is a link, or lies in a folder that is one, and links are not followed. Put the "
             "file itself there."
         )
     stray = {name for name in files if name.startswith("data/") and name not in checked and not _is_empty(files[name])}
@@ -51,21 +51,21 @@ def sendable(folder: Path, contents: Contents) -> tuple[dict[str, Path], tuple[s
 
 
 def is_gated(folder: Path, manifest: Built | Collected) -> bool:
-    """Whether readers must ask for access: there are trajectories.
+    """Whether readers must ask for access, because there are trajectories.
 
     Args:
-        manifest: of the folder.
+        manifest: the folder's.
 
     Raises:
-        IfllmError: the folder has a config that its tier has not.
+        IfllmError: the folder has a config that its tier does not have.
     """
     tier = TIERS[manifest["tier"]]
     others = sorted({config for configs in TIERS.values() for config in configs} - set(tier))
     for config in others:
         if (folder / "data" / config).exists():
             raise IfllmError(
-                f"{folder}: {MANIFEST} says the tier {manifest['tier']!r}, which has no {config}, but data/{config} is "
-                "there. Build it again as what it is to be: `ifllm build --tier ...`."
+                f"{folder}: {MANIFEST} gives the tier {manifest['tier']!r}, which has no {config}, but data/{config} "
+                "exists. Build it again in the tier you want: `ifllm build --tier ...`."
             )
     return "trajectories" in tier
 

@@ -1,4 +1,4 @@
-"""The versions of a dataset repo that were there before: who is still in them, and how they are deleted for good."""
+"""Earlier versions of a dataset repo: who is still in them, and how to delete them for good."""
 
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -12,12 +12,12 @@ from huggingface_hub.hf_api import RepoFile
 from ifllm_hub.dataset.manifest import Built, Collected
 from ifllm_hub.terms import MODES
 
-# The configs that between them name everybody in a dataset.
+# The configs that together name everybody in a dataset.
 _NAMING = MODES
 
 
 class Older(NamedTuple):
-    """Versions that hold people who have since been taken out.
+    """Versions with people who have since been removed.
 
     Attributes:
         versions: tags, and commits of the branch that have no tag, shortened.
@@ -29,12 +29,12 @@ class Older(NamedTuple):
 
 
 def older_versions(api: HfApi, repo_id: str, revision: str, folder: Path, manifest: Built | Collected) -> Older:
-    """Which versions on the Hub hold people whom a folder, from which some were taken out, does not hold.
+    """Which versions on the Hub have people whom the folder, from which some were removed, no longer has.
 
     Args:
         revision: the branch that the folder goes to; it need not exist.
         folder: a dataset folder.
-        manifest: of the folder.
+        manifest: the folder's.
 
     Raises what the Hub raises.
     """
@@ -63,19 +63,19 @@ def history(api: HfApi, repo_id: str, branch: str) -> list[str]:
 
 
 def forget_history(api: HfApi, repo_id: str, branch: str = "main") -> str:
-    """Leave a branch as it is, in one commit, which is returned. Raises what the Hub raises."""
+    """Squash a branch's history into one commit, which is returned. Raises what the Hub raises."""
     if len(history(api, repo_id, branch)) > 1:
         api.super_squash_history(repo_id, branch=branch, repo_type="dataset")
     return str(api.dataset_info(repo_id, revision=branch).sha)
 
 
 def forget_versions(api: HfApi, repo_id: str, kept: Collection[str] | None = None) -> None:
-    """Delete tags that stand for no branch as it is now, and for good the large files that no branch has now.
+    """Delete tags that are not at the head of a branch and, for good, the large files that no head of a branch uses.
 
     Args:
         kept: the branches that count; all if None.
 
-    Raises what the Hub raises; a second call finishes then.
+    Raises what the Hub raises; a second call then finishes.
     """
     refs = api.list_repo_refs(repo_id, repo_type="dataset")
     heads = {branch.target_commit for branch in refs.branches if kept is None or branch.name in kept}
@@ -102,7 +102,7 @@ def _downloaded(api: HfApi, repo_id: str, commit: str) -> Iterator[Path]:
 
 
 def _people(paths: Iterable[Path]) -> set[str]:
-    """Who asked the questions of some files; a file that is none of ours names nobody."""
+    """The workers named in some files; a file that is not one of ours names nobody."""
     people: set[str] = set()
     for path in paths:
         try:

@@ -56,7 +56,7 @@ def test_a_caret_is_at_most_behind_the_last_code_point(folder: Path) -> None:
         behind += (on_text["caret"] == on_text[f"length_{side}"]).sum()
     assert behind > 0
     meaning = {column.name: column.meaning for column in CONFIGS["trajectories"]}
-    assert "0 to its length, both included" in meaning["mouse_char_left"]
+    assert "0 to the answer's length, both included" in meaning["mouse_char_left"]
 
 
 def test_nulls_are_where_the_card_says(folder: Path) -> None:
