@@ -1,4 +1,4 @@
-"""How much of what the LLMs had seen a prompt shows."""
+"""How much a prompt shows of what the LLMs had seen."""
 
 from pathlib import Path
 from typing import Literal
@@ -19,9 +19,9 @@ def with_history(rows: pl.DataFrame, dataset: str | Path, revision: str | None, 
 
     - `none`: the worker's query alone. Nothing changes.
     - `shared_user_turns`: what the worker wrote so far, which both sides share, as one user message with an empty line
-      between the turns; most chat templates refuse two user messages in a row. The answers between are left out.
-    - `chosen_side`: the whole conversation on the side of the chosen answer. For the rejected answer, the earlier
-      answers are somebody else's; that alone tells the two apart where the LLMs write differently.
+      between the turns, since most chat templates refuse two user messages in a row. The answers are left out.
+    - `chosen_side`: the whole conversation on the side of the chosen answer. The rejected answer's LLM had
+      written other earlier answers; where the LLMs' styles differ, that alone tells the two answers apart.
 
     Args:
         rows: with `question_id`, `prompt` and `chosen`.
@@ -38,18 +38,18 @@ def with_history(rows: pl.DataFrame, dataset: str | Path, revision: str | None, 
     if len(unknown):
         raise IfllmError(
             f"{dataset}: {len(unknown)} questions of the preferences are not in the config pairwise (the first: "
-            f"{unknown[0]}), so their history is not known. Run `ifllm label` on the dataset again."
+            f"{unknown[0]}), so their history is unknown. Run `ifllm label` on the dataset again."
         )
     prompt = user_turns("messages_left") if history == "shared_user_turns" else _chosen_side()
     return joined.with_columns(prompt=prompt).select(rows.columns)
 
 
 def with_instruction(rows: pl.DataFrame) -> pl.DataFrame:
-    """Preference rows with `instruction` at the end of the prompt's last message, as the LLMs were sent it.
+    """Preference rows with `instruction` at the end of the prompt's last message, as it was sent to the LLMs.
 
     Args:
-        rows: with `prompt` and `instruction`. Whether the LLMs saw the instructions of earlier turns is not recorded,
-            so earlier messages stay as typed.
+        rows: with `prompt` and `instruction`. The release does not say whether the LLMs saw the instructions of earlier
+            turns, so earlier messages stay as typed.
     """
     earlier = pl.col("prompt").list.head(pl.col("prompt").list.len() - 1)
     last = pl.col("prompt").list.last().struct
@@ -58,7 +58,7 @@ def with_instruction(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def prompts_show(history: History, instruction: bool) -> str:
-    """What prompts show, in a sentence."""
+    """A sentence on what prompts show."""
     appended = ", and of the query what the site appended to it" if instruction else ""
     return f"Of the earlier turns, prompts show: {history}{appended}."
 

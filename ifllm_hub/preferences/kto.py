@@ -1,4 +1,4 @@
-"""Single rated answers in the form TRL's KTOTrainer trains on, from the config `pointwise`."""
+"""Single rated answers in the format of TRL's KTOTrainer, from the config `pointwise`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 Desirable = Literal["above_own_mean", "at_least_4"]
-# The rating from which an answer is desirable whoever gave it.
+# Under `at_least_4`, an answer with this rating or a higher one is desirable, whoever gave it.
 _GOOD = 4
 
 
@@ -23,17 +23,17 @@ def load_kto(
     revision: str | None = None,
     all_workers: bool = False,
 ) -> "DatasetDict":
-    """Rated answers, each desirable or not.
+    """Rated answers, each labeled desirable or not.
 
-    Ratings tell who rates high more than what is good: of the 800 usable ones in the study's release, 92 % are 4 or 5.
-    So an answer is compared with what the same worker gave otherwise, unless asked not to be. On that release,
-    `above_own_mean` finds 403 of 718 answers desirable and drops 82, of workers who gave one and the same rating
-    throughout; `at_least_4` finds 737 of 800.
+    Ratings say more about who rates generously than about which answer is good: of the 800 usable ones in the study's
+    release, 92 % are 4 or 5. So by default, an answer is compared with the same worker's others. On that
+    release, `above_own_mean` makes 403 of 718 answers desirable and drops 82, by workers who always gave the same
+    rating; `at_least_4` makes 737 of 800 desirable.
 
     Args:
         dataset: a dataset folder or Hub repo id.
         desirable: `above_own_mean`: rated above the mean of the worker's own ratings in the split; answers rated
-            exactly at it are left out, and so is every worker who always gave the same. `at_least_4`: rated 4 or 5.
+            exactly at it are left out, and so is every worker whose ratings never differ. `at_least_4`: rated 4 or 5.
         revision: branch, tag or commit of a Hub dataset.
         all_workers: keep the workers on the authors' exclusion list.
 
@@ -79,7 +79,7 @@ def _labeled(rows: pl.DataFrame, desirable: Desirable) -> pl.DataFrame:
     if desirable == "at_least_4":
         return rows.with_columns(label=pl.col("rating") >= _GOOD)
     rating = pl.col("rating").cast(pl.Int64)
-    # Whole numbers, so that a rating at the mean is never above or below it by rounding.
+    # Computed in whole numbers, so that rounding never moves a rating off the mean.
     above = rating * pl.len().over("worker_id", "split") - rating.sum().over("worker_id", "split")
     return (
         rows.with_columns(above=above.cast(pl.Int64))

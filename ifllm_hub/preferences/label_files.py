@@ -1,4 +1,4 @@
-"""Labels by somebody else's model or judge, from a file that belongs to the dataset it is used with."""
+"""Labels by somebody else's model or judge, from a file that must have been made for the dataset."""
 
 import codecs
 import re
@@ -17,7 +17,7 @@ from ifllm_hub.reward.protocol.pairs import Pairs
 DIGEST = "release_sha256"
 
 
-# The content is handed over, not the path: Polars takes a `[` or `*` in a path for a pattern.
+# Readers get the content, not the path, in which Polars would take a `[` or `*` for a pattern.
 def _read_parquet(content: bytes) -> pl.DataFrame:
     return pl.DataFrame(pl.from_arrow(pq.read_table(pa.BufferReader(content))))
 
@@ -41,7 +41,7 @@ def check_name(name: str, taken: Iterable[str]) -> None:
     """Refuse a label source that is not a lower-case identifier, or is one of the package's own.
 
     Raises:
-        IfllmError: as said.
+        IfllmError: the name is not allowed.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in taken:
         raise IfllmError(
@@ -56,9 +56,9 @@ def read_labels(file: Path, dataset: Path, pairs: Pairs) -> pl.DataFrame:
     Args:
         file: Parquet, CSV or JSON lines with the columns `question_id`, `probability` (P(left answer preferred), 0 to
             1) and, if its maker recorded it, `release_sha256` of the dataset's `manifest.json`. It need not label all
-            pairs. That no model saw the pair it labels is its maker's promise; nothing here can check it.
+            pairs. Nothing here can check that the model had not seen the pairs it labels; its maker must ensure that.
         dataset: the dataset folder.
-        pairs: all its pairwise questions.
+        pairs: all pairwise questions of the dataset.
 
     Returns:
         `question_id` (Int64), `probability` (Float64).
@@ -71,7 +71,7 @@ def read_labels(file: Path, dataset: Path, pairs: Pairs) -> pl.DataFrame:
     unknown = table.join(pairs.rows, on="question_id", how="anti")["question_id"]
     if len(unknown):
         raise IfllmError(
-            f"{file}: {len(unknown)} of {table.height} labels are of question ids that are no pairwise questions of "
+            f"{file}: {len(unknown)} of {table.height} labels have question ids that are not pairwise questions of "
             f"{dataset} (the first: {unknown[0]}). Label this revision of the dataset."
         )
     return table.select("question_id", "probability")
@@ -87,7 +87,7 @@ def _read(file: Path) -> pl.DataFrame:
     missing = [column for column in ("question_id", "probability") if column not in table.columns]
     if missing or table.is_empty():
         what = f"lacks the column(s) {', '.join(missing)}" if missing else "has no labels"
-        raise IfllmError(f"{file}: {what}. A label is a question_id and a probability, that left is preferred.")
+        raise IfllmError(f"{file}: {what}. A label is a question_id and a probability: that left is preferred.")
     ids, p = table["question_id"], table["probability"]
     if not ids.dtype.is_integer() or not p.dtype.is_numeric():
         raise IfllmError(
@@ -115,6 +115,6 @@ def _check_digest(table: pl.DataFrame, file: Path, dataset: Path) -> None:
     others = table.filter(pl.col(DIGEST).ne_missing(pl.lit(expected)))[DIGEST]
     if len(others):
         raise IfllmError(
-            f"{file}: was made for a dataset with {DIGEST} {others[0]}, but that of {dataset} is {expected}. Label "
+            f"{file}: was made for a dataset with {DIGEST} {others[0]}, but {dataset} has {expected}. Label "
             "this dataset."
         )

@@ -1,4 +1,4 @@
-"""Preference rows for DPO: what the worker says, and what models say that never saw the worker."""
+"""Preference rows for DPO, labeled by the workers themselves and by models that never saw the worker."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from ifllm_hub.reward.protocol.pairs import (
 
 # The largest flip probability written: rDPO weighs a pair by 1 / (1 - 2 eps). The paper caps at the same value.
 MAX_FLIP_PROB = 0.45
-# The label sources that are models of ours.
+# The label sources that are models of this package.
 MODELS: dict[str, FitPredict] = {
     "forest": forest(FEATURES),
     "forest_mouse": forest(MOUSE_FEATURES),
@@ -36,7 +36,7 @@ _SHUFFLE_SEED = 0
 
 
 def rated_rows(pairs: Pairs) -> pl.DataFrame:
-    """Rows of `preferences_explicit` by what the workers said of all pairs they rated, read or not."""
+    """Rows of `preferences_explicit` for all pairs that workers rated, whether reading was recorded or not."""
     return _as_preferences(_explicit(pairs.rows), "explicit")
 
 
@@ -45,9 +45,9 @@ def out_of_fold_probabilities(
 ) -> pl.DataFrame:
     """P(left preferred) of every pair with behavior, by a model that saw no pair of the same worker.
 
-    A model learns from pairs of the train split only, those of the other worker folds (`fold_worker`). So nothing that
-    a test pair's worker said reaches a training label, and a test label is by a model of the train split, whatever the
-    splits are by (see `splits.held_out_by`).
+    Each fold of workers (`fold_worker`) is labeled by a model that learned from the other folds' pairs in the train
+    split. So no training label depends on a test pair's label, and test labels come from models of the train split,
+    whatever the splits are by (see `splits.held_out_by`).
 
     Returns:
         `question_id`, `probability` (Float64).
@@ -75,10 +75,10 @@ def preference_rows(pairs: Pairs, all_workers: bool = False, sources: tuple[str,
 
     - `explicit`: the worker's own preference, flip probability 0; rated pairs only.
     - `forest`, `forest_mouse`, `forest_gaze`: the likelier side by `out_of_fold_probabilities` of the reward model on
-      all its features, on those of the mouse, on those of the gaze; no label where both are equally likely, as they
-      are without that behavior. The flip probability is that of the other side, at most `MAX_FLIP_PROB`.
-    - `longer`: the longer answer, none for a tie; the flip probability is that of the shorter, by a logistic
-      regression on the log length ratio, out of fold as above.
+      all its features, on the mouse's alone, or on the gaze's alone; no label where both sides are equally likely, as
+      they are without that behavior. The flip probability is the other side's, at most `MAX_FLIP_PROB`.
+    - `longer`: the longer answer, no label for a tie; the flip probability is that of the shorter answer, by a
+      logistic regression on the log length ratio, out of fold as above.
     - `shuffled`: the explicit labels (left, right) permuted among the rated pairs of each split, flip probability 0.
     """
     rows = _candidates(pairs, all_workers)
@@ -150,11 +150,11 @@ def _message(role: str, content: pl.Expr) -> pl.Expr:
 
 
 def agreements(preferences: pl.DataFrame) -> pl.DataFrame:
-    """How often each source's label is the worker's own.
+    """How often each source's label agrees with the worker's own.
 
     Returns:
-        A row a source and split: `label_source`, `split`, `pairs`, `flip_prob` (mean), `rated` (pairs that the worker
-        labeled too), `agreeing`.
+        One row per source and split: `label_source`, `split`, `pairs`, `flip_prob` (mean), `rated` (pairs that the
+        worker labeled too), `agreeing`.
     """
     answers = preferences.with_columns(text=pl.col("chosen").list.first().struct.field("content"))
     explicit = answers.filter(pl.col("label_source") == "explicit").select("question_id", explicit="text")
@@ -167,7 +167,7 @@ def agreements(preferences: pl.DataFrame) -> pl.DataFrame:
 
 
 def agreement(preferences: pl.DataFrame, label_source: str = "forest") -> dict[str, float]:
-    """How often a source's label is the worker's own, on rated pairs, per split."""
+    """Per split, how often a source's label agrees with the worker's own, on rated pairs."""
     counts = agreements(preferences).filter((pl.col("label_source") == label_source) & (pl.col("rated") > 0))
     return {row["split"]: row["agreeing"] / row["rated"] for row in counts.iter_rows(named=True)}
 
@@ -175,20 +175,20 @@ def agreement(preferences: pl.DataFrame, label_source: str = "forest") -> dict[s
 def write_preferences(
     dataset: Path, all_workers: bool = False, labels: Path | None = None, name: str | None = None
 ) -> pl.DataFrame:
-    """Write the configs `preferences_*` of a dataset folder, one a label source, and the card anew.
+    """Write the configs `preferences_*` of a dataset folder, one per label source, and rewrite the card.
 
-    Those that were there are replaced.
+    Earlier configs of the package's own label sources are replaced.
 
     Args:
-        labels: a file of somebody else's labels to add, see `read_labels`. Those added before stay.
+        labels: a file of somebody else's labels to add, see `read_labels`. Labels added earlier stay.
         name: their `label_source`; earlier labels of that name are replaced.
 
     Returns:
         The rows of all label sources and both splits.
 
     Raises:
-        IfllmError: the folder is not a dataset, has too few labeled pairs, or cannot be written; the labels are
-            refused. Nothing is written then.
+        IfllmError: the folder is not a dataset, has too few labeled pairs, or cannot be written; or the labels are
+            refused. Then nothing is written.
     """
     if (labels is None) != (name is None):
         raise IfllmError(
@@ -218,7 +218,7 @@ def write_preferences(
 
 
 def _earlier_external(dataset: Path, pairs: Pairs, all_workers: bool) -> pl.DataFrame:
-    """Labels of other names that are in the folder already, for the pairs that are labeled now."""
+    """Labels from elsewhere that the folder already has, for the pairs that are labeled now."""
     none = preference_rows(pairs, all_workers, ("explicit",)).clear()
     foreign = [config for config in present_configs(dataset) if label_source_of(config) not in (None, *SOURCES)]
     rows = pl.concat([none, *(load_config(dataset, config).select(none.columns) for config in foreign)])

@@ -1,4 +1,4 @@
-"""Preference pairs in the form TRL trains on, from a folder laid out as the Hub repo or from the Hub itself."""
+"""Preference pairs in TRL's format, from a folder laid out like the Hub repo or from the Hub itself."""
 
 import hashlib
 import io
@@ -18,9 +18,9 @@ from ifllm_hub.preferences.history import History, with_history, with_instructio
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-# What a trainer reads; worker_id, label_source and the ratings stay behind.
+# What a trainer reads, without worker_id, label_source and the ratings.
 COLUMNS = ["question_id", "prompt", "chosen", "rejected", "flip_prob"]
-# What a trainer elsewhere gets.
+# What an export for other trainers contains.
 EXPORTED = ["prompt", "chosen", "rejected", "flip_prob", "label_source", "question_id", "split"]
 
 
@@ -38,17 +38,17 @@ def load_preferences(
     """Read the preference pairs of one label source.
 
     Args:
-        dataset: a folder laid out as the Hub repo (`data/preferences_<label source>/*.parquet`), or a Hub dataset id
+        dataset: a folder laid out like the Hub repo (`data/preferences_<label source>/*.parquet`), or a Hub dataset id
             such as `ORG/ifllm`.
-        label_source: who said which answer is better.
+        label_source: who or what decided which answer is better.
         revision: branch, tag or commit of a Hub dataset; a folder has none.
         history: what prompts show of the earlier turns; see `with_history`.
         instruction: append to prompts what the study's site appended to the query; see `with_instruction`.
-        rows: the rows of that label source with other splits, from `splits.relabel`; default: those stored, of which no
-            worker may be in both splits.
-        same_pairs: keep only pairs that all compared label sources have, so that each has the same pairs: the sources
-            named, or True for all of the dataset.
-        constant_flip_prob: a flip probability in [0, 0.5) for all pairs, instead of their own.
+        rows: the rows of that label source with other splits, from `splits.relabel`; by default those stored, in which
+            no worker may be in both splits.
+        same_pairs: keep only the pairs that all label sources to be compared have: those named, or True for all in the
+            dataset.
+        constant_flip_prob: a flip probability in [0, 0.5) to use for all pairs instead of their own.
 
     Returns:
         `train` and `test`, each with `question_id`, conversational `prompt`, `chosen`, `rejected`, and `flip_prob`, the
@@ -95,7 +95,7 @@ def load_preferences(
 
 
 def stored_rows(dataset: str | Path, label_source: str, revision: str | None = None) -> pl.DataFrame:
-    """The rows of one label source as they are in the dataset, with `split`; nothing is checked but their types.
+    """The rows of one label source as stored, with `split`; only what `load_config` checks is checked.
 
     Raises:
         IfllmError: the dataset or the label source does not exist or cannot be read.
@@ -107,18 +107,18 @@ def stored_rows(dataset: str | Path, label_source: str, revision: str | None = N
 def export_preferences(dataset: str | Path, label_source: str, file: Path, both_splits: bool = True) -> int:
     """Write the pairs of one label source to a file that other trainers read without this package.
 
-    Rows are those of TRL's preference format: conversational `prompt`, `chosen`, `rejected`; beside them `flip_prob`,
-    `label_source`, `question_id` and `split`, train first.
+    Rows are in TRL's preference format (conversational `prompt`, `chosen`, `rejected`), and also have `flip_prob`,
+    `label_source`, `question_id` and `split`; train comes first.
 
     Args:
         file: JSON lines (`.jsonl`) or Parquet (`.parquet`), by its suffix.
-        both_splits: refuse a dataset that has no pair in one of the splits; without, of a folder of few people.
+        both_splits: refuse a dataset with no pair in one of the splits; False allows it, for a folder of few people.
 
     Returns:
-        How many pairs.
+        The number of pairs.
 
     Raises:
-        IfllmError: see `load_preferences`; or another suffix, or the file cannot be written.
+        IfllmError: see `load_preferences`; or the suffix is another one, or the file cannot be written.
 
     Examples:
         >>> from pathlib import Path
@@ -149,9 +149,9 @@ def export_preferences(dataset: str | Path, label_source: str, file: Path, both_
 def subsample(
     preferences: "DatasetDict", seed: int, train_size: int | None = None, test_size: int | None = None
 ) -> "DatasetDict":
-    """Keep at most so many rows of each split, drawn with `seed`; None keeps all.
+    """Keep at most this many rows of each split, drawn with `seed`; None keeps all.
 
-    Two label sources with the same pairs (`same_pairs`) keep the same ones.
+    Two label sources with the same pairs (`same_pairs`) keep the same pairs.
 
     Raises:
         IfllmError: a size is below 1.
@@ -169,7 +169,7 @@ def subsample(
             continue
         if size < 1:
             raise IfllmError(f"{split}_size is {size}; it must be at least 1, or unset for all rows of the split.")
-        # Neighboring rows come from the same worker, so the first ones would not stand for the split.
+        # Neighboring rows come from the same worker, so the first ones would not represent the split.
         rows = preferences[split].shuffle(seed=seed)
         drawn[split] = rows.select(range(min(size, len(rows))))
     return drawn
@@ -201,7 +201,7 @@ def _as_dataset_dict(parts: dict[str, pl.DataFrame]) -> "DatasetDict":
 def _sources_compared(
     dataset: str | Path, revision: str | None, label_source: str, same_pairs: bool | Sequence[str]
 ) -> list[str]:
-    """The label sources beside `label_source` that must have a pair too; all that are asked for exist."""
+    """The label sources that must have a pair besides `label_source`; raises if one of them does not exist."""
     there = label_sources(dataset, revision)
     others = same_pairs if not isinstance(same_pairs, bool) else there if same_pairs else []
     for name in (label_source, *others):

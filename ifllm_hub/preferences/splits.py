@@ -1,4 +1,4 @@
-"""Other splits than those stored, and the labels that belong to them."""
+"""Splits other than those stored, and the labels that go with them."""
 
 from pathlib import Path
 from typing import Literal, get_args
@@ -18,15 +18,15 @@ Split = Literal["worker", "conversation", "question", "reference"]
 def relabel(dataset: str | Path, label_source: str, split: Split, revision: str | None = None) -> pl.DataFrame:
     """The rows of one label source with other splits, for `load_preferences(..., rows=)`.
 
-    The labels of our own models are made anew, which fits the models (a matter of seconds): the one behind a stored
-    train label may have learned from a pair that is a test pair now. Labels from elsewhere stay as they are; whether
-    their model saw such a pair is for their maker to know.
+    The labels of the package's own models are made again, which fits the models (a matter of seconds): the one behind a
+    stored train label may have learned from what is now a test pair. Labels from elsewhere stay as they are; only their
+    maker can know whether their model saw such a pair.
 
     Args:
         dataset: a dataset folder or Hub repo id.
-        split: what train and test never share. By `conversation` or `question`, fold 4 of `pairwise` is the test
-            split; `worker` is the split as stored. `reference` draws questions one by one as the paper's released code
-            does (`reference_split`), and its explicit pairs are all that the workers rated, also unread ones.
+        split: what train and test never share. With `conversation` or `question`, fold 4 of `pairwise` is the test
+            split; `worker` is the split as stored. `reference` draws single questions as the paper's released code does
+            (`reference_split`); its explicit pairs are all that workers rated, even without a recorded reading.
         revision: branch, tag or commit of a Hub dataset.
 
     Raises:
@@ -56,9 +56,9 @@ def held_out_by(pairs: Pairs, group: str) -> Pairs:
 
 
 def reference_split(pairs: Pairs) -> Pairs:
-    """The rows of the paper's released code, with `split` as it draws it: a fifth of the questions, one by one.
+    """The rows that the paper's released code uses, with its `split`: a fifth of the questions, drawn singly.
 
-    Its rows are the pairwise questions of the workers it keeps, rated or not, read or not, error messages included; it
+    These are the pairwise questions of the workers it keeps, rated or not, read or not, error messages included; it
     calls scikit-learn's `train_test_split(test_size=0.2, random_state=42)` on them. Workers and conversations are in
     both splits.
 

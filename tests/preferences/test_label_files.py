@@ -93,13 +93,13 @@ def test_every_kind_of_file_is_read_wherever_it_is(
 
 
 REFUSED = [
-    pytest.param("l.csv", {"question_id": 10**9}, "1 of 3 labels are of question ids that are no pairwise", id="id"),
+    pytest.param("l.csv", {"question_id": 10**9}, "1 of 3 labels have question ids that are not pairwise", id="id"),
     pytest.param("l.csv", {"probability": 1.5}, r"outside \[0, 1\].*probability 1\.5", id="too high"),
     pytest.param("l.parquet", {"probability": float("nan")}, "1 of 3 labels .* missing or outside", id="nan"),
     pytest.param("l.jsonl", {"probability": None}, "1 of 3 labels .* missing or outside", id="null"),
     pytest.param("l.csv", {"probability": "left"}, "question_id is Int64 and probability String", id="text"),
-    pytest.param("l.csv", {"release_sha256": "0" * 64}, r"release_sha256 0{64}, but that of", id="digest"),
-    pytest.param("l.csv", {"release_sha256": None}, "release_sha256 None, but that of", id="no digest"),
+    pytest.param("l.csv", {"release_sha256": "0" * 64}, r"release_sha256 0{64}, but", id="digest"),
+    pytest.param("l.csv", {"release_sha256": None}, "release_sha256 None, but", id="no digest"),
     pytest.param("l.txt", {}, r"labels are read from \.parquet, \.csv, \.jsonl", id="suffix"),
 ]
 
