@@ -1,1 +1,1 @@
-"""The reward model, the protocol its accuracy is claimed by, and its use as a TRL reward function."""
+"""The reward model, the protocol behind its claimed accuracy, and its use as a TRL reward function."""

@@ -1,4 +1,4 @@
-"""The reward model's card, written from the numbers."""
+"""The reward model's card, filled in from its numbers."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _TITLE = "Implicit feedback reward model"
 
 
 def model_card(config: dict[str, Any], board: Board) -> str:
-    """README.md of a model folder."""
+    """The text of a model folder's README.md."""
     from huggingface_hub import ModelCardData
 
     training = config["training"]
@@ -41,9 +41,9 @@ def model_card(config: dict[str, Any], board: Board) -> str:
 
 # {_TITLE}
 {origin}
-P(left answer preferred over right) from how a person read the two answers: a logistic regression and randomized trees
-whose logits add up, antisymmetric in the answers, monotone, calibrated. A reading that was not recorded speaks for
-neither answer; with no reading at all this is a length model.
+P(left answer preferred over right) from how a person read the two answers. The model adds the logits of a logistic
+regression and of randomized trees; it is antisymmetric in the answers, monotone and calibrated. A reading that was not
+recorded favors neither answer; with no reading at all, this is a model of length.
 
 Trained on {training["pairs"]} rated pairs of {training["workers"]} workers, from {source}{revision}.
 
@@ -54,33 +54,33 @@ reward = ImplicitFeedbackReward.from_pretrained(".")  # this folder, or the id o
 probability_left = reward.predict(X)  # X: the features below, left minus right, NaN where not recorded
 ```
 
-That reads plain arrays (`forest.safetensors`), which are checked before they are followed. The scikit-learn estimator
-is in `reward_model.skops`, for `ifllm_hub.reward.model.persistence.load_model`, which takes a fixed list of types only.
+This reads plain arrays (`forest.safetensors`), which are checked before use. The scikit-learn estimator is in
+`reward_model.skops`, for `ifllm_hub.reward.model.persistence.load_model`, which accepts a fixed list of types only.
 
 ## Features
 
 {features}
 
-## Accuracy on workers never seen
+## Accuracy on unseen workers
 
 {board["pairs"]} pairs, {board["workers"]} workers, {board["seeds"]} seeds, 5 folds; intervals are bootstraps over
-workers. "{LONGER_ANSWER.name}" is what a rule without any behavior gets. With permuted labels, the first forest falls
-to {null["mean"]:.3f} (sd {null["sd"]:.3f}).
+workers. "{LONGER_ANSWER.name}" is the result of a rule that uses no behavior. With permuted labels, the first forest
+falls to {null["mean"]:.3f} (sd {null["sd"]:.3f}).
 
 {leaderboard_markdown(board)}
 
-Folds over conversations and over questions are in `leaderboard.json`; they share workers between training and test and
-so flatter every model that can tell workers apart.
+Results with folds over conversations and over questions are in `leaderboard.json`; these share workers between training
+and test, and so flatter every model that can tell workers apart.
 
 ## Limits
 
-Features named `_centered` are contrasts less what the same reader does on every question, from readings alone
-(`ifllm_hub.features.centering.center_by_worker`; the dataset's config `features` has them). They were chosen looking
-at these pairs; the row "nested choice" of `ifllm leaderboard` chooses inside the folds.
+Features named `_centered` are contrasts minus the same reader's habit on all questions, estimated from readings alone
+(`ifllm_hub.features.centering.center_by_worker`; the dataset's config `features` has them). The features were chosen
+while looking at these pairs; the row "nested choice" of `ifllm leaderboard` makes the choice inside the folds.
 
-Some of what the mouse tells lies in the last seconds before it left the text for the rating form
+Some of the mouse's information comes from the last seconds before it left the text for the rating form
 (`docs/results/last_seconds.md` of the package's repository): reading an answer once more, or crossing it on the way.
 
 Workers were told to follow the text with the cursor; cursors in the wild say less. The model compares two answers
-that one person read; it cannot score a text nobody read.
+that one person read; it cannot score a text that nobody read.
 """

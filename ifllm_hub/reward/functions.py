@@ -1,7 +1,7 @@
 """The reward model as a TRL reward function: `behavior_reward`, or `get_behavior_reward` for another model or scale.
 
-A fresh completion has no recorded reading, and the model compares two answers that were read. So there are three
-honest uses: (1) labels and flip probabilities for DPO (`labels.py`); (2) a reward for *logged* answers, here: a
+The model compares two answers that a person read, and nobody has read a fresh completion. So there are three honest
+uses: (1) labels and flip probabilities for DPO (`preferences/labels.py`); (2) a reward for *logged* answers, here: a
 completion that is, word for word, one of the two answers a person read gets the probability that it was the preferred
 one (as a logit), and every other completion gets None; (3) a text model distilled from the labels, for live generation.
 """
@@ -20,7 +20,7 @@ from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 Scale = Literal["probability", "logit"]
 
 _ANSWERS = ("response_left", "response_right")
-# What the names of features made from reading begin with; the others (lengths) are known of any text.
+# Prefixes of the features that come from reading; the others (lengths) are known for any text.
 _BEHAVIOR = ("mouse_", "gaze_")
 
 
@@ -28,27 +28,27 @@ class BehaviorReward:
     """`f(prompts, completions, **columns) -> list[float | None]` for TRL's GRPO and RLOO trainers.
 
     The dataset must carry the columns `response_left`, `response_right` and the model's features (configs `pairwise`
-    and `features` of the dataset, joined on `question_id`); TRL hands them over by name. Picklable: the model is read
-    again where it is used.
+    and `features` of the dataset, joined on `question_id`); TRL passes them by name. Picklable: the model is
+    loaded again where it is used.
 
     Args:
-        model: a model folder or Hub model id. None: `IFLLM_REWARD_MODEL` from the environment, else the model in the
-            package.
+        model: a model folder or Hub model id. None: `IFLLM_REWARD_MODEL` from the environment, else the model that
+            comes with the package.
         revision: branch, tag or commit of a Hub model.
         scale: of the rewards, with p = P(this answer was preferred over the other one). "logit" is log(p / (1 - p)),
-            the Bradley-Terry difference of the two answers' rewards: 0 where both are equally likely, negative for
-            the one that was liked less. "probability" is p, in [0, 1].
+            the Bradley-Terry difference of the two answers' rewards: 0 if both are equally likely, negative for the
+            less liked one. "probability" is p, in [0, 1].
 
-    What a completion without a reward (None) counts as in the trainer follows from the scale:
+    How the trainer treats a completion without a reward (None) depends on the scale:
 
     | scale | the only function | beside others | beside others, `normalize_then_sum` (GRPO) |
     |---|---|---|---|
     | `logit` | nothing: advantage 0 | 0: neither liked nor disliked | the mean of its group's logged answers |
     | `probability` | nothing: advantage 0 | 0: worse than any logged answer | the mean of its group's logged answers |
 
-    So `probability` beside another function teaches the policy to repeat logged answers, the disliked ones too: it is
-    for a trainer with no other reward, or for a mean that is to be read. With `normalize_then_sum` a logged answer that
-    is alone in its group counts as 0, like a fresh one. Among several rewards, `reward_weights` sets the share.
+    So beside another function, `probability` teaches the policy to repeat logged answers, even disliked ones: use it
+    where there is no other reward, or for a mean that people read. With `normalize_then_sum`, a logged answer that is
+    alone in its group counts as 0, like a fresh one. Among several rewards, `reward_weights` sets the shares.
 
     Raises:
         IfllmError: there is no such scale.
@@ -88,19 +88,19 @@ class BehaviorReward:
         """Score logged answers.
 
         Args:
-            completions: texts, or conversations of which the last message is the answer if its role is `assistant`.
-            log_metric: TRL's; gets `behavior_reward/coverage`, the share of completions that have a reward, and
+            completions: texts, or conversations whose last message is the answer if its role is `assistant`.
+            log_metric: TRL's; it receives `behavior_reward/coverage`, the share of completions that have a reward, and
                 `behavior_reward/mean`, the mean of those rewards if there are any.
             columns: the other columns of the batch, each a list as long as `completions`.
 
         Returns:
-            The reward of a logged answer on the chosen scale; None for any other text, for an answer of which no
-            reading was recorded or with an infinite feature, and for all where a column is missing.
+            The reward of a logged answer on the chosen scale; None for any other text, for an answer whose reading was
+            not recorded or has an infinite feature, and for all completions if a column is missing.
 
         Raises:
-            IfllmError: the model cannot be loaded, see `ImplicitFeedbackReward.from_pretrained`; a column has another
-                length than `completions`, an answer is no text, or a feature is no number; a completion is neither a
-                text nor a list of messages.
+            IfllmError: the model cannot be loaded, see `ImplicitFeedbackReward.from_pretrained`; a column's length
+                differs from that of `completions`, an answer is not a text, or a feature is not a number; a completion
+                is neither a text nor a list of messages.
         """
         rewards = self._rewards(completions, columns)
         if log_metric is not None and completions:
@@ -126,7 +126,7 @@ class BehaviorReward:
         X = model.columns(columns)
         read = ~np.isnan(X[:, [name.startswith(_BEHAVIOR) for name in model.features]]).all(axis=1)
         scorable = read & ~too_large(X).any(axis=1)
-        rows = np.flatnonzero((left != right) & scorable)  # a text that is both answers was not preferred to anything
+        rows = np.flatnonzero((left != right) & scorable)  # a text that equals both answers was not preferred to either
         if self._scale == "logit":
             values = np.where(left[rows], 1, -1) * model.logit(X[rows])
         else:
@@ -160,30 +160,30 @@ def get_behavior_reward(
 
 
 def default_model() -> Path:
-    """The model that ships with the package, trained on the real release."""
+    """The folder of the model that comes with the package, trained on the real release."""
     return Path(__file__).parent / "default"
 
 
 def _answer(completion: Any) -> str | None:
-    """The text of a completion; None for what is no assistant's text."""
+    """The text of a completion; None if it is not the assistant's or not text."""
     if isinstance(completion, str):
         return completion
     if not isinstance(completion, list) or not all(isinstance(message, Mapping) for message in completion):
         raise IfllmError(
-            "A completion is a text, or a list of messages with `role` and `content`; "
-            f"there is one that is neither ({completion!a:.60})."
+            "A completion must be a text, or a list of messages with `role` and `content`; "
+            f"one of them is neither ({completion!a:.60})."
         )
     message = completion[-1] if completion else {}
     content = message.get("content")
-    # A call of a tool has no text; a multimodal message has a list of parts.
+    # A tool call has no text; a multimodal message has a list of parts.
     return content if message.get("role") == "assistant" and isinstance(content, str) else None
 
 
 def _matches(answers: list[str | None], name: str, logged: list[Any]) -> np.ndarray:
-    """(n,) bool: which answers are, but for space around them, the logged ones of this column."""
+    """(n,) bool: which answers equal the logged ones of this column, apart from surrounding white space."""
     for text in logged:
         if text is not None and not isinstance(text, str):
-            raise IfllmError(f"The column {name} holds {text!a:.60}, which is no text. Give texts, or None.")
+            raise IfllmError(f"The column {name} holds {text!a:.60}, which is not a text. Give texts, or None.")
     stripped = [None if text is None else text.strip() for text in logged]
     return np.array(
         [one is not None and one.strip() == other for one, other in zip(answers, stripped, strict=True)], dtype=bool

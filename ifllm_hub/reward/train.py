@@ -1,4 +1,4 @@
-"""Train the reward model on a dataset, judge it by the protocol, save both with a card."""
+"""Train the reward model on a dataset, evaluate it by the protocol, and save both with a card."""
 
 import json
 from importlib.metadata import version
@@ -26,12 +26,12 @@ def train_reward(
     revision: str | None = None,
     advance: Advance | None = None,
 ) -> Board:
-    """Write a model folder: the forest grown on all labeled pairs, its config, its leaderboard and its card.
+    """Write a model folder: the model fitted on all labeled pairs, its config, its leaderboard and its card.
 
     Args:
         dataset: a dataset folder or Hub repo id.
-        seeds: of the protocol; claims want at least 20.
-        all_workers: also learn from and judge on the workers on the authors' exclusion list.
+        seeds: of the protocol; use at least 20 for claims.
+        all_workers: train and evaluate also on the workers on the authors' exclusion list.
         n_jobs: processes for the protocol.
         advance: called with the share done (0-1).
 
@@ -39,7 +39,7 @@ def train_reward(
         The leaderboard.
 
     Raises:
-        IfllmError: the dataset is not usable, or `out` cannot be written.
+        IfllmError: the dataset cannot be used, or `out` cannot be written.
     """
     source = data_source(dataset, revision)
     pairs = labeled(load_pairs(dataset, source.get("revision")), all_workers)

@@ -144,7 +144,7 @@ def test_what_the_assistant_did_not_say_gets_none(
 
 @pytest.mark.parametrize("odd", [["a", "text"], 7, None, {"role": "assistant", "content": "x"}], ids=str)
 def test_a_completion_of_another_kind_is_one_error(model_folder: Path, columns: dict[str, list[Any]], odd: Any) -> None:
-    with pytest.raises(IfllmError, match=r"a list of messages with `role` and `content`; there is one that is neither"):
+    with pytest.raises(IfllmError, match=r"a list of messages with `role` and `content`; one of them is neither"):
         reward(model_folder, [*columns[LEFT][:7], odd], columns)
 
 
@@ -176,7 +176,7 @@ def test_a_column_of_another_length_is_named(model_folder: Path, columns: dict[s
 def test_a_logged_answer_that_is_no_text_is_named(model_folder: Path, columns: dict[str, list[Any]]) -> None:
     answers = columns[LEFT].copy()
     columns[LEFT][4] = 4.5
-    with pytest.raises(IfllmError, match=r"The column response_left holds 4\.5, which is no text"):
+    with pytest.raises(IfllmError, match=r"The column response_left holds 4\.5, which is not a text"):
         reward(model_folder, answers, columns)
 
 
