@@ -28,7 +28,7 @@ LESS_HABIT = tuple(
         feature,
         name=feature.name + SUFFIX,
         family="habit",
-        formula=f"{feature.name} less the worker's habit, sum(x) / (n + {PRIOR_READINGS}) over the worker's n readings",
+        formula=f"{feature.name} minus the worker's habit, sum(x) / (n + {PRIOR_READINGS}) over the n readings",
         low=None,
         high=None,
     )
