@@ -47,7 +47,7 @@ def train(args: DPOArguments, config: FlipProbDPOConfig, recipe: dict[str, Any])
     check_max_length(config, policy, args.policy)
     check_prompts_fit(config, tokenizer, pairs)
 
-    # Build the trainer. A folder of another run is refused here; a run that was interrupted goes on.
+    # Build the trainer. A folder of another run is refused here; an interrupted run continues.
     setup = describe_dpo(args, config, pairs, commit)
     config.label_smoothing = 0.0  # the trainer reads the column `flip_prob` and nothing else
     run = Run("dpo", setup, args, config, recipe, is_cut_freely=True)

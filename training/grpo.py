@@ -45,8 +45,8 @@ def train(args: GRPOArguments, config: GRPOConfig, recipe: dict[str, Any]) -> di
     # Load the model.
     policy, tokenizer = chat_policy(args.policy, config.seed)
 
-    # Build the trainer. A folder of another run is refused here; a run that was interrupted goes on. Each process
-    # draws its answers with random numbers of its own, so that their number must stay as it is.
+    # Build the trainer. A folder of another run is refused here; an interrupted run continues. Each process draws its
+    # answers with random numbers of its own, so the number of processes must stay the same.
     run = Run("grpo", describe_grpo(args, config, data, commit), args, config, recipe, is_cut_freely=False)
     with run.building():
         prompts = prompts_with_room(data, policy, tokenizer, config.max_completion_length or 0)

@@ -38,8 +38,8 @@ def train(args: KTOArguments, config: KTOConfig, recipe: dict[str, Any]) -> dict
     check_max_length(config, policy, args.policy)
     check_prompts_fit(config, tokenizer, data)
 
-    # Build the trainer. A folder of another run is refused here; a run that was interrupted goes on. The KL term is
-    # estimated from the rows of a micro-batch, so that these must stay as they are.
+    # Build the trainer. A folder of another run is refused here; an interrupted run continues. The KL term is estimated
+    # from the rows of a micro-batch, so their number must stay the same.
     run = Run("kto", describe_kto(args, config, data, commit), args, config, recipe, is_cut_freely=False)
     with run.building():
         trainer = KTOTrainer(

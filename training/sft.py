@@ -29,7 +29,7 @@ from ifllm_hub.align.stages.sft import SFTArguments, describe_sft, load_answers
 
 
 def train(args: SFTArguments, config: SFTConfig, recipe: dict[str, Any]) -> dict[str, Any]:
-    # Load the data: prompts and answers, of workers apart in train and test.
+    # Load the data: prompts and answers; no worker is in both train and test.
     commit = dataset_commit(args)
     data = load_answers(args, config.seed, commit)
 
@@ -38,7 +38,7 @@ def train(args: SFTArguments, config: SFTConfig, recipe: dict[str, Any]) -> dict
     check_max_length(config, policy, args.policy)
     check_prompts_fit(config, tokenizer, data)
 
-    # Build the trainer. A folder of another run is refused here; a run that was interrupted goes on.
+    # Build the trainer. A folder of another run is refused here; an interrupted run continues.
     run = Run("sft", describe_sft(args, config, data, commit), args, config, recipe, is_cut_freely=True)
     with run.building():
         trainer = SFTTrainer(

@@ -1,7 +1,7 @@
-"""Which labels make a policy prefer what workers prefer: one training run a label source and seed.
+"""Which labels make a policy prefer what workers prefer: one training run per label source and seed.
 
 Loss, starting policy, reference model, pairs and their order, number of steps and flip probability are the same for all
-label sources of a seed. What remains different is who said which answer is better.
+label sources of a seed. They differ only in who said which answer is better.
 """
 
 import json
@@ -27,7 +27,7 @@ LOG_PROBS = "log_probs.parquet"
 COMPARED = "comparison.json"
 # The policy as the recipe names it, and after supervised fine-tuning, which is where all label sources start.
 BASE, SFT = "base", "sft"
-# What is trained: whose labels, and which flags of the recipe are changed.
+# What each row is trained on: a label source, and the flags of the recipe that it changes.
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "nll_only": ("explicit", {"loss_weights": [0.0]}),
     "explicit": ("explicit", {}),
@@ -37,20 +37,20 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "longer": ("longer", {}),
     "shuffled": ("shuffled", {}),
 }
-# Whom the policies are judged by: what the test workers said themselves.
+# The labels that policies are judged by: the test workers' own.
 JUDGED_BY = "explicit"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared.
+    """The settings of a comparison.
 
     Attributes:
         dataset: a folder or Hub id with the preferences of every label source in `ROWS`.
         recipe: a recipe with the stages `sft` and `dpo`, the latter with `beta` and `max_length`.
-        out: where the runs go, `<out>/seed-<n>/<row>`; a second call does only what is missing there.
-        seeds: of the draw and order of pairs and of the adapter: 0, 1, ...
-        jobs: training processes side by side.
+        out: where the runs go, `<out>/seed-<n>/<row>`; a second call runs only what is missing there.
+        seeds: how many (0, 1, ...); each seeds the draw and order of the pairs and the adapter.
+        jobs: training processes at a time.
     """
 
     dataset: str
@@ -64,13 +64,14 @@ def compare_labels(comparison: Comparison, advance: Advance = lambda _: None) ->
     """Train whatever is missing, and measure each policy on the explicit pairs of the test workers.
 
     Returns:
-        A row a policy and test pair: `row` (`sft`, or a key of `ROWS`), `seed`, `question_id`, `worker_id`, `margin`:
-        the implicit reward (nats) of the answer that the worker preferred less that of the other one, with the policy
-        it started from as its reference: for `sft` the policy of the recipe, for the others `sft` of their seed.
+        One row per policy and test pair: `row` (`sft`, or a key of `ROWS`), `seed`, `question_id`, `worker_id`,
+        `margin`:
+        the implicit reward (nats) of the answer that the worker preferred minus that of the other. The reference is the
+        policy that training started from: the recipe's for `sft`, the `sft` of the same seed for the others.
 
     Raises:
-        IfllmError: no such recipe or dataset, a label source is missing, `out` holds runs of another recipe or of other
-            labels, or a training run fails.
+        IfllmError: the recipe, the dataset or a label source does not exist, `out` holds runs of another recipe or of
+            other labels, or a training run fails.
     """
     beta = recipe_settings(comparison.recipe)["beta"]
     _claim(comparison)
@@ -94,12 +95,14 @@ def recipe_settings(recipe: str) -> dict[str, Any]:
     """The values of `dpo.yaml`.
 
     Raises:
-        IfllmError: there is no such recipe, or it says no `beta` or `max_length`.
+        IfllmError: there is no such recipe, or it does not set `beta` or `max_length`.
     """
     content = _content(recipe, "dpo")
     missing = [name for name in ("beta", "max_length") if name not in content]
     if missing:
-        raise IfllmError(f"{recipe_file(recipe)} does not say {missing[0]}, which policies are measured with. Add it.")
+        raise IfllmError(
+            f"{recipe_file(recipe)} does not set {missing[0]}, which is needed to measure policies. Add it."
+        )
     return content
 
 
@@ -110,7 +113,7 @@ def _content(recipe: str, stage: Literal["sft", "dpo"]) -> dict[str, Any]:
 
 
 def _claim(comparison: Comparison) -> None:
-    """Refuse to add to the runs of a comparison that differs; seeds and jobs may. Note a new one."""
+    """Record a new comparison, or refuse to add to one with other settings; only seeds and jobs may change."""
     from datasets import Dataset
 
     settings = {

@@ -1,7 +1,8 @@
 """What a policy prefers: the implicit reward of DPO on pairs held out from it.
 
-A policy and its reference define the reward beta * log(policy(y) / reference(y)) of an answer y, up to a constant of
-the prompt (https://huggingface.co/papers/2305.18290, equation 5). The policy prefers the answer with the larger one.
+A policy and its reference define the reward beta * log(policy(y) / reference(y)) of an answer y, up to a constant that
+depends on the prompt alone (https://huggingface.co/papers/2305.18290, equation 5). The policy prefers the answer with
+the larger reward.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ def answer_log_probs(model: Any, tokenizer: Any, pairs: "Dataset", max_length: i
     """Log-probabilities of the answers of pairs under a policy, summed over their tokens.
 
     Prompt and answer are tokenized together, with the policy's chat template, and cut at the end, as TRL's `DPOTrainer`
-    does: an answer begins where the tokens of prompt and conversation part.
+    does: an answer begins at the first token in which prompt and whole conversation differ.
 
     Args:
         model: a causal language model, on its device.
@@ -24,13 +25,13 @@ def answer_log_probs(model: Any, tokenizer: Any, pairs: "Dataset", max_length: i
         max_length: tokens of prompt and answer together.
 
     Returns:
-        (pairs, 2) float64, nats: of the chosen and of the rejected answers; 0 where `max_length` leaves none of one.
+        (pairs, 2) float64, nats: of the chosen and the rejected answer; 0 where `max_length` leaves no token of it.
     """
     import torch
 
     sides = ("chosen", "rejected")
     sequences = [answer_tokens(tokenizer, row["prompt"], row[side], max_length) for row in pairs for side in sides]
-    # Of equal length in a batch, so that little is spent on padding.
+    # Sorted by length, so that batches need little padding.
     order = sorted(range(len(sequences)), key=lambda at: len(sequences[at][0]))
     sums = np.zeros(len(sequences))
     model.eval()
@@ -45,7 +46,7 @@ def answer_log_probs(model: Any, tokenizer: Any, pairs: "Dataset", max_length: i
 
 
 def answer_tokens(tokenizer: Any, prompt: Any, answer: Any, max_length: int) -> tuple[list[int], int]:
-    """The tokens of a conversation, cut at `max_length`, and at which of them the answer begins."""
+    """The tokens of a conversation, cut at `max_length`, and the index at which the answer begins."""
     from trl.data_utils import common_prefix_length
 
     head = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]

@@ -35,7 +35,7 @@ def summary(margins: pl.DataFrame) -> dict[str, Any]:
     Returns:
         `pairs`, `workers`, `seeds`, and `rows`: for each the `accuracy` (share of test pairs in which the policy
         prefers what the worker preferred; a margin of 0 counts half), the `margin` (nats) and `over_control`, the
-        accuracy less that of the shuffled labels, each `mean` over pairs and seeds with a 95 % interval `low`, `high`
+        accuracy minus that of the shuffled labels, each `mean` over pairs and seeds with a 95 % interval `low`, `high`
         of a bootstrap over workers; and the accuracy of each seed.
     """
     first = margins.filter((pl.col("row") == SFT) & (pl.col("seed") == 0)).sort("question_id")
@@ -79,7 +79,7 @@ def write_labels_page(comparison: Comparison, margins: pl.DataFrame) -> Path:
 
 
 def labels_page(board: dict[str, Any], comparison: Comparison, settings: dict[str, Any]) -> str:
-    """The page: how it was made, the table, and what it can show at all."""
+    """The page: how it was made, the table, and what it can and cannot show."""
     flips = settings.get("label_smoothing")
     return f"""# Which labels make a policy prefer what workers prefer?
 
@@ -104,7 +104,7 @@ finding.
 
 
 def _names(board: dict[str, Any], number: str, chance: float) -> str:
-    """The rows whose interval leaves chance out."""
+    """The rows whose interval excludes chance."""
     told = [row["row"] for row in board["rows"] if not row[number]["low"] <= chance <= row[number]["high"]]
     return ", ".join(f"`{name}`" for name in told) or "none"
 

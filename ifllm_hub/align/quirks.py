@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 CAP = 0.45
 MAX_TOKENS = 512
 MAX_PROMPT_TOKENS = 256
-# Labels that the reference has no confidence for: it trains on them with plain DPO.
+# Labels without a confidence: the released code trains on them with plain DPO.
 WITHOUT_CONFIDENCE = ("explicit", "shuffled")
 
-# The base reference that the folder of a policy names.
+# The value of `base_reference` for the model that the policy's folder was made from.
 OF_POLICY = "of_policy"
 
 FlipProbRule = Literal["other_side", "left_side"]
@@ -35,23 +35,23 @@ class ReferenceQuirks:
     invert_labels: bool = field(
         default=False,
         metadata={
-            "help": "Swap chosen and rejected: the loader of the reference takes label 1, which is `response_2 is "
-            "better` for pairs, for `response_1 is better`."
+            "help": "Swap chosen and rejected: the released code's loader reads label 1 of a pair, `response_2 is "
+            "better`, as `response_1 is better`."
         },
     )
     base_reference: str | None = field(
         default=None,
         metadata={
-            "help": "The reference model, where labels have a confidence (rDPO), in place of the policy as it starts: "
-            "the reference loads its SFT checkpoint into the reference model only for the losses dpo and ipo. "
-            "of_policy: what the folder of the policy was made from."
+            "help": "The reference model for labels with a confidence (rDPO), instead of the policy as it starts: the "
+            "released code loads its SFT checkpoint into the reference model only for the losses dpo and ipo. "
+            "of_policy: the model that the policy's folder was made from."
         },
     )
     flip_prob_rule: FlipProbRule = field(
         default="other_side",
         metadata={
             "help": "other_side: the probability of the answer that is not chosen. left_side: that of the left one, at "
-            "most .45, for the labels of forests: the reference takes P(class 1) for the confidence."
+            "most .45, for the labels of forests: the released code takes P(class 1) for the confidence."
         },
     )
     cut_answers: bool = field(
@@ -72,7 +72,7 @@ class ReferenceQuirks:
 def quirky_pairs(
     pairs: "DatasetDict", quirks: ReferenceQuirks, label_source: str, dataset: str, revision: str | None = None
 ) -> "DatasetDict":
-    """The pairs of `load_preferences` with the flip probabilities and the polarity of the reference.
+    """The pairs of `load_preferences` with the flip probabilities and the polarity of the released code.
 
     Args:
         pairs: splits with `question_id`, `chosen`, `rejected`, `flip_prob`.
@@ -80,7 +80,7 @@ def quirky_pairs(
         dataset: where the config `pairwise` tells the left answer from the right one.
 
     Raises:
-        IfllmError: `pairwise` cannot be read, or does not have a pair.
+        IfllmError: `pairwise` cannot be read, or lacks one of the pairs.
     """
     if quirks.flip_prob_rule == "left_side" and label_source.startswith("forest"):
         left = dict(load_config(dataset, "pairwise", revision).select("question_id", "response_left").iter_rows())
@@ -91,29 +91,29 @@ def quirky_pairs(
 
 
 def reference_policy(policy: str, quirks: ReferenceQuirks, label_source: str) -> str:
-    """The policy that the reference model is: `policy` itself, or the base where the reference forgets the SFT."""
+    """The policy to load as the reference model: `policy`, or the base model where the released code skips the SFT."""
     if quirks.base_reference is None or label_source in WITHOUT_CONFIDENCE:
         return policy
     return quirks.base_reference
 
 
 def base_of(policy: str) -> str:
-    """The model that a policy's folder was made from, by the results that stand in it.
+    """The model that a policy's folder was made from, according to its `results.json`.
 
     Raises:
-        IfllmError: the policy is no folder of a run.
+        IfllmError: the policy is not the folder of a run.
     """
     base = result_of(policy, "model")
     if base is None:
         raise IfllmError(
-            f"base_reference is {OF_POLICY}, but {policy} is no folder that a training script left. Name the base "
+            f"base_reference is {OF_POLICY}, but {policy} is not a folder that a training script wrote. Name the base "
             "model (--base_reference)."
         )
     return base
 
 
 def cut_answers(pairs: "Dataset", tokenizer: "PreTrainedTokenizerBase") -> "Dataset":
-    """The pairs that TRL has tokenized, tokenized and cut as the reference does it.
+    """The pairs that TRL has tokenized, tokenized and cut again as the released code does.
 
     Args:
         pairs: conversational `prompt`, `chosen`, `rejected`; their `prompt_ids`, `chosen_ids`, `rejected_ids` (token
@@ -132,9 +132,9 @@ def cut_answers(pairs: "Dataset", tokenizer: "PreTrainedTokenizerBase") -> "Data
 
 
 def cut(prompt: list[int], chosen: list[int], rejected: list[int]) -> tuple[list[int], list[int], list[int]]:
-    """Cut token ids as the reference does: nothing, else the prompt, else both answers too.
+    """Cut token ids as the released code does: not if they fit; else the prompt; if still too long, both answers too.
 
-    A pair whose longer answer has 485 tokens and whose prompt has 28 therefore loses 229 of them, and its end.
+    An answer of 485 tokens after a prompt of 28 therefore loses its last 229.
     """
     longer = max(len(chosen), len(rejected))
     if len(prompt) + longer > MAX_TOKENS:
@@ -149,8 +149,8 @@ def _left_side(row: dict[str, Any], left: dict[int, str], dataset: str) -> float
     """1 - P(right), where P(chosen) = 1 - flip_prob, capped."""
     if row["question_id"] not in left:
         raise IfllmError(
-            f"{dataset}: question {row['question_id']} of the preferences is not in the config pairwise, so that its "
-            "left answer is not known. Run `ifllm label` on the dataset again."
+            f"{dataset}: question {row['question_id']} of the preferences is not in the config pairwise, so its left "
+            f"answer is unknown. Run `ifllm label` on the dataset again."
         )
     chose_left = row["chosen"][0]["content"] == left[row["question_id"]]
     return min(1 - row["flip_prob"] if chose_left else row["flip_prob"], CAP)

@@ -10,7 +10,7 @@ from ifllm_hub.align.trainer import FLIP_PROB, FlipProbCollator
 
 
 class SoftLabelRewardTrainer(RewardTrainer):
-    r"""Bradley-Terry with soft labels: the column `flip_prob` says how likely a pair is the wrong way round.
+    r"""Bradley-Terry with soft labels: the column `flip_prob` says how likely a pair is to be the wrong way round.
 
     With the rewards' difference $d_i = r(chosen) - r(rejected)$ and $P(chosen) = 1-\epsilon_i$, the loss is the cross
     entropy of the model's $\sigma(d_i)$ with that label,
@@ -18,8 +18,8 @@ class SoftLabelRewardTrainer(RewardTrainer):
     $$\frac1N\sum_i -(1-\epsilon_i)\log\sigma(d_i) - \epsilon_i\log\sigma(-d_i)
       = \frac1N\sum_i -\log\sigma(d_i) + \epsilon_i d_i,$$
 
-    of which TRL computes the first term. It is least at $\sigma(d_i) = 1-\epsilon_i$: the student learns how sure its
-    teacher is. TRL's `margin` column asks for a distance instead, which is another loss and has no such minimum.
+    of which TRL computes the first term. It is smallest at $\sigma(d_i) = 1-\epsilon_i$: the student learns how sure
+    its teacher is. TRL's `margin` column asks for a distance instead, which is another loss and has no such minimum.
     """
 
     args: RewardConfig

@@ -1,8 +1,8 @@
 """TRL's `DPOTrainer` with a flip probability for each pair: robust DPO plus the likelihood of the chosen answer.
 
 It replaces the loss of TRL 1.16 and nothing else: the loss through the public `compute_loss`, the extra column through
-the private `_set_signature_columns_if_needed` and `_prepare_dataset`. `tests/align/test_trainer.py` checks what is
-relied on, and pyproject.toml pins TRL's minor version.
+the private `_set_signature_columns_if_needed` and `_prepare_dataset`. `tests/align/test_trainer.py` checks what this
+relies on, and pyproject.toml pins TRL's minor version.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,10 @@ FLIP_PROB = "flip_prob"
 # Settings of DPOConfig that change the loss in ways that are not defined here: the one value accepted, and why.
 FIXED = {
     "loss_type": (["robust"], "Plain DPO is flip_prob 0 for every pair; TRL's `sft` is --nll token_mean."),
-    "label_smoothing": (0.0, "The column flip_prob says it for each pair; write the same number into it for all."),
+    "label_smoothing": (
+        0.0,
+        "The column flip_prob gives it for each pair; for a single value, write it into every row.",
+    ),
     "ld_alpha": (None, "Length-desensitized DPO has no robust form here."),
     "f_divergence_type": ("reverse_kl", "The robust loss is defined for that divergence only."),
     "use_weighting": (False, "Weights of WPO would hide those of the flip probabilities."),
@@ -33,7 +36,7 @@ FIXED = {
 class FlipProbDPOConfig(DPOConfig):
     """TRL's `DPOConfig` with the three settings of `FlipProbDPOTrainer`; `loss_weights` is [weight of the robust term].
 
-    `loss_weights=[0.0]` leaves the likelihood of the chosen answer alone, the control without preferences.
+    `loss_weights=[0.0]` leaves only the likelihood of the chosen answer, the control without preferences.
     """
 
     loss_type: list[str] = field(
@@ -59,16 +62,16 @@ class FlipProbDPOTrainer(DPOTrainer):
     $$\frac1N\sum_i a\,w_i\,\ell_i + \alpha\,n_i,\qquad
       \ell_i = \frac{-(1-\epsilon_i)\log\sigma(z_i)+\epsilon_i\log\sigma(-z_i)}{1-2\epsilon_i}$$
 
-    with $a$ = `loss_weights[0]`, $\alpha$ = `nll_weight`, and $n_i = -\sum_t\log\pi(y_t)$ (`token_sum`, as IFLLM,
-    https://huggingface.co/papers/2606.20482) or that over $T_i$ (`token_mean`). It is a mean over *pairs*, so it does
-    not depend on how pairs of a step are spread over equal micro-batches and processes. TRL's `sft` is a mean over the
-    tokens of a micro-batch, which does; the two agree where answers are equally long.
+    with $a$ = `loss_weights[0]`, $\alpha$ = `nll_weight`, and $n_i = -\sum_t\log\pi(y_t)$ (`token_sum`, as in IFLLM,
+    https://huggingface.co/papers/2606.20482) or that divided by $T_i$ (`token_mean`). It is a mean over *pairs*, so it
+    does not depend on how the pairs of a step are divided among equal micro-batches and processes. TRL's `sft` is a
+    mean over the tokens of a micro-batch, which does; the two agree where answers are equally long.
 
     **Weighting.** $\ell_i$ is unbiased: over the label noise its mean is the DPO loss of the true label. The price is
     variance. The derivative $\partial\ell_i/\partial z_i = \sigma(z_i)-\frac{1-\epsilon_i}{1-2\epsilon_i}$ is
     $-\frac{1}{2(1-2\epsilon_i)}$ at $z_i=0$: DPO's times $1/(1-2\epsilon_i)$, 10 at .45, so pairs near a coin flip push
-    hardest. Right and flipped label differ by $1/(1-2\epsilon_i)$ in it, at every $z_i$, so that the noise adds
-    $\epsilon_i(1-\epsilon_i)/(1-2\epsilon_i)^2$ to the 1/4 a clean label of unknown direction has at $z_i=0$:
+    hardest. Between a right and a flipped label it differs by $1/(1-2\epsilon_i)$, at every $z_i$, so that the noise
+    adds $\epsilon_i(1-\epsilon_i)/(1-2\epsilon_i)^2$ to the 1/4 a clean label of unknown direction has at $z_i=0$:
 
     $$\mathrm{Var}_i = \frac14+\frac{\epsilon_i(1-\epsilon_i)}{(1-2\epsilon_i)^2} = \frac{1}{4(1-2\epsilon_i)^2}.$$
 
@@ -117,9 +120,9 @@ class FlipProbDPOTrainer(DPOTrainer):
             if value != accepted:
                 raise IfllmError(f"{name} is {value!r}, but must be {accepted!r} here. {reason}")
         super().__init__(args=args, **kwargs)
-        # TRL adds up the losses named here; with none it returns what else there is, as the router loss of an MoE.
+        # TRL adds up the losses named here; with none it returns only other terms, such as the router loss of an MoE.
         self.loss_types, self.loss_weights = [], []
-        # After the reference has been precomputed: TRL would pass the new column on to the model.
+        # Set after the reference log-probabilities are precomputed: TRL would pass the new column on to the model.
         self.data_collator = FlipProbCollator(self.data_collator)
         train_flips = torch.tensor(self.train_dataset[FLIP_PROB])
         self._mean_precision = (1 - 2 * train_flips).square().mean().item()
@@ -210,7 +213,7 @@ def _check_flip_prob(dataset: Any, name: str) -> None:
     if FLIP_PROB not in dataset.column_names:
         raise IfllmError(
             f"The {name} data have no column {FLIP_PROB!r}. Add it: the probability in [0, 0.5) that chosen and "
-            "rejected are the wrong way round, 0 for labels to be trusted."
+            "rejected are the wrong way round, 0 for trusted labels."
         )
     for row, flip in enumerate(dataset[FLIP_PROB]):
         if flip is None or not 0 <= flip < 0.5:

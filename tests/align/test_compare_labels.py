@@ -145,5 +145,5 @@ def test_runs_of_another_comparison_are_not_mixed_in(
 
 def test_a_recipe_that_does_not_say_how_to_measure(tmp_path: Path) -> None:
     (tmp_path / "dpo.yaml").write_text("policy: tiny\nbeta: 0.1\n")
-    with pytest.raises(IfllmError, match=r"dpo\.yaml does not say max_length"):
+    with pytest.raises(IfllmError, match=r"dpo\.yaml does not set max_length"):
         compare_labels(Comparison("nowhere", str(tmp_path), tmp_path / "out"))

@@ -340,7 +340,7 @@ def test_settings_that_the_loss_does_not_define(build: Build, settings: dict[str
 def test_settings_with_a_better_way(tmp_path: Path, name: str, value: Any) -> None:
     args = FlipProbDPOConfig(str(tmp_path), **CPU)
     setattr(args, name, value)
-    with pytest.raises(IfllmError, match=f"{name} is {value}.*(for all|TRL deprecates it)"):
+    with pytest.raises(IfllmError, match=f"{name} is {value}.*(into every row|TRL deprecates it)"):
         FlipProbDPOTrainer(args=args, model=None)
 
 

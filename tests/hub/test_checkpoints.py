@@ -198,7 +198,7 @@ def test_the_default_name_tells_llm_stage_and_labels(
     assert json.loads(pushed["trainer_state.json"].content)["best_model_checkpoint"] == "checkpoint-1"
     assert not [name for name, file in pushed.items() if str(tmp_path).encode() in file.content], "a path from here"
     (sft / "results.json").unlink()
-    with pytest.raises(IfllmError, match="Name it with --hub_model_id"):
+    with pytest.raises(IfllmError, match="Name the repo with --hub_model_id"):
         run(hub_model_id=None, policy=sft, out=tmp_path / "other")
 
 

@@ -114,7 +114,7 @@ def test_a_micro_batch_is_part_of_the_run(folder: Path, tmp_path: Path) -> None:
     """TRL estimates the KL divergence from the rows of one, so as many rows in a step are not enough."""
     results = kto(folder, tmp_path / "out", max_steps=1, desirable="at_least_4")
     assert (results["rows_seen"], results["rows_in_one_epoch"]) == (2, 9)
-    with pytest.raises(IfllmError, match=r"rows a step 2 \(.*\) -> 2 \(per_device_train_batch_size 1 x"):
+    with pytest.raises(IfllmError, match=r"rows per step 2 \(.*\) -> 2 \(per_device_train_batch_size 1 x"):
         kto(
             folder,
             tmp_path / "out",

@@ -16,7 +16,7 @@ from ifllm_hub.terminal import given_words
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-# Of no meaning on another machine, or not to be shown.
+# Settings that mean nothing on another machine, or must not be shown.
 PRIVATE_SETTINGS = {
     *("config", "dataset", "output_dir", "disable_tqdm"),
     *("push_to_hub", "hub_model_id", "hub_token", "force_push"),
@@ -27,7 +27,7 @@ PRIVATE_SETTINGS = {
 class DataArguments:
     """Which data to train on."""
 
-    dataset: str = field(metadata={"help": "Folder laid out as the Hub repo, or Hub dataset id."})
+    dataset: str = field(metadata={"help": "Folder laid out like the Hub repo, or Hub dataset id."})
     dataset_revision: str | None = field(
         default=None, metadata={"help": "Branch, tag or commit of a Hub dataset; leave out for a folder."}
     )
@@ -51,7 +51,7 @@ class PolicyArguments(DataArguments):
     lora_r: int = field(default=16, metadata={"help": "Rank of the LoRA adapter."})
     lora_alpha: int = field(default=32, metadata={"help": "Scale of the LoRA adapter; the update is alpha / r * BA."})
     lora_layers: int | None = field(
-        default=None, metadata={"help": "Adapt only this many layers, the last ones; all if unset."}
+        default=None, metadata={"help": "Adapt only this many of the last layers; all if unset."}
     )
 
 
@@ -63,16 +63,16 @@ def parse_arguments(
     Without an accelerator `use_cpu` is on, `bf16` and activation checkpointing are off.
 
     Args:
-        arguments: a dataclass of ours.
+        arguments: one of this package's dataclasses.
         configuration: the trainer's configuration class.
-        defaults: values where neither the recipe nor a flag says anything.
+        defaults: values for settings that neither the recipe nor a flag gives.
 
     Returns:
         An instance of each, and the values that were given, by name.
 
     Raises:
         IfllmError: the recipe cannot be read, or a name or value in it or among the flags is not accepted.
-        SystemExit: status 2, after a message on stderr, for a flag that argparse refuses itself.
+        SystemExit: status 2, after a message on stderr, for a flag that argparse itself refuses.
     """
     import yaml
     from trl.scripts.utils import TrlParser
@@ -94,7 +94,7 @@ def parse_arguments(
 
 
 def _given(words: list[str]) -> set[str]:
-    """The names set by the recipe or by a flag, that a card may show."""
+    """The names set by the recipe or by a flag, as far as a card may show them."""
     import yaml
 
     names = {word[2:].partition("=")[0].replace("-", "_").removeprefix("no_") for word in words if word[:2] == "--"}
@@ -104,10 +104,10 @@ def _given(words: list[str]) -> set[str]:
 
 
 def dataset_commit(args: DataArguments) -> str | None:
-    """The commit of a Hub dataset that its revision means now; None for a folder, as given where the Hub is offline.
+    """The commit that a Hub dataset's revision names now; the revision itself if offline; None for a folder.
 
     Raises:
-        IfllmError: a folder with a revision; there is no such dataset, or the Hub cannot be reached.
+        IfllmError: a folder is given with a revision, there is no such dataset, or the Hub cannot be reached.
     """
     from huggingface_hub import is_offline_mode
 

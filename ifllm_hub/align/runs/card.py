@@ -17,7 +17,7 @@ LABELS = {
     "forest_gaze": "labels made from where people looked on LLM answers",
     "shipped_forest": "labels made from how people read LLM answers",
     "longer": "labels that call the longer of two LLM answers the better one, whatever people did",
-    "shuffled": "labels that people gave to other pairs: shuffled, so that they say nothing",
+    "shuffled": "labels that people gave to other pairs: shuffled, so that they carry no information",
 }
 PAPERS = {"dpo": "arxiv:2403.00409", "kto": "arxiv:2402.01306", "grpo": "arxiv:2402.03300"}
 
@@ -30,8 +30,8 @@ REWARD_LOADING = """from ifllm_hub.align.stages.text_reward import TextReward
 reward = TextReward(".")  # this folder, or the id of its repo; a reward function for TRL's GRPO and RLOO trainers
 reward(prompts=["Why is the sky blue?"], completions=["Air scatters short waves more than long ones."])"""
 CROSS_ENCODER = (
-    "This form reads both answers at once and says which is better. It has no score for a single answer, so it is no "
-    "reward function.\n\n"
+    "This form reads both answers at once and says which is better. It cannot score a single answer, so it cannot "
+    "serve as a reward function.\n\n"
 )
 NLL = {"token_mean": "mean over its tokens", "token_sum": "sum over its tokens, as in the paper"}
 WEIGHTING = {
@@ -136,7 +136,7 @@ def _extent(results: dict[str, Any]) -> str:
 
 
 def _over_starts(starts: list[dict[str, Any]], said: Callable[[dict[str, Any]], str]) -> str:
-    """What is said of each start of a run, once where it is the same, else with the step until which it was so."""
+    """The text for each start of a run: once where all agree, else each with the step until which it held."""
     texts = [said(start) for start in starts]
     changes = [at for at in range(1, len(texts)) if texts[at] != texts[at - 1]]
     parts = [f"{texts[at - 1]} until step {starts[at]['from_step']}" for at in changes]
@@ -145,11 +145,11 @@ def _over_starts(starts: list[dict[str, Any]], said: Callable[[dict[str, Any]], 
 
 def _evaluation_batches(results: dict[str, Any]) -> str:
     before, after = (results["starts"][at]["evaluation_batch"] for at in (0, -1))
-    return "" if before == after else f" Batches had {before} rows before and {after} after."
+    return "" if before == after else f" Evaluation batches had {before} rows before training and {after} after."
 
 
 def _preference_loss(results: dict[str, Any]) -> list[str]:
-    """What is said of preference optimization alone."""
+    """The lines that only cards of preference optimization have."""
     nll = ""
     if results["nll"] != "none":
         nll = f" + {results['nll_weight']:g} x NLL of the chosen answer ({NLL[results['nll']]})"
@@ -203,9 +203,9 @@ def _against_explicit(results: dict[str, Any]) -> str:
         f"| {name} | {entry['correct']} | {entry['accuracy']:.3f} | {entry['low']:.3f} to {entry['high']:.3f} |"
         for name, entry in against["models"].items()
     )
-    return f"""How often the answer it prefers is the one the worker preferred: {against["pairs"]} rated test pairs,
-workers who are not in the training split: {against["workers"]}. The 95 % intervals (Wilson) take pairs as independent,
-which pairs of one worker are not.
+    return f"""How often it prefers the answer that the worker preferred, in {against["pairs"]} rated test pairs of
+    {against["workers"]} workers who are not in the training split. The 95 % intervals (Wilson) treat pairs as
+    independent, though pairs of one worker are not.
 
 | by | correct | accuracy | interval |
 |---|---|---|---|

@@ -22,33 +22,34 @@ if TYPE_CHECKING:
 LOG = "train.log"
 PROGRESS = "progress.jsonl"
 POLL_SECONDS = 0.2
-# One torch thread a process: with more, OpenMP's busy waiting is several times slower on a shared CPU. The bars would
-# only fill the log.
+# One torch thread per process: with more, OpenMP's busy waiting is several times slower on a shared CPU. Progress bars
+# would only fill the log.
 CPU_ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"}
-# The line that says why a Python process ended; the launchers' own are only about their child.
+# The line that says why a Python process ended; the launchers' own errors only name their child process.
 ERROR_LINE = re.compile(r"^(\[rank\d+\]: *)?(error: |(?!.*(CalledProcess|ChildFailed)Error)[\w.]*(Error|Exception)\b)")
 
-# The recipe for any of `BASE_MODELS`, and the answers a step in supervised fine-tuning that are not the recipe's 8.
+# The recipe for any of `BASE_MODELS`, and the models whose supervised fine-tuning takes other than its 8 answers per
+# step.
 PAPER = "paper"
 PAPER_BATCHES = {"pythia-2.8b": 16, "qwen2.5-3b": 4, "qwen3-4b": 4}
 
 Progress = Callable[[int, int, float | None], None]
-# A recipe's file, and up to the hyphen the script that runs it.
+# The name of a recipe's file; the part before the hyphen is the script that runs it.
 Stage = Literal["sft", "dpo", "dpo-reference", "kto"]
 # How the weights are spread over processes: a file in `training/accelerate`.
 Sharding = Literal["ddp", "fsdp2", "zero2", "zero3"]
 
 
 def recipe_file(recipe: str, stage: Stage = "dpo") -> Path:
-    """The YAML file of a recipe: a folder name under `training/recipes`, or itself the path of a YAML file.
+    """The YAML file of a recipe: a folder name under `training/recipes`, or the path of a YAML file.
 
     Raises:
         IfllmError: there is no such recipe, or it has no such stage.
     """
     if recipe in BASE_MODELS:
         policy = recipe if stage == "sft" else f"runs/{recipe}/sft (what the stage sft left)"
-        raise IfllmError(f"The recipe {recipe!r} is one for all models now: --recipe {PAPER} --policy {policy}.")
+        raise IfllmError(f"All models now share one recipe, instead of {recipe!r}: --recipe {PAPER} --policy {policy}.")
     recipes = shipped_folder("training") / "recipes"
     file = Path(recipe) if recipe.endswith((".yaml", ".yml")) else recipes / recipe / f"{stage}.yaml"
     if not file.is_file():
@@ -72,10 +73,10 @@ def command_line(
 
     Args:
         recipe: a folder name under `training/recipes`, such as `"smollm2-135m"`, or the path of a YAML file.
-        dataset: a folder laid out as the Hub repo, or a Hub dataset id.
+        dataset: a folder laid out like the Hub repo, or a Hub dataset id.
         output_dir: where the checkpoint goes.
         overrides: flags of the script by name, without dashes; they win over the recipe.
-        processes: one a GPU, or on a machine without one as many CPU processes.
+        processes: one per GPU, or that many CPU processes on a machine without a GPU.
         stage: which recipe of the folder, and which script.
         sharding: how the weights are spread over processes; with one process on a CPU there is nothing to spread.
 
@@ -110,7 +111,7 @@ def check_machine(processes: int, sharding: Sharding) -> None:
 
     gpus = torch.accelerator.device_count() if accelerator_available() else 0
     if gpus and processes > gpus:
-        raise IfllmError(f"processes is {processes}, but this machine has {gpus} GPU(s). Take one process a GPU.")
+        raise IfllmError(f"processes is {processes}, but this machine has {gpus} GPU(s). Take one process per GPU.")
     if sharding != "ddp" and not gpus:
         raise IfllmError(
             f"{sharding} needs GPUs, and this machine has none: accelerate would shard nothing. Take ddp here, or "
@@ -139,8 +140,8 @@ def launch(command: list[str], output_dir: str | Path, on_progress: Progress | N
         on_progress: called with (step, number of steps, loss or None) for every step, at most 0.2 s late.
 
     Raises:
-        IfllmError: the folder cannot be written; or training ends with an error: the message has its last line and the
-            log's path.
+        IfllmError: the folder cannot be written, or training fails; the message then has the error's last line and the
+            path of the log.
     """
     output_dir = Path(output_dir)
     log, progress = output_dir / LOG, output_dir / PROGRESS
@@ -179,7 +180,7 @@ def launch(command: list[str], output_dir: str | Path, on_progress: Progress | N
 
 
 def progress_callback(path: Path) -> "TrainerCallback":
-    """The other end of `on_progress`: in the training process, append one JSON line a step to `path`."""
+    """The other end of `on_progress`: in the training process, append one JSON line per step to `path`."""
     from transformers import TrainerCallback
 
     class ProgressCallback(TrainerCallback):
@@ -207,7 +208,7 @@ def progress_callback(path: Path) -> "TrainerCallback":
 def _paper_flags(policy: str, stage: Stage) -> dict[str, Any]:
     if not policy:
         what = f"one of {', '.join(BASE_MODELS)}" if stage == "sft" else "the folder that the stage sft left"
-        raise IfllmError(f"The recipe {PAPER} is for any model. Say which with --policy: {what}.")
+        raise IfllmError(f"The recipe {PAPER} is for any model, so --policy must name one: {what}.")
     if stage != "sft" or policy not in PAPER_BATCHES:
         return {}
     return dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), PAPER_BATCHES[policy])
@@ -254,4 +255,4 @@ def _report(progress: Path, offset: int, on_progress: Progress | None) -> int:
 def _reason(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     reasons = [line for line in lines if ERROR_LINE.match(line)] or lines
-    return reasons[-1].strip() if reasons else "it said nothing."
+    return reasons[-1].strip() if reasons else "it printed nothing."

@@ -1,4 +1,4 @@
-"""Whether what is to be trained on fits into the policy, and anything into `max_length`, before a trainer is built."""
+"""Checks before a trainer is built: can the policy read `max_length` tokens, and do prompts leave room for answers?"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,9 @@ if TYPE_CHECKING:
 
 
 def check_max_length(config: Any, policy: "PreTrainedModel", name: str) -> None:
-    """Refuse a `max_length` beyond what a policy can read; without one, set it to that.
+    """Refuse a `max_length` beyond what the policy can read; if unset, set it to that.
 
-    Raises:
-        IfllmError: as said.
+    Raises: IfllmError: `max_length` is too large.
     """
     room = positions(policy)
     if room is None:
@@ -29,7 +28,7 @@ def check_max_length(config: Any, policy: "PreTrainedModel", name: str) -> None:
 
 
 def check_prompts_fit(config: Any, tokenizer: "PreTrainedTokenizerBase", data: "DatasetDict") -> None:
-    """Refuse data of which TRL would leave nothing: a row is left out whose prompt fills `max_length`.
+    """Refuse data of which nothing would be left: TRL drops a row whose prompt fills `max_length`.
 
     Args:
         data: splits with conversational `prompt` and `completion`, or `prompt` and `chosen`.
@@ -50,12 +49,12 @@ def check_prompts_fit(config: Any, tokenizer: "PreTrainedTokenizerBase", data: "
 
 
 def positions(policy: "PreTrainedModel") -> int | None:
-    """How many tokens the policy can read, prompt and answer together; None where nothing limits them."""
+    """How many tokens the policy can read, prompt and answer together; None if there is no limit."""
     return getattr(policy.config.get_text_config(), "max_position_embeddings", None)
 
 
 def prompts_with_room(data: "DatasetDict", policy: Any, tokenizer: Any, answer: int) -> "DatasetDict":
-    """The prompts after which the policy can still read an answer of so many tokens.
+    """The prompts after which the policy can still read `answer` tokens.
 
     Raises:
         IfllmError: a split has none.
@@ -72,7 +71,7 @@ def prompts_with_room(data: "DatasetDict", policy: Any, tokenizer: Any, answer: 
     for split, rows in kept.items():
         if len(rows) == 0:
             raise IfllmError(
-                f"Every prompt of the {split} split and an answer of max_completion_length = {answer} tokens are more "
-                f"than the {room} that this policy can read. Lower max_completion_length."
+                f"Every prompt of the {split} split and an answer of max_completion_length = {answer} tokens exceed "
+                f"the {room} that this policy can read. Lower max_completion_length."
             )
     return kept

@@ -1,4 +1,4 @@
-"""A finished run folder on the Hub: what it is called there, what of it goes, and over what."""
+"""A finished run folder on the Hub: its name there, which files are pushed, and what they may replace."""
 
 import logging
 import os
@@ -43,17 +43,17 @@ CHECKPOINT = Kind(
     sign=RESULTS,
     is_ours=_is_checkpoint,
     insist="--force_push true",
-    # Checkpoints hold optimizer states; the .bin file is a pickle of the arguments; `.NAME.NUMBER` is half a file that
-    # a killed run left.
+    # Checkpoints hold optimizer states; the .bin file is a pickle of the arguments; `.NAME.NUMBER` is a partial file
+    # that a killed run left.
     scratch=("checkpoint-*", SAVING, ".*.[0-9]*", "training_args.bin", LOG, PROGRESS, SETUP),
 )
 
 
 def model_name(model: str) -> str | None:
-    """What is called after a model; None for a folder that does not say from which model it was made.
+    """The part of a name that stands for a model; None for a folder that does not say which model it was made from.
 
     Args:
-        model: as for `load_policy`, or a text model: a name of ours, a folder or a Hub id.
+        model: as for `load_policy`, or a text model: one of this package's names, a folder or a Hub id.
     """
     if model in (TINY, SMOLLM2, *BASE_MODELS) or not os.path.isdir(model):
         return model.replace("/", "-")
@@ -61,7 +61,7 @@ def model_name(model: str) -> str | None:
 
 
 def checkpoint_name(stage: str, setup: dict[str, Any]) -> str:
-    """The model, the stage and whose labels, such as `qwen3-1.7b-dpo-forest`: different for every two of them.
+    """The name of a checkpoint: its model, stage and label source, such as `qwen3-1.7b-dpo-forest`.
 
     Args:
         stage: of the run.
@@ -80,7 +80,7 @@ def checkpoint_name(stage: str, setup: dict[str, Any]) -> str:
 
 
 def shown_model(model: str) -> str:
-    """A model's name for a card: that of a checkpoint of ours, else the folder's, else the Hub id."""
+    """A model's name for a card: that in a folder's `results.json`, else the folder's own, else the Hub id."""
     if not os.path.isdir(model):
         return model
     return result_of(model, "name") or _last_name(model)
@@ -91,14 +91,14 @@ def _last_name(path: str) -> str:
 
 
 def result_of(folder: str, key: str) -> str | None:
-    """An entry of the results in the folder of a run; None where there are none."""
+    """An entry of the `results.json` in a run's folder; None without one."""
     file = Path(folder) / RESULTS
     results = read_json(file) if file.is_file() else {}
     return results.get(key) if isinstance(results, dict) else None
 
 
 def without_paths(value: Any) -> Any:
-    """With the last name alone of each local path, at any depth: the rest tells of this machine and helps nobody."""
+    """The value with each local path, at any depth, reduced to its last name: the rest means nothing elsewhere."""
     if isinstance(value, dict):
         return {key: without_paths(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -109,7 +109,7 @@ def without_paths(value: Any) -> Any:
 
 
 def claim_target(config: Any, setup: dict[str, Any], name: str, force: bool) -> str:
-    """Make sure of the repo to push to before hours go into training.
+    """Check or create the repo to push to, before hours go into training.
 
     Args:
         config: with `hub_model_id` (default: `name`), `hub_token`, `hub_private_repo`.
@@ -119,12 +119,12 @@ def claim_target(config: Any, setup: dict[str, Any], name: str, force: bool) -> 
         The id of the repo, owner/name.
 
     Raises:
-        IfllmError: it has no name, holds what was not made by this package, or cannot be made or written.
+        IfllmError: it has no name, holds something that this package did not make, or cannot be created or written.
     """
     if config.hub_model_id is None and setup["llm"] is None:
         raise IfllmError(
-            f"{setup['model']}: has no {RESULTS} that says from which model it was made, so the repo to push to cannot "
-            "be named after it. Name it with --hub_model_id."
+            f"{setup['model']}: has no {RESULTS} that says which model it was made from, so the repo to push to cannot "
+            f"be named after it. Name the repo with --hub_model_id."
         )
     repo_id = claim_repo(config.hub_model_id or name, CHECKPOINT, config.hub_private_repo, force, config.hub_token)
     logger.info("The checkpoint will be pushed to %s.", repo_id)
@@ -134,13 +134,13 @@ def claim_target(config: Any, setup: dict[str, Any], name: str, force: bool) -> 
 def push(config: Any, output_dir: Path, repo_id: str, force: bool) -> str:
     """Upload the finished folder in one commit; see `commit_files`.
 
-    A push that was killed is done again by starting the same run again: its steps are done, only the push is missing.
+    After a push that was interrupted, start the same run again: its steps are done, so it only pushes.
 
     Returns:
-        The commit that `main` is at; unchanged content makes none.
+        The commit that `main` is at; unchanged content makes no new one.
 
     Raises:
-        IfllmError: the Hub refuses or fails; the run is complete then, and a second start pushes it.
+        IfllmError: the Hub refuses or fails; the run is complete nevertheless, and a second start pushes it.
     """
     try:
         return commit_files(

@@ -1,8 +1,8 @@
-"""How a training run goes on where it was interrupted, and refuses to go on as another one.
+"""How a training run continues where it was interrupted, and refuses to continue a different run.
 
-A checkpoint counts steps, and what a step is follows from the settings: how many rows it has, and what rate the
-schedule gives it. So a run is known by all of its settings but those of `FREE`, and by the rows of a step. A start with
-the same rows a step, cut into other micro-batches or spread over other processes, goes on with the same run.
+A checkpoint counts steps, and the settings determine what a step is: how many rows it has, and which learning rate. So
+a run is identified by all of its settings except those in `FREE`, and by the rows per step. A start with as many rows
+per step continues the run, even if they are divided among other micro-batches or processes.
 """
 
 import copy
@@ -17,12 +17,12 @@ from ifllm_hub.files import make_folder, read_json, write_atomically
 
 SETUP = "setup.json"
 RESULTS = "results.json"
-# How accelerate tells a process that the weights, and so the checkpoints, are in parts.
+# How accelerate tells a process that the weights, and so the checkpoints, are sharded.
 SHARDED = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
-# What of the setup may differ between a run and its continuation: where the data lie, for the rows are compared.
+# What may differ in the setup of a continuation: where the data are stored, since the rows themselves are compared.
 FREE_IN_SETUP = {"dataset", "dataset_revision"}
-# Settings of the trainer that do not say what is learned: where results go, what is shown and when, and how the machine
-# does it. Those of a step's size are compared as their product.
+# Settings of the trainer that do not affect what is learned: where results go, what is shown and when, and how the
+# machine does it. Those that make up the size of a step are compared as their product.
 FREE = {
     *("output_dir", "run_name", "project", "report_to", "disable_tqdm", "log_level", "log_level_replica"),
     *("log_on_each_node", "logging_strategy", "logging_steps", "logging_first_step", "logging_nan_inf_filter"),
@@ -40,10 +40,10 @@ FREE = {
     *("gradient_checkpointing", "gradient_checkpointing_kwargs", "ddp_backend", "ddp_broadcast_buffers"),
     *("ddp_bucket_cap_mb", "ddp_find_unused_parameters", "ddp_static_graph", "ddp_timeout"),
 }
-# How long a run is. Where the rate does not depend on it, a run may go on beyond the end it had.
+# The length of a run. Where the learning rate does not depend on it, a run may continue past its original end.
 LENGTH = {"max_steps", "num_train_epochs"}
 LENGTHLESS_SCHEDULES = ("constant", "constant_with_warmup")
-# Settings under which a continuation, or the card of a run, would not be what it says: the one value accepted, and why.
+# Settings that would make a continuation or a card untrue: the one value accepted, and why.
 FIXED = {
     "resume_from_checkpoint": (
         None,
@@ -52,14 +52,14 @@ FIXED = {
     ),
     "save_only_model": (False, "A run continues with the state of its optimizer, which would not be saved."),
     "ignore_data_skip": (False, "A run that continues would train again on the rows it has seen."),
-    "auto_find_batch_size": (False, "The rows of a step would be others than the settings say."),
-    "load_best_model_at_end": (False, "The weights would be of an earlier step, chosen by the test rows."),
+    "auto_find_batch_size": (False, "A step would have another number of rows than the settings say."),
+    "load_best_model_at_end": (False, "The weights would be those of an earlier step, chosen by the test rows."),
 }
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a process of a run began, and how it cuts a step.
+    """One start of a run: where it began, and how it divides a step.
 
     Attributes:
         from_step: the step of the checkpoint it began at, 0 for a new run.
@@ -85,7 +85,7 @@ class Start:
         return self.per_device * self.accumulation * self.processes
 
     def cut(self) -> str:
-        """The rows of a step, and how they are cut, for an error."""
+        """The rows of a step and how they are divided, for an error."""
         return (
             f"{self.rows} (per_device_train_batch_size {self.per_device} x gradient_accumulation_steps "
             f"{self.accumulation} x processes {self.processes})"
@@ -117,20 +117,20 @@ def last_checkpoint(output_dir: Path) -> str | None:
 def check_setup(
     output_dir: Path, setup: dict[str, Any], config: Any, commit: str | None, is_cut_freely: bool, write: bool
 ) -> list[Start]:
-    """Refuse to continue another run, whose card would then claim what is not so; note a new one, or a new start.
+    """Record a new run or a new start; refuse to continue another run, whose card would then be untrue.
 
     Args:
         setup: what is known of the run before its first step.
         config: the trainer's configuration.
         commit: of the code.
-        is_cut_freely: whether the same rows a step may be cut into other micro-batches and processes.
-        write: whether this process writes the note; every process reads it.
+        is_cut_freely: whether as many rows per step may be divided among other micro-batches and processes.
+        write: whether this process writes the record; every process reads it.
 
     Returns:
         The starts of the run, this one last.
 
     Raises:
-        IfllmError: the folder holds a run that differs, or files of which no run is known.
+        IfllmError: the folder holds a different run, or files that belong to no known run.
     """
     file, checkpoint = output_dir / SETUP, last_checkpoint(output_dir)
     now = Start(
@@ -143,7 +143,7 @@ def check_setup(
         commit=commit,
     )
     run = json.loads(json.dumps({"setup": setup, "settings": _settings(config, setup)}))
-    # Parts of weights belong to so many processes, and what an epoch leaves out depends on the batches.
+    # Sharded weights belong to a number of processes, and the rows that an epoch drops depend on the batches.
     is_cut_freely &= not (config.dataloader_drop_last or any(run["settings"][flag] for flag in SHARDED))
     starts = []
     if not file.is_file() and (checkpoint or (output_dir / "README.md").exists()):
@@ -157,14 +157,14 @@ def check_setup(
         starts = [Start(**start) for start in stored["starts"]]
         differing = _differing(stored, run)
         if starts[-1].cut() != now.cut() and not (is_cut_freely and starts[-1].rows == now.rows):
-            differing.append(f"rows a step {starts[-1].cut()} -> {now.cut()}")
+            differing.append(f"rows per step {starts[-1].cut()} -> {now.cut()}")
         if differing:
             what = "checkpoints" if checkpoint else "the result"
             raise IfllmError(
                 f"{output_dir} holds {what} of another run ({', '.join(differing)}). Choose another output_dir, or "
                 "delete it to start again."
             )
-    # What a start did beyond the checkpoint that this one begins at is lost.
+    # What an earlier start did after the checkpoint that this one begins at is lost.
     starts = [*(start for start in starts if start.from_step < now.from_step), now]
     if write:
         make_folder(output_dir)
@@ -201,7 +201,7 @@ def planned_steps(trainer: Any) -> tuple[int, int]:
 
 
 def progress(trainer: Any, start: Start) -> dict[str, int]:
-    """How far a run has gone, in steps and in rows: those of an epoch are counted once an epoch."""
+    """How far a run has gone, in steps and in rows; each row counts once per epoch."""
     steps, steps_in_one_epoch = trainer.state.global_step, planned_steps(trainer)[0]
     # GRPO counts the answers to a prompt, not the prompts.
     repeated = getattr(trainer.args, "num_generations", 1) * getattr(trainer.args, "num_iterations", 1)

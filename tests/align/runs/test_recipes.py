@@ -70,8 +70,8 @@ def test_the_command_of_a_model_has_its_batch(llm: str) -> None:
     [
         ("qwen3-4b", "sft", "--recipe paper --policy qwen3-4b."),
         ("qwen3-4b", "dpo", r"--recipe paper --policy runs/qwen3-4b/sft \(what the stage sft left\)."),
-        ("paper", "sft", "Say which with --policy: one of gpt2-xl, .*qwen3-4b."),
-        ("paper", "dpo-reference", "Say which with --policy: the folder that the stage sft left."),
+        ("paper", "sft", "so --policy must name one: one of gpt2-xl, .*qwen3-4b."),
+        ("paper", "dpo-reference", "so --policy must name one: the folder that the stage sft left."),
     ],
 )
 def test_what_a_recipe_needs_is_one_sentence(recipe: str, stage: Any, message: str) -> None:
@@ -87,7 +87,7 @@ def test_the_script_too_wants_a_policy(data: str, tmp_path: Path) -> None:
 
 def test_a_reference_that_the_policy_does_not_name(tmp_path: Path) -> None:
     words = ["--config", str(RECIPES / "paper" / "dpo-reference.yaml"), "--dataset", "ORG/ifllm"]
-    with pytest.raises(IfllmError, match=f"{tmp_path} is no folder that a training script left"):
+    with pytest.raises(IfllmError, match=f"{tmp_path} is not a folder that a training script wrote"):
         parse_dpo([*words, "--policy", str(tmp_path)])
     assert parse_dpo([*words, "--policy", str(tmp_path), "--base_reference", "tiny"])[0].base_reference == "tiny"
 

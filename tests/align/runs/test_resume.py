@@ -63,10 +63,10 @@ def started_by(folder: Path, **changes: Any) -> None:
         ({"packing": True}, "packing False -> True"),
         (
             {"per_device_train_batch_size": 4},
-            r"rows a step 2 \(per_device_train_batch_size 2 x gradient_accumulation_steps 1 x processes 1\) -> "
+            r"rows per step 2 \(per_device_train_batch_size 2 x gradient_accumulation_steps 1 x processes 1\) -> "
             r"4 \(per_device_train_batch_size 4 x gradient_accumulation_steps 1 x processes 1\)",
         ),
-        ({"gradient_accumulation_steps": 2}, r"rows a step 2 \(.*\) -> 4 \(.*_steps 2 x processes 1\)"),
+        ({"gradient_accumulation_steps": 2}, r"rows per step 2 \(.*\) -> 4 \(.*_steps 2 x processes 1\)"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -88,7 +88,7 @@ def test_other_processes_are_another_step_unless_the_rows_are_as_many(
     start()
     checkpoint(tmp_path, 4)
     started_by(tmp_path, processes=2)
-    with pytest.raises(IfllmError, match=r"rows a step 4 \(.* x processes 2\) -> 2 \(.* x processes 1\)"):
+    with pytest.raises(IfllmError, match=r"rows per step 4 \(.* x processes 2\) -> 2 \(.* x processes 1\)"):
         start()
     starts = start(gradient_accumulation_steps=2)
     assert [(it.from_step, it.processes, it.accumulation, it.rows) for it in starts] == [(0, 2, 1, 4), (4, 1, 2, 4)]
@@ -108,7 +108,7 @@ def test_where_the_cut_matters_it_stays(
     start(**settings)
     checkpoint(tmp_path, 4)
     start(**settings)
-    with pytest.raises(IfllmError, match=r"rows a step 2 .* -> 2 \(per_device_train_batch_size 1 x"):
+    with pytest.raises(IfllmError, match=r"rows per step 2 .* -> 2 \(per_device_train_batch_size 1 x"):
         start(per_device_train_batch_size=1, gradient_accumulation_steps=2, **settings)
 
 
@@ -204,7 +204,7 @@ def test_a_killed_run_goes_on_with_as_many_rows_a_step_and_with_no_others(
     assert "Extent: 6 rows in 3 steps; one epoch is 6 rows in 3 steps." in card
     assert "A step: 1 process(es) on cpu with 1 x 2 rows each." in card
     killed_after(1, out)
-    with pytest.raises(IfllmError, match=r"another run \(rows a step 2 \(.*\) -> 4 \(.*\)\)"):
+    with pytest.raises(IfllmError, match=r"another run \(rows per step 2 \(.*\) -> 4 \(.*\)\)"):
         run(per_device_train_batch_size=4)
     with pytest.raises(IfllmError, match=r"another run \(num_train_epochs 1.* -> 2"):
         run(num_train_epochs=2)
@@ -219,7 +219,7 @@ def test_a_killed_run_goes_on_with_as_many_rows_a_step_and_with_no_others(
     card = (out / "README.md").read_text()
     said = "2 process(es) on cpu with 1 x 1 rows each until step 1, then 1 process(es) on cpu with 2 x 1 rows each"
     assert f"A step: {said}." in card
-    assert "Batches had 8 rows before and 3 after." in card
+    assert "Evaluation batches had 8 rows before training and 3 after." in card
 
 
 def test_rows_of_a_smaller_last_batch_and_of_a_run_shorter_than_it_was(
@@ -259,7 +259,7 @@ def test_two_processes_become_one_and_one_becomes_two(dataset: Path, tmp_path: P
         out = tmp_path / f"{counts[0]}-{counts[1]}"
         launch_dpo("tiny", dataset, out, always | first, processes=counts[0])
         killed_after(1, out)
-        with pytest.raises(IfllmError, match=r"rows a step 2 \(.*\) -> [14] \("):
+        with pytest.raises(IfllmError, match=r"rows per step 2 \(.*\) -> [14] \("):
             launch_dpo("tiny", dataset, out, always | first, processes=counts[1])
         launch_dpo("tiny", dataset, out, always | then, processes=counts[1])
         results = json.loads((out / "results.json").read_text())

@@ -153,7 +153,7 @@ def test_launched_results(launched: tuple[Path, list[Any]], dataset: Path) -> No
         ("forest", "on labels made from how people read LLM answers. Made"),
         ("explicit", "on labels that people gave: which of two LLM answers they preferred. Made"),
         ("longer", "on labels that call the longer of two LLM answers the better one, whatever people did. Made"),
-        ("shuffled", "on labels that people gave to other pairs: shuffled, so that they say nothing. Made"),
+        ("shuffled", "on labels that people gave to other pairs: shuffled, so that they carry no information. Made"),
         ("my_judge", "on labels that were made elsewhere (`my_judge`). Made"),
     ],
 )
@@ -285,7 +285,7 @@ def test_long_pairs_are_counted(run: Callable[..., dict[str, Any]]) -> None:
     [
         ({"label_smoothing": 0.5}, r"label_smoothing is 0\.5, .* must lie in \[0, 0\.5\)"),
         ({"label_smoothing": -0.1}, r"label_smoothing is -0\.1"),
-        ({"label_smoothing": 0.1, "flip_prob_rule": "left_side"}, "Leave it out, or flip_prob_rule"),
+        ({"label_smoothing": 0.1, "flip_prob_rule": "left_side"}, "leaves flip_prob_rule without effect"),
         ({"train_size": 0}, "train_size is 0"),
         ({"lora": True, "lora_layers": 3}, "lora_layers is 3; this policy has 2 layers"),
         ({"same_pairs": "gaze"}, "No label source 'gaze'"),
