@@ -1,1 +1,1 @@
-"""Judging what alignment bought: answers, judgments of them, and what these show."""
+"""Judging what alignment achieved: answers, judgments of them, and their analysis."""

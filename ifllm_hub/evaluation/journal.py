@@ -1,4 +1,4 @@
-"""What long work has finished, one JSON line a piece, safe from a kill: a second run does only what is missing."""
+"""A record of finished work, one JSON line per piece, that survives a kill: a second run does only what is missing."""
 
 import json
 import os
@@ -14,11 +14,11 @@ from ifllm_hub.errors import IfllmError
 class Journal:
     """An append-only file of records, each under its key: `with Journal(file, "key") as journal`.
 
-    A record is on the disk when `append` returns. A line that a kill cut short is taken off when the file is opened
+    A record is on the disk when `append` returns. A line that a kill cut short is removed when the file is opened
     again. One process may have it open; its threads may append at the same time.
 
     Attributes:
-        records: by key, those of earlier runs and those appended; of two with one key, the later.
+        records: by key, those of earlier runs and those appended; of two with the same key, the later.
     """
 
     def __init__(self, file: Path, key: str) -> None:
@@ -41,9 +41,7 @@ class Journal:
             self._lock.acquire()
             self._stream = self._file.open("a+b")
         except Timeout as error:
-            raise IfllmError(
-                f"{self._file}: another process is at work on it. Wait for it, or write elsewhere."
-            ) from error
+            raise IfllmError(f"{self._file}: another process is using it. Wait for it, or write elsewhere.") from error
         except OSError as error:
             raise IfllmError(f"{self._file}: cannot be written ({error.strerror}). Choose another place.") from error
         try:
@@ -79,6 +77,6 @@ class Journal:
                 self.records[record[self._key]] = record
             except (ValueError, KeyError, TypeError) as error:
                 raise IfllmError(
-                    f"{self._file}, line {number}: damaged, or not of this command. Delete the line, and what "
-                    "it held is made again."
+                    f"{self._file}, line {number}: damaged, or not written by this command. Delete the line; what it "
+                    f"held will be made again."
                 ) from error

@@ -1,4 +1,4 @@
-"""What an evaluation leaves: its numbers as JSON, and a page of them as Markdown."""
+"""The output of an evaluation: its numbers as JSON, and a page of them as Markdown."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from ifllm_hub.files import make_folder, write_atomically
 
 
 def write_results(folder: Path, name: str, results: dict[str, Any], page: str) -> None:
-    """Write `<name>.json` and `<name>.md`; the folder is made.
+    """Write `<name>.json` and `<name>.md`; the folder is created.
 
     Raises:
         IfllmError: the folder cannot be written.

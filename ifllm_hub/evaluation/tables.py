@@ -14,7 +14,7 @@ from ifllm_hub.files import read_parquet, write_parquet
 
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
-# One row an answer. A file is the answers of one model under one set of settings.
+# One row per answer. A file holds the answers of one model under one set of settings.
 GENERATIONS: dict[str, pl.DataType | type[pl.DataType]] = {
     "question_id": pl.Int64,
     "worker_id": pl.String,
@@ -28,7 +28,7 @@ GENERATIONS: dict[str, pl.DataType | type[pl.DataType]] = {
     "answer_tokens": pl.Int32,  # of thought and answer
 }
 
-# One row a question put to a judge: kept whatever came back, never asked again.
+# One row per question put to a judge; whatever came back is kept.
 JUDGMENTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "judgment_id": pl.String,  # SHA-256 of the judge, the settings asked for and all it was shown, in order
     "mode": pl.String,  # `pairwise`, or `single`: one answer alone, then no baseline
@@ -50,9 +50,9 @@ JUDGMENTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "status": pl.String,  # `ok`, or why there are no scores: `malformed`, `refused`, `truncated`, `failed`
     "score_model": pl.Float64,  # 1 to 10, null unless `ok`
     "score_baseline": pl.Float64,
-    "winner": pl.String,  # as the judge said it: `model`, `baseline`, `tie`; null unless `ok`, and for `single`
+    "winner": pl.String,  # as the judge named it: `model`, `baseline`, `tie`; null unless `ok`, and for `single`
     "explanation": pl.String,
-    "raw": pl.String,  # the judge's last answer as it came; null if none came
+    "raw": pl.String,  # the judge's last answer as received; null if there was none
     "error": pl.String,  # what was wrong with it, for a person
     "attempts": pl.Int32,
     "prompt_tokens": pl.Int32,  # of all attempts; null where the server does not say
@@ -60,7 +60,7 @@ JUDGMENTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "asked_at": pl.Datetime("ms", "UTC"),
 }
 
-# One row a person's comparison of two answers.
+# One row per person and pair of answers.
 RATINGS: dict[str, pl.DataType | type[pl.DataType]] = {
     "item_id": pl.String,  # one item is one question with two answers
     "rater_id": pl.String,  # a pseudonym
@@ -101,7 +101,7 @@ def read_table(file: Path, columns: dict[str, pl.DataType | type[pl.DataType]]) 
     """Read a table and check its columns.
 
     Raises:
-        IfllmError: the file is not there, is not Parquet, or lacks a column or has it in another type.
+        IfllmError: the file does not exist, is not Parquet, or has a column missing or of another type.
     """
     try:
         table = read_parquet(file)
@@ -127,6 +127,6 @@ def read_generations(file: Path) -> pl.DataFrame:
 
 
 def write_table(file: Path, table: pl.DataFrame) -> None:
-    """Write a table as Parquet, whole or not at all; its folder is made."""
+    """Write a table as Parquet, whole or not at all; its folder is created."""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_parquet(file, table)

@@ -94,7 +94,7 @@ def test_switches_that_are_on_can_be_turned_off(taken: list[Any], monkeypatch: p
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("polycy: x", "polycy is no setting of this command"), ("{", "cannot be read as YAML"), (None, "No such file")],
+    [("polycy: x", "polycy is not a setting of this command"), ("{", "cannot be read as YAML"), (None, "No such file")],
 )
 def test_a_settings_file_that_is_not_accepted(
     content: str | None, message: str, taken: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
@@ -212,6 +212,6 @@ def test_what_needs_more_packages_names_them(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert ifllm(monkeypatch, "generate", "--model", "m", "--dataset", "d", "--output", "answers.parquet") == 2
     assert capsys.readouterr().err == (
-        "error: Generating answers needs torch, transformers, not installed here. Install them: pip install "
+        "error: Generating answers needs torch, transformers, which this environment lacks. Install them: pip install "
         "'ifllm_hub[train]'\n"
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 CARD_FILE, RESULTS_FILE = "README.md", ".eval_results/ifllm_judged.yaml"
-# The task of `eval.yaml` at the dataset, less the metric.
+# The task in the dataset's `eval.yaml`, without the metric.
 TASK = "judged"
 # The key in a cell of the comparison, the metric's id at the Hub, its name.
 _METRICS = (
@@ -41,16 +41,16 @@ def add_results(
     Args:
         checkpoint: folder with a README.md, named like the `model` of a cell.
         comparison: what `compare.read_comparison` gives.
-        dataset: Hub id of the dataset the prompts are from; without one there is no `.eval_results/*.yaml`, which names
-            its dataset by it.
+        dataset: Hub id of the dataset the prompts are from; without it no `.eval_results/*.yaml` is written, since that
+        must name the dataset.
         revision: commit of that dataset.
-        llm, label_source: which cell, where several models have that name.
+        llm, label_source: which cell, if several models have that name.
 
     Returns:
         The cell.
 
     Raises:
-        IfllmError: no cell, or more than one, is of this checkpoint; its card is missing or damaged; or the folder
+        IfllmError: no cell, or more than one, belongs to this checkpoint; its card is missing or damaged; or the folder
             cannot be written.
     """
     from huggingface_hub import ModelCard
@@ -76,13 +76,14 @@ def add_results(
 
 
 def push_results(checkpoint: Path, repo_id: str) -> str:
-    """Push card and results of a checkpoint that is on the Hub in one commit; unchanged, they make none.
+    """Push the card and results of a checkpoint that is already on the Hub, in one commit; in none if unchanged.
 
     Returns:
         The commit that `main` is at.
 
     Raises:
-        IfllmError: there is no such repo, it holds no checkpoint of ours, no token may write there, or the Hub failed.
+        IfllmError: there is no such repo, it holds no checkpoint of this package, no token may write there, or the Hub
+            failed.
     """
     from huggingface_hub import HfApi
 

@@ -43,7 +43,7 @@ def run_comparison(
         judgments: Parquet files of judgments, or folders of them, all of one judge.
         out: folder of the comparison; an earlier one is replaced.
         draws, seed: of the bootstrap.
-        advance: told the share that is done.
+        advance: called with the share that is done.
 
     Returns:
         What `comparison.json` holds; see `compare`.
@@ -85,16 +85,16 @@ def compare(
     Args:
         judgments: columns of `tables.JUDGMENTS`, of one judge, its settings and preset.
         draws, seed: of the bootstrap.
-        advance: told the share that is done.
+        advance: called with the share that is done.
 
     Returns:
         `judge`, `judge_settings`, `preset`, `ifllm_hub`, `draws`, `seed`; counts as in `Differences`, and `set_aside`
-        by reason; `llms` and `label_sources`, the columns and rows of the table in order; `cells`, one a cell that was
-        judged, with `llm`, `label_source`, what was compared, the pairs `asked`, `tied` and `set_aside`, and the
-        numbers of `statistics.summary` (without a scored pair only `n`, which is 0); `pooled`, one a label source;
-        `contrasts` of every two label sources; `missing`, the cells without numbers; `position`, see
-        `measures.position_consistency`, None with one order. Everywhere `asked` is the sum of the pairs scored, ties
-        among them, and those set aside.
+        by reason; `llms` and `label_sources`, the columns and rows of the table in order; `cells`, one per judged cell,
+        with `llm`, `label_source`, what was compared, the pairs `asked`, `tied` and `set_aside`, and the numbers of
+        `statistics.summary` (without a scored pair only `n`, which is 0); `pooled`, one per label source; `contrasts`
+        of every two label sources; `missing`, the cells without numbers; `position`, see
+        `measures.position_consistency`, None with one order. Everywhere `asked` is the number of pairs scored,
+        including ties, plus those set aside.
 
     Raises:
         IfllmError: see `differences`; or not one pair can be scored.
@@ -102,7 +102,9 @@ def compare(
     found = differences(judgments)
     if found.pairs.is_empty():
         reasons = ", ".join(f"{reason} ({count})" for reason, count in _reasons(found).items())
-        raise IfllmError(f"Not one of {found.asked.height} pairs can be scored: {reasons}. Judge again, or by another.")
+        raise IfllmError(
+            f"Not one of {found.asked.height} pairs can be scored: {reasons}. Judge again, or with another judge."
+        )
     seen = judgments.filter(pl.col("mode") == "pairwise").unique(["llm", "label_source"]).sort("llm", "label_source")
     llms = names.llm_order(seen["llm"])
     sources = names.label_source_order(seen["label_source"], llms)

@@ -1,8 +1,8 @@
-"""Judgments -> pairs: one row a question and cell, with both orders joined, or set aside and counted.
+"""Judgments -> pairs: one row per question and cell, with both orders joined, or set aside and counted.
 
 A cell is an LLM aligned on the labels of one source. Each of its answers was judged against the LLM's own SFT answer.
 
-Averaging the two orders takes out whatever a judge gives to the answer it is shown first: with s + b for the first and
+Averaging the two orders cancels whatever a judge adds for the answer it is shown first: with s + b for the first and
 s for the second, the difference of the scores is d + b in one order and d - b in the other.
 """
 
@@ -17,11 +17,11 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.tables import JUDGMENTS, read_table
 from ifllm_hub.terms import FAILURES, ORDERS
 
-# A judged question of a cell.
+# The columns that identify a judged question of a cell.
 KEYS = ("llm", "label_source", "question_id")
 WINNERS = ("model", "baseline", "tie")
 STATUSES = ("ok", *FAILURES)
-# The preset of one order alone, as in the paper.
+# The preset that asks for one order only, as in the paper.
 ONE_ORDER = "reference"
 LOWEST, HIGHEST = 1.0, 10.0
 
@@ -32,20 +32,20 @@ _CELL = ("model", "model_revision", "baseline", "baseline_revision")
 
 @dataclass(frozen=True)
 class Differences:
-    """What the judgments say of each question.
+    """What the judgments say about each question.
 
     Attributes:
-        pairs: a row a question and cell that can be scored, by `KEYS`: `worker_id`; `orders` (2, or 1 by design);
-            `score_model`, `score_baseline` and `difference` (model less baseline), means over the orders;
+        pairs: one row per question and cell that can be scored, sorted by `KEYS`: `worker_id`; `orders` (2, or 1 by
+            design); `score_model`, `score_baseline` and `difference` (model minus baseline), means over the orders;
             `difference_model_first`, `difference_baseline_first` (null for an order not asked for); `winner`, the sign
-            of `difference`; `word_model_first`, `word_baseline_first`: the winner as the judge said it;
-            `winner_in_both`: that word if both orders agree, else `tie`, null where one order was asked for;
-            `words_*` and `chars_*` (code points) of `model`, `baseline`, `prompt`.
-        set_aside: a row a question and cell that cannot: `KEYS` and `reason`.
-        asked: a row a question and cell that was judged, by `KEYS`: each is in `pairs` or in `set_aside`.
-        judgments: number of judgments that were looked at.
+            of `difference`; `word_model_first`, `word_baseline_first`: the winner as the judge named it;
+            `winner_in_both`: that word if both orders agree, else `tie`, null where one order was asked for; `words_*`
+            and `chars_*` (code points) of `model`, `baseline`, `prompt`.
+        set_aside: one row per question and cell that cannot: `KEYS` and `reason`.
+        asked: one row per question and cell that was judged, sorted by `KEYS`: each is in `pairs` or in `set_aside`.
+        judgments: number of judgments read.
         repeated: rows that were in more than one file, or more than once; each counts once.
-        single: judgments of one answer alone; they take no part.
+        single: judgments of single answers; they are not used.
         statuses: number of judgments by status.
         contradictions: judgments whose word contradicts their own scores.
         resampled_baselines: pairs of LLM and question with more than one baseline answer.
@@ -82,10 +82,10 @@ def read_judgments(paths: Sequence[Path]) -> tuple[pl.DataFrame, list[dict[str, 
 def differences(judgments: pl.DataFrame) -> Differences:
     """Join the orders of every pairwise judgment, and average them.
 
-    The winner of a pair is the sign of the averaged difference, a tie if it is 0. The stricter rule that a win needs
-    the judge's word in both orders, else it is a tie (https://huggingface.co/papers/2306.05685), stands beside it as
-    `winner_in_both`: it never names a winner by position alone, but the more a judge cares for position, the more it
-    pulls a win rate towards one half, which the averaged difference does not.
+    The winner of a pair is the sign of the averaged difference, a tie if it is 0. The stricter rule that a pair is a
+    tie unless the judge names the same winner in both orders (https://huggingface.co/papers/2306.05685) is kept beside
+    it as `winner_in_both`: it never names a winner by position alone, but the stronger a judge's position bias, the
+    more it pulls a win rate towards one half, which the averaged difference does not.
 
     A pair that lacks an order is set aside: it would carry the position bias of the other. Under the preset
     `reference`, which asks for one order only, that one counts.
@@ -118,7 +118,7 @@ def differences(judgments: pl.DataFrame) -> Differences:
 
 
 def without_repeats(judgments: pl.DataFrame) -> pl.DataFrame:
-    """Each row once that is there several times, such as in two files; one with a verdict rather than one without.
+    """The rows, with repeated ones (such as from two files) kept once, with a verdict if any has one.
 
     The id alone does not tell rows apart: it says what the judge saw. Both orders of two equal answers have one id, and
     so have two cells, or two questions, that share their texts; each of them is a row of its own.
@@ -144,16 +144,16 @@ def _check(rows: pl.DataFrame) -> None:
     for name in _STUDY:
         if len(values := rows[name].unique().sort()) > 1:
             raise IfllmError(
-                f"The judgments are of {len(values)} values of {name}, such as {values[0]!r} and {values[1]!r}. "
-                "Compare them one by one."
+                f"The judgments have {len(values)} values of {name}, such as {values[0]!r} and {values[1]!r}. Compare "
+                f"them separately."
             )
     mixed = rows.group_by("llm", "label_source").agg(pl.col(_CELL).n_unique()).sort("llm", "label_source")
     for cell in mixed.iter_rows(named=True):
         for name in _CELL:
             if cell[name] > 1:
                 raise IfllmError(
-                    f"{cell['llm']}, {cell['label_source']}: judgments of {cell[name]} values of {name}. Name the "
-                    "files of one, or give the models different label sources."
+                    f"{cell['llm']}, {cell['label_source']}: the judgments have {cell[name]} values of {name}. Name "
+                    f"the files of one, or give the models different label sources."
                 )
     _refuse(rows, ~pl.col("status").is_in(STATUSES), "an unknown status")
     _refuse(rows, ~pl.col("order").is_in(ORDERS).fill_null(False), "no order")

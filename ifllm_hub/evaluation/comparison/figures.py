@@ -44,7 +44,10 @@ def comparison_picture(comparison: dict[str, Any]) -> "Picture":
             for row in comparison["pooled"]
             if row["n"]
         ]
-        alt = f"Differences of scores with intervals, a row an LLM, a mark a label source. Pooled: {', '.join(best)}."
+        alt = (
+            "Differences of scores with intervals, one row per LLM, one mark per label source. "
+            f"Pooled: {', '.join(best)}."
+        )
         caption = (
             "Bars: 95 % intervals, over prompts for an LLM, over prompts and LLMs for the pooled row. "
             "A dash at the left edge: no numbers. Dashed line: no difference from the LLM's own SFT model."
@@ -67,7 +70,7 @@ def orders_picture(comparison: dict[str, Any]) -> "Picture":
         _name_rows(axes, rows)
         axes.set(title="One order against both", xlabel="difference of scores (points)")
         legend_below(figure, axes, 2)
-        caption = "All LLMs. The two orders lie as far apart as the judge favors a position, twice."
+        caption = "All LLMs. The distance between the two orders is twice the judge's position bias."
         return picture(figure, "Differences of scores with one order, the other, and both, by label source.", caption)
 
 
@@ -182,7 +185,7 @@ def _draw(axes: "Axes", comparison: dict[str, Any], rows: list[str], sources: li
     axes.set_yticks(range(len(rows)), [name_of(row) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("difference of the judge's scores, aligned model less its own SFT model (points)")
+    axes.set_xlabel("difference of the judge's scores, aligned model minus its own SFT model (points)")
 
 
 def _offsets(count: int) -> np.ndarray:

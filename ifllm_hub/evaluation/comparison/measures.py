@@ -65,12 +65,12 @@ def probability_calibration(
 def relative_quality(
     scores: Sequence[float], baseline_scores: Sequence[float], llms: Sequence[str] | None = None
 ) -> dict[str, float]:
-    """The paper's relative quality gain: how many points of the judge a model is above its own baseline.
+    """The paper's relative quality gain: by how many of the judge's points a model exceeds its own baseline.
 
     Args:
         scores: (n,) the judge's scores of the model's answers.
         baseline_scores: (n,) its scores of the baseline's answers to the same prompts.
-        llms: (n,) which LLM each is of; default: all of one.
+        llms: (n,) the LLM of each pair; by default all are of one.
 
     Returns:
         `relative_quality`, the mean difference over all pairs; `standard_error`, the paper's: population sd /
@@ -122,7 +122,7 @@ def position_consistency(model_first: Sequence[str], baseline_first: Sequence[st
     one, other = np.asarray(model_first), np.asarray(baseline_first)
     _check_lengths(one, other)
     if unknown := {*one.tolist(), *other.tolist()} - set(VERDICTS):
-        raise IfllmError(f"{sorted(map(str, unknown))[0]!r} is no verdict. Use {', '.join(VERDICTS)}.")
+        raise IfllmError(f"{sorted(map(str, unknown))[0]!r} is not a verdict. Use {', '.join(VERDICTS)}.")
     return {
         "consistency": float((one == other).mean()),
         "first_in_both": float(((one == "model") & (other == "baseline")).mean()),

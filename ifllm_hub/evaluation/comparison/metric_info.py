@@ -1,4 +1,4 @@
-"""What the `evaluate` modules in `eval/metrics` say of themselves."""
+"""How the `evaluate` modules in `eval/metrics` describe themselves."""
 
 import datasets
 import evaluate

@@ -25,7 +25,7 @@ LABEL_SOURCES = {
     "forest_gaze": "forest, gaze",
     "forest_mouse": "forest, mouse",
 }
-# Of our own making, after the paper's.
+# This package's own controls, listed after the paper's sources.
 _CONTROLS = {"longer": "longer answer", "shuffled": "shuffled labels"}
 
 

@@ -1,9 +1,9 @@
 """How much better the judge finds the aligned models, and how sure that is: estimates with clustered intervals.
 
-d_li is the difference of scores, model less baseline, of LLM l on prompt i (`differences.differences`).
+d_li is the difference of scores, model minus baseline, of LLM l on prompt i (`differences.differences`).
 
-Intervals are 95 %: estimate -+ t(g - 1) x sd of the estimate over bootstrap draws, with g the number of clusters of the
-scarcer kind that is drawn. Eight LLMs are few, and plain percentiles of so few clusters are too narrow.
+Intervals are 95 %: estimate -+ t(g - 1) x sd of the estimate over bootstrap draws, with g the number of clusters of
+whichever drawn kind has fewer. Eight LLMs are few, and plain percentiles of so few clusters are too narrow.
 """
 
 from typing import Any
@@ -27,10 +27,10 @@ _LARGEST_STEP = 2.0
 
 
 class Resampling:
-    """The pigeonhole bootstrap: prompts and LLMs drawn with replacement, apart; a pair's weight is their product.
+    """The pigeonhole bootstrap: prompts and LLMs are drawn apart, and a pair's weight is the product.
 
     A prompt recurs with every LLM and an LLM with every prompt, so pairs are not independent. The variance over draws
-    covers both kinds of clusters and errs on the large side (Owen 2007, https://doi.org/10.1214/07-AOAS122). Of one
+    covers both kinds of clusters and errs on the large side (Owen 2007, https://doi.org/10.1214/07-AOAS122). With one
     LLM, or if LLMs are not to be drawn, this is the bootstrap over prompts.
 
     Attributes:
@@ -40,11 +40,11 @@ class Resampling:
     def __init__(
         self, prompts: np.ndarray, llms: np.ndarray, draw_llms: bool = True, draws: int = BOOTSTRAPS, seed: int = SEED
     ):
-        """Draw.
+        """Draw the weights.
 
         Args:
-            prompts, llms: (n,) which prompt and which LLM each pair is of.
-            draw_llms: False for an interval that speaks of these LLMs and of other prompts only.
+            prompts, llms: (n,) the prompt and the LLM of each pair.
+            draw_llms: False for an interval that covers other prompts but only these LLMs.
         """
         generator = np.random.default_rng(seed)
         _, prompt = np.unique(prompts, return_inverse=True)
@@ -69,7 +69,8 @@ class Resampling:
         return self.interval(values.mean(), weighted_mean(self.weights, values))
 
     def mean_over_llms(self, values: np.ndarray) -> dict[str, float]:
-        """(1 / L) sum_l (1 / n_l) sum_i d_li, with its interval: each LLM counts alike, however many prompts it has."""
+        """(1 / L) sum_l (1 / n_l) sum_i d_li, with its interval: each LLM counts equally, however many prompts it
+        has."""
         member = (self._llm[:, None] == np.arange(self._by_llm.shape[1])).astype(float)
         estimate = ((values @ member) / member.sum(axis=0)).mean()
         with np.errstate(invalid="ignore"):
@@ -96,8 +97,8 @@ def paper_standard_error(values: np.ndarray) -> float:
 def length_term(chars_model: np.ndarray, chars_baseline: np.ndarray) -> np.ndarray:
     """(n,) x = tanh(D / sd(D)), D the difference of the answers' lengths in code points; 0 if all D are alike.
 
-    The length term of https://huggingface.co/papers/2404.04475 (AlpacaEval 2). Alike but not zero, lengths cannot be
-    told from quality, and are left in.
+    The length term of https://huggingface.co/papers/2404.04475 (AlpacaEval 2). If all D are alike but not zero, length
+    cannot be separated from quality and stays in.
     """
     difference = chars_model.astype(float) - chars_baseline
     spread = difference.std()
@@ -118,8 +119,9 @@ def length_controlled_logit(weights: np.ndarray, points: np.ndarray, x: np.ndarr
     """(draws,) a of the weighted logistic regression P(win) = 1 / (1 + exp(-(a + b x))), a tie as half a win.
 
     1 / (1 + exp(-a)) is the length-controlled win rate of https://huggingface.co/papers/2404.04475: what the win rate
-    were if both answers had the same length. Of its three terms this has the model's and the length's; the third, the
-    difficulty of an instruction, is fitted there on many models and left out here. Newton's method, all draws at once.
+    would be if both answers had the same length. Of its three terms this has the model's and the length's; the third,
+    the difficulty of an instruction, is fitted there on many models and left out here. Newton's method, all draws at
+    once.
     """
     a, b = np.zeros(len(weights)), np.zeros(len(weights))
     for _ in range(_STEPS):
@@ -221,7 +223,7 @@ def _by_third(pairs: pl.DataFrame, thirds: np.ndarray, draws: int, seed: int) ->
 
 
 def contrast(pairs: pl.DataFrame, first: str, second: str, draws: int = BOOTSTRAPS, seed: int = SEED) -> dict[str, Any]:
-    """How much better models do on the labels of one source than on those of another: d of both, less each other.
+    """How much better models do on the labels of one source than on those of another: the difference of their d.
 
     Only pairs of LLM and prompt that both have count. They share the baseline's answer, the prompt and the judge.
 
@@ -246,5 +248,5 @@ def _share(winners: pl.Series, side: str) -> float | None:
 
 
 def _times_drawn(clusters: int, generator: np.random.Generator, draws: int) -> np.ndarray:
-    """(draws, clusters) how often each was drawn, of as many draws with replacement as there are."""
+    """(draws, clusters) how often each cluster was drawn, in as many draws with replacement as there are clusters."""
     return generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=draws).astype(float)

@@ -63,7 +63,7 @@ Judge: `{one_line(comparison["judge"])}`, preset `{one_line(comparison["preset"]
 
 ## Difference of scores
 
-Points of the judge (1 to 10), aligned model less its own SFT model, mean over prompts ± half of the 95 % interval. A
+The judge's points (1 to 10), aligned model minus its own SFT model: mean over prompts ± half of the 95 % interval. A
 cell's interval is over prompts; that of the column "{POOLED}", a mean over all prompts and LLMs as in the paper, over
 prompts and LLMs.
 
@@ -71,7 +71,7 @@ prompts and LLMs.
 
 {missing_sentence(comparison)}
 
-Pairs of each cell; none of those asked is lost:
+The pairs of each cell; every pair that was asked about is counted:
 
 {markdown_table(("labels from", "LLM", *(f">{name}" for name in COUNTS)), accounting_rows(comparison))}
 
@@ -86,8 +86,8 @@ the length-controlled win rate.
 
 {_pooled(comparison)}
 
-"SE (paper)" takes all pairs for independent. The difference at equal lengths and the length-controlled win rate are
-what a regression on the difference of lengths says for answers of the same length.
+"SE (paper)" treats all pairs as independent. The difference at equal lengths and the length-controlled win rate are
+what a regression on the difference of lengths predicts for answers of the same length.
 
 ## One label source against another
 
@@ -98,7 +98,7 @@ The same prompts and LLMs on both sides; positive where the first is better.
 ## By length
 
 Thirds by the words of the prompt, which alignment does not change. The paper's split, by the words of the aligned
-model's answer within each LLM, conditions on what alignment changes and is shown to compare with the paper.
+model's answer within each LLM, conditions on what alignment changes; it is shown for comparison with the paper.
 
 {_thirds(comparison)}
 
@@ -119,7 +119,7 @@ def accounting(comparison: dict[str, Any]) -> str:
 
 
 def accounting_rows(comparison: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A row a judged cell, then those of all LLMs together: label source, LLM, and the numbers of `COUNTS`."""
+    """One row per judged cell, then those of all LLMs together: label source, LLM, and the numbers of `COUNTS`."""
     cells = comparison["cells"] + [{**row, "llm": POOLED} for row in comparison["pooled"] if row["asked"]]
     return [
         (
@@ -140,7 +140,7 @@ def missing_sentence(comparison: dict[str, Any]) -> str:
 
 
 def warning(comparison: dict[str, Any]) -> str | None:
-    """What is to be said of a judge that holds to its winner less often than a coin would; None of any other."""
+    """A warning about a judge that keeps its winner less often than a coin would; None for any other."""
     position = comparison["position"]
     if position is None or position["consistency"] >= _COIN:
         return None
@@ -159,7 +159,7 @@ def notes(comparison: dict[str, Any]) -> list[str]:
         f"Judgments whose winner contradicts their own scores: {comparison['contradictions']:,}.",
     ]
     if position is None:
-        said.append("The judge saw one order only: its favor for a position is in every number.")
+        said.append("The judge saw one order only: its position bias is in every number.")
     else:
         said.append(
             f"In both orders the judge names the same winner in {100 * position['consistency']:.1f} % of the pairs; "
@@ -178,11 +178,11 @@ def notes(comparison: dict[str, Any]) -> list[str]:
         listed = _listed({name_of(key): count for key, count in counts.items()})
         said.append(f"Pooled over different LLMs, so compare rows by the contrasts. LLMs: {listed}.")
     if 1 < max(counts.values(), default=0) < 5:
-        said.append("Few LLMs say little of other LLMs: `over_prompts` has the intervals for these LLMs alone.")
+        said.append("Few LLMs say little about other LLMs: `over_prompts` has the intervals for these LLMs alone.")
     if comparison["repeated"]:
-        said.append(f"{comparison['repeated']:,} judgments were there more than once and count once.")
+        said.append(f"{comparison['repeated']:,} judgments occurred more than once and are counted once.")
     if comparison["single"]:
-        said.append(f"{comparison['single']:,} judgments of one answer alone take no part.")
+        said.append(f"{comparison['single']:,} judgments of single answers are not used.")
     return said
 
 
@@ -201,7 +201,7 @@ def comparison_latex(comparison: dict[str, Any]) -> str:
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{Difference of the judge's scores (1 to 10), aligned model less its own SFT model, $\pm$ half "
+            rf"\caption{{Difference of the judge's scores (1 to 10), aligned model minus its own SFT model, $\pm$ half "
             rf"of the 95\,\% interval; $n$ pairs. Judge: {_latex(one_line(comparison['judge']))}. {missing}}}",
             rf"\begin{{tabular}}{{l{'r' * len(llms)}}}",
             r"\toprule",
@@ -217,7 +217,7 @@ def comparison_latex(comparison: dict[str, Any]) -> str:
 
 
 def comparison_csv(comparison: dict[str, Any]) -> str:
-    """`comparison.csv`: a row a cell, pooled rows last; of a cell that is not there the fields are empty."""
+    """`comparison.csv`: one row per cell, pooled rows last; the fields of a missing cell are empty."""
     cells = {(cell["label_source"], cell["llm"]): cell for cell in comparison["cells"]}
     cells |= {(row["label_source"], POOLED): row for row in comparison["pooled"] if row["asked"]}
     text = io.StringIO()

@@ -39,26 +39,28 @@ class GenerateArguments(PromptArguments, Sampling):
     """Which model answers which prompts, and how."""
 
     model: str = field(metadata={"help": "tiny, smollm2-135m, a folder or a Hub model id."})
-    output: Path = field(metadata={"help": "Parquet file of the answers; beside it, the cache of all made so far."})
+    output: Path = field(
+        metadata={"help": "Parquet file of the answers; a cache of all answers so far is kept beside it."}
+    )
     model_name: str | None = field(
         default=None, metadata={"help": "What the table calls the model; the folder's name or the Hub id if unset."}
     )
-    engine: Engine = field(default="auto", metadata={"help": "auto takes vLLM where it is installed."})
-    batch_size: int = field(default=8, metadata={"help": "Prompts answered together; on the disk once done."})
+    engine: Engine = field(default="auto", metadata={"help": "auto uses vLLM if it is installed."})
+    batch_size: int = field(default=8, metadata={"help": "Prompts answered together, then written to disk."})
 
 
 def run_generate(args: GenerateArguments) -> pl.DataFrame:
     """Answer the prompts that are not answered yet, and write the table of all that are asked for.
 
-    Every batch is on the disk when it is done, in JSON lines beside the table. An answer is found again by model
-    revision, question, messages and settings: a run that was killed goes on, and one with more prompts makes only those
-    that are new. What a reasoning model thought stays in those lines; the table has its answers alone.
+    Every finished batch is written to JSON lines beside the table. An answer is identified by model revision, question,
+    messages and settings, so a run that was killed continues, and a run with more prompts answers only the new ones.
+    The thoughts of a reasoning model stay in those lines; the table has only its answers.
 
     Returns:
         `GENERATIONS`, in the order of `load_prompts`.
 
     Raises:
-        IfllmError: a setting is out of range; no answer has an end of its thought; see `load_prompts`, `load_policy`,
+        IfllmError: a setting is out of range; every answer ends within its thought; see `load_prompts`, `load_policy`,
             `model_revision` and `Journal`.
     """
     check_sampling(args)
@@ -74,17 +76,19 @@ def run_generate(args: GenerateArguments) -> pl.DataFrame:
     }
     with Journal(args.output.with_suffix(".jsonl"), "key") as journal:
         missing = [key for key in asked if key not in journal.records]
-        logger.info("%s: %d of %d answers are there", args.output, len(asked) - len(missing), len(asked))
+        logger.info("%s: %d of %d answers exist already", args.output, len(asked) - len(missing), len(asked))
         keys = iter(missing)
         for batch in _batches(args, engine, [asked[key] for key in missing]):
             journal.append([{"key": next(keys), **asdict(answer)} for answer in batch])
         answers = [journal.records[key] for key in asked]
     thinking = sum(bool(answer["text"]) and not without_thought(answer["text"]) for answer in answers)
     if thinking == len(answers):
-        raise IfllmError(f"All {thinking} answers are a thought without an end. Raise max_new_tokens.")
+        raise IfllmError(f"All {thinking} answers end within the model's thought. Raise max_new_tokens.")
     if thinking:
         logger.warning(
-            "%d of %d answers are empty: the thought has no end. Raise max_new_tokens", thinking, len(answers)
+            "%d of %d answers are empty: they end within the model's thought. Raise max_new_tokens",
+            thinking,
+            len(answers),
         )
     table = _table(prompts, answers).with_columns(
         model=pl.lit(args.model_name or model_name(args.model)),
@@ -105,7 +109,7 @@ def _settings(args: GenerateArguments, engine: str) -> str:
     sampling = {name: getattr(args, name) for name in Sampling.__dataclass_fields__}
     if args.greedy:
         sampling = {"greedy": True, "max_new_tokens": args.max_new_tokens}
-    # The same weights answer another text under the name of a base policy: that with the paper's chat template.
+    # Under the name of a base policy the same weights see another text: that of the paper's chat template.
     template = "human_assistant" if args.model in BASE_MODELS else "own"
     return json.dumps({**sampling, "history": args.history, "engine": engine, "template": template}, sort_keys=True)
 
@@ -116,7 +120,7 @@ def _key(revision: str, settings: str, prompt: Prompt) -> str:
 
 
 def _batches(args: GenerateArguments, engine: str, missing: Sequence[Prompt]) -> Iterator[list[Answer]]:
-    """Batches of answers as they are done, with a bar; the model is not loaded where nothing is missing."""
+    """Batches of answers as they are done, with a progress bar; the model is loaded only if any are missing."""
     from rich.progress import Progress
 
     if not missing:

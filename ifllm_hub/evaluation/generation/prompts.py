@@ -1,4 +1,4 @@
-"""The prompts that models answer for evaluation: questions of workers whom no training has seen."""
+"""The prompts that models answer for evaluation: questions of workers who are in no training data."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -18,16 +18,18 @@ Questions = Literal["pairwise", "pointwise", "both"]
 class PromptArguments:
     """Which questions are asked, and with how much of the conversation before them."""
 
-    dataset: str = field(metadata={"help": "Folder laid out as the Hub repo, or Hub dataset id."})
+    dataset: str = field(metadata={"help": "Folder laid out like the Hub repo, or Hub dataset id."})
     dataset_revision: str | None = field(
         default=None, metadata={"help": "Branch, tag or commit of a Hub dataset; leave out for a folder."}
     )
     questions: Questions = field(default="both", metadata={"help": "Config of the dataset the prompts come from."})
     history: History = field(default="none", metadata={"help": "What prompts show of the earlier turns."})
     prompts: int | None = field(
-        default=None, metadata={"help": "How many questions; all of the test workers if unset."}
+        default=None, metadata={"help": "How many questions; all those of the test workers if unset."}
     )
-    prompt_seed: int = field(default=0, metadata={"help": "Which questions: more prompts of one seed add to fewer."})
+    prompt_seed: int = field(
+        default=0, metadata={"help": "Which questions; with the same seed, more prompts include the fewer."}
+    )
 
 
 def load_prompts(args: PromptArguments) -> pl.DataFrame:
@@ -42,7 +44,7 @@ def load_prompts(args: PromptArguments) -> pl.DataFrame:
       keeps apart; of a pair, on the side that the worker preferred, or the left one where the pair is not rated.
 
     Returns:
-        `question_id`, `worker_id`, `messages`; one row a prompt.
+        `question_id`, `worker_id`, `messages`; one row per prompt.
 
     Raises:
         IfllmError: the dataset cannot be read, or has fewer such questions.
@@ -69,13 +71,13 @@ def conversation(history: History, has_sides: bool) -> pl.Expr:
 
 
 def sample(rows: pl.DataFrame, n: int | None, seed: int, where: str) -> pl.DataFrame:
-    """`n` questions in the order of a hash of seed and `question_id`: fewer are the first of more.
+    """`n` questions in the order of a hash of seed and `question_id`: a smaller sample is the start of a larger one.
 
     Questions added to or removed from `rows` do not change the order of the others.
 
     Args:
         n: None takes all.
-        where: what the rows are, for the message.
+        where: what the rows are, for the error message.
 
     Raises:
         IfllmError: there are fewer than `n`, or none.

@@ -45,8 +45,8 @@ class Answer:
     """One answer.
 
     Attributes:
-        text: white space at its ends taken off; with the thought of a reasoning model, which `<think>` opens also where
-            the chat template wrote that and not the model.
+        text: without white space at its ends; with the thought of a reasoning model, opened by `<think>` even if the
+        chat template wrote that and not the model.
         finish_reason: `stop` after the model's own end token, `length` where `max_new_tokens` cut it.
         answer_tokens: without the end token.
     """
@@ -76,7 +76,7 @@ def check_sampling(sampling: Sampling) -> None:
 def prompt_seed(seed: int, prompt: Prompt) -> int:
     """The seed of one prompt's own generator: 63 bits of a SHA-256 over `seed`, the question and its messages.
 
-    The model is not part of it: two models answer a question with the same random numbers, as for a paired comparison.
+    The model is not part of it: two models answer a question with the same random numbers, which pairs their answers.
     """
     text = json.dumps([seed, prompt.question_id, prompt.messages])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
@@ -87,10 +87,10 @@ def transformers_answers(
 ) -> Iterator[list[Answer]]:
     """Answer prompts with `transformers`, batch by batch, in the order given.
 
-    Prompts are padded on the left. Every prompt has its own generator, which gives one uniform number a token; the
-    token is where that number falls in the cumulated probabilities. So the answer does not depend on the other prompts
-    of the batch, as far as the logits do not: those of a padded row differ in the last digits of their float32, which
-    can turn a near-tie. With `batch_size` 1 they do not differ.
+    Prompts are padded on the left. Every prompt has its own generator, which gives one uniform number per token; the
+    token is where that number falls in the cumulative probabilities. So an answer depends on the other prompts of its
+    batch only through the logits: those of a padded row differ in the last digits of their float32, which can flip a
+    near-tie. With `batch_size` 1 they do not differ.
 
     Raises:
         IfllmError: a prompt leaves no room for an answer; see `chat_policy`.
@@ -126,7 +126,7 @@ def transformers_answers(
 
 
 def vllm_answers(model: str, prompts: Sequence[Prompt], sampling: Sampling, batch_size: int) -> Iterator[list[Answer]]:
-    """The same with vLLM, which must be installed. It has a seed for each request, but its own sampler: other answers.
+    """The same with vLLM, which must be installed. It seeds each request but has its own sampler, so answers differ.
 
     Raises:
         IfllmError: vLLM is not installed; `"tiny"`, whose weights are in no file; see `chat_policy`.
@@ -180,7 +180,7 @@ def _ready(model: str) -> tuple[Any, Any]:
     tokenizer.padding_side = "left"
     own = policy.generation_config.eos_token_id
     ends = sorted({tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None})
-    # What the checkpoint recommends (a repetition penalty, say) must not come on top of the settings.
+    # What the checkpoint recommends (a repetition penalty, say) must not be added to the settings.
     policy.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
     return policy, tokenizer
 
@@ -220,7 +220,7 @@ def _warpers(batch: Sequence[Prompt], sampling: Sampling) -> "list[LogitsProcess
 
 
 def _uniforms(batch: Sequence[Prompt], sampling: Sampling) -> "torch.Tensor":
-    """(batch, max_new_tokens) float64 in [0, 1): a row follows from its prompt and the seed alone."""
+    """(batch, max_new_tokens) float64 in [0, 1): a row depends on its prompt and the seed alone."""
     import torch
 
     generators = [torch.Generator().manual_seed(prompt_seed(sampling.seed, prompt)) for prompt in batch]
@@ -229,7 +229,7 @@ def _uniforms(batch: Sequence[Prompt], sampling: Sampling) -> "torch.Tensor":
 
 
 def float64_device(device: "torch.device") -> "torch.device":
-    """Where numbers of a device can be float64: there, or on the CPU for Apple's MPS, which has none."""
+    """The device to compute in float64 on: the same one, or the CPU for Apple's MPS, which has no float64."""
     import torch
 
     return torch.device("cpu") if device.type == "mps" else device
@@ -248,7 +248,7 @@ def _draw_with(uniforms: "torch.Tensor") -> "LogitsProcessor":
             cumulated = scores.to(float64_device(scores.device)).double().softmax(dim=-1).cumsum(dim=-1)
             total = cumulated[:, -1:]
             uniform = uniforms[:, self._step : self._step + 1].to(cumulated.device)
-            # Below the total, or a token after the last possible one could be drawn.
+            # Kept below the total, since otherwise a token after the last possible one could be drawn.
             level = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
             self._step += 1
             drawn = torch.searchsorted(cumulated, level, right=True).to(scores.device)

@@ -1,1 +1,1 @@
-"""Blinded rating by people: the task, its page, their files, and what these say."""
+"""Blinded human rating: the task, its page, the raters' files, and their analysis."""

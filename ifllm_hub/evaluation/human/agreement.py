@@ -11,7 +11,7 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.human.questions import COMPARISON, SCALES
 
 _WEIGHTS = {"kappa": None, "kappa_linear": "linear", "kappa_quadratic": "quadratic"}
-# What makes two rows be about the same two answers.
+# The columns that identify a pair of answers.
 _SAME = ["llm", "label_source", "question_id", "answer_model", "answer_baseline"]
 
 
@@ -22,8 +22,8 @@ def between_raters(rows: pl.DataFrame) -> dict[str, Any]:
 
     Returns:
         `questions`: one entry for the comparison and each scale, where a unit is an item, or an answer: `units` (rated
-        by two or more), `kappa`, `kappa_linear`, `kappa_quadratic` (Cohen 1960, 1968; the mean over pairs of raters by
-        units shared, over the `pairs` where it is defined), `alpha` (Krippendorff's, ordinal).
+        by two or more), `kappa`, `kappa_linear`, `kappa_quadratic` (Cohen 1960, 1968; means over the `pairs` of raters
+        for which it is defined, weighted by shared units), `alpha` (Krippendorff's, ordinal).
         `comparisons`: of all pairs of ratings of an item, `pairs`, the shares `exact` and `within_one`, and
         `same_sign` among the `decisive`, where neither is 0.
         None where not defined: nothing shared, or all the same value.
@@ -96,10 +96,10 @@ def _comparisons(matrix: np.ndarray) -> dict[str, Any]:
 
 
 def with_judges(rows: pl.DataFrame, judgments: pl.DataFrame) -> list[dict[str, Any]]:
-    """Each judge against the raters, over the items whose very answers it scored side by side.
+    """Each judge against the raters, over the items whose exact answers it compared.
 
-    An item has the raters' mean comparison, and the judge's score of the model less that of the baseline, mean over the
-    orders it answered in.
+    An item has the raters' mean comparison, and the judge's score of the model minus that of the baseline, averaged
+    over the orders it answered in.
 
     Returns:
         By `judge`, `preset` and `judge_settings`: `items`, `both_orders` (items judged in both), `pearson` with
@@ -130,7 +130,7 @@ def _association(people: np.ndarray, score: np.ndarray) -> dict[str, Any]:
     if len(people) < 3 or not np.ptp(people) or not np.ptp(score):
         return {"pearson": None, "low": None, "high": None, "spearman": None, **signs}
     pearson = pearsonr(people, score)
-    # Fisher's interval has no width below four items, and scipy says so with infinities.
+    # Below four items Fisher's interval is undefined, and scipy returns infinities.
     low, high = pearson.confidence_interval() if len(people) > 3 else (None, None)
     return {
         "pearson": float(pearson.statistic),

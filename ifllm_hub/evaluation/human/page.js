@@ -13,10 +13,10 @@ const cellOf = (index, name) => `${task.items[index].item_id}/${name}`;
 const CELLS = ["at", ...task.items.flatMap((_, index) => task.fields.map((name) => cellOf(index, name)))];
 const kept = {};
 let at = 0;
-let acted = false; // until then, the page follows what is kept
+let acted = false; // until then, the page shows what is stored
 
-// Take over what is newer in the browser's storage, of another tab, or in this tab's history: a Chromium that is busy may
-// show an older storage right after a reload, or none. So every cell is kept by itself, and only when it was changed.
+// Take over what is newer in the browser's storage, from another tab, or in this tab's history: right after a reload, a
+// busy Chromium may show an older storage, or none. So each cell is stored on its own, and only when it changes.
 function merge() {
   let news = false;
   for (const cell of CELLS) {
@@ -45,7 +45,7 @@ function keep(cell, value) {
   try {
     history.replaceState(kept, "");
   } catch {
-    return; // Safari takes a hundred in 30 s; the next one holds them all
+    return; // Safari accepts a hundred in 30 s; the next one holds them all
   }
 }
 
@@ -61,7 +61,7 @@ function answersOf(index) {
   return Object.fromEntries(task.fields.map((name) => [name, kept[cellOf(index, name)]?.[1]]));
 }
 
-// What is missing or wrong, by field; the same rules as in the import.
+// What is missing or wrong, by field, by the same rules as the import.
 function problems(answers) {
   const found = {};
   for (const name of task.fields) {
@@ -72,7 +72,7 @@ function problems(answers) {
       const value = (answers[name] ?? "").trim();
       if (support !== "yes" && support !== "no") continue;
       if (!value) found[name] = "Please fill this in.";
-      else if (stem === "claim_url" && !/^https?:\/\/./.test(value)) found[name] = "An address begins with https:// or http://.";
+      else if (stem === "claim_url" && !/^https?:\/\/./.test(value)) found[name] = "The address must begin with https:// or http://.";
     } else if (!answers[name]) {
       found[name] = "Please choose one.";
     }
@@ -120,7 +120,7 @@ function go(index) {
   toTop("heading");
 }
 
-// As it was left, when the page is opened.
+// When the page is opened: as it was left.
 function resume() {
   $("guide").open = Object.keys(kept).length === 0;
   show(Math.min(Math.max(Math.trunc(kept.at?.[1]) || 0, 0), task.items.length - 1));
@@ -193,8 +193,8 @@ function sum() {
   $("download").disabled = done === 0;
   $("end-text").textContent = left.length
     ? `${done} of ${task.items.length} items are finished. Still open: ${left.map((index) => index + 1).join(", ")}. ` +
-      "Go back and finish them; if you have to stop here, download what there is."
-    : `All ${task.items.length} items are finished. Download the file and hand it to whoever asked you. Thank you.`;
+      "Go back and finish them; if you have to stop here, download what you have."
+    : `All ${task.items.length} items are finished. Download the file and give it to whoever asked you. Thank you.`;
   draw();
 }
 

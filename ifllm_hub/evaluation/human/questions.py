@@ -1,4 +1,4 @@
-"""What raters are asked: the questions in our own words, their answers, and the fields these are kept in."""
+"""What raters are asked: the questions, the answers offered, and the fields that hold them."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ class Scale:
     """A question about one answer.
 
     Attributes:
-        name: of the field, before the side.
+        name: that of the field, without the side.
         question: as the rater reads it.
         options: the words of each value, in the order they are shown.
     """
@@ -29,22 +29,22 @@ SCALES = (
     Scale(
         "informativeness",
         "How much does a reader learn from it?",
-        {1: "Nothing", 2: "A little", 3: "Something", 4: "Much", 5: "All one could wish"},
+        {1: "Nothing", 2: "A little", 3: "A fair amount", 4: "A lot", 5: "All one could want"},
     ),
     Scale(
         "relevance",
-        "Does it deal with what was asked?",
+        "Does it address what was asked?",
         {1: "Not at all", 2: "In part", 3: "Mostly", 4: "Fully"},
     ),
     Scale(
         "overall",
-        "All in all, how good is this answer?",
+        "Overall, how good is this answer?",
         {1: "Very bad", 2: "Bad", 3: "Fair", 4: "Good", 5: "Very good"},
     ),
 )
 # Whether a claim that the rater copied from the answer holds. Poems and refusals may have nothing to look up.
 SUPPORT: dict[str, bool | None] = {"yes": True, "no": False, "nothing": None}
-# Needed unless there is nothing to look up.
+# Required unless there is nothing to look up.
 CLAIM_FIELDS = ("claim", "claim_url", "claim_evidence")
 # Points for the left answer, A, against the right one, B.
 COMPARISON = {

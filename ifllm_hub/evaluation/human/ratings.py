@@ -1,4 +1,4 @@
-"""The files that raters hand back: checked line by line, and put together with the key."""
+"""The files that raters hand back: checked line by line, and joined with the key."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -32,14 +32,15 @@ def import_ratings(key: Path, files: Sequence[Path]) -> pl.DataFrame:
     """RATINGS from what raters handed back, in the order of the key: by rater, then as shown.
 
     A row is what the page downloads for a finished item, or a filled-in row of `sheet.csv`: UTF-8 CSV with the columns
-    `task_id`, `item_id`, `rater_id` and FIELDS, others are not read. Items that nobody rated are no error.
+    `task_id`, `item_id`, `rater_id` and FIELDS, others are ignored. Items that nobody rated are not an error.
 
     Args:
         key: the task's `key.parquet`.
 
     Raises:
-        IfllmError: the key or a file cannot be read or lacks a column; or, with its line, a row is of another task, of
-            an item or rater that the key does not have, comes twice, lacks an answer or has one that is not offered.
+        IfllmError: the key or a file cannot be read or lacks a column; or, with its line, a row belongs to another
+            task, or to an item or rater that the key does not have, occurs twice, lacks an answer or has one that is
+            not offered.
     """
     keys = read_table(key, KEY)
     known = {(row["item_id"], row["rater_id"]): row for row in keys.iter_rows(named=True)}
@@ -49,11 +50,15 @@ def import_ratings(key: Path, files: Sequence[Path]) -> pl.DataFrame:
     for line in (line for file in files for line in _lines(file)):
         who = line.values["item_id"], line.values["rater_id"]
         if line.values["task_id"] != task_id:
-            raise line.wrong(f"is of task {line.values['task_id']!r}; the key is of {task_id!r}. Give its own key.")
+            raise line.wrong(
+                f"belongs to task {line.values['task_id']!r}, the key to {task_id!r}. Give that task's key."
+            )
         if who not in known:
             raise line.wrong(f"item {who[0]!r} of rater {who[1]!r} is not in the key.")
         if who in seen:
-            raise line.wrong(f"item {who[0]!r} of rater {who[1]!r} was rated before, in {seen[who]}. Keep one of them.")
+            raise line.wrong(
+                f"item {who[0]!r} of rater {who[1]!r} was already rated, in {seen[who]}. Keep one of them."
+            )
         seen[who] = line.place
         rows.append(_unblinded(line, known[who]))
     if not rows:
@@ -77,7 +82,7 @@ def _lines(file: Path) -> Iterator[_Line]:
                 place = f"{file}, line {begins}"
                 begins = reader.line_num + 1
                 if len(row) != len(head):
-                    raise IfllmError(f"{place}: has {len(row)} fields, the head of the file {len(head)}.")
+                    raise IfllmError(f"{place}: has {len(row)} fields, but the header has {len(head)}.")
                 yield _Line(place, {name: value.strip() for name, value in zip(head, row, strict=True)})
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise IfllmError(f"{file}: cannot be read as UTF-8 CSV ({error}). Ask the rater for the file again.") from error
@@ -100,7 +105,7 @@ def _unblinded(line: _Line, key: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rated(line: _Line, side: str) -> dict[str, Any]:
-    """What was said of the answer on one side."""
+    """The ratings of the answer on one side."""
     support = line.values[f"claim_supported_{side}"]
     if support not in SUPPORT:
         raise _not_offered(line, f"claim_supported_{side}", SUPPORT)
@@ -111,7 +116,9 @@ def _rated(line: _Line, side: str) -> dict[str, Any]:
         name = next(name for name, value in claim.items() if value is None)
         raise line.wrong(f"{name}_{side} is empty, though the claim was looked up ({support}).")
     elif not str(claim["claim_url"]).startswith(("https://", "http://")):
-        raise line.wrong(f"claim_url_{side} is {claim['claim_url']!r}, which is no address of a page (https://...).")
+        raise line.wrong(
+            f"claim_url_{side} is {claim['claim_url']!r}, which is not the address of a page (https://...)."
+        )
     scales = {scale.name: _choice(line, f"{scale.name}_{side}", scale.options) for scale in SCALES}
     return {"claim_supported": SUPPORT[support], **claim, **scales}
 

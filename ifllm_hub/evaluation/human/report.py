@@ -25,9 +25,9 @@ def write_scores(ratings: Sequence[Path], judgments: Sequence[Path], out: Path) 
     """Score files of ratings, and write `human.json` and `human.md` into a folder.
 
     Args:
-        ratings: what `import_ratings` gave, as files.
-        judgments: files of judgments of the same answers; none need be given.
-        out: the folder; it is made.
+        ratings: files of what `import_ratings` returned.
+        judgments: files of judgments of the same answers; may be empty.
+        out: the folder; it is created.
 
     Returns:
         The page.
@@ -50,10 +50,10 @@ def ratings_page(scores: dict[str, Any]) -> str:
 
 
 _HOW = """The model is the aligned one, the baseline what it is compared with; raters saw neither name. Differences are
-model less baseline. Intervals are 95 % bootstraps over items and, beside them, over raters: with a handful of raters
+model minus baseline. Intervals are 95 % bootstraps over items and, beside them, over raters: with a handful of raters
 the latter is rough, and "-" means there is only one. Tests are two-sided, on items (mean over raters): Wilcoxon
-signed-rank, zeros ranked as Pratt does, with p-values corrected by Holm over the six tests of a group. Agreement on the
-claim check is not given, because each rater picks a claim.
+signed-rank, zeros ranked as by Pratt, with p-values corrected by Holm's method over the six tests of a group. Agreement
+on the claim check is not given, because each rater picks a claim.
 """
 
 

@@ -15,7 +15,7 @@ from ifllm_hub.evaluation.human.agreement import between_raters, with_judges
 from ifllm_hub.evaluation.human.questions import COMPARISON, SCALES
 from ifllm_hub.statistics import Interval, mean_interval
 
-# What is asked of each answer; of errors, fewer are better.
+# What is asked about each answer; of errors, fewer are better.
 DIMENSIONS = ("claim_supported", *(scale.name for scale in SCALES))
 
 
@@ -27,19 +27,19 @@ def score_ratings(ratings: pl.DataFrame, judgments: pl.DataFrame | None = None) 
         judgments: JUDGMENTS of the same answers, of any judges.
 
     Returns:
-        `groups`: one for each `llm` and `label_source`, and where there are several, one of all together (both None).
+        `groups`: one for each `llm` and `label_source`, and if there are several, one for all together (both None).
         Each has `ratings`, `items`, `raters`, `dimensions` (see `_dimension`), `comparison` (see `_comparison`),
         `agreement` (see `between_raters`) and `judges` (see `with_judges`). What is not defined is None.
 
     Raises:
-        IfllmError: there are no ratings, a rating is there twice, or no judgment is of a rated pair of answers.
+        IfllmError: there are no ratings, a rating occurs twice, or no judgment is about a rated pair of answers.
     """
     if ratings.is_empty():
         raise IfllmError("There are no ratings. Import those of at least one rater.")
     for row in ratings.filter(pl.struct("item_id", "rater_id").is_duplicated()).head(1).iter_rows(named=True):
         raise IfllmError(
-            f"Item {row['item_id']!r} of rater {row['rater_id']!r} is there more than once. Name each file of ratings "
-            "once."
+            f"Item {row['item_id']!r} of rater {row['rater_id']!r} occurs more than once. Name each file of ratings "
+            f"once."
         )
     groups = [
         _group(rows, judgments, *names) for names, rows in ratings.group_by("llm", "label_source", maintain_order=True)
@@ -48,7 +48,7 @@ def score_ratings(ratings: pl.DataFrame, judgments: pl.DataFrame | None = None) 
         groups.append(_group(ratings, judgments, None, None))
     if judgments is not None and not any(group["judges"] for group in groups):
         raise IfllmError(
-            "No judgment is of a rated pair of answers (same llm, label source, question and both texts). Give the "
+            "No judgment is about a rated pair of answers (same llm, label source, question and both texts). Give the "
             "judgments of the generations that the task was made from."
         )
     return {"groups": groups}
@@ -133,9 +133,9 @@ def _by_item(rows: pl.DataFrame, column: str) -> np.ndarray:
 def signed_rank(differences: np.ndarray) -> tuple[float | None, float | None]:
     """The smaller rank sum and the two-sided p of the Wilcoxon signed-rank test; both None where nothing differs.
 
-    Zeros take part in the ranking and have no sign (Pratt 1959). The reference dropped them first, and then the test
-    can say less of a difference that has grown. The distribution is exact, with ties and zeros, for any number of
-    items; scipy has it for 13 at most, and takes seconds. Differences are rounded to 9 decimals, so that equal ones
+    Zeros take part in the ranking and have no sign (Pratt 1959). The paper's code drops them first, and a difference
+    that grows can then become less significant. The distribution is exact, with ties and zeros, for any number of
+    items; scipy's is exact for 13 at most, and takes seconds. Differences are rounded to 9 decimals, so that equal ones
     tie.
     """
     differences = np.round(differences, 9)
@@ -156,7 +156,7 @@ def holm(p: list[float | None]) -> list[float | None]:
     """p-values corrected for their number (Holm 1979), None staying None.
 
     It bounds the chance of even one false claim, however the tests depend on each other. Benjamini-Hochberg bounds the
-    share of false ones instead, which suits long lists; here are six, and any one of them would be a headline.
+    share of false ones instead, which suits long lists; here there are six, and any one of them would be a headline.
     """
     tested = sorted((value, at) for at, value in enumerate(p) if value is not None)
     corrected = list(p)

@@ -1,6 +1,6 @@
 """A blinded rating task: the same two answers for several raters, each with sides of their own.
 
-What a rater gets says nothing about which answer is whose. That stands in the key, which stays here.
+What a rater receives does not reveal which answer is whose. Only the key does, and it is not handed out.
 """
 
 import csv
@@ -26,9 +26,9 @@ from ifllm_hub.web_page import csp_source, page_template
 KEY_FILE, SHEET_FILE, RATERS_FOLDER = "key.parquet", "sheet.csv", "for_raters"
 _PAGE = Path(__file__).with_name("page.html.jinja")
 
-# The columns of RATINGS that say what was rated, not what was said of it.
+# The columns of RATINGS that say what was rated, not how.
 _ITEM = tuple(RATINGS)[: tuple(RATINGS).index("order") + 1]
-# One row an item and rater. `order` is `model_first` where the aligned model's answer is on the left.
+# One row per item and rater. `order` is `model_first` where the aligned model's answer is on the left.
 KEY: dict[str, pl.DataType | type[pl.DataType]] = {
     "task_id": pl.String,
     "seed": pl.Int64,
@@ -37,7 +37,7 @@ KEY: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 _RATER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
-# A spreadsheet takes a cell that begins so for a formula and may run it.
+# A spreadsheet treats a cell that begins like this as a formula and may run it.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -59,20 +59,20 @@ def export_task(
     Args:
         model: GENERATIONS of the aligned model.
         baseline: GENERATIONS of what it is compared with; only questions that both answered are items.
-        out: a folder to make.
+        out: a folder to create.
         llm: which base LLM was aligned.
         label_source: whose labels it was aligned on.
         raters: pseudonyms of 1 to 40 letters, digits, `-` or `_`.
         items: how many of the questions, drawn at random; all if None.
-        seed: of coins, orders and the draw; drawn and kept in the key if None.
+        seed: for coins, orders and the draw; drawn if None. The key holds it.
 
     Returns:
         The key, see `KEY`.
 
     Raises:
-        IfllmError: a file cannot be used, the files have no question in common or gave it another conversation, there
-            are fewer questions than `items`, a rater's name is not a pseudonym or comes twice, or `out` holds
-            something.
+        IfllmError: a file cannot be used, the files have no question in common or one was asked after different
+            conversations, there are fewer questions than `items`, a rater's name is not a pseudonym or occurs twice, or
+            `out` is not empty.
     """
     if (out / KEY_FILE).exists():
         raise IfllmError(
@@ -97,9 +97,9 @@ def export_task(
 
 
 def sheet(key: pl.DataFrame) -> str:
-    """CSV for those who collect ratings by other means: a row an item and rater, what to show and what to fill in.
+    """CSV for collecting ratings by other means: one row per item and rater, with what to show and what to fill in.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe in front.
+    A text that a spreadsheet would treat as a formula gets an apostrophe in front.
     """
     content = io.StringIO()
     writer = csv.writer(content, lineterminator="\r\n")
@@ -135,14 +135,14 @@ def _check_raters(raters: Sequence[str]) -> None:
     for rater in raters:
         if not _RATER.fullmatch(rater):
             raise IfllmError(
-                f"Rater {rater!r}: name raters by 1 to 40 letters, digits, '-' or '_', not by their names."
+                f"Rater {rater!r}: identify raters by 1 to 40 letters, digits, '-' or '_', not by their names."
             )
     if not raters or len({rater.lower() for rater in raters}) < len(raters):
         raise IfllmError("Name at least one rater, and each only once (capitals make no difference).")
 
 
 def _compared(model: Path, baseline: Path) -> pl.DataFrame:
-    """A row a question that both files answer, with the columns of RATINGS that describe it."""
+    """One row per question that both files answer, with the columns of RATINGS that describe it."""
     ours, theirs = _answers(model, "model"), _answers(baseline, "baseline")
     both = ours.join(theirs, on="question_id", maintain_order="left").sort("question_id")
     if both.is_empty():
@@ -162,7 +162,7 @@ def _answers(file: Path, name: str) -> pl.DataFrame:
     if revisions != 1 or rows["question_id"].is_duplicated().any():
         raise IfllmError(
             f"{file}: {revisions} models, {rows['question_id'].n_unique()} questions in {rows.height} rows; a rating "
-            "task needs one answer a question, of one model."
+            "task needs one answer per question, from one model."
         )
     described = {name: "model", f"{name}_revision": "model_revision", f"answer_{name}": "answer"}
     columns = [pl.col(column).alias(new) for new, column in described.items()]
@@ -193,7 +193,7 @@ def _hashed(*parts: Any) -> str:
 
 
 def _blinded(key: pl.DataFrame) -> list[dict[str, Any]]:
-    """Rows of the key with the answers by side, and nothing else that tells whose they are."""
+    """Rows of the key with the answers by side, and nothing that reveals whose they are."""
     first = pl.col("order") == "model_first"
     return key.select(
         "task_id",

@@ -1,4 +1,4 @@
-"""One question to a judge over the OpenAI chat API: asked again after what may pass, given up after what will not."""
+"""Ask a judge one question over the OpenAI chat API, again after failures that may pass, and not after others."""
 
 import os
 import random
@@ -21,11 +21,11 @@ from ifllm_hub.evaluation.judge.verdicts import NoVerdict, Verdict, read_verdict
 from ifllm_hub.terms import Message
 
 LONGEST_WAIT = 300.0
-# Too many requests, or the server's own trouble; any other status means the same the next time.
+# Too many requests, or an error of the server's own; any other status would only come again.
 _PASSING = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 _FATAL = {
     401: "the key is not accepted. Set the variable that api_key_variable names",
-    403: "this key may not use it",
+    403: "this key has no access",
     404: "there is no such model or address",
 }
 
@@ -41,28 +41,30 @@ class Endpoint:
     base_url: str | None = field(
         default=None, metadata={"help": "OpenAI-compatible server, such as http://127.0.0.1:8000/v1; Hub if unset."}
     )
-    provider: str | None = field(default=None, metadata={"help": "Inference provider of the Hub; its choice if unset."})
+    provider: str | None = field(
+        default=None, metadata={"help": "Inference provider of the Hub; the Hub's choice if unset."}
+    )
     api_key_variable: str | None = field(
         default=None, metadata={"help": "Environment variable with the key; the Hub's own login if unset."}
     )
     max_tokens: int = field(default=512, metadata={"help": "Longest answer of the judge, in tokens."})
     structured: bool = field(default=True, metadata={"help": "Ask for the JSON schema (preset corrected only)."})
-    attempts: int = field(default=4, metadata={"help": "Times a question is asked before it is given up."})
+    attempts: int = field(default=4, metadata={"help": "How often a question is asked before it counts as failed."})
     backoff: float = field(default=1.0, metadata={"help": "Wait after the first failure, in s; it doubles each time."})
-    timeout: float = field(default=120.0, metadata={"help": "Longest silence of the server, in s."})
+    timeout: float = field(default=120.0, metadata={"help": "Longest wait for the server, in s."})
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one question.
+    """The result of one question.
 
     Attributes:
         verdict: None unless `status` is `ok`.
         status: `ok`, `malformed`, `refused`, `truncated`; `failed` where the server gave no answer at all.
-        raw: the last answer as it came; None if none came.
-        earlier_raw: those before it, which were no verdicts.
-        error: what went wrong on the way, also where there is a verdict in the end.
-        refused: parameters that the server had refused by the last attempt, which went without them; see `Dialect`.
+        raw: the last answer as received; None if there was none.
+        earlier_raw: those before it, which were not verdicts.
+        error: what went wrong on the way, even if there was a verdict in the end.
+        refused: parameters that the server had refused, so that the last attempt was made without them; see `Dialect`.
         prompt_tokens: of all attempts; None where the server does not say. Likewise `answer_tokens`.
     """
 
@@ -78,13 +80,14 @@ class Outcome:
 
 
 class JudgeClient:
-    """Asks one judge; its threads may ask at the same time.
+    """Asks one judge; several threads may use it at the same time.
 
-    A server that refuses a parameter is asked without it from then on, see `Dialect`; the form is in the prompt too.
+    A server that refuses a parameter is asked without it from then on, see `Dialect`; the prompt states the required
+    form too.
     """
 
     def __init__(self, endpoint: Endpoint, form: Form, temperature: float) -> None:
-        """Raises IfllmError: there is no key: the variable that should hold it is not set, nor a login to the Hub."""
+        """Raises IfllmError: the variable that should hold the key is not set, or there is no login to the Hub."""
         self._endpoint = endpoint
         self._form, self._temperature = form, temperature
         self._response_format = response_format(form) if endpoint.structured and form.preset == "corrected" else None
@@ -99,11 +102,11 @@ class JudgeClient:
     def ask(self, messages: list[Message]) -> Outcome:
         """Ask until there is a verdict, a refusal or a cut answer, or the attempts are used up.
 
-        After what may pass (429, 5xx, silence, a malformed answer) the question is asked again: after as long as
-        `Retry-After` says, at least after a wait that doubles each time, of random length between half and all of it.
+        After a failure that may pass (429, 5xx, silence, a malformed answer) the question is asked again. The wait
+        doubles each time, is cut at random by up to half, and is never shorter than `Retry-After` says.
 
         Raises:
-            IfllmError: no answer can come: the server is not there, or does not accept the key or the model.
+            IfllmError: no answer can come: the server cannot be reached, or does not accept the key or the model.
         """
         tries = _Tries()
         unreachable = False
@@ -132,7 +135,7 @@ class JudgeClient:
                 time.sleep(min(wait, LONGEST_WAIT))
         if unreachable:
             raise IfllmError(
-                f"{self.where}: {tries.errors[-1]}. {self._way_out()}, then run this again; it goes on from there."
+                f"{self.where}: {tries.errors[-1]}. {self._way_out()}, then run this again; it continues from there."
             )
         return tries.outcome(None, status)
 
@@ -148,15 +151,15 @@ class JudgeClient:
 
     @property
     def where(self) -> str:
-        """Whom it asks, for messages."""
+        """The judge and its address, for error messages."""
         return f"The judge {self._endpoint.judge} at {self._endpoint.base_url or 'the Hub'}"
 
     def _complete(self, messages: list[Message], tries: "_Tries") -> ChatCompletionOutput:
-        """One request, and again while the server refuses a parameter.
+        """Send one request, and again without each parameter that the server refuses.
 
         Raises:
             _Trouble: there is no chat completion.
-            IfllmError: nor will there be for any other question.
+            IfllmError: there will be none for any other question either.
         """
         tries.refused = self._dialect.refused
         arguments = chat_arguments(tries.refused, self._endpoint.max_tokens, self._temperature, self._response_format)
@@ -207,7 +210,7 @@ class _Client(InferenceClient):
 
 
 class _Trouble(Exception):
-    """No answer; why."""
+    """Why there was no answer."""
 
     def __init__(self, why: str, *, may_pass: bool = True, retry_after: float = 0.0, unreachable: bool = False) -> None:
         super().__init__(why)
@@ -216,7 +219,7 @@ class _Trouble(Exception):
 
 @dataclass
 class _Tries:
-    """What came of each attempt at one question."""
+    """The results of all attempts at one question."""
 
     count: int = 0
     refused: frozenset[str] = frozenset()

@@ -28,8 +28,8 @@ def pairs_of_generations(model: Path, baseline: Path, llm: str, label_source: st
     """`COLUMNS` of the questions that both files have, in the order of the model's.
 
     Raises:
-        IfllmError: a file is no table of answers, or of several models or settings; both are of the same answers; they
-            share no question, or one was asked with another prompt.
+        IfllmError: a file is not a table of answers, or has those of several models or settings; the files share no
+            question, or asked one with different prompts.
     """
     ours, theirs = _generations(model), _generations(baseline)
     both = ours.join(theirs, on="question_id", how="inner", suffix="_baseline", maintain_order="left")
@@ -52,7 +52,7 @@ def single_answers(model: Path, llm: str, label_source: str) -> pl.DataFrame:
     """`COLUMNS` of one file of answers, without a baseline.
 
     Raises:
-        IfllmError: the file is no table of answers, or of several models or settings.
+        IfllmError: the file is not a table of answers, or has those of several models or settings.
     """
     rows = _generations(model).rename({"answer": "answer_model"})
     nothing = {name: pl.lit(None, pl.String) for name in ("baseline", "baseline_revision", "answer_baseline")}
@@ -62,8 +62,8 @@ def single_answers(model: Path, llm: str, label_source: str) -> pl.DataFrame:
 def human_rated_pairs(dataset: str, revision: str | None, history: History, n: int | None, seed: int) -> pl.DataFrame:
     """`COLUMNS` of pairs that a worker rated, of both splits: the left answer is the model's, the right the baseline's.
 
-    A judge has learned from neither split, so both measure it. Revisions are null: which weights the study's servers
-    had, nobody recorded. From the second turn on the two answers were written after different conversations; see
+    A judge was trained on neither split, so both measure it. Revisions are null, since nobody recorded which weights
+    the study's servers had. From the second turn on the two answers were written after different conversations; see
     `with_history` on what to show.
 
     Args:

@@ -1,11 +1,10 @@
 """What a judge is shown, and the form its answer must have.
 
-`corrected` is neutral: no worked example unless asked for, nothing that names one place first in importance, and what
-is judged stands between marks that the text itself cannot contain, so that an instruction inside an answer is a part of
-the answer.
-`reference` has the structure of the paper's prompt (https://huggingface.co/papers/2606.20482) in words of our own: a
-role, five criteria, four lines to answer in, and three worked examples in which A is always better, for measuring what
-that does.
+`corrected` is neutral: it has no worked examples unless asked for, favors neither position, and puts the texts to be
+judged between marks that they cannot contain, so that an instruction inside an answer counts as part of the answer.
+`reference` has the structure of the paper's prompt (https://huggingface.co/papers/2606.20482) in our own words: a role,
+five criteria, four lines to answer in, and three worked examples in which A is always better, so that their effect can
+be measured.
 """
 
 import hashlib
@@ -29,10 +28,10 @@ class Form:
         explanation: the verdict begins with a sentence or two that say why. Preset `corrected` only; `reference` always
             asks for one.
         examples: how many worked examples it is shown as earlier turns, for models too small to keep to the form
-            without; in half of them the first answer wins. Preset `corrected` only; `reference` has its own.
+            without them; in half of them the first answer wins. Preset `corrected` only; `reference` has its own.
 
     Raises:
-        IfllmError: these do not go together.
+        IfllmError: the settings do not go together.
     """
 
     preset: Preset = "corrected"
@@ -151,7 +150,7 @@ REASONING: Both work, but A gives the command that was asked for."""
 
 _WHY = '"explanation": "<one or two sentences>", '
 
-# Query, two answers, their scores, and why. Half are won by the first answer, and half by the longer, in any two.
+# Query, two answers, their scores, and why. Of each two, the first answer wins one, and the longer answer wins one.
 _EXAMPLES = (
     ("Which sea has the most salt?", "The Baltic Sea.", "The Dead Sea.", 2, 9, "The first is wrong, the second right."),
     (
@@ -179,7 +178,7 @@ def judge_messages(form: Form, conversation: Sequence[Message], answers: Sequenc
 
     Args:
         conversation: what the models were given; the last message is the user's.
-        answers: the one to rate, or the two to compare, in the order to be shown in.
+        answers: the one to rate, or the two to compare, in the order shown.
     """
     if form.preset == "reference":
         turns = "".join(f"\n\n{_SPEAKERS.get(turn['role'], turn['role'])}: {turn['content']}" for turn in conversation)
@@ -259,5 +258,5 @@ def _worked(form: Form, code: str) -> list[Message]:
 
 
 def _code(conversation: Sequence[Message], answers: Sequence[str]) -> str:
-    """16 hexadecimal digits that follow from the texts, and that nobody can therefore write into one of them."""
+    """16 hexadecimal digits computed from the texts, so that no author of a text could have known them."""
     return hashlib.sha256(json.dumps([list(conversation), list(answers)]).encode()).hexdigest()[:16]

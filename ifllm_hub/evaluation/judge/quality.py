@@ -1,4 +1,4 @@
-"""How good a judge is: does it hold to its verdict, is it drawn to a place or to its own, does it agree with people.
+"""How good a judge is: is it consistent, does it favor a position or its own family, does it agree with people?
 
 Shares are over judgments with a verdict, with 95 % percentile bootstraps over workers (1,000 draws), because one
 worker's questions are not independent. A tie counts half where a verdict is compared with a side.
@@ -27,16 +27,16 @@ SHARES = {
     "first_position": "first answer wins, of verdicts without ties",
     "tie": "ties",
     "agreement": "agreement with people",
-    "self_preference": "own kind preferred, more than by people",
+    "self_preference": "own family preferred, more than by people",
 }
-_MAKERS = {"meta"}  # names that stand before that of the family
+_MAKERS = {"meta"}  # names that come before that of the family
 
 
 def judge_quality(judgments: pl.DataFrame, preferences: pl.DataFrame | None = None) -> list[dict[str, Any]]:
-    """One entry a judge with one set of settings, in the order of the table.
+    """One entry per judge and set of settings, in the order of the table.
 
     Args:
-        judgments: `JUDGMENTS`; repeated ones count once, and those of mode `single` by their status alone.
+        judgments: `JUDGMENTS`; repeated ones count once, and of those of mode `single` only the status counts.
         preferences: `question_id` and `preference` (`left`, `right`) of the pairs that people rated; judgments of them
             are those of `human_rated_pairs`.
 
@@ -45,7 +45,7 @@ def judge_quality(judgments: pl.DataFrame, preferences: pl.DataFrame | None = No
         each of `SHARES` `mean`, `low`, `high` and `n`; NaN where there is nothing to measure. `pairs`: how many were
         `asked`, which is the sum of those `decided`, `tied` and `set_aside`, as in `differences.Differences`.
         `position_consistency` is over pairs that have a verdict in both orders; `agreement` over all judgments of
-        rated pairs; `self_preference` over those of them where one answer of the two is by a model of the judge's
+        rated pairs; `self_preference` over those of them where one of the two answers is by a model of the judge's
         family: how often the judge prefers it, minus how often people do.
     """
     rows = judgments.with_row_index("row").pipe(without_repeats).sort("row").drop("row")
@@ -62,7 +62,7 @@ def family(name: str) -> str:
 
 
 def quality_rows(qualities: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """All judges side by side, one row a measure: its name, and what each judge has, with interval and n."""
+    """All judges side by side, one row per measure: its name, then each judge's value with interval and n."""
     rows = [("judgments", *(str(one["judgments"]) for one in qualities))]
     rows += [("pairs asked = decided + tied + set aside", *(_pairs(one["pairs"]) for one in qualities))]
     rows += [(status, *(f"{one[status]:.3f}" for one in qualities)) for status in FAILURES]

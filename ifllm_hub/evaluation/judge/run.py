@@ -1,8 +1,9 @@
 """Judging answers with a language model: what `ifllm judge` and `eval/judge.py` run.
 
-A judgment is known by the SHA-256 of the judge, the settings asked for and the messages it is shown. It is asked for
-once: whatever came back is on the disk before the next step, and a run that was killed goes on. Only where the server
-gave no answer at all (`failed`) is it asked again by the next run, and where it is no verdict (`malformed`) if wanted.
+A judgment is identified by the SHA-256 of the judge, the settings asked for and the messages it is shown. It is asked
+for once: whatever comes back is on disk before the next step, so a run that was killed continues. The next run asks
+again only where the server gave no answer at all (`failed`) and, if wanted, where the answer was not a verdict
+(`malformed`).
 """
 
 import hashlib
@@ -31,7 +32,7 @@ from ifllm_hub.terms import ORDERS, Message
 
 logger = logging.getLogger(__name__)
 
-# So many questions without any answer, and no other question of the run is expected to have one.
+# After this many questions without an answer, no other question of the run is expected to get one.
 HOPELESS = 20
 TEMPERATURES: dict[Preset, float] = {"corrected": 0.0, "reference": 1.0}
 
@@ -40,7 +41,7 @@ TEMPERATURES: dict[Preset, float] = {"corrected": 0.0, "reference": 1.0}
 class JudgeArguments(Endpoint):
     """What is judged, how, and where the judgments go."""
 
-    output: Path = field(metadata={"help": "Parquet file of the judgments; beside it, all raw ones so far."})
+    output: Path = field(metadata={"help": "Parquet file of the judgments; all raw answers so far are kept beside it."})
     model_answers: Path | None = field(
         default=None, metadata={"help": "Answers of the aligned model (ifllm generate)."}
     )
@@ -51,23 +52,23 @@ class JudgeArguments(Endpoint):
     dataset_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub dataset."})
     history: History = field(default="none", metadata={"help": "With dataset: what is shown of the earlier turns."})
     pairs: int | None = field(default=None, metadata={"help": "With dataset: how many rated pairs; all if unset."})
-    pair_seed: int = field(default=0, metadata={"help": "Which of them: more pairs of one seed add to fewer."})
+    pair_seed: int = field(
+        default=0, metadata={"help": "Which of them; with the same seed, more pairs include the fewer."}
+    )
     mode: Mode = field(default="pairwise", metadata={"help": "Two answers at once, or each alone."})
     preset: Preset = field(default="corrected", metadata={"help": "reference: the paper's prompt, order and settings."})
     explanation: bool = field(default=True, metadata={"help": "The judge first says why (preset corrected)."})
     examples: int = field(
         default=0, metadata={"help": "Worked examples (0, 2 or 4) for a small judge (preset corrected)."}
     )
-    temperature: float | None = field(default=None, metadata={"help": "Of the preset if unset: 0, or 1 (reference)."})
+    temperature: float | None = field(default=None, metadata={"help": "The preset's if unset: 0, or 1 (reference)."})
     concurrency: int = field(default=4, metadata={"help": "Questions asked at the same time."})
     retry_malformed: bool = field(
-        default=False, metadata={"help": "Ask again where an earlier run got text that is no verdict."}
+        default=False, metadata={"help": "Ask again where an earlier run got text that is not a verdict."}
     )
     prompt_price: float = field(default=0.0, metadata={"help": "US dollars per million prompt tokens."})
     answer_price: float = field(default=0.0, metadata={"help": "US dollars per million answer tokens."})
-    dry_run: bool = field(
-        default=False, metadata={"help": "Show the prompt and how much there is to ask; ask nothing."}
-    )
+    dry_run: bool = field(default=False, metadata={"help": "Show the prompt and the number of questions; ask nothing."})
 
     @property
     def form(self) -> Form:
@@ -76,17 +77,17 @@ class JudgeArguments(Endpoint):
 
 
 def run_judge(args: JudgeArguments) -> pl.DataFrame:
-    """Ask for the judgments that are not there yet, and write the table of all.
+    """Ask for the judgments that are missing, and write the table of all.
 
-    Preset `corrected` shows every pair in both orders; `reference` in one, by a coin that each question has. Where both
-    answers are the same text, both orders are the same question, which is asked once.
+    Preset `corrected` shows every pair in both orders; `reference` in one, which a hash of the question decides. If
+    both answers are the same text, both orders are the same question, which is asked once.
 
     Returns:
         `JUDGMENTS`; with `dry_run` none, and nothing is asked or written.
 
     Raises:
-        IfllmError: settings that do not go together; see `judge_inputs`, `JudgeClient` and `Journal`. No question was
-            answered, or none with a verdict (the table is written first). What was answered before is kept.
+        IfllmError: the settings do not go together; see `judge_inputs`, `JudgeClient` and `Journal`; or no question was
+            answered, or none with a verdict (the table is written first). Earlier answers are kept.
     """
     _check(args)
     form = args.form
@@ -103,7 +104,7 @@ def run_judge(args: JudgeArguments) -> pl.DataFrame:
     with Journal(args.output.with_suffix(".jsonl"), "judgment_id") as journal:
         again = {"failed", *(("malformed",) if args.retry_malformed else ())}
         missing = [key for key in questions if journal.records.get(key, {}).get("status", "failed") in again]
-        logger.info("%s: %d of %d judgments are there", args.output, len(questions) - len(missing), len(questions))
+        logger.info("%s: %d of %d judgments exist already", args.output, len(questions) - len(missing), len(questions))
         _ask(args, questions, missing, journal)
         records = {key: journal.records[key] for key in questions}
     table = _table(planned, records, settings).with_columns(
@@ -113,22 +114,22 @@ def run_judge(args: JudgeArguments) -> pl.DataFrame:
     write_table(args.output, table)
     logger.info("%s: %s", args.output, summary(list(records.values()), args.prompt_price, args.answer_price))
     for error in table.filter(pl.col("status") == "failed")["error"].head(1):
-        logger.warning("Run it again for those that failed; the first: %s", error)
+        logger.warning("Run this again to retry those that failed; the first error: %s", error)
     if "malformed" in table["status"]:
-        logger.info("--retry-malformed asks those that are malformed again")
+        logger.info("--retry-malformed asks again where the answer was malformed")
     if args.mode == "pairwise":
         _measure(args, table)
     if "ok" not in table["status"]:
-        why = table["error"][0].partition("; then ")[0]  # its later attempts as a rule fail alike
+        why = table["error"][0].partition("; then ")[0]  # later attempts usually fail in the same way
         raise IfllmError(
-            f"{args.output}: holds no verdict, only why not; the first: {why}. Correct that, show the judge worked "
-            "examples (--examples 4), or ask another; once the server is mended, add --retry-malformed."
+            f"{args.output}: holds no verdict, only errors; the first: {why}. Correct that, show the judge worked "
+            f"examples (--examples 4), or ask another judge; once the server is fixed, add --retry-malformed."
         )
     return table
 
 
 def plan(args: JudgeArguments, pairs: pl.DataFrame) -> pl.DataFrame:
-    """One row a question to the judge: `COLUMNS` and `order`, the orders of a pair one after the other."""
+    """One row per question to the judge: `COLUMNS` and `order`, the orders of a pair one after the other."""
     if args.mode == "single":
         return pairs.with_columns(order=pl.lit(None, pl.String))
     if args.preset == "reference":
@@ -139,7 +140,7 @@ def plan(args: JudgeArguments, pairs: pl.DataFrame) -> pl.DataFrame:
 
 
 def summary(records: list[dict[str, Any]], prompt_price: float, answer_price: float) -> str:
-    """Counts of each status, tokens and what they cost, US dollars per million tokens given."""
+    """Counts of each status, tokens, and their cost in US dollars, given the prices per million tokens."""
     counts = ", ".join(f"{count} {status}" for status, count in Counter(one["status"] for one in records).most_common())
     known = [one for one in records if one["prompt_tokens"] is not None and one["answer_tokens"] is not None]
     prompt, answer = (sum(one[name] for one in known) for name in ("prompt_tokens", "answer_tokens"))
@@ -233,7 +234,7 @@ def _measure(args: JudgeArguments, table: pl.DataFrame) -> None:
 
 
 def _ask(args: JudgeArguments, questions: dict[str, list[Message]], missing: list[str], journal: Journal) -> None:
-    """Ask from several threads; each answer is in the journal when its thread goes on to the next.
+    """Ask from several threads; each answer is in the journal before its thread asks the next question.
 
     Raises:
         IfllmError: none of the first questions, nor any before them, was answered.
@@ -261,7 +262,7 @@ def _ask(args: JudgeArguments, questions: dict[str, list[Message]], missing: lis
                 if not answered and number == min(len(missing), HOPELESS):
                     raise IfllmError(
                         f"{client.where}: none of {number} questions was answered; the last: {outcome.error}. Correct "
-                        "that, then run this again; it goes on from there."
+                        "that, then run this again; it continues from there."
                     )
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
@@ -280,9 +281,9 @@ def _with_bar(futures: list[Any]) -> Iterator[Any]:
 
 
 def _table(planned: pl.DataFrame, records: dict[str, dict[str, Any]], settings: str) -> pl.DataFrame:
-    """`planned` with what came of each question, turned from places back to model and baseline.
+    """`planned` with the result of each question, with positions translated back to model and baseline.
 
-    A question without any answer was asked in vain in whatever way the others were answered.
+    A question without any answer gets the settings under which the others were answered.
     """
     known = {name for record in records.values() if record["status"] != "failed" for name in record["refused"]}
     rows = []

@@ -1,11 +1,11 @@
-"""Reading a judge's answer: a verdict whose every part is in order, or none and the reason.
+"""Reading a judge's answer: a verdict that is valid in every part, or the reason why there is none.
 
-What counts as in order:
+What counts as valid:
 
 - A score is a JSON number (in four lines: digits) from 1 to 10, whole or half. `"8"`, `8/10`, `true`, 0, 11 and 7.3
   are not scores.
 - The whole answer is the verdict. A Markdown fence around the JSON object and what a reasoning model thinks before it,
-  up to the last `</think>`, are taken off; any other text beside it makes it malformed, because it cannot be told whose
+  up to the last `</think>`, are removed; any other text beside it makes it malformed, because there is no telling whose
   text that is.
 - Keys are those asked for, each once.
 - The winner does not have the lower score, and a tie has equal scores. Equal scores with a winner are fine: the scale
@@ -76,7 +76,7 @@ def read_verdict(
 
 
 def utf8(text: str) -> str:
-    """Half a surrogate pair, which JSON can escape and no file can hold, becomes a question mark."""
+    """Replace half a surrogate pair, which JSON can escape but no file can hold, with a question mark."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -100,7 +100,7 @@ _PLACES: dict[str, Place] = {"a": "first", "b": "second", "tie": "tie"}
 
 
 def _read(form: Form, text: str, answer: str) -> Verdict:
-    """The verdict of the whole text, which may have an end of thinking in its explanation, else of what follows it."""
+    """The verdict in the whole text, whose explanation may contain `</think>`, or else in what follows the last one."""
     read = _four_lines if form.preset == "reference" else partial(_json_verdict, form)
     try:
         return read(text)
@@ -147,12 +147,12 @@ def _json_object(text: str, keys: set[str]) -> dict[str, Any]:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise _Malformed("a key stands twice in the JSON object")
+        raise _Malformed("a key occurs twice in the JSON object")
     return values
 
 
 def _no_constant(name: str) -> None:
-    raise _Malformed(f"{name} is not a number of JSON")
+    raise _Malformed(f"{name} is not a JSON number")
 
 
 def _score(value: Any) -> float:

@@ -1,1 +1,1 @@
-"""Reward models of any make under one protocol."""
+"""Reward models of any kind under one protocol."""

@@ -33,21 +33,23 @@ def read_benchmark(file: Path) -> pl.DataFrame:
         file: Parquet or JSON lines (`.jsonl`).
 
     Raises:
-        IfllmError: it is not there, cannot be read, lacks a column or holds no row; or a row has no chosen or no
+        IfllmError: it does not exist, cannot be read, lacks a column or holds no row; or a row has no chosen or no
             rejected answer, or, in the subset Ties, an id that is not `ref:N` or `tied:N` or that another row has too.
     """
     if not file.is_file():
         raise IfllmError(
-            f"{file}: not there. Get it with: hf download allenai/reward-bench-2 --repo-type dataset --local-dir "
+            f"{file}: does not exist. Get it with: hf download allenai/reward-bench-2 --repo-type dataset --local-dir "
             "reward-bench-2, then name reward-bench-2/data/test-00000-of-00001.parquet."
         )
     try:
-        # The content and not the path, in which Polars would take a `[` for a pattern.
+        # The content and not the path, in which Polars would treat `[` as a pattern.
         is_json = file.suffix == ".jsonl"
         rows = pl.read_ndjson(file.read_bytes(), infer_schema_length=None) if is_json else read_parquet(file)
         missing = [name for name in _COLUMNS if name not in rows.columns]
         if missing:
-            raise IfllmError(f"{file}: lacks the column {missing[0]!r}; it must be laid out as allenai/reward-bench-2.")
+            raise IfllmError(
+                f"{file}: lacks the column {missing[0]!r}; it must be laid out like allenai/reward-bench-2."
+            )
         rows = rows.select(pl.col(name).cast(type_) for name, type_ in _COLUMNS.items())
     except (OSError, pl.exceptions.PolarsError) as error:
         raise IfllmError(f"{file}: cannot be read as Parquet or JSON lines ({first_line(error)}).") from error
@@ -65,7 +67,7 @@ def read_benchmark(file: Path) -> pl.DataFrame:
 
 
 def score_benchmark(rows: pl.DataFrame, scorer: TextScorer) -> dict[str, Any]:
-    """A score from 0 to 1 a subset, and their mean.
+    """A score from 0 to 1 per subset, and their mean.
 
     Args:
         rows: from `read_benchmark`.
@@ -94,7 +96,7 @@ def score_benchmark(rows: pl.DataFrame, scorer: TextScorer) -> dict[str, Any]:
 
 
 def best_of_n(scored: list[dict[str, Any]]) -> float:
-    """Share of prompts whose (first) chosen answer scores highest; of k that share the highest score, it counts 1/k."""
+    """Share of prompts whose (first) chosen answer scores highest; if k answers share the highest score, 1/k."""
     points = []
     for row in scored:
         scores = row["right"] + row["wrong"]
@@ -143,7 +145,7 @@ def _margin(gap: float, spread: float) -> float:
 
 
 def benchmark_page(results: dict[str, dict[str, Any]]) -> str:
-    """Markdown: a row a model, from what `score_benchmark` gives for each."""
+    """Markdown: one row per model, from what `score_benchmark` gives for each."""
     subsets = list(dict.fromkeys(name for result in results.values() for name in result["subsets"]))
     rows = [
         (

@@ -1,7 +1,7 @@
 """Any reward model under the protocol of `ifllm_hub.reward`: behavior models, text models, and judges.
 
-A finished model is not trained anew in folds, so it is scored on the workers of the test split, unless told otherwise,
-and its row says what it was trained on. A judge says no probability: one slope is fitted out of fold, over workers.
+A finished model is not retrained in folds, so by default it is scored on the workers of the test split, and its row
+says what it was trained on. A judge gives no probability, so one slope is fitted out of fold, over workers.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from ifllm_hub.reward.protocol.scores import correct, score
 from ifllm_hub.reward.protocol.tables import leaderboard_markdown
 from ifllm_hub.terms import SIDES
 
-# The model that ships in the package, by this name.
+# The name of the model that ships in the package.
 EMBEDDED = "default"
 # What JUDGMENTS over the dataset's own pairs carry as `llm`: model is the left answer, baseline the right one.
 DATASET_LLM = "ifllm"
@@ -36,7 +36,7 @@ _DIFFERENCE = "judge_difference"
 _MAX_SLOPE = 10.0
 # What rows that are fitted here were trained on.
 _LONGER = "other workers, out of fold"
-_JUDGE = "what we do not know, and its slope on other workers, out of fold"
+_JUDGE = "unknown data, and its slope on other workers, out of fold"
 
 # Of a row: the model's name, (k, n) P(left preferred), what it was trained on.
 _Row = tuple[str, np.ndarray, str]
@@ -56,7 +56,7 @@ def evaluate_reward_models(
 
     Args:
         dataset: a dataset folder or Hub repo id.
-        behavior: reward models of ours, by folder or Hub id; `default` is the one in the package.
+        behavior: this package's reward models, by folder or Hub id; `default` is the one in the package.
         text: text reward models, see `load_scorer`.
         judgments: JUDGMENTS over the dataset's pairs in both orders, see `judge_differences`.
         every_worker: score on the train split's workers too.
@@ -68,8 +68,8 @@ def evaluate_reward_models(
         (accuracy of choosing the longer answer) and `rows`: `model`, `trained_on` and the numbers of `scores.score`.
 
     Raises:
-        IfllmError: the dataset or a model cannot be used; nothing is to be scored; a set of pairs is too small to say
-            anything; or the judgments are of other answers than the dataset's, or in one order only.
+        IfllmError: the dataset or a model cannot be used; there is nothing to score; a set of pairs is too small; or
+            the judgments are about other answers than the dataset's, or in one order only.
     """
     source = data_source(dataset, revision)
     pairs = labeled(load_pairs(dataset, source.get("revision")), all_workers)
@@ -95,7 +95,7 @@ def evaluate_reward_models(
 
 
 def _chosen(pairs: Pairs, scored: np.ndarray, on: str) -> Pairs:
-    """The pairs of a mask, if they are enough to say anything."""
+    """The pairs of a mask, if there are enough of them."""
     some = Pairs(pairs.rows.filter(scored))
     workers = some.rows["worker_id"].n_unique()
     if len(some) < LEAST_PAIRS or workers < 2 or some.rows["preference"].n_unique() < 2:
@@ -125,9 +125,9 @@ def _behavior(name: str, pairs: Pairs, source: dict[str, Any]) -> _Row:
     model = ImplicitFeedbackReward.from_pretrained(default_model() if name == EMBEDDED else name)
     training = model.config["training"]
     shared = next((key for key in ("release_sha256", "dataset") if key in source and key in training), None)
-    label, trained_on = f"behavior: {name}", "data of which it is not known whether these pairs are among them"
+    label, trained_on = f"behavior: {name}", "data that may or may not include these pairs"
     if shared is not None and training[shared] == source[shared]:
-        label, trained_on = f"{label} (saw these pairs)", "these very pairs, so this row is no claim"
+        label, trained_on = f"{label} (saw these pairs)", "these very pairs, so this row proves nothing"
     elif shared == "release_sha256":
         trained_on = "another release"
     # Not `score`: a pair that the model knows nothing about counts as undecided here.
@@ -146,9 +146,9 @@ def _text(name: str, pairs: Pairs) -> _Row:
 
 
 def _trained_on(folder: Path) -> str:
-    """From what our training scripts leave beside a model."""
+    """What a model was trained on, from the `results.json` that the training scripts write beside it."""
     if not (folder / "results.json").is_file():
-        return "what we do not know"
+        return "unknown data"
     results = read_json(folder / "results.json")
     return f"the train split of {Path(results['dataset']).name}, labels {results['label_source']}"
 
@@ -156,8 +156,8 @@ def _trained_on(folder: Path) -> str:
 def judge_differences(pairs: Pairs, judgments: pl.DataFrame) -> list[tuple[str, str, pl.Series]]:
     """Each judge and, for each pair, by how much it scores the left answer above the right one.
 
-    That is the mean over both orders, so a judge that always takes the first answer says 0, a tie. A pair that was
-    asked about in both orders, but not answered well in both, is a tie too: no verdict.
+    That is the mean over both orders, so a judge that always takes the first answer gives 0, a tie. A pair that was
+    asked about in both orders but has no verdict in one of them is a tie too.
 
     Args:
         judgments: JUDGMENTS with llm `ifllm`: model is the left answer, baseline the right one.
@@ -166,8 +166,8 @@ def judge_differences(pairs: Pairs, judgments: pl.DataFrame) -> list[tuple[str, 
         Names, settings, and (n,) Float64, points; null where the judge was not asked in both orders.
 
     Raises:
-        IfllmError: there is no such judgment, one is of other answers than the dataset's, or a judge was asked about
-            no pair in both orders, or answered none well in both.
+        IfllmError: there is no such judgment, one is about other answers than the dataset's, or a judge was asked about
+            no pair in both orders, or gave no pair a verdict in both.
     """
     ours = judgments.filter(pl.col("llm") == DATASET_LLM, pl.col("mode") == "pairwise")
     if ours.is_empty():
@@ -179,8 +179,8 @@ def judge_differences(pairs: Pairs, judgments: pl.DataFrame) -> list[tuple[str, 
     )
     if other.height:
         raise IfllmError(
-            f"Question {other['question_id'][0]}: the judgment is of other answers than the dataset's, or sides are "
-            "exchanged. Judge with the left answer as the model, the right one as the baseline."
+            f"Question {other['question_id'][0]}: the judgment is about other answers than the dataset's, or the sides "
+            f"are swapped. Judge with the left answer as the model, the right one as the baseline."
         )
     judges = []
     for (judge, preset, settings), rows in ours.group_by("judge", "preset", "judge_settings", maintain_order=True):
@@ -211,9 +211,9 @@ def _by_judge(pairs: Pairs, difference: pl.Series, asked: np.ndarray, seeds: int
 
 
 def fit_judge(train: Pairs, test: Pairs, seed: int) -> np.ndarray:
-    """P(left preferred) = expit(slope x difference of scores), the slope of the smallest log loss on other workers.
+    """P(left preferred) = expit(slope x difference of scores), the slope that minimizes the log loss on other workers.
 
-    It is positive, so a verdict is never turned round: a judge that is wrong more often than right stays so. It is odd
+    It is positive, so a verdict is never reversed: a judge that is wrong more often than right stays so. It is odd
     in the difference: swapping the answers turns p into 1 - p, and a tie is 0.5.
     """
     sign = 2 * train.y - 1
@@ -232,7 +232,7 @@ def reward_models_page(board: dict[str, Any]) -> str:
         parts.append(f"""## On {part["on"]}
 
 {part["pairs"]} rated pairs of {part["workers"]} workers; choosing the longer answer is right in
-{part["longer_rule"]:.3f}.
+{part["longer_rule"]:.3f} of them.
 
 {leaderboard_markdown(part, part["on"])}
 

@@ -1,4 +1,4 @@
-"""Reward models scored, and what came of it written: what `ifllm score-models` and `eval/reward_model.py` run."""
+"""Score reward models and write the results: what `ifllm score-models` and `eval/reward_model.py` run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,9 +28,9 @@ def score_on_workers(
 
     Args:
         judgments: files of judgments of the dataset's pairs, in both orders.
-        out: the folder; it is made.
+        out: the folder; it is created.
 
-    The others are those of `evaluate_reward_models`.
+    The other arguments are those of `evaluate_reward_models`.
 
     Returns:
         The page.

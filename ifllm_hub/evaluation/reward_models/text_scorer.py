@@ -1,4 +1,4 @@
-"""Text reward models of any make, as one function: conversations and answers in, scores out."""
+"""Text reward models of any kind, as one function: conversations and answers in, scores out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class TextScorer:
 
     Attributes:
         score: (conversations, answers) -> one logit each; P(one answer better than another) is expit(difference).
-        ours: made by this package: then it was trained on a prompt of the last query alone.
+        ours: whether this package made it; then it was trained on prompts of the last query alone.
     """
 
     score: Callable[[list[Messages], list[str]], list[float]]
@@ -43,7 +43,8 @@ def load_scorer(model: str, revision: str | None = None) -> TextScorer:
         config = AutoConfig.from_pretrained(model, revision=revision)
     except (OSError, ValueError) as error:
         raise IfllmError(
-            f"{model}: no text reward model ({first_line(error)}). Name a folder or a Hub id of a sequence classifier."
+            f"{model}: not a text reward model ({first_line(error)}). Name a folder or a Hub id of a sequence "
+            f"classifier."
         ) from error
     if hasattr(config, "reward_form"):
         reward = TextReward(model, revision)

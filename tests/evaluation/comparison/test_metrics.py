@@ -101,7 +101,7 @@ def test_position_consistency() -> None:
         (lambda: measures.probability_calibration([0.4], [2]), "neither 0 nor 1"),
         (lambda: measures.relative_quality([float("nan")], [1.0]), "not a finite number"),
         (lambda: measures.relative_quality([1.0, 2.0], [1.0, 2.0], ["a"]), "2 and 2 and 1 entries"),
-        (lambda: measures.position_consistency(["A"], ["model"]), "'A' is no verdict"),
+        (lambda: measures.position_consistency(["A"], ["model"]), "'A' is not a verdict"),
     ],
 )
 def test_bad_input_is_refused(call: Any, message: str) -> None:

@@ -229,9 +229,9 @@ def test_thoughts_stay_in_the_cache_and_reach_no_judge(
     assert table["answer"].to_list() == ["Yes.", "", "No."]
     assert table["answer_tokens"].to_list() == [7, 7, 7]
     assert "<think>Hm." in (tmp_path / "a.jsonl").read_text()
-    assert "1 of 3 answers are empty: the thought has no end" in caplog.text
+    assert "1 of 3 answers are empty: they end within the model's thought" in caplog.text
     texts = iter(["<think>Hm"] * 3)
-    with pytest.raises(IfllmError, match="All 3 answers are a thought without an end"):
+    with pytest.raises(IfllmError, match="All 3 answers end within the model's thought"):
         run_generate(arguments(dataset, tmp_path / "b.parquet", prompts=3))
     assert not (tmp_path / "b.parquet").exists()
     # Files of other tools may have them.

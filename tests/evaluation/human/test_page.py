@@ -162,7 +162,7 @@ def test_an_item_with_gaps_is_not_finished(page: "Page", tmp_path: Path, task: P
     looked_up = page.locator("input[value=yes]:checked").get_attribute("name").removeprefix("claim_supported_")
     page.fill(f"#claim_url_{looked_up}", "javascript:alert(1)")
     page.click("#next")
-    assert page.locator(".problem:visible").all_inner_texts() == ["An address begins with https:// or http://."]
+    assert page.locator(".problem:visible").all_inner_texts() == ["The address must begin with https:// or http://."]
     page.fill(f"#claim_url_{looked_up}", "http://example.org")
     assert page.locator(".problem:visible").count() == 0
     for _ in range(3):

@@ -115,7 +115,7 @@ def test_nothing_to_look_up(key: Path, rows: list[Row], tmp_path: Path) -> None:
 BAD: dict[str, tuple[Callable[[Row], Row], str]] = {
     "unknown item": (lambda row: row | {"item_id": "ffff"}, "item 'ffff' of rater 'ann' is not in the key"),
     "unknown rater": (lambda row: row | {"rater_id": "eve"}, "of rater 'eve' is not in the key"),
-    "another task": (lambda row: row | {"task_id": "0123"}, "is of task '0123'; the key is of"),
+    "another task": (lambda row: row | {"task_id": "0123"}, "belongs to task '0123', the key to"),
     "out of range": (lambda row: row | {"overall_right": "6"}, "overall_right is '6'; it must be one of 1, 2, 3, 4, 5"),
     "not a number": (lambda row: row | {"errors_left": "none"}, "errors_left is 'none'; it must be one of 0, 1, 2"),
     "not whole": (lambda row: row | {"comparison": "1.5"}, "comparison is '1.5'; it must be one of 3, 2, 1, 0, -1"),
@@ -124,7 +124,7 @@ BAD: dict[str, tuple[Callable[[Row], Row], str]] = {
     "not rated": (lambda row: row | {"relevance_left": " "}, "relevance_left is empty; it must be one of 1, 2, 3, 4"),
     "no claim check": (lambda row: row | {"claim_supported_left": ""}, "claim_supported_left is empty"),
     "no evidence": (lambda row: row | {"claim_evidence_right": ""}, "claim_evidence_right is empty, though the claim"),
-    "no address": (lambda row: row | {"claim_url_left": "javascript:alert(1)"}, "which is no address of a page"),
+    "no address": (lambda row: row | {"claim_url_left": "javascript:alert(1)"}, "which is not the address of a page"),
 }
 
 
@@ -141,7 +141,7 @@ def test_bad_line(kind: str, key: Path, rows: list[Row], tmp_path: Path) -> None
 
 def test_rated_twice(key: Path, rows: list[Row], tmp_path: Path) -> None:
     one, other = written(rows[:2], tmp_path / "a.csv"), written([rows[5], rows[1]], tmp_path / "b.csv")
-    with pytest.raises(IfllmError, match=f"{other}, line 3: .* rated before, in {one}, line 3"):
+    with pytest.raises(IfllmError, match=f"{other}, line 3: .* already rated, in {one}, line 3"):
         import_ratings(key, [one, other])
 
 
@@ -164,7 +164,7 @@ def test_files_that_are_none(key: Path, rows: list[Row], tmp_path: Path) -> None
         import_ratings(key, [file])
     content = written(rows[:2], file).read_text()
     file.write_text(content.rstrip() + ",surplus\n")
-    with pytest.raises(IfllmError, match="line 3: has 22 fields, the head of the file 21"):
+    with pytest.raises(IfllmError, match="line 3: has 22 fields, but the header has 21"):
         import_ratings(key, [file])
     file.write_text(content[: content.index("\n") + 1])
     with pytest.raises(IfllmError, match="No ratings in"):

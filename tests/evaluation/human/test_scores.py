@@ -284,10 +284,10 @@ def test_nothing_decisive_divides_nothing() -> None:
 def test_no_ratings_or_judgments_of_other_answers() -> None:
     with pytest.raises(IfllmError, match="no ratings"):
         score_ratings(voted().clear())
-    with pytest.raises(IfllmError, match="Item 'item2' of rater 'bob' is there more than once"):
+    with pytest.raises(IfllmError, match="Item 'item2' of rater 'bob' occurs more than once"):
         score_ratings(pl.concat([voted(), table([rating(2, "bob", 3)])]))
     other = table([judged(0, "model_first", 5, 5, answer_baseline="another")], JUDGMENTS)
-    with pytest.raises(IfllmError, match="No judgment is of a rated pair"):
+    with pytest.raises(IfllmError, match="No judgment is about a rated pair"):
         score_ratings(voted(), other)
 
 

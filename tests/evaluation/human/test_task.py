@@ -121,7 +121,7 @@ def test_a_page_names_its_own_script_and_style_and_nothing_else(files: tuple[Pat
     [
         ({"raters": []}, "at least one rater"),
         ({"raters": ["ann", "Ann"]}, "each only once"),
-        ({"raters": ["../ann"]}, "Rater '../ann': name raters by"),
+        ({"raters": ["../ann"]}, "Rater '../ann': identify raters by"),
         ({"raters": ["Ann Smith"]}, "not by their names"),
         ({"items": 41}, "41 items wanted, but the files have 40 questions"),
         ({"items": 0}, "0 items wanted"),
@@ -143,7 +143,7 @@ def test_bad_generations(files: tuple[Path, Path], tmp_path: Path) -> None:
         export((model, asked), tmp_path / "task")
     twice = pl.concat([pl.read_parquet(model), pl.read_parquet(model)])
     twice.write_parquet(tmp_path / "twice.parquet")
-    with pytest.raises(IfllmError, match="one answer a question, of one model"):
+    with pytest.raises(IfllmError, match="one answer per question, from one model"):
         export((tmp_path / "twice.parquet", model), tmp_path / "task")
     with pytest.raises(IfllmError, match="cannot be read as Parquet"):
         export((tmp_path / "none.parquet", model), tmp_path / "task")

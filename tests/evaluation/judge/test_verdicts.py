@@ -102,7 +102,7 @@ def test_a_verdict_cut_anywhere_is_none(end: int) -> None:
         (verdict(10.5, 5), "malformed", "not from 1 to 10"),
         (verdict(0, 5, "second"), "malformed", "not from 1 to 10"),
         (verdict(7.3, 5), "malformed", "neither whole nor half"),
-        (verdict(math.nan, 5), "malformed", "NaN is not a number of JSON"),
+        (verdict(math.nan, 5), "malformed", "NaN is not a JSON number"),
         (verdict(math.inf, 5), "malformed", "Infinity is not"),
         (verdict(8, 5).replace("8", "1e999"), "malformed", "not from 1 to 10"),
         (verdict(8, 5).replace("8", "9" * 5000), "malformed", "not one JSON object"),

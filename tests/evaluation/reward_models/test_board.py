@@ -139,7 +139,7 @@ def test_a_model_that_saw_the_pairs_is_marked(folder: Path, tmp_path: Path) -> N
     assert list(by_model(board)) == ["longer answer", "behavior: default (saw these pairs)"]
     page = reward_models_page(board)
     assert "| behavior: default (saw these pairs) | 0." in page
-    assert "trained on these very pairs, so this row is no claim" in page
+    assert "trained on these very pairs, so this row proves nothing" in page
 
 
 def test_judges_of_known_quality(folder: Path, pairs: Pairs) -> None:
@@ -264,11 +264,11 @@ def test_any_sequence_classifier(kind: str, tmp_path: Path) -> None:
 
 
 def test_text_models_that_are_none(tmp_path: Path, student: Path) -> None:
-    with pytest.raises(IfllmError, match="no text reward model"):
+    with pytest.raises(IfllmError, match="not a text reward model"):
         load_scorer(str(tmp_path / "nothing"))
     config = json.loads((student / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"reward_form": "cross_encoder"}))
-    with pytest.raises(IfllmError, match="no score for a single answer"):
+    with pytest.raises(IfllmError, match="cannot score a single answer"):
         load_scorer(str(tmp_path))
     del config["reward_form"]
     labels = {"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}}
