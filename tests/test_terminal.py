@@ -71,7 +71,7 @@ def test_commands_write_and_read_at_home(
     assert run(monkeypatch, "collect", "export", "--out=~/x", "--folder=~/none") == 2
     errors = capsys.readouterr().err
     assert f"{home}/nothing" in errors
-    assert f"{home}/none: no collector was run here" in errors
+    assert f"{home}/none: no collector has been run here" in errors
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
     assert [path.name for path in home.iterdir()] == ["s"]
 

@@ -1,4 +1,4 @@
-"""`ifllm`: one command a stage, a file a room, and `ifllm run` for all of them."""
+"""`ifllm`: one command per stage, one file per part of the package, and `ifllm run` for all stages."""
 
 import sys
 

@@ -11,7 +11,7 @@ from ifllm_hub.terminal import say
 
 app = typer.Typer()
 PANEL = "Preferences and alignment"
-# Of the options of `ifllm align`.
+# Headings in the help of `ifllm align`.
 WHAT, HOW = "What is trained", "On which machine"
 
 
@@ -23,7 +23,7 @@ def align(
     stage: Annotated[
         Literal["sft", "dpo", "dpo-reference", "kto"],
         typer.Option(
-            help="Which YAML file of the recipe; dpo-reference: as the paper's released code.", rich_help_panel=WHAT
+            help="Which YAML file of the recipe; dpo-reference: as in the paper's released code.", rich_help_panel=WHAT
         ),
     ] = "dpo",
     policy: Annotated[
@@ -39,7 +39,7 @@ def align(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps; default: as the recipe says.", rich_help_panel=WHAT)
     ] = None,
-    processes: Annotated[int, typer.Option(help="Training processes, one a GPU.", rich_help_panel=HOW)] = 1,
+    processes: Annotated[int, typer.Option(help="Training processes, one per GPU.", rich_help_panel=HOW)] = 1,
     sharding: Annotated[
         Literal["ddp", "fsdp2", "zero2", "zero3"],
         typer.Option(help="How the weights are spread over processes.", rich_help_panel=HOW),
@@ -73,7 +73,7 @@ def compare_labels(
         str, typer.Option(help="A recipe with the stages sft and dpo, for all label sources.")
     ] = "smollm2-135m-labels",
     seeds: Annotated[int, typer.Option(min=1, help="Training seeds.")] = 3,
-    jobs: Annotated[int, typer.Option(min=1, help="Training processes side by side.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Training processes at a time.")] = 1,
 ) -> None:
     """Tune a policy on each label source, all else equal, and measure whether it prefers what unseen workers prefer."""
     from ifllm_hub.align.compare_labels import Comparison, compare_labels

@@ -1,4 +1,4 @@
-"""`ifllm collect`: run the collector, write what it recorded as a dataset, delete people."""
+"""`ifllm collect`: run the collector, write what it recorded as a dataset, delete people's data."""
 
 import sys
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_help_panel="Collecting",
 )
-# Of the options of `serve`, `study` and `space`.
+# Headings in the help of `serve`, `study` and `space`.
 STORE, ADDRESS, PUBLISHING = "Where it is stored", "Where it listens", "Publishing what is collected"
 
 FolderOption = Annotated[
-    Path, typer.Option(help="Of the secrets and, without --database, of the store.", rich_help_panel=STORE)
+    Path, typer.Option(help="Folder of the secrets and, without --database, of the store.", rich_help_panel=STORE)
 ]
 DatabaseOption = Annotated[
     str | None, typer.Option(help="SQLAlchemy URL; default: SQLite in the folder.", rich_help_panel=STORE)
@@ -35,20 +35,20 @@ DatabaseOption = Annotated[
 HostOption = Annotated[str, typer.Option(help="Address to listen on.", rich_help_panel=ADDRESS)]
 PortOption = Annotated[int, typer.Option(help="Port to listen on.", rich_help_panel=ADDRESS)]
 ProxyOption = Annotated[
-    bool, typer.Option("--behind-proxy", help="Believe X-Forwarded-For of a proxy.", rich_help_panel=ADDRESS)
+    bool, typer.Option("--behind-proxy", help="Trust a proxy's X-Forwarded-For.", rich_help_panel=ADDRESS)
 ]
 RepoOption = Annotated[
     str | None,
     typer.Option(
-        help="Keep this dataset repo of the Hub, owner/name, up to date with what is collected.",
+        help="Keep this Hub dataset repo (owner/name) up to date with what is collected.",
         rich_help_panel=PUBLISHING,
     ),
 ]
 MinutesOption = Annotated[
     float,
-    typer.Option(help="How often the dataset repo is brought up to date, in minutes.", rich_help_panel=PUBLISHING),
+    typer.Option(help="How often the dataset repo is updated, in minutes.", rich_help_panel=PUBLISHING),
 ]
-SharedOption = Annotated[str, typer.Option(help="Whom the data are shared with, for the consent text.")]
+SharedOption = Annotated[str, typer.Option(help="Who the data are shared with, for the consent text.")]
 LeastOption = Annotated[
     int, typer.Option(min=1, help="Publish nothing of fewer people than this.", rich_help_panel=PUBLISHING)
 ]
@@ -59,25 +59,26 @@ _SIGNS = {True: "✓", False: "✗", None: "–"}
 @app.command()
 def serve(
     origin: Annotated[
-        list[str] | None, typer.Option(help="Page that may report, as https://chat.example.org; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Page that may send readings, such as https://chat.example.org; may be repeated."),
     ] = None,
     consent: Annotated[
         list[str] | None,
-        typer.Option(help=f"Version of the consent text that is in use; may be repeated. Default: {CONSENT}."),
+        typer.Option(help=f"Version of the consent text in use; may be repeated. Default: {CONSENT}."),
     ] = None,
     folder: FolderOption = COLLECTED,
     database: DatabaseOption = None,
     host: HostOption = "127.0.0.1",
     port: PortOption = 8765,
     retention_days: Annotated[
-        int, typer.Option(help="How long what was collected is kept; 0: no limit.", rich_help_panel=STORE)
+        int, typer.Option(help="How many days to keep what was collected; 0: no limit.", rich_help_panel=STORE)
     ] = 365,
     behind_proxy: ProxyOption = False,
     dataset_repo: RepoOption = None,
     publish_minutes: MinutesOption = PUBLISH_MINUTES,
     least_people: LeastOption = LEAST_PEOPLE,
 ) -> None:
-    """Run the collector's server until it is told to stop."""
+    """Run the collector's server until it is stopped."""
     _check_installed()
     from ifllm_hub.collect.server.app import serve, startup_message
     from ifllm_hub.collect.settings import Settings
@@ -103,7 +104,7 @@ def export(
     database: DatabaseOption = None,
     least_people: Annotated[int, typer.Option(min=1, help="Write nothing of fewer people than this.")] = 1,
 ) -> None:
-    """Write what was collected as a dataset folder, of everybody whose consent stands."""
+    """Write what was collected, from everybody whose consent stands, as a dataset folder."""
     _check_installed()
     from ifllm_hub.collect.export.dataset import export_dataset
 
@@ -134,7 +135,7 @@ def retention(
     folder: FolderOption = COLLECTED,
     database: DatabaseOption = None,
 ) -> None:
-    """Delete from the store what is older than so many days, and finish deletions that were cut off."""
+    """Delete from the store what is older than this many days, and finish interrupted deletions."""
     _check_installed()
     from ifllm_hub.collect.export.upkeep import apply_retention, erase_exports
 
@@ -146,9 +147,9 @@ def retention(
 
 @app.command()
 def check(
-    url: Annotated[str, typer.Argument(help="Page of yours, as https://chat.example.org/.", show_default=False)],
+    url: Annotated[str, typer.Argument(help="A page of yours, such as https://chat.example.org/.", show_default=False)],
 ) -> None:
-    """Open a page and say what of its recording works, and what to do where it does not. Stores nothing."""
+    """Open a page, check whether its recording works, and say what to do where it does not. Stores nothing."""
     _check_installed()
     from rich.console import Console
     from rich.table import Table
@@ -194,7 +195,7 @@ def study(
     least_people: LeastOption = LEAST_PEOPLE,
     shared_with: SharedOption = NOBODY,
 ) -> None:
-    """Run a study in which people chat, rate and are recorded, with their consent, until it is told to stop."""
+    """Run a study in which people chat, rate and are recorded, with their consent, until it is stopped."""
     _check_installed()
     from ifllm_hub.collect.settings import Settings
     from ifllm_hub.collect.study.app import run_study
@@ -248,7 +249,7 @@ def space(
 
 @contextmanager
 def _opened(folder: Path, database: str | None) -> "Iterator[tuple[Store, Pseudonyms]]":
-    """The store of a collector that was run before."""
+    """The store of a collector that has been run before."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from ifllm_hub.collect.pseudonyms import Pseudonyms
@@ -256,14 +257,14 @@ def _opened(folder: Path, database: str | None) -> "Iterator[tuple[Store, Pseudo
     from ifllm_hub.collect.store.store import Store
 
     if database is None and not (folder / SECRETS_FILE).is_file():
-        raise IfllmError(f"{folder}: no collector was run here. Name its --folder, or its --database.")
+        raise IfllmError(f"{folder}: no collector has been run here. Name its --folder, or its --database.")
     with closing(Store(Settings(folder, database=database).url)) as store:
         try:
             yield store, Pseudonyms(Secrets.load(folder).pseudonym)
         except SQLAlchemyError as error:
             raise IfllmError(
                 f"The store cannot be read or written now ({first_line(error)}). Run this again when it can; it "
-                "goes on where it stopped."
+                f"continues where it stopped."
             ) from error
 
 

@@ -22,11 +22,11 @@ def simulate(
     questions: Annotated[int, typer.Option(help="Simulated questions.")] = 300,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
 ) -> None:
-    """Write a simulated release: the layout and the quirks of the real one, with the truth beside it."""
+    """Write a simulated release with the layout and the quirks of the real one, and the ground truth beside it."""
     from ifllm_hub.sources.simulation.simulate import simulate_release
 
     simulate_release(out, workers, questions, seed)
-    say(f"simulated release: {out / 'dataset'}\nwhat is true about it: {out / 'ground_truth.parquet'}")
+    say(f"simulated release: {out / 'dataset'}\nground truth: {out / 'ground_truth.parquet'}")
 
 
 @app.command(rich_help_panel=PANEL)
@@ -42,15 +42,17 @@ def build(
     ],
     tier: Annotated[
         Literal["coarse", "public", "full"],
-        typer.Option(help="coarse: two rounded features; public: all features; full: with trajectories, to be gated."),
+        typer.Option(
+            help="coarse: two rounded features; public: all features; full: with trajectories, for a gated repo."
+        ),
     ] = "full",
     withdraw: Annotated[
-        Path | None, typer.Option(help="Worker ids to leave out, one a line.", show_default=False)
+        Path | None, typer.Option(help="File of worker ids to leave out, one per line.", show_default=False)
     ] = None,
 ) -> None:
     """Build the dataset folder (Parquet, card, manifest, privacy report) from a release.
 
-    The public release is downloaded once, of one pinned commit, and its content is checked.
+    The public release is downloaded once, at a pinned commit, and its checksum is verified.
     """
     from ifllm_hub.dataset.build import build_dataset
     from ifllm_hub.dataset.privacy.consent import read_withdrawn
@@ -101,10 +103,10 @@ def publish(
     folder: FolderArgument,
     repo_id: Annotated[str, typer.Argument(help="Hub dataset repo: owner/name.", show_default=False)],
     private: PrivateOption = False,
-    revision: Annotated[str, typer.Option(help="Branch; made where there is none.")] = "main",
+    revision: Annotated[str, typer.Option(help="Branch; created if it does not exist.")] = "main",
     tag: Annotated[str | None, typer.Option(help="Version tag; default: the next of v1, v2, ... on main.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
-    allow_breaking: Annotated[bool, typer.Option("--allow-breaking", help="Columns or configs may vanish.")] = False,
+    allow_breaking: Annotated[bool, typer.Option("--allow-breaking", help="Let columns or configs disappear.")] = False,
     squash: Annotated[
         bool, typer.Option("--squash", help="Delete older versions for good: history, tags and their large files.")
     ] = False,
@@ -129,7 +131,7 @@ def publish(
 
 @app.command(rich_help_panel=PANEL)
 def replay(
-    question_id: Annotated[int, typer.Argument(help="Of the config trajectories.", show_default=False)],
+    question_id: Annotated[int, typer.Argument(help="A question_id of the config trajectories.", show_default=False)],
     dataset: Annotated[str, typer.Option(help="A dataset folder or Hub repo id.", show_default=False)],
     out: Annotated[Path, typer.Option(help="HTML page to write.", show_default=False)],
 ) -> None:

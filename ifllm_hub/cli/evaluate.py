@@ -1,4 +1,4 @@
-"""`ifllm generate | judge | compare | add-results | score-models | rate`: what became of the models."""
+"""`ifllm generate | judge | compare | add-results | score-models | rate`: judging the models."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +24,7 @@ app.add_typer(rate)
 
 @app.command(context_settings=PASSED_ON, rich_help_panel=PANEL)
 def generate(context: typer.Context) -> None:
-    """Let a language model answer questions of workers whom no training has seen; a run that stopped goes on."""
+    """Let a language model answer questions of workers who are in no training data; a stopped run continues."""
     from ifllm_hub.align.runs.script import show_log
     from ifllm_hub.evaluation.generation.generate import GenerateArguments, run_generate
 
@@ -41,7 +41,7 @@ def generate(context: typer.Context) -> None:
 
 @app.command(context_settings=PASSED_ON, rich_help_panel=PANEL)
 def judge(context: typer.Context) -> None:
-    """Let a language model judge answers, in both orders, over the OpenAI chat API; a run that stopped goes on."""
+    """Let a language model judge answers, in both orders, over the OpenAI chat API; a stopped run continues."""
     from ifllm_hub.align.runs.script import show_log
     from ifllm_hub.evaluation.judge.run import JudgeArguments, run_judge
 
@@ -63,10 +63,10 @@ def judge(context: typer.Context) -> None:
 def compare(
     judgments: Annotated[list[Path], typer.Argument(help="Parquet files, or folders of them.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder of the comparison.", show_default=False)],
-    draws: Annotated[int, typer.Option(min=1, help="Of the bootstrap.")] = 1_000,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the bootstrap.")] = 1_000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
 ) -> None:
-    """Compare aligned models with what they were before, from a judge's judgments."""
+    """Compare aligned models with what they were before alignment, by a judge's judgments."""
     from ifllm_hub.evaluation.comparison.compare import PAGE_FILE, run_comparison
 
     with bar("compare") as advance:
@@ -80,8 +80,8 @@ def add_results_to_card(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of the aligned model.", show_default=False)],
     dataset: Annotated[str | None, typer.Option(help="Hub id of the dataset that the prompts are from.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit of that dataset.")] = None,
-    llm: Annotated[str | None, typer.Option(help="Which cell, where several models have that name.")] = None,
-    label_source: Annotated[str | None, typer.Option(help="Which cell, where several models have that name.")] = None,
+    llm: Annotated[str | None, typer.Option(help="Which cell, if several models have that name.")] = None,
+    label_source: Annotated[str | None, typer.Option(help="Which cell, if several models have that name.")] = None,
     push: Annotated[str | None, typer.Option(help="Hub id of the checkpoint, to push the card to.")] = None,
 ) -> None:
     """Write what a judge found into the card of an aligned checkpoint."""
@@ -103,7 +103,7 @@ def score_models(
     behavior: Annotated[
         list[str] | None,
         typer.Option(
-            help="Reward model of behavior: default, a folder or a Hub id; may be repeated.", rich_help_panel=MODELS
+            help="Behavior reward model: default, a folder or a Hub id; may be repeated.", rich_help_panel=MODELS
         ),
     ] = None,
     text: Annotated[
@@ -125,7 +125,9 @@ def score_models(
         bool,
         typer.Option("--all-workers", help="Keep the workers on the authors' exclusion list.", rich_help_panel=PAIRS),
     ] = False,
-    seeds: Annotated[int, typer.Option(min=1, help="Of the folds; claims want 20.", rich_help_panel=PAIRS)] = 20,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Seeds of the folds; use 20 for claims.", rich_help_panel=PAIRS)
+    ] = 20,
     reward_bench: Annotated[
         Path | None,
         typer.Option(help="File of RewardBench 2: score the text models on it instead.", rich_help_panel=PAIRS),
@@ -168,7 +170,9 @@ def export_ratings_task(
     items: Annotated[
         int | None, typer.Option(help="Questions, drawn at random; default: all.", rich_help_panel=DRAW)
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Default: drawn, and kept in the key.", rich_help_panel=DRAW)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Default: drawn at random; kept in the key.", rich_help_panel=DRAW)
+    ] = None,
 ) -> None:
     """Make a blinded task: a page for each rater, a sheet, and the key."""
     from ifllm_hub.evaluation.human.task import KEY_FILE, RATERS_FOLDER, export_task
@@ -184,7 +188,7 @@ def import_ratings_files(
     key: Annotated[Path, typer.Option(help="key.parquet of the task.", show_default=False)],
     out: Annotated[Path, typer.Option(help="File of ratings to write (Parquet).", show_default=False)],
 ) -> None:
-    """Check what raters handed back and put it together with the key."""
+    """Check the files that raters returned and join them with the key."""
     from ifllm_hub.evaluation.human.ratings import import_ratings
     from ifllm_hub.evaluation.human.task import KEY
     from ifllm_hub.evaluation.tables import read_table, write_table
@@ -203,7 +207,7 @@ def score_ratings_files(
         list[Path] | None, typer.Option(help="Judgments of the same answers (Parquet); may be repeated.")
     ] = None,
 ) -> None:
-    """Tests, intervals and agreement, as JSON and Markdown."""
+    """Compute tests, intervals and agreement, as JSON and Markdown."""
     from ifllm_hub.evaluation.human.report import write_scores
 
     say(write_scores(ratings, judgments or [], out))

@@ -1,4 +1,4 @@
-"""What several commands share: arguments and options, and what they say where packages are missing."""
+"""What several commands share: arguments, options, and the error for missing packages."""
 
 import importlib.util
 from pathlib import Path
@@ -12,10 +12,10 @@ DatasetArgument = Annotated[str, typer.Argument(help="A dataset folder or Hub re
 FolderArgument = Annotated[Path, typer.Argument(help="A dataset folder.", show_default=False)]
 PrivateOption = Annotated[bool, typer.Option("--private", help="Make a new repo private.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace all of a repo that holds something else.")]
-SeedsOption = Annotated[int, typer.Option(min=1, help="Fold and forest seeds; claims want 20.")]
+SeedsOption = Annotated[int, typer.Option(min=1, help="Fold and forest seeds; use 20 for claims.")]
 AllWorkersOption = Annotated[bool, typer.Option(help="Keep the workers on the authors' exclusion list.")]
 
-# What a plain `pip install ifllm_hub` leaves out, by the extra of pyproject.toml that brings it.
+# What a plain `pip install ifllm_hub` leaves out, by the extra that installs it.
 _PACKAGES = {
     "collect": ("alembic", "fastapi", "gradio", "sqlalchemy", "uvicorn"),
     "train": ("torch", "transformers"),
@@ -23,7 +23,7 @@ _PACKAGES = {
 
 
 def check_extra(what: str, extra: str) -> None:
-    """Refuse to start where packages are missing.
+    """Refuse to start if packages are missing.
 
     Args:
         what: the subject of the sentence, such as "The collector".
@@ -35,5 +35,6 @@ def check_extra(what: str, extra: str) -> None:
     missing = [name for name in _PACKAGES[extra] if importlib.util.find_spec(name) is None]
     if missing:
         raise IfllmError(
-            f"{what} needs {', '.join(missing)}, not installed here. Install them: pip install 'ifllm_hub[{extra}]'"
+            f"{what} needs {', '.join(missing)}, which this environment lacks. Install them: pip install "
+            f"'ifllm_hub[{extra}]'"
         )

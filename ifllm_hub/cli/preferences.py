@@ -1,4 +1,4 @@
-"""`ifllm label | export-labels`: preference pairs, and whose labels they have."""
+"""`ifllm label | export-labels`: preference pairs, labeled by people or by models."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,14 +22,14 @@ def label(
         typer.Option(help="Labels from elsewhere: question_id, probability (of left); .parquet, .csv, .jsonl."),
     ] = None,
     label_source: Annotated[
-        str | None, typer.Option(help="What the label source of --labels-file is called.", show_default=False)
+        str | None, typer.Option(help="Name for the label source of --labels-file.", show_default=False)
     ] = None,
 ) -> None:
     """Write the configs `preferences_*`: the workers' own labels, and those of models with flip probabilities."""
     from ifllm_hub.preferences.labels import agreements, write_preferences
 
     print_label_sources(agreements(write_preferences(dataset, all_workers, labels_file, label_source)))
-    say(f"preferences: {dataset / 'data'}, a config a label source")
+    say(f"preferences: {dataset / 'data'}, one config per label source")
 
 
 @app.command(rich_help_panel=PANEL)
@@ -38,7 +38,7 @@ def export_labels(
     out: Annotated[Path, typer.Argument(help="File to write: .jsonl or .parquet.", show_default=False)],
     label_source: Annotated[str, typer.Option(help="Whose labels: see `ifllm label`.")] = "forest",
 ) -> None:
-    """Write the preference pairs of one label source to a file that any trainer reads."""
+    """Write the preference pairs of one label source to a file that any trainer can read."""
     from ifllm_hub.preferences.load import export_preferences
 
     say(f"{export_preferences(dataset, label_source, out)} pairs: {out}")

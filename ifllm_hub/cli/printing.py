@@ -1,4 +1,4 @@
-"""What the commands show: bars while they work, tables of what they found."""
+"""What the commands show: progress bars, and tables of results."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ def print_label_sources(counts: "pl.DataFrame") -> None:
 
     from ifllm_hub.statistics import wilson
 
-    title = "label sources, and how often they are right by the worker's own label"
+    title = "label sources, and how often they agree with the worker's own label"
     table = Table("source", "split", "pairs", "mean flip prob.", "agreement", "95 % CI", title=title)
     for row in counts.iter_rows(named=True):
         cells = [row["label_source"], row["split"], str(row["pairs"]), f"{row['flip_prob']:.3f}"]
@@ -33,7 +33,7 @@ def print_label_sources(counts: "pl.DataFrame") -> None:
 
 
 def print_leaderboard(board: "Board") -> None:
-    """The part of a leaderboard that is about workers never seen."""
+    """The part of a leaderboard that is about unseen workers."""
     from rich.console import Console
     from rich.table import Table
 
@@ -57,7 +57,7 @@ def print_leaderboard(board: "Board") -> None:
 
 @contextmanager
 def bar(name: str) -> Iterator[Callable[[float], None]]:
-    """A bar on stderr, where that is a terminal; hands out the function that is told the share done (0-1)."""
+    """A progress bar on stderr if that is a terminal; yields the function to call with the share done (0-1)."""
     with _progress() as progress:
         task = progress.add_task(name, total=1.0)
         yield lambda share: progress.update(task, completed=share)
@@ -66,7 +66,7 @@ def bar(name: str) -> Iterator[Callable[[float], None]]:
 
 @contextmanager
 def stage_bars() -> Iterator[Callable[[str, str, float], None]]:
-    """One display for all stages: a line each, kept on screen."""
+    """One display for all stages, with a line for each that stays on screen."""
     with _progress() as progress:
         tasks = {}
 

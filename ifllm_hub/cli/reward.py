@@ -1,4 +1,4 @@
-"""`ifllm reward | leaderboard | publish-reward`: the reward model, and what is claimed of it."""
+"""`ifllm reward | leaderboard | publish-reward`: the reward model and its scores."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,7 @@ def reward(
     seeds: SeedsOption = 20,
     all_workers: AllWorkersOption = False,
 ) -> None:
-    """Train the reward model and judge it by the protocol; prints the leaderboard for workers never seen."""
+    """Train the reward model and score it by the protocol; prints the leaderboard for unseen workers."""
     from ifllm_hub.reward.train import train_reward
 
     with bar("reward") as advance:
@@ -40,7 +40,7 @@ def leaderboard(
     ] = None,
     all_workers: AllWorkersOption = False,
 ) -> None:
-    """Judge all models and baselines by the full protocol; writes tables (Markdown, JSON) and figures."""
+    """Score all models and baselines by the full protocol; writes tables (Markdown, JSON) and figures."""
     from ifllm_hub.reward.protocol.full_leaderboard import PAGE_FILE, run_leaderboard
 
     with bar("leaderboard") as advance:

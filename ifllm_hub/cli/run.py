@@ -10,7 +10,7 @@ from ifllm_hub.terminal import say
 
 app = typer.Typer()
 PANEL = "Everything at once"
-# Of the options of `ifllm run`.
+# Headings in the help of `ifllm run`.
 DATA, TRAINING = "Data and reward model", "Alignment"
 
 
@@ -22,10 +22,10 @@ def run_all(
     ] = None,
     workers: Annotated[int, typer.Option(help="Simulated workers.", rich_help_panel=DATA)] = 24,
     questions: Annotated[int, typer.Option(help="Simulated questions.", rich_help_panel=DATA)] = 300,
-    seed: Annotated[int, typer.Option(help="Of the simulation and of training.", rich_help_panel=DATA)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation and of training.", rich_help_panel=DATA)] = 0,
     seeds: Annotated[
         int,
-        typer.Option(min=1, help="Fold and forest seeds of the reward model; claims want 20.", rich_help_panel=DATA),
+        typer.Option(min=1, help="Fold and forest seeds of the reward model; use 20 for claims.", rich_help_panel=DATA),
     ] = 20,
     recipe: Annotated[
         str, typer.Option(help="Policy and training: a recipe name or YAML file.", rich_help_panel=TRAINING)
@@ -36,7 +36,9 @@ def run_all(
     steps: Annotated[
         int | None, typer.Option(min=1, help="DPO steps; default: as the recipe says.", rich_help_panel=TRAINING)
     ] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Training processes, one a GPU.", rich_help_panel=TRAINING)] = 1,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Training processes, one per GPU.", rich_help_panel=TRAINING)
+    ] = 1,
 ) -> None:
     """Everything from a release to a report; finished stages are skipped on a second run."""
     from ifllm_hub.pipeline import Settings, run
@@ -53,11 +55,11 @@ def report(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="A run folder, or one that holds judgments/ and comparison/ of an evaluation.", show_default=False
+            help="A run folder, or an evaluation folder with judgments/ and comparison/.", show_default=False
         ),
     ],
 ) -> None:
-    """Write report.html of a run folder, or evaluation.html of an evaluation folder."""
+    """Write report.html for a run folder, or evaluation.html for an evaluation folder."""
     from ifllm_hub.report.evaluation import COMPARISON, JUDGMENTS, build_evaluation_page
     from ifllm_hub.report.report import build_report
 

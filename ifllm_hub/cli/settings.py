@@ -1,6 +1,6 @@
 """Options of a command from the dataclass that its function takes, so that no setting is declared twice.
 
-The dataclass is imported when the command runs and not before: `ifllm --help` waits for nothing heavy.
+The dataclass is imported only when the command runs, so that `ifllm --help` waits for nothing heavy.
 """
 
 import inspect
@@ -15,7 +15,7 @@ from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.terminal import at_home
 
 Arguments = TypeVar("Arguments")
-# Of a command whose words are read by `read_settings`.
+# The context settings of a command whose words `read_settings` reads.
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -24,11 +24,11 @@ def read_settings(context: typer.Context, arguments: type[Arguments], panels: Ma
 
     Args:
         context: of a command with the settings `PASSED_ON`.
-        arguments: a dataclass whose fields have a `help` in their metadata, and no default that can change.
-        panels: the heading in the help under which each group of fields stands, by their names with spaces between.
+        arguments: a dataclass whose fields have a `help` in their metadata, and no mutable defaults.
+        panels: the headings in the help, each with the names of its fields, separated by spaces.
 
     Raises:
-        IfllmError: the file cannot be read, or has a name that is no setting.
+        IfllmError: the file cannot be read, or has a name that is not a setting.
     """
     settings, hints = _settings(arguments), get_type_hints(arguments)
     panel = {name: title for title, names in panels.items() for name in names.split()}
@@ -37,7 +37,7 @@ def read_settings(context: typer.Context, arguments: type[Arguments], panels: Ma
     def command(config: Path | None = None, **values: Any) -> None:
         read.append(arguments(**{name: at_home(value) for name, value in values.items()}))
 
-    # In the order of the panels, behind what stands in none.
+    # First the settings in no panel, then those of the panels in order.
     names = [*(name for name in settings if name not in panel), *panel]
     parameters = [
         _parameter(name, _default(settings[name]), hints[name], _option(settings[name], panel.get(name)))
@@ -67,7 +67,7 @@ def _default(one: "Field[Any]") -> Any:
 
 
 def _option(one: "Field[Any]", panel: str | None) -> Any:
-    # No `--no-...` for what is off unless it is asked for.
+    # No `--no-...` form for flags that are off by default.
     names = [f"--{one.name.replace('_', '-')}"] if one.default is False else []
     return typer.Option(*names, help=one.metadata["help"], rich_help_panel=panel)
 
@@ -85,7 +85,7 @@ def _config_option(arguments: type[Any]) -> Any:
                 f"{file}: cannot be read as YAML ({first_line(error)}). Correct it, or see --help."
             ) from error
         if unknown := sorted(map(str, values.keys() - _settings(arguments).keys())):
-            raise IfllmError(f"{file}: {unknown[0]} is no setting of this command. Correct it, or see --help.")
+            raise IfllmError(f"{file}: {unknown[0]} is not a setting of this command. Correct it, or see --help.")
         context.default_map = values
 
-    return typer.Option(help="YAML file of these settings; options win over it.", callback=read, is_eager=True)
+    return typer.Option(help="YAML file of these settings; options override it.", callback=read, is_eager=True)
