@@ -2,13 +2,13 @@
 # requires-python = ">=3.11"
 # dependencies = ["ifllm_hub[eval]"]
 # ///
-r"""Write what a judge found into the card of an aligned checkpoint; as `ifllm add-results`.
+r"""Write what a judge found into the card of an aligned checkpoint, like `ifllm add-results`.
 
-Into the folder alone:
+Only into the folder:
 
     python eval/card.py runs/eval/comparison runs/qwen3-1.7b-forest
 
-With the dataset's id, so that the results show beside it, and pushed to the checkpoint's repo:
+With the dataset's id, so that the dataset's page can list the results, and pushed to the checkpoint's repo:
 
     python eval/card.py runs/eval/comparison runs/qwen3-1.7b-forest --dataset ORG/ifllm --push ORG/qwen3-1.7b-forest
 """
@@ -29,8 +29,8 @@ def main() -> int:
     parser.add_argument("checkpoint", type=Path, help="folder of the aligned model")
     parser.add_argument("--dataset", help="Hub id of the dataset the prompts are from")
     parser.add_argument("--revision", help="commit of that dataset")
-    parser.add_argument("--llm", help="which cell, where several models have that name")
-    parser.add_argument("--label-source", "--label_source", help="which cell, where several models have that name")
+    parser.add_argument("--llm", help="which cell, if several models have that name")
+    parser.add_argument("--label-source", "--label_source", help="which cell, if several models have that name")
     parser.add_argument("--push", metavar="REPO", help="Hub id of the checkpoint")
 
     def write() -> None:

@@ -2,13 +2,13 @@
 # requires-python = ">=3.11"
 # dependencies = ["ifllm_hub[eval]"]
 # ///
-r"""Compare aligned models with their own SFT models, from a judge's judgments; as `ifllm compare`.
+r"""Compare aligned models with their own SFT models, by a judge's judgments, like `ifllm compare`.
 
-The judgments of one folder, which eval/judge.py wrote:
+From a folder of judgments that eval/judge.py wrote:
 
     python eval/compare.py runs/eval/judgments --out runs/eval/comparison
 
-Of several files, with more draws of the bootstrap, and the page with the table and single judgments:
+From several files, with more bootstrap draws, and then the page with the table and single judgments:
 
     python eval/compare.py forest.parquet explicit.parquet --out runs/eval/comparison --draws 5000
     python eval/report.py runs/eval
@@ -28,8 +28,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("judgments", type=Path, nargs="+", help="Parquet files, or folders of them")
     parser.add_argument("--out", type=Path, required=True, help="folder of the comparison")
-    parser.add_argument("--draws", type=int, default=BOOTSTRAPS, help="of the bootstrap")
-    parser.add_argument("--seed", type=int, default=SEED, help="of the bootstrap")
+    parser.add_argument("--draws", type=int, default=BOOTSTRAPS, help="draws of the bootstrap")
+    parser.add_argument("--seed", type=int, default=SEED, help="seed of the bootstrap")
 
     def compare() -> None:
         arguments = parser.parse_args(given_words())

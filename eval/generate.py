@@ -2,19 +2,19 @@
 # requires-python = ">=3.11"
 # dependencies = ["ifllm_hub[train,eval]"]
 # ///
-r"""Let a language model answer questions of workers whom no training has seen; as `ifllm generate`.
+r"""Let a language model answer questions of workers who are in no training data, like `ifllm generate`.
 
 On a CPU, eight prompts with what the LLM had seen of the conversation, in about a minute (SmolLM2-135M):
 
     OMP_NUM_THREADS=1 python eval/generate.py --model smollm2-135m --dataset runs/demo/dataset --prompts 8 \
         --history chosen_side --max-new-tokens 64 --output runs/demo/evaluation/smollm2.parquet
 
-A checkpoint of the alignment stage on the paper's prompts, with vLLM where it is installed:
+A checkpoint of the alignment stage on the paper's prompts, with vLLM if it is installed:
 
     python eval/generate.py --model ORG/qwen3-1.7b-ifllm --dataset ORG/ifllm --questions pointwise --prompts 300 \
         --batch-size 64 --output evaluation/qwen3-1.7b-ifllm.parquet
 
-A second run makes only the answers that are missing.
+A second run generates only the answers that are missing.
 """
 
 import sys

@@ -2,14 +2,14 @@
 # requires-python = ">=3.11"
 # dependencies = ["ifllm_hub[eval]"]
 # ///
-r"""People compare the answers of an aligned model with its baseline's, not knowing which is which; as `ifllm rate`.
+r"""People compare the answers of an aligned model with its baseline's, not knowing which is which, like `ifllm rate`.
 
 Make a page for each rater (the key stays with you), then hand out runs/human/for_raters/*.html:
 
     python eval/human.py export --model runs/gen/dpo.parquet --baseline runs/gen/sft.parquet --llm qwen3-1.7b \
         --label-source forest --raters r1 r2 r3 --items 30 --out runs/human
 
-Put together what they hand back, and score it, beside a judge's opinion of the same answers:
+Collect what they return, and score it beside a judge's verdicts on the same answers:
 
     python eval/human.py import --key runs/human/key.parquet --out runs/human/ratings.parquet ratings-*.csv
     python eval/human.py score --ratings runs/human/ratings.parquet --judgments runs/judgments.parquet \
@@ -63,17 +63,17 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[Callable[[argparse.N
     export.add_argument("--label-source", "--label_source", required=True, help="whose labels it was aligned on")
     export.add_argument("--raters", nargs="+", required=True, help="pseudonyms")
     export.add_argument("--items", type=int, help="how many questions, drawn at random; default: all")
-    export.add_argument("--seed", type=int, help="default: drawn, and kept in the key")
+    export.add_argument("--seed", type=int, help="default: drawn at random; kept in the key")
     export.add_argument("--out", type=Path, required=True, help="folder of the task")
     export.set_defaults(run=run_export)
 
-    read = commands.add_parser("import", help="check what raters handed back and put it together with the key")
+    read = commands.add_parser("import", help="check the files that raters returned and join them with the key")
     read.add_argument("--key", type=Path, required=True, help="key.parquet of the task")
     read.add_argument("--out", type=Path, required=True, help="file of ratings to write (Parquet)")
     read.add_argument("files", type=Path, nargs="+", help="CSV files of the raters")
     read.set_defaults(run=run_import)
 
-    score = commands.add_parser("score", help="tests, intervals and agreement, as JSON and Markdown")
+    score = commands.add_parser("score", help="compute tests, intervals and agreement, as JSON and Markdown")
     score.add_argument("--ratings", type=Path, nargs="+", required=True, help="files of ratings (Parquet)")
     score.add_argument("--judgments", type=Path, nargs="+", default=[], help="judgments of the same answers (Parquet)")
     score.add_argument("--out", type=Path, required=True, help="folder of the results")

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["ifllm_hub[eval]"]
 # ///
-r"""Write evaluation.html: the comparison, what the judge is worth, single judgments to read; as `ifllm report`.
+r"""Write evaluation.html (the comparison, the judge's quality, single judgments to read), like `ifllm report`.
 
 The folder holds judgments/ (eval/judge.py) and comparison/ (eval/compare.py):
 

@@ -2,14 +2,14 @@
 # requires-python = ">=3.11"
 # dependencies = ["ifllm_hub[train]"]
 # ///
-r"""Score reward models by what workers preferred, under the protocol of the leaderboard; as `ifllm score-models`.
+r"""Score reward models by what workers preferred, under the protocol of the leaderboard, like `ifllm score-models`.
 
-The model in the package beside a text student and a judge, on the workers of the test split:
+The package's own model beside a text student and a judge, on the workers of the test split:
 
     python eval/reward_model.py --dataset ORG/ifllm --behavior default --text runs/student \
         --judgments runs/judgments.parquet --out runs/reward_models
 
-A text student on RewardBench 2, once its file is here:
+A text student on RewardBench 2, after downloading its file:
 
     hf download allenai/reward-bench-2 --repo-type dataset --local-dir reward-bench-2
     python eval/reward_model.py --text runs/student --out runs/reward_bench \
@@ -34,12 +34,12 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--dataset", help="dataset folder or Hub repo id")
     add("--revision", help="branch, tag or commit of a Hub dataset")
-    add("--behavior", nargs="+", default=[], help="reward models of ours: default, folders or Hub ids")
+    add("--behavior", nargs="+", default=[], help="behavior reward models: default, folders or Hub ids")
     add("--text", nargs="+", default=[], help="text reward models: folders or Hub ids")
     add("--judgments", type=Path, nargs="+", default=[], help="judgments of the dataset's pairs, in both orders")
     add("--every-worker", "--every_worker", action="store_true", help="score on the train split's workers too")
-    add("--all-workers", "--all_workers", action="store_true", help="with the workers on the authors' exclusion list")
-    add("--seeds", type=int, default=20, help="of the folds; claims want at least 20")
+    add("--all-workers", "--all_workers", action="store_true", help="keep the workers on the authors' exclusion list")
+    add("--seeds", type=int, default=20, help="seeds of the folds; use at least 20 for claims")
     add(
         "--reward-bench", "--reward_bench", type=Path, help="file of RewardBench 2: score the text models on it instead"
     )

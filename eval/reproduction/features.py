@@ -1,13 +1,13 @@
-"""The paper's features: its formulas, over a table of ticks that says nothing of where the ticks came from.
+"""The paper's features: its formulas, applied to a table of ticks from any source.
 
 Two sources make such a table: `trajectory_ticks` from the `trajectories` config (the corrected features, what users of
-the dataset have), and `paper_reference.py` from the raw release, with the reference's own parsing and matching. The
-formulas are those of the paper's code (docs/format.md 7.2 to 7.4). They give null wherever a quantity is not defined;
-the zeros which the reference writes there are put in by `paper_reference.py`.
+the dataset have), and `reference.py` from the raw release, with the parsing and matching of the paper's code ("the
+reference"), whose formulas these are (docs/format.md 7.2 to 7.4). They give null wherever a quantity is not defined;
+the zeros that the reference writes there are filled in by `reference.py`.
 
 A tick of this table is one line of one file: one modality's position against one answer's panel.
 `question_id` (Int64; whose reading it is, null if nobody's), `shown_id` (Int64; whose answer is on screen, null before
-the first), `conversation_id` (String), `modality`, `side` (Enum), `t` (Float64, ms, one clock a conversation or a
+the first), `conversation_id` (String), `modality`, `side` (Enum), `t` (Float64, ms, one clock per conversation or
 question), `on_panel` (Boolean), `char` (Int64, offset into the answer; -1 off the text), `face_ok` (Boolean or null).
 """
 
@@ -19,23 +19,24 @@ from eval.reproduction.lists import PAPER_COMPARE, PAPER_PAIRWISE
 
 MODALITIES, SIDES = ("gaze", "mouse"), ("left", "right")
 MODALITY, SIDE = pl.Enum(MODALITIES), pl.Enum(SIDES)
-# Longer pauses between two ticks on a panel are not engagement, ms.
+# Of a longer pause between two ticks on a panel, only this much counts as engagement, ms.
 _MAX_STEP = 1_000
 _WINDOWS = 20
-# Keeps a ratio finite, and what it is cut off at.
+# Added to a denominator to keep the ratio finite; the value at which a ratio is capped.
 _EPSILON, _MAX_RATIO = 0.001, 100.0
 
 _ANSWER = {"left": "A", "right": "B"}
 
 
 def paper_features(trajectories: pl.DataFrame) -> pl.DataFrame:
-    """The paper's 50 pairwise features, corrected: of each question's own ticks, and validated on its answers' text.
+    """The paper's 50 pairwise features, corrected: from each question's own ticks, validated against the text of its
+    answers.
 
-    What the config does not hold is defined by the nearest thing it does: a tick is on a panel when it is on that
+    What the config does not hold is replaced by the nearest thing it does hold: a tick is on a panel when it is on that
     panel's text, every tick of a question counts as an entry of each of its panels, and `char` is the validated offset.
 
     Args:
-        trajectories: rows of the `trajectories` config; pointwise questions are passed over.
+        trajectories: rows of the `trajectories` config; pointwise questions are skipped.
 
     Returns:
         `question_id` and `PAPER_PAIRWISE` as Float64, in the order of the input. A modality that was never on either
@@ -50,13 +51,13 @@ def compare_features(trajectories: pl.DataFrame, pointwise: pl.DataFrame) -> pl.
     """The paper's 50 features of an answer against the one before it in the same conversation, corrected.
 
     Args:
-        trajectories: rows of the `trajectories` config; pairwise questions are passed over.
+        trajectories: rows of the `trajectories` config; pairwise questions are skipped.
         pointwise: rows of the `pointwise` config (their conversations and dates).
 
     Returns:
-        `question_id` and `PAPER_COMPARE` as Float64, a row a question with a date, by conversation and question; the
-        `prev_` columns of a conversation's first question are null. There are no ticks before the first answer, so
-        "composing" of a first question begins when its answer appears.
+        `question_id` and `PAPER_COMPARE` as Float64, one row per question with a date, sorted by conversation and
+        question; the `prev_` columns of a conversation's first question are null. There are no ticks before the first
+        answer, so "composing" of a first question begins when its answer appears.
     """
     placed = pointwise.select("question_id", "conversation_id", asked=pl.col("asked_at").dt.epoch("ms"))
     singles = trajectories.join(placed.drop_nulls(), on="question_id", maintain_order="left")
@@ -69,7 +70,7 @@ def compare_features(trajectories: pl.DataFrame, pointwise: pl.DataFrame) -> pl.
 
 
 def trajectory_ticks(trajectories: pl.DataFrame) -> pl.DataFrame:
-    """The tick table of the `trajectories` config: one row a tick, modality and answer; `t` counts from the answer."""
+    """The tick table of the `trajectories` config: one row per tick, modality and answer; `t` starts at the answer."""
     parts = []
     for side in SIDES:
         shown = trajectories.filter((pl.col(f"length_{side}").is_not_null()) & (pl.col("t").list.len() > 0))
@@ -99,7 +100,7 @@ def _lengths(trajectories: pl.DataFrame) -> pl.DataFrame:
 
 
 def measure_pairwise(ticks: pl.DataFrame, questions: pl.DataFrame, timeline: str) -> pl.DataFrame:
-    """What is counted and measured for pairs, before anything is compared.
+    """The counts and measures of pairs, before anything is compared.
 
     Args:
         ticks: the tick table.
@@ -108,7 +109,7 @@ def measure_pairwise(ticks: pl.DataFrame, questions: pl.DataFrame, timeline: str
         timeline: what one reviewing phase spans: "conversation_id" (the reference) or "question_id".
 
     Returns:
-        The questions with one column a measure, null where not defined; `derive_pairwise` takes it from here.
+        The questions with one column per measure, null where not defined; the input of `derive_pairwise`.
     """
     wide = _counted(ticks, questions, SIDES)
     phases = _pairwise_phases(ticks, timeline)
@@ -121,7 +122,7 @@ def measure_pairwise(ticks: pl.DataFrame, questions: pl.DataFrame, timeline: str
 
 
 def measure_pointwise(ticks: pl.DataFrame, questions: pl.DataFrame) -> pl.DataFrame:
-    """What is counted and measured for single answers; see `measure_pairwise`. Questions need `conversation_id`."""
+    """The counts and measures of single answers; see `measure_pairwise`. Questions need `conversation_id`."""
     wide = _counted(ticks, questions, SIDES[:1])
     phases = _pointwise_phases(ticks)
     for modality in MODALITIES:
@@ -132,7 +133,7 @@ def measure_pointwise(ticks: pl.DataFrame, questions: pl.DataFrame) -> pl.DataFr
 
 
 def derive_pairwise(base: pl.DataFrame) -> pl.DataFrame:
-    """Add the columns that compare measures with one another; all that is no id or name becomes Float64."""
+    """Add the columns that compare measures with one another; all but ids and names become Float64."""
     derived = {}
     for modality in MODALITIES:
         time, active = (
@@ -197,7 +198,7 @@ def _floats(features: pl.DataFrame) -> pl.DataFrame:
 
 
 def blank_unseen(base: pl.DataFrame) -> pl.DataFrame:
-    """Null for all that is measured by a modality which was never on either answer's text."""
+    """Set to null whatever was measured by a modality that was never on either answer's text."""
     blanked = []
     for modality in MODALITIES:
         deepest = [name for name in base.columns if name.startswith(f"{modality}_max_idx_")]
@@ -208,7 +209,7 @@ def blank_unseen(base: pl.DataFrame) -> pl.DataFrame:
 
 
 def _counted(ticks: pl.DataFrame, questions: pl.DataFrame, sides: tuple[str, ...]) -> pl.DataFrame:
-    """Counts of what was on screen and measures of reading, by answer and modality, one row a question."""
+    """Counts of what was on screen and measures of reading, by answer and modality, one row per question."""
     shown, read = _entries(ticks), _reading(ticks)
     parts = [questions]
     for modality in MODALITIES:
@@ -238,7 +239,7 @@ def _counted(ticks: pl.DataFrame, questions: pl.DataFrame, sides: tuple[str, ...
 
 
 def _over_length(wide: pl.DataFrame, sides: tuple[str, ...]) -> list[pl.Expr]:
-    """Char offsets of reading -> shares of the answer's length; the variance by its square."""
+    """Divide the char offsets of reading by the answer's length, and their variance by its square."""
     exprs = []
     for side in sides:
         for modality in MODALITIES:
@@ -268,7 +269,7 @@ def _entries(ticks: pl.DataFrame) -> pl.DataFrame:
 
 
 def _reading(ticks: pl.DataFrame) -> pl.DataFrame:
-    """Sums of integers and of sorted times only: the result does not depend on the order of the ticks."""
+    """Uses only sums of integers and of sorted times, so the result does not depend on the order of the ticks."""
     key = ["question_id", "modality", "side"]
     on_text = pl.col("on_panel") & (pl.col("char") >= 0)
     t, char = pl.col("t"), pl.col("char").filter(on_text)
@@ -277,8 +278,8 @@ def _reading(ticks: pl.DataFrame) -> pl.DataFrame:
     bounds = own.group_by(key).agg(
         begin=t.filter(on_text).min(), span=t.filter(on_text).max() - t.filter(on_text).min()
     )
-    # NumPy divides. Polars multiplies by the reciprocal of a number, and the last bit decides whether the last tick
-    # still falls into the last window.
+    # Divided by NumPy: Polars would multiply by the reciprocal, and the last bit decides whether the last tick still
+    # falls into the last window.
     bounds = bounds.with_columns(width=pl.Series(bounds["span"].to_numpy() / _WINDOWS))
     begin, span, width = (pl.col(name) for name in ("begin", "span", "width"))
     windows = {
@@ -303,7 +304,7 @@ def _mean(values: pl.Expr, where: pl.Expr) -> pl.Expr:
 
 
 def _engaged(where: pl.Expr) -> pl.Expr:
-    """Time between consecutive ticks of some, pauses cut off, ms."""
+    """Time between consecutive ticks that satisfy `where`, with pauses capped, ms."""
     return pl.col("t").filter(where).sort().diff().clip(upper_bound=_MAX_STEP).sum()
 
 

@@ -1,8 +1,8 @@
-"""The paper's feature lists, under its own column names, and what each name stands for.
+"""The paper's feature lists, under the paper's column names, and what each name means.
 
 The lists are those of `feature_creator/important_features_paper.py` in the paper's repository. Its code never produces
-three of the 50 names (`gaze_left_reviewing_active_ratio` was renamed there to `*_active_time_ratio`, the lines of the
-two `*_reviewing_offscreen_ratio` are commented out); here they are.
+three of the 50 names (`gaze_left_reviewing_active_ratio` was renamed there to `*_active_time_ratio`, and the lines for
+the two `*_reviewing_offscreen_ratio` are commented out); this package computes them.
 """
 
 import re
@@ -61,7 +61,7 @@ PAPER_PAIRWISE: tuple[str, ...] = (
     "mouse_onscreen_points_left",
 )
 
-# The ablations: what one modality's columns and the columns of neither modality are.
+# For the ablations to one modality: the columns that belong to neither.
 _ANY = ("response_length_left", "response_length_right", "user_query_length", "camera_green")
 
 
@@ -136,8 +136,8 @@ class PaperFeature:
     Attributes:
         name: the paper's column name.
         unit: char (code points), count, share, ratio (cut off at 100), percent, s, sign, share^2, or a difference.
-        formula: how it is computed, in words; the code is `paper.py`.
-        unread: its corrected value where the modality read the other answer only: a number, or None for null. The
+        formula: how it is computed, in words; the code is in `features.py`.
+        unread: its corrected value where the modality read only the other answer: a number, or None for null. The
             reference writes 0 (for `max_idx` -1) wherever there is no value.
     """
 
@@ -190,10 +190,10 @@ _MEANINGS: tuple[tuple[str, str, str, float | None], ...] = (
 
 
 def describe(name: str) -> PaperFeature:
-    """What a column is; `prev_` columns are those of the question before in the same conversation.
+    """What a column is; `prev_` columns are those of the previous question in the same conversation.
 
     Raises:
-        KeyError: no column of the paper is called so.
+        KeyError: the paper has no column of that name.
     """
     for pattern, unit, formula, unread in _MEANINGS:
         if re.fullmatch(pattern, name.removeprefix("prev_")):

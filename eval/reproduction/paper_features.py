@@ -1,4 +1,5 @@
-r"""The paper's features: how exactly they agree with its own code's output, and what each correction changes.
+r"""The paper's features: how closely they agree with the output of the paper's own code, and what each correction
+changes.
 
 python -m eval.reproduction.paper_features --release ifllm-release.tar.xz --dataset runs/real/dataset \
     --oracle ORACLE
@@ -58,7 +59,7 @@ def main() -> None:
 
 
 def walk(release: Release, dataset: str) -> Iterator[tuple[str, pl.DataFrame]]:
-    """The features of the reference, then with one correction more at each step, then from the `trajectories`."""
+    """The reference's features, then one more correction at each step, then those from the `trajectories`."""
     corrections = Corrections()
     yield REFERENCE, with_history(reference_features(release, corrections))
     for switch in fields(Corrections):
@@ -104,7 +105,7 @@ def parity(reference: pl.DataFrame, folder: Path) -> Iterator[str]:
 
 
 def changes(steps: dict[str, pl.DataFrame], mode: str, names: tuple[str, ...]) -> Iterator[str]:
-    """What each step changes in the cells of the step before it."""
+    """What each step changes in the cells of the previous step."""
     tables = {step: table.filter(mode=mode).select("question_id", *names) for step, table in steps.items()}
     common = tables[REFERENCE].select("question_id").join(tables[TRAJECTORIES], on="question_id", how="semi")
     aligned = {
@@ -170,7 +171,7 @@ def accuracies(steps: dict[str, pl.DataFrame], pairs: Pairs, seeds: int, jobs: i
 
 
 class PaperForest:
-    """The paper's classifier on some columns, to be called as `protocol.out_of_fold` calls a fit."""
+    """The paper's classifier on some columns, in the form that `out_of_fold` calls."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names

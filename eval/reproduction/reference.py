@@ -1,9 +1,9 @@
 """The paper's features as the paper's code computes them, from the raw release; each of its quirks is a switch.
 
-The reference reads the rel_ files with Python's csv module, whose dialect does not fit them; gives each line to the
-first answer of the conversation, in time, that has the recorded window near the recorded offset; gives lines off a
-panel to the answer matched last; and measures reviewing over whole conversations (docs/format.md 7).
-Its tables of counts (`all_metrics`) come from a second matcher, which gives a line to the answer first seen last.
+The reference reads the rel_ files with Python's csv module, whose dialect does not fit them; assigns each line to the
+earliest answer of the conversation that has the recorded window near the recorded offset; assigns lines off a panel to
+the answer matched last; and measures reviewing over whole conversations (docs/format.md 7). Its tables of counts
+(`all_metrics`) come from a second matcher, which assigns a line to the answer whose first match came last.
 """
 
 import csv
@@ -33,15 +33,15 @@ _PROMPT = (
     "After you type your question, please wait patiently. It might take up to 1 minute for AI to finish generating "
     "their answer. The AI's response will show up here."
 )
-# A window is searched for so many characters around the recorded offset.
+# A window is searched for within this many characters of the recorded offset.
 _REACH = 15
-# Conversations per batch: bounds the memory.
+# Conversations per batch, which bounds the memory.
 _BATCH = 48
 
 
 @dataclass(frozen=True)
 class Corrections:
-    """What is done right instead of as in the reference. All off is the reference, bug for bug.
+    """The corrections to switch on. With all off, the features are the reference's, bug for bug.
 
     Attributes:
         lost_rows: a line is a physical line; csv quoting loses 13,183 of them and breaks 2,610 (B2).
@@ -49,12 +49,12 @@ class Corrections:
             the page is loaded again and runs twice in parallel tabs.
         texts: CR LF pairs, which the export put into 28 answers and which were never on screen, are removed.
         empty_window: a tick on a panel but on no text is time spent on the question being read; an empty window
-            matches every text, so the reference takes it for the study's placeholder (B3).
+            matches every text, so the reference mistakes it for the study's placeholder (B3).
         attribution: a tick belongs to the answer that was on screen, and is on its text only if the recorded window
-            stands there (B6).
+        occurs there (B6).
         per_question_phases: reviewing and composing of pairs are those of the question, not of the conversation,
             which spans other questions and the time after the rating (B4, B5).
-        ties: neither answer was read further when both were read as far, instead of the right one (B15).
+        ties: if both answers were read equally far, neither was read further, instead of the right one (B15).
         missing: what was not observed is null instead of 0 (for offsets and, if an answer was never looked at, its
             length: -1, B10).
     """
@@ -70,10 +70,10 @@ class Corrections:
 
 
 def reference_features(release: Release, corrections: Corrections = Corrections()) -> pl.DataFrame:
-    """Every feature of both task types, a row a question that the reference has a row for.
+    """Every feature of both task types, one row per question for which the reference has a row.
 
     Returns:
-        `question_id`, `conversation_id`, `mode` (by the files there are, as in the reference) and Float64 columns:
+        `question_id`, `conversation_id`, `mode` (by the files that exist, as in the reference) and Float64 columns:
         those of pairs are null for single answers, and the other way round.
 
     Raises:
@@ -126,7 +126,7 @@ def _questions(release: Release, corrections: Corrections) -> pl.DataFrame:
 
 
 def _ticks(tasks: list[TaskFolder], questions: pl.DataFrame, corrections: Corrections) -> Iterator[pl.DataFrame]:
-    """The tick table of some conversations, one frame a file name."""
+    """The tick table of some conversations, one frame per file name."""
     for name in (name for name in tasks[0].files if name.startswith("rel_")):
         side = "right" if Path(name).stem.endswith(("_two", "_right")) else "left"
         modality = "mouse" if name.startswith("rel_mouse") else "gaze"
@@ -206,14 +206,14 @@ def _physical_lines(paths: list[Path]) -> pl.DataFrame:
 
 
 def _near(text: pl.Expr) -> pl.Expr:
-    """Whether the window stands in the text near the offset; an empty one stands in any text."""
+    """Whether the window occurs in the text near the offset; an empty one occurs in any text."""
     start = (pl.col("char") - _REACH).clip(0)
     length = (pl.col("char") + _REACH - start).clip(0)
     return text.str.replace_all(r"[\r\n]", " ").str.slice(start, length).str.contains(pl.col("window"), literal=True)
 
 
 def _first_match(records: pl.DataFrame, questions: pl.DataFrame, side: str, corrections: Corrections) -> pl.DataFrame:
-    """The reference's two matchers: whose reading a tick is, and which answer was the last to be seen first."""
+    """The reference's two matchers: whose reading a tick is, and which answer most recently had its first match."""
     caret = ["conversation_id", "char", "window"]
     on_panel = records.filter("on_panel").select(caret).unique()
     tried = questions.filter(pl.col("order").is_not_null()).rename({f"response_{side}": "text"})
@@ -243,7 +243,7 @@ def _first_match(records: pl.DataFrame, questions: pl.DataFrame, side: str, corr
 
 
 def _shown(records: pl.DataFrame, questions: pl.DataFrame, side: str, corrections: Corrections) -> pl.DataFrame:
-    """The answer on screen, by the dates of the questions; on its text only where the window stands in it."""
+    """The answer on screen, by the dates of the questions; on its text only where the window occurs in it."""
     slots = questions.filter(pl.col("asked_at").is_not_null()).select(
         "conversation_id", "question_id", epoch=pl.col("asked_at").cast(pl.Float64), text=f"response_{side}"
     )
@@ -281,7 +281,7 @@ def _table(ticks: pl.DataFrame, questions: pl.DataFrame, pairwise: bool, correct
 
 
 def _zero_unseen(base: pl.DataFrame, sides: tuple[str, ...]) -> pl.DataFrame:
-    """The reference's stand-ins for what was not observed."""
+    """Fill in the values that the reference writes for what was not observed."""
     lengths = []
     for side in sides:
         never = pl.all_horizontal(pl.col(f"{modality}_total_entries_{side}").is_null() for modality in MODALITIES)

@@ -1,4 +1,4 @@
-"""The relative quality gain of IFLLM: how many points of a judge a model is above its own baseline."""
+"""The relative quality gain of IFLLM: by how many of a judge's points a model exceeds its own baseline."""
 
 import evaluate
 
@@ -9,7 +9,7 @@ _INPUTS = """
 Args:
     predictions: the judge's scores of the model's answers.
     references: the judge's scores of the baseline's answers to the same prompts.
-    llms: optional, which LLM each pair is of.
+    llms: optional, the LLM of each pair.
 Returns:
     relative_quality, standard_error (the paper's), mean_over_llms, n.
 """
