@@ -1,4 +1,4 @@
-"""An evaluation folder -> evaluation.html: the comparison, what the judge is worth, and single judgments to read."""
+"""An evaluation folder -> evaluation.html: the comparison, the judge's quality, and single judgments to read."""
 
 from pathlib import Path
 from typing import Any
@@ -39,20 +39,21 @@ def build_evaluation_page(folder: Path) -> Path:
     """Write `evaluation.html` into an evaluation folder; the same folder gives the same bytes.
 
     Args:
-        folder: `judgments/*.parquet`; `comparison/`, which `compare.run_comparison` made of them; and, if there is
-            one, `judge/*.quality.json`: what `ifllm judge` says of the same judge elsewhere, as on pairs people rated.
+        folder: `judgments/*.parquet`; `comparison/`, which `compare.run_comparison` made from them; and optionally
+            `judge/*.quality.json`: what `ifllm judge` measured of the same judge elsewhere, such as on pairs that
+            people rated.
 
     Returns:
         The path of the page.
 
     Raises:
-        IfllmError: a part is missing, damaged or made of other judgments, or the page cannot be written.
+        IfllmError: a part is missing, damaged or made from other judgments, or the page cannot be written.
     """
     comparison = read_comparison(folder / COMPARISON)
     judgments, files = read_judgments([folder / JUDGMENTS])
     if files != comparison["files"]:
         raise IfllmError(
-            f"{folder / COMPARISON}: was made of other judgments than {folder / JUDGMENTS} holds. Compare again: "
+            f"{folder / COMPARISON}: was made from other judgments than {folder / JUDGMENTS} holds. Compare again: "
             f"ifllm compare {folder / JUDGMENTS} --out {folder / COMPARISON}"
         )
     found, position = differences(judgments), comparison["position"]
@@ -91,7 +92,7 @@ def build_evaluation_page(folder: Path) -> Path:
 
 
 def _table(comparison: dict[str, Any]) -> list[tuple[str, list[dict[str, Any] | None]]]:
-    """The rows of the table: a label source, and its cell for each LLM and pooled, None where there are no numbers."""
+    """The rows of the table: a label source, and its cell for each LLM and pooled, None if there are no numbers."""
     cells = by_cell(comparison)
     return [
         (name_of(source), [cells.get((source, llm)) for llm in [*comparison["llms"], POOLED]])
@@ -100,7 +101,7 @@ def _table(comparison: dict[str, Any]) -> list[tuple[str, list[dict[str, Any] | 
 
 
 def _qualities(folder: Path, judgments: pl.DataFrame) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Headings and rows of what the judge is worth: on these judgments, and on those whose quality is in a folder."""
+    """Headings and rows of the judge's quality: on these judgments, and on those whose quality is in a folder."""
     columns = [("these judgments", one) for one in judge_quality(judgments)]
     for file in sorted(folder.glob(f"*{QUALITY}")):
         columns += [(file.name.removesuffix(QUALITY), one) for one in read_quality(file)]

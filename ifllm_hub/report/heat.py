@@ -1,4 +1,4 @@
-"""The colors of dwell on a text: of the report's readings and of their replays, so that they compare."""
+"""The color levels of dwell on a text, shared by the report's readings and their replays."""
 
 # The lower bounds of the levels above 0, ms on `CELL` code points.
 LEVELS_MS = (1, 250, 500, 1_000, 2_000, 4_000)

@@ -13,7 +13,7 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json
 from ifllm_hub.reward.protocol.leaderboard import Board
 
-# With this folder gone, `ifllm run` does the stage again, which writes it and what belongs to it.
+# If this folder is deleted, `ifllm run` repeats the stage that writes it.
 _FOLDERS = {"build": "dataset", "reward": "reward", "label": "dataset/data/preferences_explicit", "align": "policy"}
 
 
@@ -29,8 +29,8 @@ class Run:
         reward: `reward/config.json`.
         results: `policy/results.json`.
         log: entries of `policy/trainer_state.json`, in the order they were logged.
-        settings: what the run was started with.
-        stages: what became of each stage, in order.
+        settings: the run's settings.
+        stages: the outcome of each stage, in order.
     """
 
     folder: Path
@@ -59,14 +59,14 @@ def load_run(folder: Path) -> Run:
     """Read and check everything a report needs, except trajectories.
 
     Raises:
-        IfllmError: the folder is not a run, a part of it is missing or damaged, or its parts do not belong together.
+        IfllmError: the folder is not a run, a part is missing or damaged, or the parts do not belong together.
     """
     if not folder.is_dir():
-        raise IfllmError(f"{folder}: no such run folder. Make one: ifllm run --out {folder}")
+        raise IfllmError(f"{folder}: no such run folder. Create one: ifllm run --out {folder}")
     state = _json(folder, "stages.json", None)
     if state.get("ifllm_hub") != __version__:
         raise IfllmError(
-            f"{folder / 'stages.json'}: made by ifllm_hub {state.get('ifllm_hub')}, and this is {__version__}. Run the "
+            f"{folder / 'stages.json'}: made by ifllm_hub {state.get('ifllm_hub')}, but this is {__version__}. Run the "
             f"same `ifllm run --out {folder}` command again."
         )
     manifest = _json(folder, "dataset/manifest.json", "build")
@@ -130,9 +130,9 @@ def _unusable(folder: Path, path: Path, stage: str | None, problem: str) -> Ifll
 
 
 def _remedy(folder: Path, stage: str | None) -> str:
-    """How to get a stage's part again; without the list of stages (None) there is no way but a new run."""
+    """How to restore a stage's output; without the list of stages (None), only a new run helps."""
     if stage is None:
-        return "Every run folder has it. Name another folder, or make one: `ifllm run --out <folder>`."
+        return "Every run folder has it. Name another folder, or create one: `ifllm run --out <folder>`."
     part = folder / _FOLDERS[stage]
     again = f"un the same `ifllm run --out {folder}` command again."
     return f"The stage '{stage}' writes it. " + (f"Delete {part}, then r{again}" if part.exists() else f"R{again}")

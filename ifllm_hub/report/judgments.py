@@ -1,4 +1,4 @@
-"""Single judgments in full: which are shown, and what each order of the answers got."""
+"""Single judgments in full: which ones are shown, and the verdict in each order."""
 
 import random
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from ifllm_hub.evaluation.comparison.differences import KEYS, without_repeats
 from ifllm_hub.evaluation.comparison.names import name_of
 from ifllm_hub.terms import ORDERS
 
-# How many of each kind are shown, and the code points of a text.
+# How many of each kind are shown, and how many code points of a text.
 LARGEST, DISAGREEING, SAMPLED, FAILED = 3, 4, 4, 3
 SHOWN = 6_000
 _SEED = 0
@@ -26,14 +26,14 @@ class Text:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge said in one order.
+    """The judge's verdict in one order.
 
     Attributes:
         order: `model_first` or `baseline_first`.
         status: `ok`, or why there are no scores.
         score_model, score_baseline: None unless `ok`.
-        winner: as the judge said it, likewise.
-        said: its explanation; without scores, what was wrong and what it answered.
+        winner: as the judge named it, likewise.
+        said: its explanation; if there are no scores, what was wrong and what it answered.
     """
 
     order: str
@@ -46,7 +46,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judged:
-    """A pair of answers with its verdicts, `why` it is shown, and `difference`, None where it was set aside."""
+    """A pair of answers with its verdicts, `why` it is shown, and `difference`, None if it was set aside."""
 
     why: str
     llm: str
@@ -64,7 +64,7 @@ class Judged:
 def choose_judgments(pairs: pl.DataFrame, set_aside: pl.DataFrame) -> list[tuple[dict[str, Any], str]]:
     """Keys of the pairs to show, and why: the largest differences, orders that disagree, failures, a seeded sample.
 
-    No pair comes twice. The sample is of all scored pairs that are not shown yet.
+    No pair is shown twice. The sample is drawn from the other scored pairs.
     """
     ordered = pairs.sort("difference", *KEYS)
     first, second = (pl.col(f"word_{order}") for order in ORDERS)

@@ -1,4 +1,4 @@
-"""Three readings in full: which questions are shown, and how long each stretch of an answer was dwelt on."""
+"""Three readings in full: which questions are shown, and the dwell on each stretch of an answer."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ SHOWN = 3_000
 
 _LENGTHS = (300, SHOWN)
 _MIN_DWELL_MS = 2_000
-# Dwell on the preferred answer / dwell on the other from which one was clearly read more.
+# The ratio of dwell on the preferred answer to dwell on the other above which it was clearly read more.
 _CLEARLY = 1.25
 
 
@@ -88,12 +88,12 @@ def readings(run: Run) -> list[Reading]:
 
 
 def choose(pairwise: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
-    """The questions to show, each of another worker if there are enough workers.
+    """The questions to show, each from a different worker if there are enough workers.
 
     Of the rated pairs whose answers were both read with the mouse: the one with the best coverage (share of cells
     visited, mouse plus gaze, on the answer that was covered less) where the preferred answer was read clearly longer,
     the one where it was read clearly less, and the one whose mouse dwell is nearest to the median of all such pairs.
-    Where there is none, the next best covered pair stands in.
+    If there is none, the next best covered pair takes its place.
 
     Args:
         pairwise, features: the configs of that name.
@@ -107,8 +107,8 @@ def choose(pairwise: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
     wishes = [
         ("The preferred answer was read longer", by_coverage.filter(pl.col("advantage") >= _CLEARLY)),
         ("The preferred answer was read less", by_coverage.filter(pl.col("advantage") <= 1 / _CLEARLY)),
-        ("A usual amount of reading", by_median.filter(pl.col("has_gaze"))),
-        *[("Much recorded reading", by_coverage)] * READINGS,
+        ("A typical amount of reading", by_median.filter(pl.col("has_gaze"))),
+        *[("A lot of recorded reading", by_coverage)] * READINGS,
     ]
     taken = pool.clear().with_columns(role=pl.lit(""))
     for role, ranked in wishes:

@@ -13,17 +13,17 @@ from ifllm_hub.report.heat import LEVELS_MS
 from ifllm_hub.terms import MODALITIES, SIDES
 from ifllm_hub.web_page import csp_source, page_template
 
-# A tick's time counts in full on its character, and less and less on this many to either side: in all for as many
-# characters as a cell of the report has.
+# A tick's time counts in full on its character, and with falling weight on this many to either side: in total, on as
+# many characters as a cell of the report has.
 SPREAD = CELL - 1
-# Time off the text that is played of each pause, ms.
+# How much of each pause off the text is played, ms.
 PAUSE_MS = 1_000
 
 _HERE = Path(__file__).parent / "pages"
 
 
 def write_replay(dataset: str | Path, question_id: int, out: Path) -> Path:
-    """Write a page that plays one question's reading: cursor, dwell, and the place in the text against time.
+    """Write a page that plays one question's reading: cursor, dwell, and the position in the text against time.
 
     The page loads nothing and runs only its own script. The same dataset gives the same bytes.
 
@@ -39,12 +39,12 @@ def write_replay(dataset: str | Path, question_id: int, out: Path) -> Path:
     """
     trajectory = _row(dataset, "trajectories", question_id)
     if not trajectory["t"]:
-        raise IfllmError(f"{dataset}: nothing was recorded of question {question_id}. Choose another question.")
+        raise IfllmError(f"{dataset}: nothing was recorded for question {question_id}. Choose another question.")
     return write_reading(_row(dataset, trajectory["mode"], question_id), trajectory, out)
 
 
 def write_reading(question: dict[str, Any], trajectory: dict[str, Any], out: Path) -> Path:
-    """`write_replay` of rows that were read before.
+    """`write_replay` for rows that are already loaded.
 
     Args:
         question: a row of `pairwise` or `pointwise`.
@@ -70,7 +70,7 @@ def _row(dataset: str | Path, config: str, question_id: int) -> dict[str, Any]:
     rows = load_config(dataset, config, question_ids=[question_id])
     if rows.height != 1:
         raise IfllmError(
-            f"{dataset}: config '{config}' has {rows.height} rows of question {question_id}, not one. Choose a "
+            f"{dataset}: config '{config}' has {rows.height} rows for question {question_id}, not one. Choose a "
             "question_id of that config."
         )
     return rows.row(0, named=True)
@@ -97,7 +97,7 @@ def _page(question: dict[str, Any], trajectory: dict[str, Any], reading: dict[st
     from markupsafe import Markup
 
     script, style = ((_HERE / f"replay.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
-    # An element cannot be closed from inside JSON that has no "<".
+    # JSON without "<" cannot close the element it is in.
     data = json.dumps(reading, separators=(",", ":")).replace("<", "\\u003c")
     return page_template(_HERE / "replay.html.jinja").render(
         question=question,

@@ -1,6 +1,6 @@
-"""A run folder -> report.html: one page, nothing loaded from elsewhere, no script, every number from the run.
+"""A run folder -> report.html: one page that loads nothing, has no script, and takes every number from the run.
 
-What needs a script has a page of its own beside it: replays of the readings shown, and the evaluation.
+Whatever needs a script is on a page beside it: replays of the readings shown, and the evaluation.
 """
 
 import itertools
@@ -52,16 +52,16 @@ _TABLES = {
     "questions": "questions kept",
     "ai_errors": "of these, an answer is an error message of the study's server",
     "clock_4h_corrected": "of these, clock four hours late, corrected",
-    "without_date": "of these, without a date (their ticks have no question)",
+    "without_date": "of these, without a date (their ticks belong to no question)",
 }
 
 
 def build_report(run: Path) -> Path:
-    """Write `report.html` into a run folder that `ifllm run` made, and the pages beside it that it links to.
+    """Write `report.html` into a run folder that `ifllm run` made, and the pages that it links to.
 
     These are `replays/QUESTION_ID.html` of each reading that is shown, and `evaluation/evaluation.html` if models of
-    the run were judged and compared in `evaluation/` (see `report.evaluation`). The same run gives the same bytes. An
-    earlier report stays as it is when anything fails.
+    the run were judged and compared in `evaluation/` (see `report.evaluation`). The same run gives the same bytes. If
+    anything fails, an earlier report stays as it is.
 
     Returns:
         The path of the report.
@@ -90,7 +90,7 @@ def build_report(run: Path) -> Path:
 
 
 def _write_replays(run: Run, question_ids: list[int]) -> None:
-    """Write the replays of these pairs, and take those of an earlier report away."""
+    """Write the replays of these pairs, and delete those of an earlier report."""
     folder = run.folder / REPLAYS
     folder.mkdir(exist_ok=True)
     questions = run.pairwise.rows_by_key("question_id", named=True, include_key=True, unique=True)
@@ -103,7 +103,7 @@ def _write_replays(run: Run, question_ids: list[int]) -> None:
 
 
 def _evaluation(run: Path) -> dict[str, Any] | None:
-    """The comparison of judged models and where its page is, written anew; None if there is none."""
+    """The comparison of judged models and its page, which is rewritten; None if there is no comparison."""
     folder = run / EVALUATION
     if not (folder / COMPARISON).is_dir():
         return None
@@ -118,14 +118,14 @@ def _summary(run: Run) -> dict[str, Any]:
         "results": run.results,
         "settings": _settings_used(run.settings),
         "command": words.command(run.settings),
-        # This page is itself a stage: whether and when it is finished may not change it.
+        # This page is itself a stage: whether and when it finished must not change the page.
         "stages": {name: stage for name, stage in run.stages.items() if name != "report"},
         "reward": run.reward,
     }
 
 
 def _settings_used(settings: dict[str, Any]) -> dict[str, Any]:
-    """Without those of the simulation, if there was none."""
+    """The settings, without the simulation's if there was none."""
     return settings if settings["release"] is None else {k: v for k, v in settings.items() if k not in _SIMULATION}
 
 
@@ -193,7 +193,7 @@ def _median_on_text(features: pl.DataFrame) -> float:
 
 
 def _caret_rows(carets: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row a schema version and modality: carets recorded, and of each status."""
+    """One row per schema version and modality: carets recorded, in total and by status."""
     table = pl.DataFrame(carets)
     keys = ["schema_version", "modality"]
     counts = [pl.col("ticks").filter(pl.col("status") == status).sum().alias(status) for status in _STATUSES]
@@ -201,7 +201,7 @@ def _caret_rows(carets: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _label_sources(preferences: pl.DataFrame) -> list[dict[str, Any]]:
-    """A row a label source and split."""
+    """One row per label source and split."""
     keys = ["label_source", "split"]
     counted = preferences.group_by(keys).agg(
         pairs=pl.len(),

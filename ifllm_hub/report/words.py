@@ -1,4 +1,4 @@
-"""Sentences that say what the numbers say, no more: every claim is made here, from the numbers of one run."""
+"""Sentences that say what the numbers show and no more: every claim is made here, from the numbers of one run."""
 
 import math
 import shlex
@@ -9,7 +9,7 @@ from ifllm_hub.reward.protocol.leaderboard import Board, Row
 from ifllm_hub.statistics import Estimate
 
 CLAIM_SEEDS = 20
-# Standard errors that a permuted-label accuracy may lie outside of what a rule without information reaches.
+# How many standard errors a permuted-label accuracy may exceed what a rule without information reaches.
 _TOLERANCE = 2.0
 
 
@@ -34,12 +34,12 @@ def gain_interval(value: Estimate) -> str:
 
 
 def worker_rows(board: Board) -> dict[str, Row]:
-    """Leaderboard rows for workers never seen, by model."""
+    """Leaderboard rows for unseen workers, by model."""
     return {row["model"]: row for row in board["rows"] if row["protocol"] == "worker"}
 
 
 def accuracy_sentence(board: Board) -> str:
-    """What the forest and the longer answer reach on workers never seen."""
+    """What the forest and the longer answer reach on unseen workers."""
     rows = worker_rows(board)
     return (
         f"On workers it never saw, the forest names the preferred answer of {percent(_mean(rows[FOREST.name]))} of the "
@@ -50,7 +50,7 @@ def accuracy_sentence(board: Board) -> str:
 
 
 def gain_sentence(board: Board) -> str:
-    """Whether the forest beats the longer answer on workers never seen."""
+    """Whether the forest beats the longer answer on unseen workers."""
     gain = worker_rows(board)[FOREST.name]["gain_over_longer_answer"]
     head = (
         f"The difference is {points(gain['mean'])} points, with a 95\u00a0% interval of {points(gain['low'])} to "
@@ -64,7 +64,7 @@ def gain_sentence(board: Board) -> str:
 
 
 def simpler_sentence(board: Board) -> str:
-    """Whether another model is at least as accurate as the forest on workers never seen."""
+    """Whether another model is at least as accurate as the forest on unseen workers."""
     rows = worker_rows(board)
     others = [row for name, row in rows.items() if name != FOREST.name]
     best = max(others, key=lambda row: float(row["accuracy"]["mean"]))
@@ -79,9 +79,9 @@ def simpler_sentence(board: Board) -> str:
 def null_sentence(board: Board) -> str:
     """Whether the forest falls to chance on permuted labels, under each protocol.
 
-    A permutation keeps the share of left, so a rule that knows nothing else may reach the share of the commoner side; a
-    mean counts as chance when it is at most two standard errors above that. Below it is no leak: out of fold, what the
-    training labels have too much of, the test labels lack.
+    A permutation keeps the share of left, so a rule that knows nothing else may reach the share of the more common
+    side; a mean counts as chance if it is at most two standard errors above that. A lower mean is not a leak: out of
+    fold, the test labels have too few of what the training labels have too many of.
     """
     majority = max(board["left_preferred"], 1 - board["left_preferred"])
     margin = _TOLERANCE * 0.5 / math.sqrt(max(board["pairs"] * board["seeds"], 1))
@@ -89,7 +89,7 @@ def null_sentence(board: Board) -> str:
     off = [protocol for protocol, mean in means.items() if not mean <= majority + margin]
     listed = ", ".join(f"{percent(mean)} with {protocol} folds" for protocol, mean in means.items())
     bar = (
-        f"a rule that knows only which side is commoner reaches {percent(majority)}, give or take "
+        f"a rule that knows only which side is more common reaches {percent(majority)}, give or take "
         f"{points(margin)[1:]} points (two standard errors)"
     )
     if not off:
@@ -105,12 +105,12 @@ def seeds_sentence(board: Board) -> str:
     seeds = board["seeds"]
     plural = "seed" if seeds == 1 else "seeds"
     if seeds < CLAIM_SEEDS:
-        return f"These are means over {seeds} {plural}; a claim wants at least {CLAIM_SEEDS}. Read them as a rehearsal."
+        return f"These are means over {seeds} {plural}; a claim needs at least {CLAIM_SEEDS}. Read them as a rehearsal."
     return f"These are means over {seeds} {plural}; each draws new folds and a new forest."
 
 
 def agreement_sentences(shares: dict[str, float], flips: dict[str, float]) -> list[str]:
-    """How often the forest's label is the worker's, and how often its flip probabilities expect it, per split.
+    """How often the forest's label is the worker's, and how often its flip probabilities predict it, per split.
 
     Args:
         shares: measured agreement on rated pairs.
@@ -118,7 +118,7 @@ def agreement_sentences(shares: dict[str, float], flips: dict[str, float]) -> li
     """
     return [
         f"On the {split} split the forest's label is the worker's own on {percent(share)} of the rated pairs; its mean "
-        f"flip probability of {flips[split]:.3f} leads one to expect {percent(1 - flips[split])}."
+        f"flip probability of {flips[split]:.3f} predicts {percent(1 - flips[split])}."
         for split, share in shares.items()
     ]
 
@@ -139,7 +139,7 @@ def limit_sentence(results: dict[str, Any]) -> str:
     """What preference optimization does not show."""
     whose = "the workers" if results["label_source"] == "explicit" else f"the labels of “{results['label_source']}”"
     return (
-        f"The evaluation measures agreement with {whose} on pairs that were written before; no text was generated and "
+        f"The evaluation measures agreement with {whose} on pairs of existing answers; no text was generated and "
         "nobody judged an answer, so no improvement of the answers is claimed."
     )
 
@@ -157,7 +157,7 @@ def margin_sentence(results: dict[str, Any]) -> str:
 
 
 def command(settings: dict[str, Any]) -> str:
-    """The command line that makes this run again."""
+    """The command line that repeats this run."""
     words = ["ifllm", "run", "--out", "runs/again"]
     if settings["release"] is None:
         words += ["--workers", str(settings["workers"]), "--questions", str(settings["questions"])]

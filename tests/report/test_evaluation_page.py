@@ -147,7 +147,7 @@ def test_a_comparison_of_other_judgments_is_refused(folder: Path, tmp_path: Path
     (tmp_path / "comparison").mkdir()
     (tmp_path / "comparison/comparison.json").write_bytes((folder / "comparison/comparison.json").read_bytes())
     write_table(tmp_path / "judgments/one.parquet", table(rows()[:-1]))
-    with pytest.raises(IfllmError, match="made of other judgments"):
+    with pytest.raises(IfllmError, match="made from other judgments"):
         build_evaluation_page(tmp_path)
     (tmp_path / "comparison/comparison.json").unlink()
     with pytest.raises(IfllmError, match="missing or damaged"):

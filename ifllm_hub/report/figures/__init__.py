@@ -1,1 +1,1 @@
-"""The report's figures: data, models, and where in an answer a reader was."""
+"""The report's figures: data, models, and reading trajectories."""

@@ -32,7 +32,7 @@ _FLIP_STEP = 0.025
 
 
 def caret_picture(carets: list[dict[str, Any]]) -> Picture:
-    """Carets that did not simply stand where they were recorded, % of the carets of a schema version and modality."""
+    """Carets not found where they were recorded, in % of the carets of each schema version and modality."""
     table = pl.DataFrame(carets).group_by("schema_version", "modality", "status").agg(pl.col("ticks").sum())
     total = table.group_by("schema_version", "modality").agg(pl.col("ticks").sum()).sort("schema_version", "modality")
     with styled() as (figure, axes):
@@ -50,7 +50,7 @@ def caret_picture(carets: list[dict[str, Any]]) -> Picture:
             start += share
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
-        axes.set(title="Carets not matched where they stood", xlabel="share of recorded carets (%)")
+        axes.set(title="Carets not matched in place", xlabel="share of recorded carets (%)")
         legend_below(figure, axes, 3)
         worst = int(start.argmax())
         alt = f"Stacked bars by schema version and modality; the largest is {names[worst]} at {start[worst]:.1f} %."
@@ -135,12 +135,12 @@ def longer_picture(pairwise: pl.DataFrame) -> Picture:
         listed = ", ".join(
             f"{name.partition(chr(10))[0]} times: {share:.0f} %" for name, share in zip(names, shares, strict=True)
         )
-        caption = "Bars: 95 % Wilson intervals that take pairs as independent, which pairs of one worker are not."
+        caption = "Bars: 95 % Wilson intervals that treat pairs as independent, though pairs of one worker are not."
         return picture(figure, f"Share of rated pairs that prefer the longer answer. {listed}.", caption)
 
 
 def length_contrast(pairwise: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Of rated pairs of different length: longer / shorter length, and whether the longer one is preferred."""
+    """For rated pairs whose answers differ in length: longer / shorter length, and whether the longer is preferred."""
     left, right = (pl.col(f"response_{side}").str.len_chars().clip(1) for side in SIDES)
     rated = pairwise.filter(pl.col("preference").is_not_null() & (left != right))
     table = rated.select(

@@ -1,4 +1,4 @@
-"""Figures of the models: the leaderboard, calibration, and the course of preference optimization."""
+"""Figures of the models: the leaderboard, calibration, and the curves of preference optimization."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.protocol.figures import draw_accuracies
 from ifllm_hub.reward.protocol.leaderboard import Board, Row
 
-# Points across for the widest bin of a calibration plot.
+# Diameter of the marker for the largest bin of a calibration plot, points.
 _LARGEST_MARKER = 22.0
 
 CURVES = {
@@ -28,7 +28,7 @@ def leaderboard_picture(board: Board) -> Picture:
             for row in board["rows"]
             if row["model"] == FOREST.name
         }
-        alt = f"Accuracies with intervals, a row a model. {FOREST.name}: {', '.join(best.values())}."
+        alt = f"Accuracies with intervals, one row per model. {FOREST.name}: {', '.join(best.values())}."
         caption = (
             "Bars: 95 % bootstrap intervals over workers; for permuted labels one standard deviation over seeds. "
             "Dashed: chance. Question and conversation folds have a worker on both sides; worker folds do not."
@@ -55,7 +55,7 @@ def calibration_picture(rows: dict[str, Row]) -> Picture:
             axes.scatter(confidence, accuracy, s=areas, color=color, marker=marker, alpha=0.85, linewidth=0)
         lowest = min(100 * bin_["accuracy"] for name in models for bin_ in rows[name]["reliability"])
         axes.set(
-            title="Calibration on workers never seen",
+            title="Calibration on unseen workers",
             xlabel="confidence, max(p, 1 - p) (%)",
             ylabel="accuracy (%)",
             xlim=(49, 101),

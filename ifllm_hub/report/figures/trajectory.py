@@ -17,12 +17,12 @@ def trajectory_picture(reading: dict[str, pl.DataFrame], side: str, length: int,
         seconds: end of the time axis.
     """
     with styled() as (figure, axes):
-        for modality in reversed(MODALITIES):  # the mouse over the gaze
+        for modality in reversed(MODALITIES):  # mouse drawn above gaze
             if modality not in reading:
                 continue
             rows = reading[modality].sort("t")
             times, places = _with_gaps(rows, length, join=modality == "mouse")
-            # Repeated points with round ends are dots, many in one path.
+            # A repeated point with round caps is a dot, so one path holds many.
             axes.plot(
                 times,
                 places,

@@ -10,11 +10,11 @@ const ticks = reading.t.length;
 const boxes = [...document.querySelectorAll(".text")].map(fill);
 let modality = MODALITIES[0] ?? "mouse";
 let at = []; // playback time of each tick, ms
-let shown = -1; // last tick that is drawn
+let shown = -1; // last tick drawn
 let now = 0;
 let started = null; // playing since: [clock, playback time]
 
-/** An answer's text in its box, one span a character as people see it, so that emoji and accents stay whole. */
+/** An answer's text in its box, one span per character as people see it, so that emoji and accents stay whole. */
 function fill(box, side) {
   const { text } = reading.answers[side];
   const pieces = Intl.Segmenter
@@ -35,7 +35,7 @@ function fill(box, side) {
   return { box, spans, spanOf, cursor, heat: new Float64Array(spans.length), changed: new Set(), dwell: 0 };
 }
 
-/** Which answer a tick is on, and which code point of it; side -1: none. */
+/** The answer that a tick is on, and its code point; side is -1 if there is none. */
 function place(tick) {
   const side = reading.chars[modality].findIndex((chars) => (chars[tick] ?? -1) >= 0);
   if (side < 0 || side >= boxes.length) return { side: -1, char: -1 };
@@ -44,7 +44,7 @@ function place(tick) {
 
 const step = (tick) => (tick + 1 < ticks ? reading.t[tick + 1] - reading.t[tick] : 0);
 
-/** Playback times: as recorded, or with pauses off the text, and of a hidden page, cut short. */
+/** Playback times: as recorded, or with pauses off the text or on a hidden page cut short. */
 function schedule() {
   const shorten = element("skip").checked;
   let pause = 0;
@@ -107,7 +107,7 @@ function paint({ box, spans, heat, changed, dwell }) {
   box.parentElement.querySelector(".dwell").textContent = `, ${(dwell / 1000).toFixed(1)} s under the ${modality}`;
 }
 
-/** Put the cursor on its character, and bring that into view. */
+/** Put the cursor on its character, and scroll that into view. */
 function point(tick) {
   const { side, char } = place(tick);
   boxes.forEach(({ box, spans, spanOf, cursor }, index) => {
@@ -174,13 +174,13 @@ function frame(time) {
   else requestAnimationFrame(frame);
 }
 
-/** Go on from a place, playing or not. */
+/** Continue from a given time, playing or not. */
 function jump(time) {
   seek(time);
   if (started) started = [performance.now(), now];
 }
 
-/** After another modality or way with pauses was chosen: the same moment of the recording. */
+/** After a change of modality or of how pauses are shown: stay at the same moment of the recording. */
 function restart() {
   const moment = Math.max(shown, 0);
   document.body.classList.toggle("gaze", modality === "gaze");
@@ -207,6 +207,6 @@ for (const type of ["pointerdown", "pointermove"]) {
     jump((at[ticks - 1] * (event.clientX - left)) / width);
   });
 }
-// The whole reading at first; `Play` begins anew.
+// Show the whole reading at first; `Play` starts from the beginning.
 restart();
 seek(at[ticks - 1]);

@@ -1,4 +1,4 @@
-// Tables of class "sortable": a click on a heading sorts by that column, another click the other way round. Without this
+// Tables of class "sortable": a click on a heading sorts by that column, another click reverses the order. Without this
 // script they are plain tables. Cells without a number stay last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
