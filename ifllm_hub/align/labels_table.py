@@ -15,9 +15,9 @@ from ifllm_hub.statistics import Estimate, mean_interval
 
 CONTROL = "shuffled"
 WHAT = {
-    SFT: "fine-tuned on both answers, against the policy before it",
+    SFT: "fine-tuned on both answers; its reference is the policy before it",
     "nll_only": "likelihood of the preferred answer alone, no preference loss",
-    "explicit": "what the workers said",
+    "explicit": "the workers' own labels",
     "forest": "the forest on mouse, gaze and length",
     "forest_mouse": "the forest on the mouse alone",
     "forest_gaze": "the forest on gaze alone",
@@ -89,16 +89,16 @@ edit.
 `{settings["policy"]}` is fine-tuned on both answers of training pairs (`{SFT}`), and from there tuned by DPO on one
 label source at a time: the same {settings.get("train_size", "")} pairs of a seed in the same order, the same loss,
 reference model (`{SFT}` of that seed) and {"flip probability" if flips is None else f"flip probability ({flips:g})"},
-answers cut at {settings["max_length"]} tokens with their prompt. Then each policy is asked about {board["pairs"]}
+prompt and answer cut at {settings["max_length"]} tokens together. Then each policy is asked about {board["pairs"]}
 pairs that {board["workers"]} other workers rated: it prefers the answer whose implicit reward,
-{settings["beta"]:g} log(policy / reference), is the larger one. Right is what the worker preferred. Means over
-{board["seeds"]} seeds; intervals are 95 % bootstraps over workers.
+{settings["beta"]:g} log(policy / reference), is larger, and is right if the worker preferred that answer too. Means
+are over {board["seeds"]} seeds; intervals are 95 % bootstraps over workers.
 
 {labels_markdown(board)}
 
-Told from a coin, by its interval: {_names(board, "accuracy", 0.5)}. Told from shuffled labels: \
+Rows whose interval excludes a coin toss: {_names(board, "accuracy", 0.5)}. Rows that differ from shuffled labels: \
 {_names(board, "over_control", 0.0)}. A bootstrap over {board["workers"]} workers is rough, {len(board["rows"])} rows
-are looked at together, and the runs of a row share their test pairs: a single row beyond its interval is no
+are compared at once, and the runs of a row share their test pairs: one interval that excludes chance is not a
 finding.
 """
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def check_max_length(config: Any, policy: "PreTrainedModel", name: str) -> None:
     """Refuse a `max_length` beyond what the policy can read; if unset, set it to that.
 
-    Raises: IfllmError: `max_length` is too large.
+    Raises:
+        IfllmError: `max_length` is too large.
     """
     room = positions(policy)
     if room is None:

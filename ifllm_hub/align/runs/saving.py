@@ -36,7 +36,8 @@ def save_beside(save: Callable[[Path], None], trainer: Any, output_dir: Path) ->
 def clear_write_errors(output_dir: Path) -> Iterator[None]:
     """Turn a failed write, such as on a full disk, into one error that says what is kept and what to do.
 
-    Raises: IfllmError: something could not be written.
+    Raises:
+        IfllmError: something could not be written.
     """
     from safetensors import SafetensorError
 

@@ -60,7 +60,7 @@ def load_pairs(args: DPOArguments, config: "FlipProbDPOConfig", commit: str | No
 
     Args:
         config: of the trainer. `label_smoothing` None means the flip probability of each pair; a number, even TRL's
-        default of 0.0, is used for every pair of both splits instead.
+            default of 0.0, is used for every pair of both splits instead.
         commit: of a Hub dataset.
 
     Raises:
