@@ -51,7 +51,7 @@ class Corrections:
         empty_window: a tick on a panel but on no text is time spent on the question being read; an empty window
             matches every text, so the reference mistakes it for the study's placeholder (B3).
         attribution: a tick belongs to the answer that was on screen, and is on its text only if the recorded window
-        occurs there (B6).
+            occurs there (B6).
         per_question_phases: reviewing and composing of pairs are those of the question, not of the conversation,
             which spans other questions and the time after the rating (B4, B5).
         ties: if both answers were read equally far, neither was read further, instead of the right one (B15).

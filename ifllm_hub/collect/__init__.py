@@ -1,9 +1,9 @@
-"""The collector: a browser tracker, the server it reports to, and the way from there to the dataset's configs."""
+"""The collector: a browser tracker, the server it reports to, and the export to the dataset's configs."""
 
-# What the help of the command line shows, also where the packages that the rest of the room needs are not installed.
-# How often a dataset repo is brought up to date, minutes, and the fewest people of whom anything is published.
+# Shown in the command line's help, even if the packages that the rest of this package needs are not installed.
+# How often a dataset repo is updated, in minutes, and the fewest people whose data are published.
 PUBLISH_MINUTES, LEAST_PEOPLE = 60, 5
-# Whom a study's data are shared with unless the study names somebody, for its consent text.
+# Who a study's data are shared with unless the study names somebody, for its consent text.
 NOBODY = "nobody"
-# The version of the consent text: of a study's, of the adapters', and of what pages report unless they name another.
+# The version of the consent text: used by studies and adapters, and by pages that name no other.
 CONSENT = "2026-11-01"

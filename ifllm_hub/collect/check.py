@@ -1,7 +1,7 @@
-"""What of the recording works on a page, found by opening it in a browser without a window: `ifllm collect check`.
+"""Check whether recording works on a page by opening it in a headless browser: `ifllm collect check`.
 
-The page's own tracker is asked, or `static/diagnose.js` where none was made. Nobody agrees to anything here, so nothing
-that a page would report leaves the browser, whatever the page does by itself.
+This asks the page's own tracker, or `static/diagnose.js` if there is none. Nobody has agreed to anything here, so
+nothing that a page would report leaves the browser, whatever the page does on its own.
 """
 
 import shutil
@@ -22,9 +22,9 @@ _OPEN_SECONDS = 30
 # How long a page may take to load the tracker, and to show answers, seconds.
 _PATIENCE = 5.0
 _LOOK_MS = 100
-# Of a machine that has a Chromium of its own.
+# Names of a Chromium that the machine may have.
 _INSTALLED = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# What a page reports by is refused within the page: of what leaves it as it closes, Playwright does not hear.
+# Reporting is blocked inside the page: Playwright does not see what a page sends while it closes.
 _NO_REPORTS = """
 navigator.sendBeacon = () => true;
 const { fetch } = window;
@@ -48,9 +48,9 @@ class Finding:
 
     Attributes:
         check: script, delivery, origin, consent, token, text or clock.
-        ok: None where there was nothing to check yet.
+        ok: None if there was nothing to check yet.
         said: a sentence.
-        todo: what to do; empty if nothing is.
+        todo: what to do; empty if nothing.
     """
 
     check: str
@@ -60,7 +60,7 @@ class Finding:
 
 
 def check_page(url: str, patience: float = _PATIENCE) -> list[Finding]:
-    """Open a page and find out what of its recording works.
+    """Open a page and find out which parts of its recording work.
 
     Args:
         url: of the page, with its scheme.
@@ -74,7 +74,7 @@ def check_page(url: str, patience: float = _PATIENCE) -> list[Finding]:
 
 
 def examine(page: "Page", url: str, patience: float = _PATIENCE) -> list[Finding]:
-    """As `check_page`, in a page of Playwright's whose context blocks service workers."""
+    """Like `check_page`, in a Playwright page whose context blocks service workers."""
     from playwright.sync_api import Error
 
     scripts: list[str] = []
@@ -109,7 +109,7 @@ def _diagnosed(page: "Page", scripts: list[str], patience: float) -> list[dict[s
 
 
 def _wait(page: "Page", patience: float, *conditions: str) -> None:
-    """Until one of the conditions holds, or patience ends. Looked at from here: a page's policy may forbid `eval`."""
+    """Wait until a condition holds, or patience ends. Polled from here, as a page's policy may forbid `eval`."""
     for _ in range(int(1_000 * patience / _LOOK_MS)):
         if any(page.evaluate(condition) for condition in conditions):
             return
@@ -117,7 +117,7 @@ def _wait(page: "Page", patience: float, *conditions: str) -> None:
 
 
 def _diagnose_by_ours(route: "Route") -> None:
-    """Also where the page has another copy of the tracker than the collector's."""
+    """Serve our own script, even if the page has another copy of the tracker than the collector's."""
     headers = {"Content-Type": "text/javascript", "Access-Control-Allow-Origin": "*"}
     route.fulfill(body=_DIAGNOSE.read_text(), headers=headers)
 
@@ -132,9 +132,7 @@ def _opened_page() -> Iterator["Page"]:
         own = Path(playwright.chromium.executable_path)
         installed = next(filter(None, map(shutil.which, _INSTALLED)), None)
         if not own.is_file() and installed is None:
-            raise IfllmError(
-                "The check needs a Chromium, and there is none here. Install it: playwright install chromium"
-            )
+            raise IfllmError("The check needs Chromium, and none was found. Install it: playwright install chromium")
         try:
             browser = playwright.chromium.launch(executable_path=own if own.is_file() else installed)
         except Error as error:

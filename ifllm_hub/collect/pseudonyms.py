@@ -1,7 +1,7 @@
 """Keyed hashes in place of ids: of people in the store, and of everything that leaves it.
 
 An exported pseudonym is a hash of a hash, so that neither an export alone leads to the store nor the store alone to the
-integrator's ids. Who has the key and guesses an id can confirm it: this is pseudonymization, not anonymity.
+integrator's ids. Anyone who has the key and guesses an id can confirm it: this is pseudonymization, not anonymity.
 """
 
 import hashlib
@@ -16,14 +16,14 @@ class Pseudonyms:
     """The pseudonyms of one collector.
 
     Args:
-        key: secret; with another one, every pseudonym is another.
+        key: secret; with another key, every pseudonym is different.
     """
 
     def __init__(self, key: bytes):
         self._key = key
 
     def person(self, person: str) -> str:
-        """What stands in the store and in tokens for the integrator's id of a person; 32 hexadecimal digits."""
+        """The pseudonym, in the store and in tokens, of the integrator's id of a person; 32 hexadecimal digits."""
         return self._hash("person", person).hex()
 
     def response(self, person: str, question_id: str, side: str) -> str:
@@ -31,7 +31,7 @@ class Pseudonyms:
         return self._hash("response", person, question_id, side).hex()
 
     def worker(self, person: str) -> str:
-        """`worker_id` in exports, of a person's pseudonym in the store."""
+        """`worker_id` in exports, from a person's pseudonym in the store."""
         return f"reader_{self._hash('worker', person).hex()[:16]}"
 
     def number(self, kind: str, person: str, id_: str) -> int:

@@ -1,4 +1,4 @@
-"""What a collector is run with: where it stores, whom it lets in, and its secrets."""
+"""The settings of a collector: where it stores, whom it lets in, and its secrets."""
 
 import json
 import os
@@ -16,19 +16,19 @@ from ifllm_hub.collect.wire import VERSION
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json
 
-# Environment variables; what is not set there is in the folder's secrets file, made at the first start.
+# Environment variables; what is not set there is read from the folder's secrets file, which the first start creates.
 SIGNING_KEYS, PSEUDONYM_KEY, API_KEY = (
     "IFLLM_COLLECT_SIGNING_KEYS",
     "IFLLM_COLLECT_PSEUDONYM_KEY",
     "IFLLM_COLLECT_API_KEY",
 )
 SECRETS_FILE, STORE_FILE, PUBLISHED_FOLDER = "secrets.json", "collected.sqlite", "published"
-# What the browser's part is served as. Lists of script blockers have names such as "tracker.js".
+# The name under which the tracker is served. Script blockers list names such as "tracker.js".
 SCRIPT = "ifllm.js"
-# What it loads beside itself, if somebody asks why nothing arrives.
+# The script that it loads when somebody asks why nothing arrives.
 DIAGNOSIS = "diagnose.js"
 _MIN_SECRET = 16
-# What pages in files send, as some of Electron's.
+# Origins of pages opened from files, such as some of Electron's.
 _NAMELESS = ("null", "file://")
 _PORTS = {"http": 80, "https": 443}
 
@@ -38,8 +38,8 @@ class Secrets:
     """Keys of a collector.
 
     Attributes:
-        signing: of tokens, newest first; all are accepted, the first signs.
-        pseudonym: of the keyed hashes that stand for people and ids. With another one, the same person gets another
+        signing: for tokens, newest first; all are accepted, the first signs.
+        pseudonym: for the keyed hashes that stand for people and ids. With another key the same person gets another
             pseudonym, so it never rotates.
         api: what a server that registers answers sends as `X-Ifllm-Key`.
     """
@@ -50,7 +50,8 @@ class Secrets:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """From the environment (signing keys separated by commas), else from `folder/secrets.json`, made if missing.
+        """Load from the environment (signing keys separated by commas), else from `folder/secrets.json`, created if
+        missing.
 
         Raises:
             IfllmError: a secret is too short, or the file is damaged or cannot be written.
@@ -74,7 +75,7 @@ class Secrets:
 def _stored_secrets(path: Path, names: tuple[str, ...]) -> dict[str, str]:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Made with its mode, so that nobody else can read it at any moment; of two that start at once, one makes it.
+        # Created with its mode, so that nobody else can ever read it; if two start at once, one creates it.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return dict(read_json(path))
@@ -109,21 +110,22 @@ class Settings:
         database: SQLAlchemy URL; None: SQLite in `folder`.
         origins: scheme, host and port of the pages that may report, such as "https://chat.example.org", or what an app
             shell sends in their place: "tauri://localhost", "capacitor://localhost", "file://", "null".
-        consents: versions of the consent text that are in use; what comes under another one is refused.
+        consents: versions of the consent text that are in use; readings under any other are refused.
         prefix: where the router is mounted.
         token_seconds: how long the token of an answer is valid.
         person_token_seconds: how long the token by which a person deletes is valid.
         retention_days: how long what was collected stays in the store; None: until somebody deletes it.
-        dataset_repo: keep this dataset repo of the Hub up to date with what was collected; None: nothing leaves here.
-        publish_minutes: how often; after a withdrawal at once.
+        dataset_repo: keep this Hub dataset repo up to date with what was collected; None: nothing leaves this machine.
+        publish_minutes: how often; after a withdrawal, at once.
         least_people: with fewer whose consent stands, nothing stays in that repo.
-        max_body: largest request body of a page, bytes.
+        max_body: largest request body from a page, bytes.
         body_seconds: how long a request body may take to arrive.
         person_day_bytes: how much of one person's readings is stored in a day (UTC), bytes; see `Store.accept`.
-        session_rate, person_rate, address_rate: requests of one page load, person and network address (IPv6: network).
-        page_rate: requests of one network address to Gradio, for a study or a recorded chat.
-        person_ask_rate, address_ask_rate: questions to the models of a study, and consents, of one participant and
-            network address.
+        session_rate, person_rate, address_rate: limits for one page load, one person and one network address (IPv6:
+            network).
+        page_rate: limit for one network address's requests to Gradio, for a study or a recorded chat.
+        person_ask_rate, address_ask_rate: limits for questions to a study's models, and for consents, by participant
+            and by network address.
         answers_at_once: how many answers the models of a study may be giving at the same time.
     """
 
@@ -167,7 +169,7 @@ class Settings:
 
 
 def _origin(text: str) -> str:
-    """An origin as browsers send it: in lower case, in ASCII, without the port that is the scheme's own."""
+    """An origin as browsers send it: in lower case, in ASCII, without the scheme's default port."""
     if text in _NAMELESS:
         return text
     try:
@@ -182,8 +184,8 @@ def _origin(text: str) -> str:
         or any((url.query, url.fragment, url.username, url.password))
     ):
         raise IfllmError(
-            f"{text}: not an origin. Write scheme://host[:port], as https://chat.example.org or tauri://localhost; "
-            "where a page lies on its host makes no difference."
+            f"{text}: not an origin. Write scheme://host[:port], such as https://chat.example.org or "
+            f"tauri://localhost, without a path."
         )
     port = "" if url.port in (None, _PORTS.get(url.scheme)) else f":{url.port}"
     return f"{url.scheme}://{url.host}{port}"

@@ -1,8 +1,8 @@
-"""Signed, short-lived tokens: what a browser may report about, and whose data it may delete.
+"""Signed, short-lived tokens: which answers a browser may report on, and whose data it may delete.
 
 A token is `base64url(canonical JSON) . base64url(HMAC-SHA256)`, signed by itsdangerous. The signature covers the
-encoded text as it is sent, so no second spelling of a token is valid. Whoever holds a token can read it, as the tracker
-does: nothing in it is secret, persons are pseudonyms.
+encoded text as sent, so no second spelling of a token is valid. Anyone who holds a token can read it, as the tracker
+does: nothing in it is secret, and persons are pseudonyms.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ MAX_LENGTH = 1_024
 
 
 class BadToken(Exception):
-    """Not a token of ours: malformed, forged, of another kind, or signed with a key that is no longer accepted."""
+    """Not a valid token: malformed, forged, of another kind, or signed with a key that is no longer accepted."""
 
 
 class ExpiredToken(Exception):
-    """Was a token of ours; its time is over."""
+    """A valid token that has expired."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class ResponseToken:
     Attributes:
         response_id: the answer.
         question_id: the integrator's id of the question.
-        side: where the answer stands.
-        text_sha256: of the answer's text in UTF-8, hexadecimal. While an answer streams, of what there was of it.
+        side: where the answer is shown.
+        text_sha256: of the answer's text in UTF-8, hexadecimal. While an answer streams, of the text so far.
         text_length: code points of that text.
-        person: pseudonym of who reads.
+        person: pseudonym of the reader.
         issued_at: UTC ms.
         expires_at: UTC ms; not valid from then on.
     """
@@ -64,15 +64,15 @@ _KINDS: dict[str, type[ResponseToken] | type[PersonToken]] = {"response": Respon
 
 
 class Signer:
-    """Signs with the first key and accepts all: a new key goes to the front, the old one stays until its tokens ended.
+    """Signs with the first key and accepts all: a new key goes first, the old one stays until its tokens expire.
 
     Args:
         keys: secrets, newest first.
     """
 
     def __init__(self, keys: Sequence[bytes]):
-        # By the keys as they are. Not its serializers: they may compress what the tracker reads, and their times are
-        # whole seconds.
+        # Uses the keys as they are, and not itsdangerous' serializers: they may compress what the tracker reads, and
+        # their times are in whole seconds.
         self._signer = itsdangerous.Signer(keys[::-1], key_derivation="none", digest_method=hashlib.sha256)
 
     def sign(self, token: ResponseToken | PersonToken) -> str:
@@ -87,8 +87,8 @@ class Signer:
             now: UTC ms.
 
         Raises:
-            BadToken: it is none of ours.
-            ExpiredToken: it was.
+            BadToken: it is not valid.
+            ExpiredToken: it was valid.
         """
         token = self._verified("response", text, now)
         assert isinstance(token, ResponseToken)
@@ -108,7 +108,7 @@ class Signer:
         except itsdangerous.BadSignature as error:
             raise BadToken from error
         signature = text.rpartition(".")[2].encode()
-        if base64_encode(base64_decode(signature)) != signature:  # the same bytes, spelled otherwise
+        if base64_encode(base64_decode(signature)) != signature:  # the same bytes, spelled differently
             raise BadToken
         payload = json.loads(base64_decode(encoded))
         if payload.pop("kind") != kind:

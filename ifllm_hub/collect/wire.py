@@ -1,6 +1,6 @@
-"""What comes in over the wire, as strict models: nothing unknown, nothing coerced, every number within limits.
+"""What comes in over the wire, as strict models: no unknown fields, no coercion, every number within limits.
 
-All that a browser sends is made of these types: no field takes free text. Texts come from the integrator's server.
+Everything a browser sends has these types: no field takes free text. Texts come from the integrator's server.
 """
 
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -14,12 +14,12 @@ MAX_RESPONSES, MAX_TICKS, MAX_EVENTS = 16, 512, 256
 # Char indices of the dataset are int16.
 MAX_TEXT = 32_767
 _MAX_INT = 2**31 - 1
-# How much is kept of what was asked, code points: people paste documents, and no place in them is recorded.
+# How much of a query is kept, code points: people paste documents, and no position in them is recorded.
 MAX_QUERY = 100_000
-# The largest body of a registration, bytes: JSON may escape a code point in 12, as "\ud83d\ude00", and a text may have
-# `MAX_TEXT` of them, a query `MAX_QUERY`, and more that is cut. The key is asked for before the body is read.
+# The largest body of a registration, bytes: JSON may escape a code point in 12, such as "\ud83d\ude00"; a text may have
+# `MAX_TEXT` code points, a query `MAX_QUERY` and more that are cut. The key is checked before the body is read.
 MAX_REGISTRATION = 4 * 1024 * 1024
-# A browser's numbers are exact up to here. Clocks may say anything, and a tab may be open for months.
+# A browser's numbers are exact up to here. Clocks may be wrong, and a tab may be open for months.
 _MAX_MS = 2**53 - 1
 
 Millis = Annotated[int, Field(ge=0, le=_MAX_MS)]
@@ -28,7 +28,7 @@ Index = Annotated[int, Field(ge=0, lt=MAX_RESPONSES)]
 # -1: on no character. -2: the page does not show the registered text, or did not know yet whether it does.
 OTHER_TEXT = -2
 CharIndex = Annotated[int, Field(ge=OTHER_TEXT, le=MAX_TEXT)]
-# Milliseconds, answer, x, y, code point under it, and what points: 0 mouse, 1 pen, 2 touch; 3 gaze.
+# Milliseconds, answer, x, y, code point under it, and the pointer: 0 mouse, 1 pen, 2 touch; 3 gaze.
 Tick = tuple[Millis, Index, Pixels, Pixels, CharIndex, Annotated[int, Field(ge=0, le=2)]]
 GazePoint = tuple[Millis, Index, Pixels, Pixels, CharIndex, Literal[3]]
 EventName = Literal[
@@ -58,13 +58,13 @@ Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,980}\.[A-Za-
 # Compared with the versions of the settings, so any printable text will do.
 VERSION = r"^[^\x00-\x1f\x7f]{1,64}$"
 Version = Annotated[str, StringConstraints(pattern=VERSION)]
-# As a token holds it: ASCII. Random ids may begin with "_" or "-".
+# ASCII, as in a token. Random ids may begin with "_" or "-".
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_@-][A-Za-z0-9_@.:/+=~-]{0,127}$")]
 # Hashed before it is stored, so any printable text will do.
 Person = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
-# PostgreSQL holds no NUL in a text.
+# PostgreSQL cannot store NUL in a text.
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=MAX_TEXT)]
-# Its answer can be read whatever was asked.
+# Cut, not refused: its answer can be read whatever was asked.
 Query = Annotated[str, AfterValidator(lambda query: query[:MAX_QUERY].replace("\x00", "\ufffd"))]
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -104,7 +104,7 @@ class Batch(_Strict):
 
     @property
     def moments(self) -> list[int]:
-        """When the page's clock says that something in it happened, UTC ms."""
+        """The times of everything in the batch by the page's clock, UTC ms."""
         times = (
             *(tick[0] for tick in self.ticks),
             *(point[0] for point in self.gaze),
@@ -114,7 +114,7 @@ class Batch(_Strict):
 
 
 class Registration(_Strict):
-    """An answer, by the server that shows it; again with the final text when it has streamed."""
+    """An answer, from the server that shows it; sent again with the final text after streaming."""
 
     person: Person
     question_id: Id
@@ -128,13 +128,13 @@ class Registration(_Strict):
 
 
 class Reader(_Strict):
-    """Whose page is about to be shown, by the server that shows it."""
+    """The person whose page is about to be shown, from the server that shows it."""
 
     person: Person
 
 
 class Rating(_Strict):
-    """What a person says of an answer, or of a question's two."""
+    """A person's rating of an answer, or of a question's two."""
 
     token: Token
     rating: Annotated[int, Field(ge=1, le=5)] | None = None
@@ -143,16 +143,16 @@ class Rating(_Strict):
 
 
 class Asked(_Strict):
-    """Which question to score: that of an answer's token."""
+    """A request to score the question of an answer's token."""
 
     token: Token
 
 
 class Check(_Strict):
-    """What a page would report with; tokens of any form, because it asks whether they are good.
+    """What a page would report with; tokens may have any form, because this asks whether they are valid.
 
     Attributes:
-        filler: makes it as large as a batch may be, for what is between the page and the collector.
+        filler: pads the request to the size of the largest batch, to test what lies between the page and the collector.
     """
 
     responses: Annotated[list[str], Field(max_length=MAX_RESPONSES)]
@@ -162,14 +162,14 @@ class Check(_Strict):
 
 
 class Malformed(Exception):
-    """A body that is not what the model says; the message names the place and the rule, never the content."""
+    """A body that does not match the model; the message names the place and the rule, never the content."""
 
 
 def parse(model: type[Model], body: bytes) -> Model:
     """Read a body.
 
     Raises:
-        Malformed: it is not JSON in UTF-8, nested too deep, or breaks a rule of the model.
+        Malformed: it is not JSON in UTF-8, nested too deeply, or breaks a rule of the model.
     """
     try:
         return model.model_validate_json(body)

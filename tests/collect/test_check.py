@@ -64,7 +64,7 @@ def test_a_page_that_works(page: Any, place: Place) -> None:
         "text": True,
         "clock": True,
     }
-    assert "nothing sent" in findings["consent"].said
+    assert "nothing is recorded or sent" in findings["consent"].said
     assert place.collector.store.counts() == EMPTY
 
 
@@ -129,7 +129,7 @@ STATES: dict[str, tuple[str, Callable[[Place], str], str, str]] = {
         "connect-src",
     ),
     "wrong endpoint": ("delivery", lambda place: place.put(endpoint="/elsewhere"), "(404)", "Correct the endpoint"),
-    "no address": ("delivery", lambda place: place.put(endpoint="http://[a"), "no address", "such as /ifllm"),
+    "no address": ("delivery", lambda place: place.put(endpoint="http://[a"), "not an address", "such as /ifllm"),
     "under a path": (
         "delivery",
         lambda place: (place.front.instead.update({CHECK: HTML, HEALTH: HTML}), place.put(path=f"{SUBPATH}/page"))[1],
@@ -143,7 +143,7 @@ STATES: dict[str, tuple[str, Callable[[Place], str], str, str]] = {
         "as large as a batch",
         "client_max_body_size",
     ),
-    "slow proxy": ("delivery", instead(CHECK, Response(status_code=429)), "fewer requests", "one a second"),
+    "slow proxy": ("delivery", instead(CHECK, Response(status_code=429)), "limits requests", "one per second"),
     "proxy alone": (
         "delivery",
         instead(CHECK, Response(status_code=502)),
@@ -162,18 +162,18 @@ STATES: dict[str, tuple[str, Callable[[Place], str], str, str]] = {
         "origin",
         lambda place: instead(CHECK, HTML)(place) and place.put(endpoint=f"http://localhost:{place.port}/ifllm"),
         "does not let this page read it",
-        "pass Origin",
+        "pass on Origin",
     ),
     "other consent": ("consent", lambda place: place.put(consent="v9"), "version “v9”", "--consent “v9”"),
-    "placeholder": ("token", lambda place: place.put(token="TOKEN"), "is no token", "Register the answer"),
+    "placeholder": ("token", lambda place: place.put(token="TOKEN"), "is not a token", "Register the answer"),
     "no token": ("token", lambda place: place.put(token=""), "has no token", "Put the token into"),
     "forged": (
         "token",
         lambda place: place.put(token=place.token(key=b"k" * 32)),
-        "none of this server's",
+        "not one of this server's",
         "at this collector",
     ),
-    "expired": ("token", lambda place: place.put(token=place.token(seconds=0)), "has expired", "Load the page again"),
+    "expired": ("token", lambda place: place.put(token=place.token(seconds=0)), "has expired", "Reload the page"),
     "withdrawn": ("token", withdrawn, "has withdrawn", "agrees again"),
     "person's on an answer": (
         "token",

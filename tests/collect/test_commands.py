@@ -32,7 +32,7 @@ def test_from_the_store_to_a_dataset_and_back(site: Site, tmp_path: Path) -> Non
     ifllm("replay", str(question), "--dataset", out, "--out", tmp_path / "replay.html")
     assert "<html" in (tmp_path / "replay.html").read_text(encoding="utf-8")
     said = ifllm("collect", "delete", "p1", "--folder", folder)
-    assert f"{out}: 3 questions taken out" in said
+    assert f"{out}: 3 questions removed" in said
     assert load_config(out, "pairwise")["worker_id"].n_unique() == 5
     assert "not searched for personal data" in (out / "README.md").read_text()
     assert "0 batches" in ifllm("collect", "retention", "--days", "1", "--folder", folder)

@@ -341,7 +341,7 @@ def test_what_was_collected_is_exported_and_deleted(place: Place, page: Any) -> 
     try:
         said = place.run("export")
         assert "1 questions of 1 people" in said
-        assert "1 questions taken out" in said
+        assert "1 questions removed" in said
         assert not [path for path in out.rglob("*.*") if b"The answer." in path.read_bytes()]
         assert stored.rows() == 0
     finally:

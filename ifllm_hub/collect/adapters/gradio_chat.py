@@ -36,11 +36,11 @@ from ifllm_hub.collect.study.pages import mark
 from ifllm_hub.errors import IfllmError
 
 _log = logging.getLogger(__name__)
-# How long an answer waits for the store, seconds, before it goes on unrecorded.
+# How long an answer waits for the store, seconds, before it continues unrecorded.
 _PATIENCE = 3.0
 _STATIC = files("ifllm_hub.collect") / "static"
 HEAD = "".join(f'<script type="module">{(_STATIC / name).read_text()}</script>' for name in ("study.js", "chat.js"))
-# Line breaks as `gr.Chatbot` has them; HTML in an answer is text.
+# Line breaks as in `gr.Chatbot`; HTML in an answer is shown as text.
 _MARKDOWN = MarkdownIt("js-default", {"html": False, "breaks": True})
 _KEY = re.compile(r"[0-9a-f]{32}")
 _SOURCE = re.compile(r'<div class="ifllm-text[^>]* data-ifllm-source="([^"]*)"')
@@ -55,19 +55,20 @@ ${stored ? `<button data-ifllm-withdraw>Stop and delete everything that was reco
 
 
 def recorded(answer: Callable[..., Any], collector: Collector, consent: str = CONSENT) -> Callable[..., Any]:
-    """A function for `gr.ChatInterface`, whose first additional input is a `consent_box`; your own follow it.
+    """Make a function for `gr.ChatInterface`, whose first additional input is a `consent_box`; your own follow it.
 
-    Answers to who agreed are shown as rendered Markdown whose text is registered, so that the recorded place is an
-    offset in it; answers to the others as `ChatInterface` shows them, and nothing of them is stored. What cannot be
-    recorded is passed on unchanged: an answer that is no text, or of more than 32,767 characters, and every answer
-    while the store cannot be reached. A person is a key that their page made when they ticked the box.
+    People who agreed see each answer as rendered Markdown whose text is registered, so that a recorded position is an
+    offset in that text. Others see answers as `ChatInterface` shows them, and nothing about them is stored. What cannot
+    be recorded is passed on unchanged: an answer that is not text or has more than 32,767 characters, and every answer
+    while the store cannot be reached. A person is identified by a key that their page made when they ticked the box.
 
     Args:
-        answer: as of `ChatInterface`: a function, coroutine function, generator or asynchronous generator.
-        consent: version of what the box says.
+        answer: as for `ChatInterface`: a function, coroutine function, generator or asynchronous generator.
+        consent: version of the box's text.
 
     Raises:
-        IfllmError: the collector's settings do not name this version, or `answer` takes no message and history.
+        IfllmError: the collector's settings do not name this version, or `answer` does not take a message and the
+            history.
     """
     collector.check_consent(consent)
 
@@ -92,9 +93,10 @@ def recorded(answer: Callable[..., Any], collector: Collector, consent: str = CO
 
 
 def consent_box(label: str = _LABEL) -> Any:
-    """The box by which a person agrees; unticked. Change the version of the consent whenever you change its text.
+    """The box that a person ticks to agree; unticked at first. Change the version of the consent whenever you change
+    its text.
 
-    Its value is the key of who agrees, and "" as long as nobody does.
+    Its value is the key of the person who agreed, and "" until then.
     """
     return gr.HTML(
         "",
@@ -109,7 +111,7 @@ def consent_box(label: str = _LABEL) -> Any:
 def create_chat_app(chat: Any, collector: Collector) -> FastAPI:
     """A `ChatInterface` (or any Blocks with one) at `/`, with the collector's addresses under its prefix.
 
-    Files are not taken, and requests of one network address are limited (`Settings.page_rate`).
+    Files are refused, and requests from one network address are limited (`Settings.page_rate`).
     """
     app = bare_app("ifllm chat")
     app.add_middleware(Gate, settings=collector.settings)
@@ -130,16 +132,16 @@ def create_chat_app(chat: Any, collector: Collector) -> FastAPI:
 def serve_chat(
     chat: Any, collector: Collector, host: str = "127.0.0.1", port: int = 7860, behind_proxy: bool = False
 ) -> None:
-    """Run it until it is told to stop; see `ifllm_hub.collect.server.app.serve`."""
+    """Run it until it is stopped; see `ifllm_hub.collect.server.app.serve`."""
     run_app(create_chat_app(chat, collector), host, port, behind_proxy)
 
 
 class _Recording:
-    """One answer to somebody who agreed: what is shown of it, and what is registered."""
+    """One answer to a person who agreed: what is shown and what is registered."""
 
     def __init__(self, collector: Collector, consent: str, key: str, query: str, model: str, endpoint: str):
         self._collector, self._consent, self._key, self._endpoint = collector, consent, key, endpoint
-        # A chat that was cleared begins another conversation; its turns are told apart by chance, not by number.
+        # A cleared chat begins a new conversation, so turns have random ids instead of numbers.
         self._question = uuid.uuid4().hex
         self._asked = partial(
             wire.Registration,
@@ -154,7 +156,7 @@ class _Recording:
         self._failed = False
 
     async def shown(self, piece: Any, complete: bool = False) -> Any:
-        """What `ChatInterface` is given for what there is of the answer; that itself, where it cannot be recorded."""
+        """What `ChatInterface` shows for the answer so far; the piece itself if it cannot be recorded."""
         first, *more = piece if isinstance(piece, tuple) and piece else (piece,)  # with `additional_outputs`
         source = _source(first)
         if self._failed or not source:
@@ -163,10 +165,10 @@ class _Recording:
         text = _text(html)
         if len(text) > wire.MAX_TEXT:
             self._failed = True
-            if self._tokens:  # what was read of it until now is of the text that is registered
+            if self._tokens:  # readings until now belong to the registered text
                 await self._register(text[: wire.MAX_TEXT])
-        # While it grows, it is registered as empty: every text begins with that, but rendered Markdown need not begin
-        # with what its beginning was rendered as.
+        # While it grows, it is registered as empty: every text begins with an empty one, whereas the rendered Markdown
+        # of a beginning need not be a beginning of the final rendering.
         elif complete or not self._tokens:
             await self._register(text if complete else "")
         if self._failed:
@@ -176,12 +178,12 @@ class _Recording:
         return (first, *more) if isinstance(piece, tuple) else first
 
     async def _register(self, text: str) -> None:
-        """Nothing is stored of who has withdrawn: they agree anew under another key."""
+        """Nothing is stored about a person who has withdrawn: they agree again under another key."""
         try:
             registering = asyncio.ensure_future(self._registered(text))
             registering.add_done_callback(_retrieve)
             self._tokens = await asyncio.wait_for(asyncio.shield(registering), _PATIENCE)
-        except Exception as error:  # the chat goes on, whatever it is
+        except Exception as error:  # the chat continues, whatever it is
             _log.warning("an answer could not be recorded (%s)", type(error).__name__)
             self._failed = True
 
@@ -203,7 +205,7 @@ class _Recording:
 
 
 async def _answers(answer: Callable[..., Any], *inputs: Any) -> AsyncGenerator[Any]:
-    """What a function of any kind answers; what of it could block runs in a thread."""
+    """The answers of a function of any kind; whatever could block runs in a thread."""
     given = await run_in_threadpool(answer, *inputs)
     if inspect.isawaitable(given):
         given = await given
@@ -220,7 +222,7 @@ async def _answers(answer: Callable[..., Any], *inputs: Any) -> AsyncGenerator[A
 def _signature(answer: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, Any]]:
     """The signature and hints of `answer`, with the box's key as third input and the request as fourth.
 
-    Gradio fills in by them what is no input of the page.
+    From these, Gradio fills in what is not an input of the page.
     """
     function = answer if inspect.isroutine(answer) else answer.__call__  # type: ignore[operator]
     parameters = list(inspect.signature(answer).parameters.values())
@@ -232,9 +234,9 @@ def _signature(answer: Callable[..., Any]) -> tuple[inspect.Signature, dict[str,
 
 
 def _endpoint(request: gr.Request | None, prefix: str) -> str:
-    """The collector's address as seen from the page: both are of one app, in which the page may have a path."""
+    """The collector's address as seen from the page: both belong to one app, in which the page may have a path."""
     scope = request.request.scope if request and request.request else {}
-    # Not `root_path`: behind a proxy Gradio has the public one there, which the page's own address begins with.
+    # Not `root_path`: behind a proxy Gradio puts the public one there, with which the page's own address begins.
     path, _, _ = scope.get("path", "").partition(f"{API_PREFIX}/")
     path = path.removeprefix(scope.get("app_root_path", ""))
     return "../" * len(path.split("/")[1:]) + prefix.lstrip("/")
@@ -246,18 +248,18 @@ def _name(answer: Callable[..., Any]) -> str:
 
 
 def _query(message: Any) -> str:
-    """The text of a message, which may have files; of a long one is stored what `wire.Registration` takes."""
+    """The text of a message, which may have files; `wire.Registration` cuts a long one."""
     text = message.get("text") if isinstance(message, Mapping) else message
     return _printable(str(text or ""))
 
 
 def _printable(text: str) -> str:
-    """Without what neither UTF-8 nor a database holds; a replacement is one code point for one."""
+    """The text without code points that UTF-8 or a database cannot hold; each is replaced by one other."""
     return re.sub("[\0\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
 
 
 def _source(piece: Any) -> str | None:
-    """The text of an answer, or of a message that has nothing beside it; None: there is none."""
+    """The text of an answer, or of a message with nothing else in it; None if there is none."""
     if isinstance(piece, str):
         return piece
     message = piece if isinstance(piece, dict) else vars(piece) if isinstance(piece, gr.ChatMessage) else {}
@@ -270,7 +272,7 @@ def _with_content(message: Any, content: Any) -> Any:
 
 
 def _unmarked(turn: Mapping[str, Any]) -> dict[str, Any]:
-    """A turn of the history as it would be, had nothing been recorded: with the answer in place of what shows it."""
+    """A turn of the history as it would be without recording: with the answer instead of its rendering."""
     content = turn["content"]
     if isinstance(content, list):
         return {**turn, "content": [_part(part) for part in content]}
@@ -279,7 +281,7 @@ def _unmarked(turn: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _part(part: Any) -> Any:
-    # Of a component of an earlier turn, only what it was made with is there.
+    # A component of an earlier turn is known only by its constructor's arguments.
     component = part.constructor_args if isinstance(part, gr.HTML) else part
     shown = component.get("value") if isinstance(component, Mapping) else None
     found = _SOURCE.search(shown) if isinstance(shown, str) else None
@@ -296,7 +298,7 @@ class _Texts(HTMLParser):
 
 
 def _text(html: str) -> str:
-    """The `textContent` of what was rendered."""
+    """The `textContent` of rendered HTML."""
     parser = _Texts()
     parser.feed(html)
     parser.close()
@@ -304,6 +306,6 @@ def _text(html: str) -> str:
 
 
 def _retrieve(done: "asyncio.Future[Any]") -> None:
-    """So that asyncio does not report what came too late."""
+    """Keep asyncio from reporting an error that came too late."""
     if not done.cancelled():
         done.exception()

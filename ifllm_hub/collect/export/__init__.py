@@ -1,1 +1,1 @@
-"""The store -> a dataset, live scores, publication, and what must be done afterwards."""
+"""The store -> a dataset, live scores, publication, and later upkeep."""

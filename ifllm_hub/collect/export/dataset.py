@@ -1,4 +1,4 @@
-"""The store -> a dataset folder as the Hub has it, and rows for TRL: what was collected, like the study's."""
+"""The store -> a dataset folder laid out like the Hub repo, and rows for TRL."""
 
 import shutil
 from collections import Counter
@@ -40,32 +40,33 @@ from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 from ifllm_hub.reward.protocol.pairs import load_pairs
 from ifllm_hub.terms import MODES
 
-# The label source that the shipped reward model is; `forest` is one fitted on the dataset itself.
+# The label source of the shipped reward model; `forest` is a model fitted on the dataset itself.
 SHIPPED = "shipped_forest"
 TRL_FOLDER = "trl"
 _SOURCES = ("explicit", SHIPPED)
 
 
 def export_dataset(store: Store, out: Path, pseudonyms: Pseudonyms, least_people: int = 1) -> Collected:
-    """Write the configs of the dataset, its card, and rows for TRL, of everybody whose consent stands.
+    """Write the configs of the dataset, its card, and rows for TRL, for everybody whose consent stands.
 
-    Only questions of which something was recorded or said are in it. Ids are pseudonyms. The folder is remembered in
-    the store, so that a later withdrawal reaches it.
+    It holds only questions with a recording or a rating. Ids are pseudonyms. The store remembers the folder, so that a
+    later withdrawal reaches it.
 
     Args:
-        out: replaced as a whole when it is an earlier export.
+        out: replaced as a whole if it is an earlier export.
         least_people: with fewer, nothing is written: a person who is nearly alone in a dataset is easily found.
 
     Returns:
         The manifest, as in `out/manifest.json`.
 
     Raises:
-        TooFewPeople: there is nothing to export, or of too few.
-        IfllmError: two ids got the same pseudonym, somebody without consent would be written, or `out` cannot be.
+        TooFewPeople: there is nothing to export, or only from too few people.
+        IfllmError: two ids got the same pseudonym, somebody without consent would be written, or `out` cannot be
+            written.
     """
     out = out.resolve()
     with locked(out), replacing_folder(out, MANIFEST, private=True) as folder:
-        store.note_export(out, now_ms())  # before the store is read: a withdrawal from now on knows of the folder
+        store.note_export(out, now_ms())  # before the store is read: from now on a withdrawal knows the folder
         with stored_readings(store, pseudonyms, least_people) as source:
             folded = assign_folds(source.questions, grows=True)
             questions, accounts = write_configs(source, folded, folder)
@@ -76,9 +77,9 @@ def export_dataset(store: Store, out: Path, pseudonyms: Pseudonyms, least_people
         check_workers(folder, source.workers)
         write_card(folder)
         write_trl_rows(folder)
-    store.erased(out, [worker for path, worker in store.erasures() if path == out])  # of what was there before
+    store.erased(out, [worker for path, worker in store.erasures() if path == out])  # from the earlier export
     gone = {pseudonyms.worker(person) for person in store.withdrawn()}
-    if late := gone.intersection(questions["worker_id"]):  # who withdrew while this was written
+    if late := gone.intersection(questions["worker_id"]):  # withdrawn while this was written
         with locked(out):
             leave_out(out, late)
         store.erased(out, sorted(late))
@@ -86,17 +87,17 @@ def export_dataset(store: Store, out: Path, pseudonyms: Pseudonyms, least_people
 
 
 def leave_out(folder: Path, workers: Collection[str]) -> int:
-    """Write an exported folder anew without some people; it vanishes if nobody else is in it. For who holds its lock.
+    """Rewrite an exported folder without some people, or delete it if nobody else is in it. The caller holds its lock.
 
     Returns:
-        How many questions were taken out.
+        How many questions were removed.
 
     Raises:
-        IfllmError: it cannot be read or written. It is as it was, then.
+        IfllmError: it cannot be read or written; it is then left as it was.
     """
     manifest = read_manifest(folder)
     if "collected" not in manifest:
-        raise IfllmError(f"{folder}: is not what was exported, but a built dataset. Move it to another place.")
+        raise IfllmError(f"{folder}: is a built dataset, not an export. Move it to another place.")
     theirs = pl.col("worker_id").is_in(list(workers))
     configs = {config: load_config(folder, config) for config in present_configs(folder)}
     kept = {config: rows.filter(~theirs) for config, rows in configs.items()}
@@ -110,7 +111,7 @@ def leave_out(folder: Path, workers: Collection[str]) -> int:
         shutil.copytree(folder, partial, dirs_exist_ok=True)
         for config, rows in kept.items():
             write_config(partial, config, rows)
-        manifest.pop("free_text", None)  # counts of `ifllm scan`, which were of all
+        manifest.pop("free_text", None)  # counts of `ifllm scan`, which included everybody
         questions = pl.concat([kept[mode].select("worker_id", "conversation_id", mode=pl.lit(mode)) for mode in MODES])
         manifest["people"] = questions["worker_id"].n_unique()
         manifest["conversations"] = questions["conversation_id"].n_unique()
@@ -124,7 +125,7 @@ def leave_out(folder: Path, workers: Collection[str]) -> int:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One process and thread at a time writes an exported folder.
+    """Let one process and thread at a time write an exported folder.
 
     Raises:
         IfllmError: the folder it is in cannot be written.
@@ -142,7 +143,7 @@ def locked(folder: Path) -> Iterator[None]:
 def write_trl_rows(folder: Path) -> dict[str, int]:
     """Write `trl/*.jsonl`: preference rows of each label source, and KTO rows of the rated single answers.
 
-    What a dataset is too small for is left out: KTO rows need desirable and undesirable answers in both splits.
+    A file that the dataset is too small for is left out: KTO needs desirable and undesirable answers in both splits.
 
     Returns:
         How many rows each file has.
@@ -172,7 +173,7 @@ def write_trl_rows(folder: Path) -> dict[str, int]:
 
 
 def _preferences(folder: Path) -> pl.DataFrame:
-    """Labels that need no training: what people said, and what the shipped model says of pairs that were read."""
+    """Labels that need no training: people's own, and the shipped model's for pairs that were read."""
     pairs = load_pairs(folder)
     read = pairs.filter(dwell_on_text() >= LEAST_DWELL_MS)
     model = ImplicitFeedbackReward.from_pretrained(default_model())

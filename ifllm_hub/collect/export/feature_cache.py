@@ -1,4 +1,4 @@
-"""Features of who was scored before, so that a score costs what is new, not all that the person ever read."""
+"""A cache of features, so that a score costs only what is new about a person, not all that they ever read."""
 
 import json
 from collections import OrderedDict
@@ -14,22 +14,23 @@ from ifllm_hub.collect.export.readings import SAID, Readings, assembled, registe
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.tables import BATCHES, RATINGS, RESPONSES
 
-# How many batches are remembered in all, at some 300 bytes each; beyond, who was not scored for longest is forgotten.
+# How many batches are remembered in all, at some 300 bytes each; beyond that, the people scored least recently are
+# dropped.
 _REMEMBERED = 200_000
-# Batches that are asked for in one statement.
+# Batches fetched in one statement.
 _AT_ONCE = 500
 _Key = tuple[str, int]
 
 
 @dataclass
 class Known:
-    """What is known of a person.
+    """What is known about a person.
 
     Attributes:
-        rows: the features of each question of which something was recorded or said; None where there is none.
+        rows: the features of each question with a recording or a rating; None if there is none.
         touched: `Readings.touched`.
         batches: which answers each stored batch is about, by session and sequence.
-        answers: of each registered answer its question, its revision and whether anything was said of it.
+        answers: for each registered answer, its question, its revision and whether it was rated.
     """
 
     rows: pl.DataFrame | None = None
@@ -39,10 +40,10 @@ class Known:
 
 
 class FeatureCache:
-    """Features by person, made anew of the questions about which something was stored or deleted since. For one thread.
+    """Features by person; only questions with something newly stored or deleted are recomputed. For one thread.
 
     Args:
-        features: makes them, a row a question with its `question_id`, each from that question alone.
+        features: computes them, one row per question with its `question_id`, each from that question alone.
     """
 
     def __init__(self, pseudonyms: Pseudonyms, features: Callable[[Readings], pl.DataFrame]):
@@ -50,7 +51,7 @@ class FeatureCache:
         self._people: OrderedDict[str, Known] = OrderedDict()
 
     def of(self, connection: Connection, person: str) -> Known:
-        """What is known of a person by now: the same as if all of it were made anew."""
+        """What is known about a person now: the same as if all of it were recomputed."""
         known = self._people.pop(person, None) or Known()
         self._refresh(known, connection, person)
         self._people[person] = known
@@ -59,7 +60,7 @@ class FeatureCache:
         return known
 
     def forget(self, person: str) -> None:
-        """Of a person who withdrew, nothing stays here either."""
+        """Drop everything about a person who withdrew."""
         self._people.pop(person, None)
 
     def _refresh(self, known: Known, connection: Connection, person: str) -> None:
@@ -69,7 +70,7 @@ class FeatureCache:
         for key, body in new.items():
             known.batches[key] = tuple(response[0] for response in body["responses"])
             about.append(known.batches[key])
-        # Of answers that were registered (again), rated or deleted, and of those in batches that came or went.
+        # The questions of answers that were registered (again), rated or deleted, or are in batches that came or went.
         changed = {question for _, (question, _, _) in known.answers.items() ^ answers.items()}
         changed |= {answers[response][0] for responses in about for response in responses if response in answers}
         known.answers = answers

@@ -1,4 +1,4 @@
-"""What was collected, kept up to date in a dataset repo on the Hub, which withdrawals reach like the folder here."""
+"""Keep a dataset repo on the Hub up to date with what was collected; withdrawals reach it like the local folder."""
 
 import json
 import logging
@@ -22,28 +22,29 @@ from ifllm_hub.hub import claim_repo, clear_hub_errors, commit_files
 
 _log = logging.getLogger(__name__)
 _COLLECTED = replace(DATASET, insist=None)
-# What stays of an emptied repo, so that it is still known as ours.
+# What stays in an emptied repo, so that it is still recognized as this collector's.
 _NOBODY = json.dumps({"collected": True, "ifllm_hub": __version__, "tier": "full", "people": 0}).encode()
 
 
 class ScheduledPublication(CommitScheduler):
-    """Exports at the start, then every so many minutes and when asked, and publishes what changed.
+    """Exports at the start, then every `minutes` and on request, and publishes what changed.
 
     `CommitScheduler` by itself only adds files. Here a file that is gone is deleted, and with every change so are the
-    repo's history and the large files that only it named: an earlier commit would hold what somebody withdrew. With
-    too few people the repo is emptied, but for a manifest that says so.
+    repo's history and the large files that only the history refers to, since an earlier commit would still hold what
+    somebody withdrew. With too few people the repo is emptied, except for a manifest that says so.
 
     Raises:
-        IfllmError: the repo cannot be made or written, holds something else, or the Hub cannot be reached.
+        IfllmError: the repo cannot be created or written, holds something else, or the Hub cannot be reached.
     """
 
     def __init__(
         self, store: Store, pseudonyms: Pseudonyms, folder: Path, repo_id: str, minutes: float, least_people: int
     ):
-        """Start. A new repo is private, and its data are gated in any case; one of somebody else's is not touched.
+        """Start. A new repo is private, and its data are gated in any case; a repo that holds something else is not
+        touched.
 
         Args:
-            folder: of the export, for this alone.
+            folder: of the export, used for nothing else.
             minutes: between two publications; more than 0.
             least_people: with fewer, nothing stays in the repo.
         """
@@ -53,7 +54,7 @@ class ScheduledPublication(CommitScheduler):
             super().__init__(repo_id=repo_id, folder_path=folder, every=minutes, repo_type="dataset", private=True)
 
     def finish(self) -> None:
-        """Publish once more, and stop. What goes wrong is logged; the next start makes up for it."""
+        """Publish once more, and stop. Failures are logged; the next start catches up."""
         with suppress(IfllmError):
             self.trigger().result()
         self.stop()
@@ -62,7 +63,7 @@ class ScheduledPublication(CommitScheduler):
         """Run by the scheduler, one at a time.
 
         Raises:
-            IfllmError: the folder cannot be written, or the Hub failed; the next run makes up for it.
+            IfllmError: the folder cannot be written, or the Hub failed; the next run catches up.
         """
         try:
             export_dataset(self._store, self.folder_path, self._pseudonyms, self._least_people)
@@ -71,7 +72,7 @@ class ScheduledPublication(CommitScheduler):
             commit_files({MANIFEST: _NOBODY}, self.repo_id, _COLLECTED)
         else:
             with planned(self.folder_path, self.repo_id) as plan:
-                # Whoever is taken out may take a split or a config along.
+                # Removing people may remove a whole split or config.
                 publish(plan, versioned=False, allow_breaking=True)
         with clear_hub_errors(self.repo_id):
             forget_history(self.api, self.repo_id)

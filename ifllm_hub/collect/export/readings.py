@@ -1,6 +1,6 @@
-"""Batches of a person -> rows of the dataset: questions, and their trajectories with times since the answer appeared.
+"""A person's batches -> rows of the dataset: questions, and trajectories timed from when the answer appeared.
 
-The server's store and the dataset's schema meet here; export and live score read the same rows.
+The server's store and the dataset's schema meet here; the export and the live score read the same rows.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ from ifllm_hub.terms import SIDES
 SCHEMA_VERSION = "c1"
 # The tracker's sampling interval, ms.
 TICK_MS = 80
-# Who comes back to an answer after a day reads it anew; clocks that are wrong end here too.
+# A person who comes back to an answer after a day reads it anew; this also catches wrong clocks.
 LONGEST_MS = 24 * 3600 * 1000
 _POINTERS = {"mouse": 0, "gaze": 3}
-# What can be said of an answer.
+# How an answer can be rated.
 SAID = ("rating", "preference", "better_than_previous")
 
 _TICKS = {
@@ -66,16 +66,16 @@ _ANSWERS = {
 
 @dataclass(frozen=True)
 class Readings:
-    """What is known of one person.
+    """What is known about one person.
 
     Attributes:
-        questions: a row a question of which something was recorded or said: the columns of the configs `pairwise` and
+        questions: one row per question with a recording or a rating: the columns of the configs `pairwise` and
             `pointwise` that come from the collector, and `mode`.
-        trajectories: rows of the config `trajectories`, a row a question, in the same order, with empty lists where
+        trajectories: rows of the config `trajectories`, one row per question, in the same order, with empty lists where
             neither mouse nor gaze was recorded.
-        statuses: how many ticks came in, by what became of them.
-        wrong_clocks: in how many batches the page's clock was off by more than a minute. Their times are right among
-            each other, and not beside those of another page load.
+        statuses: how many ticks were received, by their status.
+        wrong_clocks: in how many batches the page's clock was off by more than a minute. Their times are consistent
+            with one another, but not with those of another page load.
         touched: `question_id` of the questions that were read by touch or pen only.
     """
 
@@ -87,10 +87,10 @@ class Readings:
 
 
 def readings_of(connection: Connection, person: str, pseudonyms: Pseudonyms) -> Readings | None:
-    """The readings of a person; None where nothing was recorded or said of any complete question.
+    """The readings of a person; None if no complete question has a recording or a rating.
 
     Args:
-        person: pseudonym in the store.
+        person: the pseudonym in the store.
     """
     return assembled(registered_answers(connection, person), _batches(connection, person), person, pseudonyms)
 
@@ -113,10 +113,10 @@ def assembled(
 ) -> Readings | None:
     """The readings in some batches of a person; see `readings_of`.
 
-    A question's trajectory is the same whatever other questions there are; its `turn` counts those that are given.
+    A question's trajectory does not depend on other questions; its `turn` counts only those given.
 
     Args:
-        answers: of `registered_answers`. What is recorded of others is left out.
+        answers: from `registered_answers`. Recordings of other answers are left out.
         batches: session and sequence, in their order, and the parsed body.
     """
     ticks, events, pages, wrong_clocks = _recorded(batches)
@@ -137,7 +137,7 @@ def assembled(
 
 
 def registered_answers(connection: Connection, person: str, questions: Collection[str] | None = None) -> pl.DataFrame:
-    """A person's answers, with what was said of them.
+    """A person's answers, with their ratings.
 
     Args:
         questions: the integrator's ids; None: all.
@@ -158,15 +158,15 @@ def registered_answers(connection: Connection, person: str, questions: Collectio
 def _recorded(
     batches: Iterable[tuple[tuple[str, int], Any]],
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, int]:
-    """Ticks, events about an answer, and viewport sizes, a row each; `at` is UTC ms by the browser's clock. And in how
-    many batches that clock was off."""
+    """Ticks, events about an answer, and viewport sizes, one row each, with `at` in UTC ms by the browser's clock; and
+    the number of batches in which that clock was off."""
     ticks: list[tuple[Any, ...]] = []
     events: list[tuple[Any, ...]] = []
     pages: list[tuple[Any, ...]] = []
     wrong_clocks = 0
     for (session, sequence), body in batches:
         origin, responses = body["origin"], body["responses"]
-        wrong_clocks += body.get("clock_off", 0) != 0  # older stores do not say it
+        wrong_clocks += body.get("clock_off", 0) != 0  # missing in older stores
         pages += [(response[0], *map(int, body["viewport"][:2])) for response in responses]
         ticks += [
             (*responses[r], origin + t, session, sequence, place, x, y, char, pointer)
@@ -212,7 +212,7 @@ def _placed(ticks: pl.DataFrame, events: pl.DataFrame, answers: pl.DataFrame) ->
         .then(pl.lit("days_later"))
         .otherwise(pl.lit("kept"))
     )
-    # The caret behind the last character still is on the text.
+    # The position after the last character is still on the text.
     char = pl.when(pl.col("char") <= pl.col("length")).then(pl.col("char")).otherwise(-1)
     return (
         placed.join(appeared, on="question", how="left", maintain_order="left", nulls_equal=True)
@@ -223,7 +223,7 @@ def _placed(ticks: pl.DataFrame, events: pl.DataFrame, answers: pl.DataFrame) ->
 
 
 def _same_text(placed: pl.DataFrame) -> pl.DataFrame:
-    """Whether a tick's token was signed for the stored text, or for a beginning of it: then its char index holds."""
+    """Whether a tick's token was signed for the stored text or a beginning of it, so that its char index is valid."""
     keys = ["response_id", "text_sha256", "text_length"]
     signed = placed.select(*keys, "text").unique(maintain_order=True)
     return signed.select(
@@ -239,13 +239,13 @@ def _same_text(placed: pl.DataFrame) -> pl.DataFrame:
 
 
 def _answers_with_anything(answers: pl.DataFrame, named: set[str]) -> pl.DataFrame:
-    """Those of questions of which something was said, or an answer is named in a batch."""
+    """The answers to questions that have a rating, or an answer that a batch names."""
     something = pl.col("response_id").is_in(named) | pl.any_horizontal(pl.col(SAID).is_not_null())
     return answers.filter(something.any().over("question"))
 
 
 def _questions(answers: pl.DataFrame, person: str, pseudonyms: Pseudonyms) -> pl.DataFrame:
-    """A row a question; those without a left answer are not complete and left out."""
+    """One row per question; questions without a left answer are incomplete and left out."""
     per_side = ("response_id", "text", "model", "rating")
 
     def of(name: str, side: str) -> pl.Expr:
@@ -280,7 +280,7 @@ def _questions(answers: pl.DataFrame, person: str, pseudonyms: Pseudonyms) -> pl
             mode=pl.when(pairwise).then(pl.lit("pairwise")).otherwise(pl.lit("pointwise")),
             preference=pl.when(pairwise).then("preference"),
             better_than_previous=pl.when(~pairwise).then("better_than_previous"),
-            # As the study's, to 1 s.
+            # To 1 s, as in the study.
             asked_at=pl.from_epoch(pl.col("registered_at") // 1_000, "s"),
             ai_error=pl.lit(False),
             excluded_worker=pl.lit(False),
@@ -291,7 +291,7 @@ def _questions(answers: pl.DataFrame, person: str, pseudonyms: Pseudonyms) -> pl
 
 
 def _ends(placed: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
-    """When what points was no longer on an answer's text: the tracker says that it left, or that the text differs."""
+    """When a pointer was no longer on an answer's text: the tracker says that it left, or that the text differs."""
     of = ["question", "session", "pointer", "t"]
     answers = placed.select("response_id", "question", "appeared").unique()
     left = events.filter(pl.col("name") == "leave").join(answers, on="response_id")
@@ -351,8 +351,8 @@ def _of_modality(ticks: pl.DataFrame, ends: pl.DataFrame, modality: str) -> pl.D
 
 
 def _with_leaving(ticks: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
-    """A tick off the text where the cursor left an answer, so that its last place there lasts until then, and not until
-    it comes back; where a page load ended without a word, one tick after its last."""
+    """Add a tick off the text where the cursor left an answer, so that its last position lasts until then and not until
+    it comes back; if a page load ended without saying so, one tick after its last."""
     nowhere = {"side": pl.lit(None, pl.String), "x": pl.lit(None, pl.Float32), "y": pl.lit(None, pl.Float32)}
     nowhere |= {"char": pl.lit(-1, pl.Int64), "leaves": pl.lit(True)}
     columns = ["question", "session", "t", *nowhere]
@@ -362,7 +362,7 @@ def _with_leaving(ticks: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
     last = rows.group_by("question", "session", maintain_order=True).last().filter(~pl.col("leaves"))
     unsaid = last.with_columns(t=pl.col("t") + TICK_MS, **nowhere).select(columns)
     both = pl.concat([rows, unsaid]).sort("question", "t", "leaves", maintain_order=True)
-    # It left if it was there, and is not on the question's other answer by now.
+    # It left if it was there and is not now on the question's other answer.
     was_there = ~pl.col("leaves").shift(1, fill_value=True).over("question")
     is_gone = (pl.col("t") != pl.col("t").shift(1)).over("question")
     return both.filter(~pl.col("leaves") | (was_there & is_gone))

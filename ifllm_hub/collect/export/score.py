@@ -1,4 +1,4 @@
-"""The shipped reward model, live: how likely is it that the reader prefers the left answer, by how they were read?"""
+"""The shipped reward model, live: how likely is the reader to prefer the left answer, given how both were read?"""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ifllm_hub.features.extract import feature_rows
 from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 
-# How likely the likelier answer must be: below, it was preferred in 56 % of the study's pairs, above in 68 %
+# How likely the likelier answer must be: below this it was preferred in 56 % of the study's pairs, above it in 68 %
 # (docs/results/live_score.md, where the intervals are).
 LEAST_SURE = 0.56
 
@@ -41,11 +41,11 @@ class Scorer:
         self._known = FeatureCache(pseudonyms, lambda readings: feature_rows(readings.trajectories).select(needed))
 
     def forget(self, person: str) -> None:
-        """Of a person who withdrew, nothing stays in memory either."""
+        """Drop everything in memory about a person who withdrew."""
         self._known.forget(person)
 
     def score(self, token: ResponseToken) -> dict[str, Any]:
-        """What the reading of a question says.
+        """What the reading of a question implies.
 
         Args:
             token: of one of its answers.
@@ -56,7 +56,7 @@ class Scorer:
             the two texts for less than `LEAST_DWELL_MS`) or "undecided" (neither answer has `LEAST_SURE`).
 
         Raises:
-            Unknown: the answer is not registered any more.
+            Unknown: the answer is no longer registered.
         """
         with self._store.reading() as connection:
             if not connection.scalar(

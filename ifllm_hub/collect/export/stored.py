@@ -1,4 +1,4 @@
-"""A collector's store as a source: what was read by everybody whose consent stands, under their pseudonyms."""
+"""A collector's store as a source: the readings of everybody whose consent stands, under pseudonyms."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,12 +17,12 @@ from ifllm_hub.sources.source import Recorded
 
 
 class TooFewPeople(IfllmError):
-    """There are not readings of so many people whose consent stands."""
+    """Too few people whose consent stands have readings."""
 
 
 @dataclass(frozen=True)
 class TickAccount:
-    """How many ticks came in, by what became of them, and how many batches by a wrong clock (see `Readings`)."""
+    """How many ticks were received, by status, and how many batches had a wrong clock (see `Readings`)."""
 
     statuses: Counter[str]
     wrong_clocks: int
@@ -30,11 +30,11 @@ class TickAccount:
 
 @dataclass(frozen=True)
 class StoredReadings:
-    """A `Source`, as the store was at one moment.
+    """A `Source`: the store as it was at one moment.
 
     Attributes:
-        questions: those of which something was recorded or said; see `Readings`.
-        workers: who consents, whether anything of theirs is there or not.
+        questions: those with a recording or a rating; see `Readings`.
+        workers: everybody who consents, whether or not there is anything of theirs.
     """
 
     questions: pl.DataFrame
@@ -44,7 +44,7 @@ class StoredReadings:
     _pseudonyms: Pseudonyms
 
     def partitions(self, size: int) -> list[list[str]]:
-        """The conversations of a person stay together, however many there are."""
+        """Conversations in parts of about `size`; those of a person stay together, however many there are."""
         parts: list[list[str]] = [[]]
         theirs: dict[str, list[str]] = {}
         for conversation, person in self._people.items():
@@ -56,7 +56,7 @@ class StoredReadings:
         return parts
 
     def read(self, conversations: Sequence[str]) -> Recorded[TickAccount]:
-        """Rows of the config `trajectories`; the account is of everything that these people sent."""
+        """Rows of the config `trajectories`; the account covers everything that these people sent."""
         people = dict.fromkeys(self._people[conversation] for conversation in conversations)
         every = (readings_of(self._connection, person, self._pseudonyms) for person in people)
         found = [readings for readings in every if readings is not None]
@@ -69,10 +69,10 @@ class StoredReadings:
 
 @contextmanager
 def stored_readings(store: Store, pseudonyms: Pseudonyms, least_people: int = 1) -> Iterator[StoredReadings]:
-    """The readings of a store as they are now; to be read before the block ends.
+    """The readings of a store as they are now; they must be read before the block ends.
 
     Raises:
-        TooFewPeople: there is nothing, or of fewer people than that.
+        TooFewPeople: there are no readings, or from fewer than `least_people`.
         IfllmError: two questions got the same pseudonym.
     """
     gone = set(store.withdrawn())
@@ -88,7 +88,7 @@ def stored_readings(store: Store, pseudonyms: Pseudonyms, least_people: int = 1)
             )
         questions = pl.concat(by_person.values())
         if questions["question_id"].n_unique() != questions.height:
-            raise IfllmError("Two questions got the same pseudonym, which is next to impossible. Nothing was written.")
+            raise IfllmError("Two questions got the same pseudonym, which should never happen. Nothing was written.")
         yield StoredReadings(
             questions,
             frozenset(map(pseudonyms.worker, consenting)),

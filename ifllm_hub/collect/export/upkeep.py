@@ -1,4 +1,4 @@
-"""What must be done after the fact: people taken out of what was exported, old content deleted, both daily."""
+"""Upkeep, at once and daily: remove people from exports, and delete old content."""
 
 import asyncio
 import logging
@@ -20,19 +20,19 @@ def delete_person(store: Store, pseudonyms: Pseudonyms, person: str) -> list[str
     """Delete everything about a person, by the integrator's id of them, in the store and in exported folders.
 
     Returns:
-        What was done, a sentence each.
+        What was done, one sentence each.
     """
     pseudonym = pseudonyms.person(person)
     worker_id = pseudonyms.worker(pseudonym)
     batches = store.withdraw(pseudonym, worker_id, now_ms()).result()
-    return [f"store: {batches} batches deleted; {worker_id} is on the list of the withdrawn", *erase_exports(store)]
+    return [f"store: {batches} batches deleted; {worker_id} is listed as withdrawn", *erase_exports(store)]
 
 
 def erase_exports(store: Store) -> list[str]:
-    """Take people out of the folders that were exported with them; what fails stays noted and is tried again daily.
+    """Remove people from the folders that were exported with them; what fails stays noted and is retried daily.
 
     Returns:
-        What was done to each folder, a sentence each.
+        What was done to each folder, one sentence each.
     """
     store.forget_deleted_pages()
     done = []
@@ -41,23 +41,23 @@ def erase_exports(store: Store) -> list[str]:
         try:
             questions = erase_from_folder(folder, workers)
         except IfllmError as error:
-            _log.error("people could not be taken out of an exported folder: %s", error)
+            _log.error("people could not be removed from an exported folder: %s", error)
             done.append(f"{folder}: failed, will be tried again ({error})")
             continue
         store.erased(folder, workers)
         done.append(
-            f"{folder}: no export is there any more; if it was moved or copied, delete them there"
+            f"{folder}: there is no export here any more; if it was moved or copied, delete the person there"
             if questions is None
-            else f"{folder}: {questions} questions taken out"
+            else f"{folder}: {questions} questions removed"
         )
     return done
 
 
 def erase_from_folder(folder: Path, workers: Collection[str]) -> int | None:
-    """Write an exported folder anew without some people; it vanishes if nobody else is in it.
+    """Rewrite an exported folder without some people, or delete it if nobody else is in it.
 
     Returns:
-        How many questions were taken out; None where there is no export.
+        How many questions were removed; None if there is no export.
 
     Raises:
         IfllmError: it cannot be read or written. It is as it was, then.
@@ -71,10 +71,10 @@ def erase_from_folder(folder: Path, workers: Collection[str]) -> int | None:
 
 
 def apply_retention(store: Store, days: int) -> dict[str, int]:
-    """Delete from the store what is older than so many days; exported folders are datasets of their own and stay.
+    """Delete from the store what is older than `days`; exported folders are datasets of their own and stay.
 
     Returns:
-        How many rows of each table went.
+        How many rows of each table were deleted.
     """
     gone = store.expire(days, now_ms()).result()
     store.forget_deleted_pages()
@@ -82,12 +82,12 @@ def apply_retention(store: Store, days: int) -> dict[str, int]:
 
 
 async def keep_up(store: Store, retention_days: int | None) -> None:
-    """Now and daily, until cancelled: erasures that were cut off, and retention."""
+    """Now and daily, until cancelled: finish interrupted erasures, and apply retention."""
     while True:
         try:
             await asyncio.to_thread(erase_exports, store)
             if retention_days is not None:
                 await asyncio.to_thread(apply_retention, store, retention_days)
         except SQLAlchemyError:
-            _log.exception("upkeep failed; it is tried again in a day")
+            _log.exception("upkeep failed; it will be tried again in a day")
         await asyncio.sleep(_DAY_SECONDS)

@@ -1,1 +1,1 @@
-"""What the browser talks to: routes, limits, tokens, and the form of what comes in."""
+"""The server that browsers talk to: routes, limits, and errors."""

@@ -1,4 +1,4 @@
-"""The collector as an app of its own: `ifllm collect serve`."""
+"""The collector as a standalone app: `ifllm collect serve`."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from ifllm_hub.collect.settings import SECRETS_FILE, Settings
 
 
 def create_app(settings: Settings, collector: Collector | None = None) -> FastAPI:
-    """An app with the collector's router alone.
+    """An app with only the collector's router.
 
     Args:
-        collector: of the same settings; None: made from them.
+        collector: with the same settings; None: created from them.
 
     Raises:
         IfllmError: see `create_router`.
@@ -25,15 +25,15 @@ def create_app(settings: Settings, collector: Collector | None = None) -> FastAP
 
 
 def bare_app(title: str) -> FastAPI:
-    """An app without FastAPI's pages about itself, which load scripts of another host. `openapi()` is its schema."""
+    """An app without FastAPI's documentation pages, which load scripts from another host. `openapi()` is its schema."""
     return FastAPI(title=title, version=__version__, openapi_url=None)
 
 
 def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8765, behind_proxy: bool = False) -> None:
-    """Run the collector until it is told to stop. On SQLite, one process: it has one writer, which is enough.
+    """Run the collector until it is stopped, with SQLite in one process: it has one writer, which is enough.
 
     Args:
-        behind_proxy: believe `X-Forwarded-For` of a proxy on this machine, for the rate limits; addresses are never
+        behind_proxy: trust the `X-Forwarded-For` of a proxy on this machine, for the rate limits; addresses are never
             logged or stored.
 
     Raises:
@@ -43,7 +43,7 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8765, behind_
 
 
 def run_app(app: FastAPI, host: str, port: int, behind_proxy: bool) -> None:
-    """Run an app of ours until it is told to stop; see `serve`. Requests are not logged."""
+    """Run one of this package's apps until it is stopped; see `serve`. Requests are not logged."""
     import uvicorn
 
     from ifllm_hub.collect.server.http_timeout import PatientProtocol
@@ -62,7 +62,7 @@ def run_app(app: FastAPI, host: str, port: int, behind_proxy: bool) -> None:
 
 
 def startup_message(settings: Settings, host: str, port: int) -> str:
-    """What the command says before it serves."""
+    """What the command prints before it serves."""
     pages = ", ".join(settings.origins) or "no page yet (--origin)"
     key: str | Path = settings.folder / SECRETS_FILE
     return (

@@ -1,4 +1,4 @@
-"""What the collector does at each of its addresses."""
+"""What the collector does at each of its endpoints."""
 
 import asyncio
 import hashlib
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from ifllm_hub.collect.export.score import Scorer
 
 _log = logging.getLogger(__name__)
-# Scores that may be asked for at once, each of another person.
+# How many people may have a score pending at once.
 _SCORES_WAITING = 64
-# Origins that are told of in the log: anybody can send any.
+# The most origins that are logged, since anybody can send any.
 _REFUSED = 16
-# How long a write may wait before the store counts as one that cannot be written: monitors do not wait longer.
+# How long a write may wait before the store counts as unavailable; monitors do not wait longer.
 _HEALTH_SECONDS = 2
-# Within which the clocks of a page and of the server count as one.
+# Differences up to this between the clocks of a page and the server are ignored.
 _CLOCK_MS = 60_000
 _STATIC = Path(__file__).parents[1] / "static"
 
@@ -48,7 +48,7 @@ class UnknownConsent(IfllmError):
     """A version of the consent text that the settings do not name."""
 
 
-# The problems that errors become.
+# The problem that each error becomes.
 REFUSALS: dict[type[Exception], str] = {
     Withdrawn: "withdrawn",
     Conflict: "conflict",
@@ -63,7 +63,7 @@ class Collector:
     """A store, its keys and limits, and the endpoints that work on them.
 
     Raises:
-        IfllmError: the secrets or the store cannot be read or made, or the dataset repo cannot be written.
+        IfllmError: the secrets or the store cannot be read or created, or the dataset repo cannot be written.
     """
 
     def __init__(self, settings: Settings):
@@ -75,24 +75,24 @@ class Collector:
         self._sessions, self._people = Buckets(settings.session_rate), Buckets(settings.person_rate)
         self._warned = False
         self._refused: set[str] = set()
-        # One thread for all scores, so that nothing else waits for them; and whose are asked for.
+        # One thread for all scores, so that nothing else waits for them; and the people whose scores are pending.
         self._scores, self._scoring = ThreadPoolExecutor(1, "ifllm-collect-score"), set[str]()
         self._publication = self._scheduled()
 
     def close(self) -> None:
-        """Publish what there is, if anything is to be published, and close the store."""
+        """Publish once more, if there is a dataset repo, and close the store."""
         if self._publication is not None:
             self._publication.finish()
         self._scores.shutdown(cancel_futures=True)
         self.store.close()
 
     def has_key(self, request: Request) -> bool:
-        """Whether an integrator's server asks, or its monitoring, which can send bearer tokens only."""
+        """Whether the request is from an integrator's server, or its monitoring, which can send only bearer tokens."""
         key = request.headers.get("x-ifllm-key") or _bearer(request)
         return compare_digest(key.encode(), self._api_key)
 
     def check_consent(self, version: str) -> None:
-        """Whether a version of the consent text is one of the settings'.
+        """Check that a version of the consent text is one of the settings'.
 
         Raises:
             UnknownConsent: it is not.
@@ -101,14 +101,16 @@ class Collector:
             raise UnknownConsent(f"{version}: not a version of the consent text that the collector knows (--consent).")
 
     def note_refusal(self, origin: str) -> None:
-        """Tell the operator, once an origin, whose pages are refused: nobody else would notice."""
+        """Tell the operator, once per origin, that its pages are refused: nobody else would notice."""
         if origin in self._refused or len(self._refused) >= _REFUSED:
             return
         self._refused.add(origin)
-        _log.warning("pages of %.200r are refused, and record nothing: name it as an origin (--origin)", origin)
+        _log.warning(
+            "pages of %.200r are refused and record nothing: to allow them, name it as an origin (--origin)", origin
+        )
 
     async def batches(self, request: Request) -> Response:
-        """Take in what a page recorded."""
+        """Store what a page recorded."""
         body = await self._body(request)
         batch = wire.parse(wire.Batch, body)
         now = now_ms()
@@ -156,7 +158,7 @@ class Collector:
         return JSONResponse(await self.register(asked))
 
     async def people(self, request: Request) -> Response:
-        """A person's token, for a server that has the key, before there is an answer; nothing is stored."""
+        """Give a person's token to a server that has the key, before there is an answer; stores nothing."""
         if not self.has_key(request):
             raise Problem("bad_key")
         asked, now = wire.parse(wire.Reader, await self._body(request)), now_ms()
@@ -170,7 +172,7 @@ class Collector:
             `token` of the answer, `person_token`, `response_id`, and `expires_at` of the token (UTC ms).
 
         Raises:
-            UnknownConsent: `asked.consent` is none of the settings'.
+            UnknownConsent: `asked.consent` is not one of the settings'.
             Withdrawn: the person has withdrawn, and `asked.consent` is None.
         """
         if asked.consent is not None:
@@ -201,7 +203,7 @@ class Collector:
         }
 
     def person_token(self, person: str, now: int) -> str:
-        """What lets the pseudonym's page delete, for a page that must have it before there is an answer.
+        """The token by which a person's page deletes, for a page that needs it before there is an answer.
 
         Args:
             now: UTC ms.
@@ -209,7 +211,7 @@ class Collector:
         return self.signer.sign(PersonToken(person, now, now + 1_000 * self.settings.person_token_seconds))
 
     async def ratings(self, request: Request) -> Response:
-        """Take in what a person says of an answer."""
+        """Store a person's rating of an answer."""
         said = wire.parse(wire.Rating, await self._body(request))
         now = now_ms()
         token = self.signer.response(said.token, now)
@@ -219,7 +221,7 @@ class Collector:
         return JSONResponse({"accepted": True}, 202)
 
     async def score(self, request: Request) -> Response:
-        """What the reading of a question's two answers says: `probability_left`, or why nothing is said."""
+        """Score the reading of a question's two answers: `probability_left`, or why there is no score."""
         asked = wire.parse(wire.Asked, await self._body(request))
         token = self.signer.response(asked.token, now_ms())
         person = token.person
@@ -228,18 +230,18 @@ class Collector:
             raise Problem("scoring", retry_after=1)
         scored = self._scores.submit(lambda: self._scorer.score(token))
         self._scoring.add(person)
-        # Until it is done, not until nobody waits for it any more.
+        # When it is done, not when nobody waits for it any more.
         scored.add_done_callback(lambda _: self._scoring.discard(person))
         return JSONResponse(await asyncio.wrap_future(scored))
 
     async def forget(self, request: Request) -> Response:
-        """Delete everything about the person whose token is the bearer's, in the store and in exported folders."""
+        """Delete everything about the person whose token the request bears, in the store and in exported folders."""
         token = self.signer.person(_bearer(request), now_ms())
         await self._withdraw(token.person, token.issued_at)
         return Response(status_code=204)
 
     async def check(self, request: Request) -> Response:
-        """Say of a page's tokens and its consent why they would be refused, if they would; stores nothing."""
+        """Say why a page's tokens and consent would be refused, if they would; stores nothing."""
         asked = wire.parse(wire.Check, await self._body(request))
         now = now_ms()
         responses = [await self._refusal(self.signer.response, token, now) for token in asked.responses]
@@ -260,23 +262,23 @@ class Collector:
         return JSONResponse({"status": "ok", "version": __version__})
 
     async def metrics_page(self, request: Request) -> Response:
-        """Prometheus' text format, for who has the key; no personal data."""
+        """Metrics in Prometheus' text format, for whoever has the key; no personal data."""
         if not self.has_key(request):
             raise Problem("bad_key")
         counts = await asyncio.to_thread(self.store.counts)
         return PlainTextResponse(self.metrics.text(counts), headers={"Content-Type": CONTENT_TYPE})
 
     async def script(self) -> Response:
-        """The browser's part."""
+        """The tracker."""
         return _script("tracker.js")
 
     async def diagnosis(self) -> Response:
-        """What the script loads to say what does not work."""
+        """The script that the tracker loads to find out what does not work."""
         return _script("diagnose.js")
 
     @cached_property
     def _scorer(self) -> "Scorer":
-        """Loaded by the first who asks, in the thread of the scores: a server that only collects needs no model."""
+        """Loaded by the first request for a score, in the scores' thread: collecting alone needs no model."""
         from ifllm_hub.collect.export.score import Scorer
 
         return Scorer(self.store, self.pseudonyms)
@@ -288,7 +290,7 @@ class Collector:
     async def _refusal(
         self, read: Callable[[str, int], ResponseToken | PersonToken], text: str, now: int
     ) -> dict[str, str] | None:
-        """Why a token is refused; None: it is not."""
+        """Why a token is refused; None if it is not."""
         try:
             token = read(text, now)
             withdrawn_at = await asyncio.to_thread(self.store.withdrawn_at, token.person)
@@ -302,13 +304,13 @@ class Collector:
         return await read_body(request, limit or self.settings.max_body, self.settings.body_seconds)
 
     def _check_reported_consent(self, version: str) -> None:
-        """As `check_consent`; the operator is told once, because a page that was changed alone has nobody to tell."""
+        """Like `check_consent`, but also tells the operator, once: the page cannot."""
         try:
             self.check_consent(version)
         except UnknownConsent:
             if not self._warned:
                 known = ", ".join(self.settings.consents)
-                _log.warning("a page reports under a version of the consent text that is none of %s: refused", known)
+                _log.warning("a page reports under a version of the consent text other than %s: refused", known)
             self._warned = True
             raise
 
@@ -322,7 +324,7 @@ class Collector:
             self._publication.trigger()
 
     def _scheduled(self) -> "ScheduledPublication | None":
-        """The publication in the background, started; None if nothing is to be published."""
+        """Start publishing in the background; None if there is no dataset repo."""
         chosen = self.settings
         if chosen.dataset_repo is None:
             return None
@@ -334,9 +336,9 @@ class Collector:
 
 
 def _clock_off(moments: list[int], issued_at: int, now: int) -> int:
-    """By how many ms, at least, a page's clock is ahead (positive) or behind of the server's; 0 within a minute.
+    """By how many ms, at least, a page's clock is ahead of (positive) or behind the server's; 0 within a minute.
 
-    What is about an answer happens after its token was issued, and before the batch arrives.
+    Events about an answer happen after its token was issued and before the batch arrives.
     """
     ahead, behind = max(moments, default=now) - now, max(moments, default=now) - issued_at
     return ahead if ahead > _CLOCK_MS else behind if behind < -_CLOCK_MS else 0
@@ -347,6 +349,6 @@ def _script(name: str) -> Response:
 
 
 def _bearer(request: Request) -> str:
-    """The token of `Authorization: Bearer TOKEN`; empty where there is none."""
+    """The token of `Authorization: Bearer TOKEN`; empty if there is none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""

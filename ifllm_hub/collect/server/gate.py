@@ -1,4 +1,4 @@
-"""What stands before the pages of Gradio: requests at a limited rate, bodies of a limited size, and no files."""
+"""What guards Gradio's pages: it limits the rate of requests and the size of bodies, and refuses files."""
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -8,16 +8,16 @@ from ifllm_hub.collect.server.problems import Problem
 from ifllm_hub.collect.settings import SCRIPT, Settings
 
 _API = "/gradio_api/"
-# What a page sends: events and their end. Gradio takes more, such as files, which it stores for anybody.
+# What a page sends: events and their end. Gradio accepts more, such as files, which it stores for anybody.
 _TAKEN = ("queue/join", "run/predict", "cancel", "reset")
-# Written to the disk when it is read: what is in a page, tokens included.
+# Reading this address writes a page's content, tokens included, to disk.
 _SHARED = "deep_link"
-# A chat sends what was said so far along with each message, bytes.
+# Bytes; a chat sends the conversation so far along with each message.
 _MAX_EVENT = 4 * 1024 * 1024
 
 
 class Gate:
-    """ASGI middleware for an app with pages of Gradio and the collector's router, which has limits of its own.
+    """ASGI middleware for an app with Gradio pages and the collector's router, which has limits of its own.
 
     Args:
         settings: of the collector.
@@ -40,10 +40,10 @@ class Gate:
         await self._app(scope, receive, send)
 
     async def _admitted(self, request: Request, path: str) -> Receive:
-        """Where the app gets the request's body from.
+        """The `receive` from which the app gets the request's body.
 
         Raises:
-            Problem: it is not let in.
+            Problem: the request is refused.
         """
         reads = request.method in ("GET", "HEAD", "OPTIONS")
         _, api, name = path.rstrip("/").partition(_API)

@@ -1,4 +1,4 @@
-"""HTTP with a limit of time: uvicorn waits for the head of a request as long as the connection stands."""
+"""HTTP with a time limit: uvicorn by itself waits for a request's head as long as the connection is open."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ HEAD_SECONDS = 30.0
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's, but a connection is closed on which a request does not begin in time, or nobody reads its body."""
+    """uvicorn's protocol, but it closes a connection on which no request begins in time, or whose body nobody reads."""
 
     _closing: asyncio.TimerHandle | None = None
 
@@ -27,7 +27,7 @@ class PatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def _watch(self) -> None:
-        """Set the time when the client still owes a head, or a body after it was answered; else take it back."""
+        """Start the timer if the client still owes a head, or a body after the answer; else stop it."""
         answered = self.conn.our_state in (h11.IDLE, h11.DONE)
         if not (answered and self.conn.their_state in (h11.IDLE, h11.SEND_BODY)):
             self._stop_watching()

@@ -1,4 +1,4 @@
-"""How much one client may send: bytes a request, requests a second."""
+"""How much one client may send: bytes per request, requests per second."""
 
 import asyncio
 import math
@@ -12,16 +12,16 @@ from starlette.requests import Request
 from ifllm_hub.collect.server.problems import Problem
 from ifllm_hub.collect.settings import Rate
 
-# Of whom a bucket remembers; the longest unseen are forgotten, and start with a full one.
+# How many clients are remembered; those unseen longest are dropped and start again with a full bucket.
 _REMEMBERED = 50_000
 _TYPES = ("application/json", "text/plain")
 
 
 class Buckets:
-    """Token buckets by key, in memory of one process: nothing of who was limited is ever stored."""
+    """Token buckets by key, in the memory of one process: who was limited is never stored."""
 
-    # Not the library `limits` (5.8): it has windows and no buckets, goes by the clock on the wall, keeps every key
-    # until its window ends, however many there are, and takes five times as long.
+    # Not the library `limits` (5.8): it has windows instead of buckets, uses wall-clock time, keeps every key until its
+    # window ends, however many there are, and takes five times as long.
     def __init__(self, rate: Rate):
         self._rate = rate
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
@@ -33,7 +33,7 @@ class Buckets:
             now: seconds of a clock that never goes back.
 
         Raises:
-            Problem: too many; it says when the next one may come.
+            Problem: there are too many; it says when the next one may come.
         """
         now = time.monotonic() if now is None else now
         level, at = self._levels.pop(key, (self._rate.burst, now))
@@ -47,8 +47,8 @@ class Buckets:
 
 
 def network_of(request: Any) -> str:
-    """What a limit by network address counts: an IPv4 address, or the /64 network of an IPv6 one, because whoever has
-    one address of it has them all.
+    """The key of a limit by network address: an IPv4 address, or the /64 network of an IPv6 one, because whoever has
+    one of its addresses has them all.
 
     Args:
         request: Starlette's or Gradio's.
@@ -57,7 +57,7 @@ def network_of(request: Any) -> str:
     try:
         address = ip_address(host)
     except ValueError:
-        return host  # no address but a name, as of a socket in the file system
+        return host  # a name instead of an address, such as of a Unix socket
     if not isinstance(address, IPv6Address):
         return host
     return str(address.ipv4_mapped or IPv6Network((int(address), 64), strict=False))
@@ -67,10 +67,10 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
     """The body of a request, never more than `limit` bytes of it, before anything is parsed.
 
     Args:
-        seconds: within which all of it must arrive.
+        seconds: the time within which all of it must arrive.
 
     Raises:
-        Problem: it is larger, slower, or of another content type.
+        Problem: it is too large, too slow, or of another content type.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in _TYPES:
         raise Problem("wrong_type")

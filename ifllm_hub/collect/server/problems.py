@@ -1,31 +1,31 @@
-"""What the server answers when it does not do what was asked: a status, a code for machines, a sentence for people.
+"""What the server answers when it refuses or fails: a status, a code for machines, a sentence for people.
 
-None of it repeats input, and none of it tells about the inside of the server.
+No answer repeats input or reveals the server's internals.
 """
 
 from typing import Any
 
 from starlette.responses import JSONResponse
 
-# code -> status, sentence. The statuses are those that the tracker acts on.
+# code -> status, sentence. The tracker acts on these statuses.
 _PROBLEMS = {
-    "malformed": (400, "The body is not what this address takes."),
-    "unknown_consent": (400, "This version of the consent text is none that this server was told of."),
-    "mixed_people": (400, "The tokens of one batch are of several people."),
-    "bad_token": (401, "There is no token, or it is none of this server's."),
+    "malformed": (400, "The body is not what this endpoint accepts."),
+    "unknown_consent": (400, "This server does not know this version of the consent text."),
+    "mixed_people": (400, "The tokens of one batch belong to several people."),
+    "bad_token": (401, "There is no token, or it is not one of this server's."),
     "bad_key": (401, "The header X-Ifllm-Key is missing or wrong."),
     "origin_not_allowed": (403, "Pages of this origin may not report here."),
-    "not_taken": (403, "Files, and what is no event of a page, are not taken here."),
+    "not_taken": (403, "Only a page's events are accepted here, and no files."),
     "unknown_answer": (404, "There is no such answer here."),
     "too_slow": (408, "The body took too long to arrive."),
-    "conflict": (409, "This sequence number of this session was taken by another body or person."),
+    "conflict": (409, "This sequence number of this session is already used by another body or person."),
     "expired_token": (410, "The token has expired."),
     "withdrawn": (410, "The person has withdrawn."),
     "too_large": (413, "The body is too large."),
     "wrong_type": (415, "Send application/json, or JSON as text/plain."),
     "too_many_requests": (429, "Too many requests. Come back later."),
-    "quota_reached": (429, "As much of this person as is stored in a day is stored. Come back tomorrow."),
-    "scoring": (429, "A question of this person is being scored, or of many others. Come back in a moment."),
+    "quota_reached": (429, "The daily limit for this person's readings is reached. Come back tomorrow."),
+    "scoring": (429, "Another question of this person, or of many others, is being scored. Come back in a moment."),
     "failed": (500, "The server failed. Try again later."),
     "unavailable": (503, "The store cannot be reached. Try again later."),
 }
@@ -43,11 +43,11 @@ SCHEMA = {
 
 
 class Problem(Exception):
-    """Ends a request with one of the problems above.
+    """End a request with one of the problems above.
 
     Args:
-        code: which.
-        detail: what else can be said: a place in the body and a rule, never content.
+        code: which one.
+        detail: more about it, such as a place in the body and a rule, never content.
         retry_after: seconds.
     """
 
@@ -57,7 +57,7 @@ class Problem(Exception):
 
     @property
     def error(self) -> dict[str, str]:
-        """The code and the sentence, as a page is told."""
+        """The code and the sentence, as sent to a page."""
         _, message = _PROBLEMS[self.code]
         return {"code": self.code, "message": f"{message} ({self.detail})" if self.detail else message}
 
@@ -70,7 +70,7 @@ class Problem(Exception):
 
 
 def declared(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of OpenAPI for some problems, and for those that any request can meet."""
+    """The `responses` of OpenAPI for some problems, and for those that any request can get."""
     everywhere = ("origin_not_allowed", "too_many_requests", "failed", "unavailable")
     return {
         status: {"description": message, "content": {"application/json": {"schema": SCHEMA}}}

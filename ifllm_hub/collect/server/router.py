@@ -31,12 +31,12 @@ _TOKEN = ("bad_token", "expired_token")
 
 
 def create_router(settings: Settings, collector: Collector | None = None) -> APIRouter:
-    """The collector's addresses under `settings.prefix`; it is closed when the app stops.
+    """The collector's endpoints under `settings.prefix`; the collector is closed when the app stops.
 
-    Upkeep (retention, exports that people must be taken out of) runs at the start of the app and daily.
+    Upkeep (retention, removing people from exports) runs when the app starts and daily.
 
     Args:
-        collector: of the same settings, for an app that registers answers itself (`Collector.register`).
+        collector: with the same settings, for an app that registers answers itself (`Collector.register`).
 
     Raises:
         IfllmError: see `Collector`.
@@ -64,7 +64,7 @@ def create_router(settings: Settings, collector: Collector | None = None) -> API
         done: int = 200,
         page: type[Response] = JSONResponse,
     ) -> None:
-        """Endpoints read their bodies themselves, within limits, so what they take is declared here."""
+        """Endpoints read their bodies themselves, within limits, so what they accept is declared here."""
         extra: dict[str, Any] = {"requestBody": wire.body_schema(takes)} if takes else {}
         if header:
             extra["parameters"] = [{"name": header, "in": "header", "schema": {"type": "string"}}]
@@ -121,7 +121,7 @@ async def _preflight() -> Response:
 
 
 def _guarded(collector: Collector) -> type[APIRoute]:
-    """What is true of every address: allowed origins only, limited rates, and errors that tell nothing."""
+    """What holds for every endpoint: only allowed origins, limited rates, and errors that reveal nothing."""
 
     class Guarded(APIRoute):
         def get_route_handler(self) -> _Handler:
@@ -133,11 +133,11 @@ def _guarded(collector: Collector) -> type[APIRoute]:
                 response = await _answer(collector, handler, request)
                 origin = request.headers.get("origin")
                 if origin in collector.settings.origins:
-                    # With credentials, because browsers send a beacon with them and then want to hear this.
+                    # With credentials, because browsers send beacons with them and then require this header.
                     response.headers["Access-Control-Allow-Origin"] = origin
                     response.headers["Access-Control-Allow-Credentials"] = "true"
                 elif route.endswith(_CHECK):
-                    # For a page to read that it is refused, which is all that it is told.
+                    # So that a page can read that it is refused, which is all that it is told.
                     response.headers["Access-Control-Allow-Origin"] = "*"
                 response.headers["Vary"] = "Origin"
                 response.headers["X-Content-Type-Options"] = "nosniff"
@@ -150,11 +150,11 @@ def _guarded(collector: Collector) -> type[APIRoute]:
 
 
 def _may_report(request: Request, origins: Collection[str]) -> bool:
-    """Whether a request is of no page, of a page of the settings', or of one that this server gave out itself.
+    """Whether a request is from no page, from one of the settings' origins, or from a page that this server served.
 
-    Under whichever address that was opened, by another name of the machine, its network's address or a tunnel: the
-    browser says so (on HTTPS and localhost), or the page's host is the one that the request was sent to, by its own
-    word or a proxy's. A page of another origin can send none of the three.
+    The latter is recognized under whichever address it was opened (another name of the machine, an address in its
+    network, a tunnel): the browser says so (on HTTPS and localhost), or the page's host is the one that the request was
+    sent to, according to the request or to a proxy. A page of another origin can send none of the three.
     """
     headers = request.headers
     origin = headers.get("origin")

@@ -1,20 +1,20 @@
 /**
- * The box by which somebody agrees in a recorded chat, and every button that deletes. Whether they agree is known here
- * alone: the box's value is their key while they do, and "" otherwise; it goes to the server with each message.
+ * The box that a person ticks to agree in a recorded chat, and every button that deletes. Only this page knows whether
+ * they agree: the box's value is their key while they do, and "" otherwise; it goes to the server with each message.
  *
- * A key is a random id made when the box is ticked. With the token by which the page deletes it is kept in the browser's
- * storage until all is deleted, so that it can be deleted after a reload, too. Who deletes and agrees again is somebody
- * new. Nothing is kept, or asked of the server, before the box is ticked.
+ * A key is a random id made when the box is ticked. Together with the token by which the page deletes, it is kept in
+ * the browser's storage until everything is deleted, so that deleting works after a reload, too. Anyone who deletes and
+ * agrees again is a new person. Nothing is kept, or asked of the server, before the box is ticked.
  *
  * `data-ifllm-key="KEY"` with `data-person` and `data-endpoint` in the page: the token of that key.
  */
 
-const KEPT = `ifllm-people:${location.pathname}`; // pages of one origin may have collectors of their own
+const KEPT = `ifllm-people:${location.pathname}`; // pages of one origin may have different collectors
 const DELETED = "Everything that was recorded of you is deleted.";
-// Keys that were deleted before there was an answer: one that is on its way is deleted when it is here, with its token.
+// Keys that were deleted before there was an answer: an answer on its way is deleted once it arrives with its token.
 const gone = new Set();
-const made = new Set(); // keys of this page load: none of their answers can have come without being seen
-let people = read(); // [{key, person, endpoint}]: about whom something may be stored
+const made = new Set(); // keys made since the page was loaded: it has seen every answer to them
+let people = read(); // [{key, person, endpoint}]: people about whom something may be stored
 
 function read() {
   try {
@@ -35,7 +35,7 @@ function keep(changed) {
 
 const props = () => globalThis.ifllmBox?.props;
 
-/** Also called when Gradio shows the box anew. */
+/** Also called when Gradio renders the box again. */
 function show(said) {
   const box = props();
   if (!box) return;
@@ -55,7 +55,7 @@ function agree(key, said = "") {
 }
 
 function toggle(ticked) {
-  if (!ticked) return agree("", "Nothing is recorded any more. What was recorded so far is still stored.");
+  if (!ticked) return agree("", "Recording has stopped. What was recorded so far is still stored.");
   if (!people.length) {
     const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
     const key = bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -66,15 +66,15 @@ function toggle(ticked) {
   agree(people.at(-1).key);
 }
 
-/** Resolves to what is to be said. */
+/** Resolves to the message to show. */
 async function erase({ key, person, endpoint }) {
-  const asked = `ask who runs this chat to delete what is stored under gradio-${key}.`;
+  const asked = `ask whoever runs this chat to delete what is stored under gradio-${key}.`;
   if (!person && made.has(key)) {
     gone.add(key);
     return DELETED;
   }
   if (!person)
-    return `No answer of yours has come here. Should one have been on its way when the page was loaded again, ${asked}`;
+    return `No answer of yours has arrived here. If one was on its way when the page was reloaded, ${asked}`;
   const headers = { authorization: `Bearer ${person}` };
   const url = `${endpoint}/v1/people/me`;
   const response = await fetch(url, { method: "DELETE", credentials: "omit", headers }).catch(() => null);
@@ -106,7 +106,7 @@ function label(text) {
   }
 }
 
-/** Keep the newest token of each key of ours; the page may hold anybody's text. */
+/** Keep the newest token of each of our keys; the page may hold anybody's text. */
 function look() {
   for (const { dataset } of document.querySelectorAll("[data-ifllm-key][data-person]")) {
     const { ifllmKey: key, person } = dataset;
@@ -119,7 +119,7 @@ function look() {
   }
 }
 
-// In the capture phase: what is around a button may stop clicks on their way up.
+// In the capture phase, since an element around a button may stop clicks from bubbling up.
 addEventListener(
   "click",
   ({ target }) => {

@@ -1,41 +1,41 @@
 /**
- * What of the recording works on this page, in plain words, and what to do where it does not.
+ * Which parts of the recording work on this page, in plain words, and what to do about those that do not.
  *
- * Stores nothing and sends no reading: the collector is asked what it would say of the page's tokens (`/v1/check`).
+ * Stores nothing and sends no reading: it asks the collector what it would say to the page's tokens (`/v1/check`).
  * `tracker.diagnose()` loads this. Where no tracker runs, `import("/ifllm/diagnose.js").then((it) => it.diagnose())` in
  * the console finds out why, by the page's tag.
  */
 
 const ATTRIBUTE = "data-ifllm-response";
 const TOKEN = /^[\w-]{1,980}\.[\w-]{43}$/;
-// Of so many answers, the last ones, the collector is asked; a batch may name as many.
+// The collector is asked about this many of the last answers; a batch may name as many.
 const MOST_ANSWERS = 16;
-// As much as the largest batch has, bytes: a proxy may take less than the collector.
+// The size of the largest batch, bytes: a proxy may accept less than the collector.
 const FILLER = 50_000;
 const CLOCK_MS = 60_000;
 const PATIENCE_MS = 10_000;
-// How far into an element the text that was registered for it is looked for, code points.
+// How far into an element its registered text is searched for, code points.
 const REACH = 500;
 
 const AGAIN = "Register the text as the page shows it, answer.textContent, when the answer is complete.";
 const BY_CODE = {
   bad_token:
     "Register the answer at this collector, and put its `token` on the element, its `person_token` into the tracker.",
-  expired_token: "Load the page again, so that its answers are registered anew: a token lasts 12 hours.",
-  withdrawn: "Make the page anew once the person agrees again, with tokens that are registered after that.",
+  expired_token: "Reload the page, so that its answers are registered again: a token lasts 12 hours.",
+  withdrawn: "Once the person agrees again, build the page again with tokens registered after that.",
   too_large: "Raise `max_body` in the collector's settings.",
   too_many_requests: "Wait a minute. If it lasts, raise `address_rate`, or start the collector with --behind-proxy.",
   unavailable:
-    "See whether the disk is full, or the database is locked or away. What pages record is kept and sent again.",
+    "Check whether the disk is full, or the database locked or unreachable. Pages keep readings and resend them.",
   failed: "See the collector's log.",
 };
 
 /**
- * A list of {check, ok, said, todo}, also printed as a table; `ok` is null where there was nothing to check yet.
+ * A list of {check, ok, said, todo}, also printed as a table; `ok` is null if there was nothing to check yet.
  *
  * `options` are the tracker's, with `script`, the address it is loaded from; without a tracker they are those of the
- * page's tag, and of a page that makes its tracker later no `person` is known. `state` is the tracker's; undefined:
- * there is none.
+ * page's tag. A page that creates its tracker later has no known `person`. `state` is the tracker's; undefined if there
+ * is none.
  */
 export async function diagnose(options = ofTag(), state) {
   const found = options ? await examine(options, state) : [noTracker()];
@@ -67,7 +67,7 @@ async function examine({ endpoint, person, consentVersion, script }, state) {
       row(
         "delivery",
         false,
-        `The endpoint ${endpoint} is no address.`,
+        `The endpoint ${endpoint} is not an address.`,
         "Write where the collector is, such as /ifllm.",
       ),
     ];
@@ -113,7 +113,7 @@ function parsed(read) {
   }
 }
 
-/** {status, json, type, url}; status 0 where nothing could be read: `policy` forbids it, or `isHidden` to this page. */
+/** {status, json, type, url}; status 0 if unreadable: `policy` forbids it, or it `isHidden` from this page. */
 async function ask(url, init = {}) {
   const plain = () => ({ credentials: "omit", cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
   const { value, policy } = await underPolicy(async () => {
@@ -150,13 +150,13 @@ async function underPolicy(work) {
 const runs = (verdict) =>
   row("script", true, `The tracker runs${verdict ? `; the collector's is version ${verdict.version}` : ""}.`);
 
-/** Why the script does not run, where no tracker does. */
+/** Why the script does not run, if there is no tracker. */
 async function loads(url, reply) {
   const { value, error, policy } = await underPolicy(() => import(url));
   if (value?.createTracker) {
     const todo =
       "Right if the page waits for consent: agree, and call ifllm.diagnose() in the console. Else call createTracker.";
-    return row("script", null, "The script can be loaded, and the page has made no tracker so far.", todo);
+    return row("script", null, "The script can be loaded, but the page has not created a tracker so far.", todo);
   }
   const failed = (said, todo) => row("script", false, said, todo);
   if (error?.message.startsWith("ifllm-tracker:")) {
@@ -178,7 +178,7 @@ async function loads(url, reply) {
   return failed(...strange(got, url));
 }
 
-/** What is said and to be done of an answer that is none of the collector's. */
+/** What to say, and what to do, about an answer that is not the collector's. */
 function strange({ status, json, type, url: from, policy, isHidden }, url) {
   if (json.error) return [`The collector: “${json.error.message}” (${status}).`, BY_CODE[json.error.code] ?? ""];
   if (policy) return byPolicy(policy, url);
@@ -186,8 +186,8 @@ function strange({ status, json, type, url: from, policy, isHidden }, url) {
     return [`The page is on HTTPS and ${url} is not, which browsers forbid.`, "Put the collector behind HTTPS, too."];
   if (isHidden) {
     const todo =
-      "If it is the collector, have what is in front of it pass Origin and headers on; else correct the endpoint.";
-    return [`Something answers at ${url}, and does not let this page read it.`, todo];
+      "If it is the collector, make what is in front of it pass on Origin and headers; else correct the endpoint.";
+    return [`Something answers at ${url}, but does not let this page read it.`, todo];
   }
   if (!status) {
     return [
@@ -197,14 +197,14 @@ function strange({ status, json, type, url: from, policy, isHidden }, url) {
   }
   if (status === 413) {
     return [
-      "Something in front of the collector takes no bodies as large as a batch (413).",
-      "Let it take 256 KiB (nginx: client_max_body_size 256k).",
+      "Something in front of the collector refuses bodies as large as a batch (413).",
+      "Let it accept 256 KiB (nginx: client_max_body_size 256k).",
     ];
   }
   if (status === 429)
     return [
-      "Something in front of the collector takes fewer requests (429).",
-      "Let it take one a second from each page.",
+      "Something in front of the collector limits requests (429).",
+      "Let it accept one per second from each page.",
     ];
   if (status >= 500)
     return [
@@ -213,13 +213,13 @@ function strange({ status, json, type, url: from, policy, isHidden }, url) {
     ];
   if (status >= 400)
     return [
-      `There is nothing of the collector's at ${url} (${status}).`,
+      `The collector is not at ${url} (${status}).`,
       "Correct the endpoint: it is where the collector's router is mounted.",
     ];
   const moved = from === url ? "" : ` from ${from}`;
   return [
     `Something else answers in the collector's place: ${type}${moved}.`,
-    "Log in to the network if it asks for that; else correct the endpoint, or have the proxy pass it on.",
+    "Log in to the network if it asks for that; else correct the endpoint, or make the proxy pass it on.",
   ];
 }
 
@@ -236,10 +236,10 @@ async function delivers(reply, verdict, at, base) {
   }
   const health = verdict ? await ask(at("v1/health")) : reply;
   if (health.json.status === "ok") {
-    return row("delivery", true, "The collector takes what is as large as a batch, and can write to its store.");
+    return row("delivery", true, "The collector accepts bodies as large as a batch, and can write to its store.");
   }
   const [said, todo] = strange(health, at("v1/check"));
-  // As where a proxy has put page and collector under a path, and the page leaves that out.
+  // Such as when a proxy has put page and collector under a path, and the page leaves that out.
   const beside = new URL(`${base.replace(/^\/+/, "")}/v1/health`, document.baseURI).href;
   const isElsewhere = base.startsWith("/") && beside !== at("v1/health") && [200, 404].includes(health.status);
   const isBeside = isElsewhere && (await ask(beside)).json.status === "ok";
@@ -256,22 +256,22 @@ function isAllowed({ json, isHidden }, verdict, url) {
     return row("origin", null, "Not checked: the collector was not reached.");
   const todo = `Start the collector with --origin ${page}`;
   const isOwn = new URL(url).origin === page;
-  const more = isOwn ? ", or have the proxy pass the host on (nginx: proxy_set_header Host $http_host)." : ".";
+  const more = isOwn ? ", or make the proxy pass on the host (nginx: proxy_set_header Host $http_host)." : ".";
   return row("origin", false, `The collector refuses ${page}: “${json.error.message}”`, todo + more);
 }
 
 function agreed(state, verdict, version) {
   if (verdict?.consent && version) {
-    const todo = `Start the collector with --consent “${version}”, or report the version that it knows.`;
+    const todo = `Start the collector with --consent “${version}”, or use the version that it knows.`;
     return row("consent", false, `The collector does not know version “${version}” of the consent text.`, todo);
   }
   if (state === "on") return row("consent", true, "Somebody has agreed: recording is on.");
   if (state === "off" || state === undefined) {
-    const todo = "Agree on the page, by the button that calls grantConsent().";
+    const todo = "Agree on the page, with the button that calls grantConsent().";
     return row(
       "consent",
       null,
-      "Nobody has agreed on this page: nothing is recorded, and nothing sent, until somebody does.",
+      "Nobody has agreed on this page: nothing is recorded or sent until somebody does.",
       todo,
     );
   }
@@ -279,7 +279,7 @@ function agreed(state, verdict, version) {
     "consent",
     null,
     `Recording is over (${state}).`,
-    "Make another tracker, with tokens that are registered after a new consent.",
+    "Create another tracker, with tokens registered after a new consent.",
   );
 }
 
@@ -290,7 +290,7 @@ function signed(answers, person, verdict) {
   for (const { name, token, payload, error } of answers) {
     if (token === "")
       return row("token", false, `${name} is marked, but has no token.`, `Put the token into ${ATTRIBUTE}.`);
-    if (!TOKEN.test(token)) return row("token", false, `What ${name} is marked with is no token.`, BY_CODE.bad_token);
+    if (!TOKEN.test(token)) return row("token", false, `The mark of ${name} is not a token.`, BY_CODE.bad_token);
     if (payload.kind === "person") {
       return row("token", false, `${name} has the person's token.`, "Put `token` on the element, not `person_token`.");
     }
@@ -301,23 +301,23 @@ function signed(answers, person, verdict) {
     return row(
       "token",
       false,
-      "The tokens of this page are of several people.",
+      "The tokens of this page belong to several people.",
       "Register all answers of a page under the same `person`.",
     );
   }
-  if (!verdict) return row("token", null, "Of the right form; the collector was not asked.");
+  if (!verdict) return row("token", null, "They have the right form; the collector was not asked.");
   return row(
     "token",
     true,
-    `Good: the person's${answers.length ? `, and those of all answers (${answers.length})` : ""}.`,
+    `Valid: the person's${answers.length ? `, and those of all answers (${answers.length})` : ""}.`,
   );
 }
 
 function badPerson(person, error) {
   const todo = "Give the tracker the `person_token` that a registration returns, as `person` or data-person.";
   if (!person) return ["The person's token is missing.", todo];
-  if (!TOKEN.test(person)) return [`What stands for the person, “${person.slice(0, 24)}”, is no token.`, todo];
-  if (payloadOf(person).kind === "response") return ["In place of the person's token there is an answer's.", todo];
+  if (!TOKEN.test(person)) return [`What is given for the person, “${person.slice(0, 24)}”, is not a token.`, todo];
+  if (payloadOf(person).kind === "response") return ["Instead of the person's token there is an answer's.", todo];
   return error && [`The person's token: “${error.message}”`, BY_CODE[error.code]];
 }
 
@@ -336,14 +336,14 @@ async function shows(answers) {
     );
   }
   const known = seen.filter(({ payload }) => payload.text_sha256);
-  if (!known.length) return row("text", null, "Not checked: without a token it is not known what is registered.");
+  if (!known.length) return row("text", null, "Not checked: without a token it is unknown what is registered.");
   const differing = [];
   for (const answer of known) {
     const difference = await differenceOf(answer);
     if (difference) differing.push([answer.name, ...difference]);
   }
   if (!differing.length) {
-    const rule = crypto.subtle ? "text that was" : "number of characters that was (more is not known without HTTPS)";
+    const rule = crypto.subtle ? "text that was" : "number of characters that was (without HTTPS, no more is known)";
     return row("text", true, `Each answer shows the ${rule} registered for it.`);
   }
   const [name, what, todo] = differing[0];
@@ -355,13 +355,13 @@ async function shows(answers) {
   );
 }
 
-/** [what differs, what to do], or null if an answer shows what it is registered with. */
+/** [what differs, what to do], or null if an answer shows its registered text. */
 async function differenceOf({ element, payload }) {
   const { text_length: length, text_sha256: sha256 } = payload;
   const { textContent: text } = element;
   const characters = [...text];
   if (length && !text.trim()) return ["it is empty", `Put ${ATTRIBUTE} on the element that holds the text.`];
-  if (!length) return null; // registered as it began to stream: every text begins so
+  if (!length) return null; // registered when it began to stream: every text begins with an empty one
   const isIt = async (some) => (crypto.subtle ? (await hash(some.join(""))) === sha256 : some.length === length);
   const isRegistered = (other) => isIt([...other].slice(0, length));
   if (await isIt(crypto.subtle ? characters.slice(0, length) : characters)) return null;
@@ -379,7 +379,7 @@ async function differenceOf({ element, payload }) {
   const isRendered = element.querySelector("strong, em, code, pre, h1, h2, h3, h4, li, table, a, blockquote");
   const counts = `it has ${characters.length} characters, and ${length} are registered`;
   if (isRendered && characters.length < length)
-    return [`${counts}: its Markdown, it seems, and not what is rendered`, AGAIN];
+    return [`${counts}: apparently its Markdown, not what is rendered`, AGAIN];
   if (characters.length < length) return [`${counts}: it is cut, or not complete yet`, AGAIN];
   return [counts, AGAIN];
 }
@@ -397,8 +397,8 @@ async function hash(text) {
 function onTime(verdict) {
   if (!verdict) return [];
   const ahead = performance.timeOrigin + performance.now() - verdict.now;
-  if (Math.abs(ahead) < CLOCK_MS) return [row("clock", true, "Page and collector have the same time.")];
+  if (Math.abs(ahead) < CLOCK_MS) return [row("clock", true, "The clocks of page and collector agree.")];
   const minutes = Math.round(Math.abs(ahead) / 60_000);
   const said = `This page's clock is ${minutes} minutes ${ahead > 0 ? "ahead of" : "behind"} the collector's.`;
-  return [row("clock", false, said, "Set the one that is wrong. Readings are kept meanwhile, with a mark.")];
+  return [row("clock", false, said, "Set the one that is wrong. Until then readings are kept, with a mark.")];
 }

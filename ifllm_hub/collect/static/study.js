@@ -1,12 +1,12 @@
 /**
- * Tells the tracker what a page of Gradio shows: Gradio replaces its nodes, so the page is watched for marks.
+ * Tells the tracker what a Gradio page shows: Gradio replaces its nodes, so this watches the page for marks.
  *
  * `data-ifllm-study="recording|finished|withdrawn"` with `data-endpoint`, `data-person` and `data-consent` starts and
- * ends it; before the first mark the tracker is not even loaded. `data-ifllm-stream="ID"` on a marked answer says
- * which answer it is, `data-ifllm-complete` that it is whole.
- * Marks and answers with a `data-ifllm-key` count only while `ifllmStudy.agree(KEY)` was the last that was said; such an
- * answer has its token in `data-ifllm-token`, and is given to the tracker that long.
- * A mark whose endpoint is of another origin is not ours: anybody's text may be in the page.
+ * ends recording; before the first mark the tracker is not even loaded. `data-ifllm-stream="ID"` on a marked answer
+ * says which answer it is, and `data-ifllm-complete` that it is complete. Marks and answers with a `data-ifllm-key`
+ * count only while `ifllmStudy.agree(KEY)` was the last call of its kind; such an answer has its token in
+ * `data-ifllm-token`, and the tracker has it only that long. A mark whose endpoint has another origin is not ours: the
+ * page may hold anybody's text.
  */
 
 let tracker = null;
@@ -30,7 +30,7 @@ async function look() {
   if (state === "recording" && !loading) {
     loading = true;
     const { createTracker } = await import(script.href);
-    if (tracker || (mark.dataset.ifllmKey ?? agreed) !== agreed) return; // somebody else was quicker, or not any more
+    if (tracker || (mark.dataset.ifllmKey ?? agreed) !== agreed) return; // overtaken, or withdrawn
     tracker = createTracker({ endpoint, person, consentVersion: consent });
     tracker.grantConsent();
   }
@@ -54,7 +54,7 @@ function tell(answer) {
 const attributes = ["data-ifllm-study", "data-ifllm-response", "data-ifllm-token", "data-ifllm-complete"];
 new MutationObserver(look).observe(document, { subtree: true, childList: true, attributeFilter: attributes });
 
-/** The key of who agrees in a chat, or "": recording stops at once. */
+/** The key of the person who agrees in a chat; "" stops recording at once. */
 function agree(key) {
   if (key !== agreed) {
     tracker?.stop();

@@ -1,4 +1,4 @@
-/** Points of gaze from elsewhere, such as WebGazer: see docs/collector.md. */
+/** A source of gaze points, such as WebGazer; see docs/collector.md. */
 export interface GazeAdapter {
   /** Called at consent. `onPoint` takes CSS px in the viewport, as often as there is an estimate. */
   start(onPoint: (x: number, y: number) => void): void;
@@ -9,7 +9,7 @@ export interface GazeAdapter {
 export interface TrackerOptions {
   /** Where the server's router is mounted, such as `/ifllm`. */
   endpoint: string;
-  /** The person's token, from the server. `withdraw` deletes by it. */
+  /** The person's token, from the server. `withdraw` deletes with it. */
   person: string;
   /** Version of the consent text that the person is shown. */
   consentVersion: string;
@@ -18,27 +18,27 @@ export interface TrackerOptions {
   flushMs?: number;
   /** First and longest wait before a failed request is sent again, ms; [1,000, 30,000] if not given. */
   retryMs?: [number, number];
-  /** Ticks kept while the server is away; beyond it the oldest are lost and counted. 60,000 (80 minutes) if not given. */
+  /** Ticks kept while the server is unreachable; beyond that the oldest are dropped and counted. 60,000 (80 minutes) if not given. */
   maxTicks?: number;
 }
 
 /**
  * `off` before consent, `on` while recording, `ended` after `stop`, `deleting` from `withdraw` until the server has
- * deleted (`ended` again if it refuses), then `deleted`, as also when it says that the person has withdrawn.
- * Each change is told to `document` by an event `ifllm:state`, whose `detail.state` this is.
+ * deleted (`ended` again if it refuses), then `deleted`; also `deleted` when the server says that the person has
+ * withdrawn. Each change is announced on `document` by an event `ifllm:state`, whose `detail.state` this is.
  */
 export type TrackerState = "off" | "on" | "ended" | "deleting" | "deleted";
 
 export interface Tracker {
   readonly state: TrackerState;
-  /** Start recording. Does nothing after `stop` or `withdraw`: make a new tracker. */
+  /** Start recording. Does nothing after `stop` or `withdraw`: create a new tracker then. */
   grantConsent(): void;
   /**
    * Stop recording, forget what was not sent, and have the server delete everything of this person.
-   * Resolves once it has; tried again while the server is away. Rejects with an Error when the server refuses.
+   * Resolves once it has; retries while the server is unreachable. Rejects with an Error if the server refuses.
    */
   withdraw(): Promise<void>;
-  /** The text of an answer begins to appear. `element` is the marked one, or inside it. */
+  /** The text of an answer begins to appear. `element` is the marked element or one inside it. */
   streamStart(element: Element): void;
   /** The text of an answer is complete. */
   streamEnd(element: Element): void;
@@ -46,21 +46,21 @@ export interface Tracker {
   submit(): void;
   /** A thumb on an answer. */
   thumb(element: Element, value: 1 | -1): void;
-  /** Send what was recorded so far. Resolves when all of it was taken or refused. */
+  /** Send what was recorded so far. Resolves when all of it is accepted or refused. */
   flush(): Promise<void>;
   /** Stop recording and send the rest. Deletes nothing. */
   stop(): Promise<void>;
-  /** What of the recording works on this page, also as a table in the console. Stores nothing, and sends no reading. */
+  /** Which parts of the recording work on this page, also as a table in the console. Stores nothing and sends no reading. */
   diagnose(): Promise<Finding[]>;
 }
 
 export interface Finding {
   check: "script" | "delivery" | "origin" | "consent" | "token" | "text" | "clock";
-  /** Null where there was nothing to check yet. */
+  /** Null if there was nothing to check yet. */
   ok: boolean | null;
   /** A sentence. */
   said: string;
-  /** What to do; empty if nothing is. */
+  /** What to do; empty if nothing. */
   todo: string;
 }
 
@@ -76,16 +76,16 @@ export function codePoints(text: string): number;
 /**
  * `detail` of the event `ifllm:problem` on `document`, once for each `problem` and `code`; also a warning in the console.
  *
- * `undelivered`: three times in a row there was no answer of the collector's; it is sent again. `refused`: a batch was,
- * and is lost. `kept`: a withdrawal was refused, and nothing deleted. `other_text`: an answer does not show the text
- * that was registered for it; what is read of it counts for nothing until it does. `unmarked`: a call was about an
- * element that is in no marked answer.
+ * `undelivered`: the collector did not answer three times in a row; the batch will be sent again. `refused`: a batch
+ * was refused, and is lost. `kept`: a withdrawal was refused, and nothing deleted. `other_text`: an answer does not
+ * show the text that was registered for it; readings of it do not count until it does. `unmarked`: a call was about an
+ * element in no marked answer.
  */
 export interface Problem {
   problem: "undelivered" | "refused" | "kept" | "other_text" | "unmarked";
-  /** The server's, as `expired_token`; null if there is none. */
+  /** The server's code, such as `expired_token`; null if there is none. */
   code: string | null;
-  /** Of the last answer; 0 if none came; null if the server has not to do with it. */
+  /** HTTP status of the last answer; 0 if there was none; null if the server is not involved. */
   status: number | null;
   /** A sentence with the server's reason. */
   message: string;
@@ -97,7 +97,7 @@ declare global {
     "ifllm:state": CustomEvent<{ state: TrackerState }>;
   }
   interface Window {
-    /** The tracker that was made last on this page. */
+    /** The tracker created last on this page. */
     ifllm?: Tracker;
   }
 }

@@ -1,27 +1,28 @@
 /**
- * ifllm-tracker: where in an LLM answer the cursor is, for people who agreed to it.
+ * ifllm-tracker: where in an LLM answer the cursor is, for people who have agreed.
  *
- * Answers are elements marked `data-ifllm-response="TOKEN"`, now or later. Nothing is listened to, kept or sent before
- * `grantConsent()`. Every 80 ms the place of the pointer is held and, when it is on a marked answer, recorded with the
- * offset of the character under it, in code points of the answer's `textContent`. Never recorded: text, keys, form
- * values, anything outside marked answers.
+ * Answers are elements marked `data-ifllm-response="TOKEN"`, now or later. It listens to, keeps and sends nothing
+ * before `grantConsent()`. Every 80 ms it samples the pointer and, if that is on a marked answer, records its position
+ * with the offset of the character under it, in code points of the answer's `textContent`. Never recorded: text, keys,
+ * form values, anything outside marked answers.
  */
 
 const ATTRIBUTE = "data-ifllm-response";
 const SELECTOR = `[${ATTRIBUTE}]:not([${ATTRIBUTE}=""])`;
 const SAMPLE_MS = 80;
-// A pointer that nobody has moved, on a page that nobody has scrolled, for this long is not being read along with.
+// After this long without pointer movement or scrolling, nobody is taken to be reading with the pointer.
 const IDLE_MS = 120_000;
-// Without a face, a gaze adapter reports nothing; its last point does not stand in for long.
+// A gaze adapter that sees no face reports nothing; its last point counts for this long.
 const GAZE_MS = 500;
-// A page that did not run for this long was not busy but asleep, with its machine, and nobody read it.
+// A page that did not run for this long was not busy but asleep with its machine, and nobody was reading it.
 const ASLEEP_MS = 5000;
 const REQUEST_MS = 30_000;
 const MOST = { responses: 16, ticks: 512, gaze: 512, events: 256 };
 const KINDS = { mouse: 0, pen: 1, touch: 2, gaze: 3 };
-// In place of an offset, where an answer does not show the text that is registered, or it is not known yet.
+// Instead of an offset, if an answer does not show its registered text, or that is not known yet.
 const OTHER_TEXT = -2;
-// How far beside a caret is looked: over 64 code points without a box (collapsed white space), or 16 with one (a cluster).
+// How far to look beside a caret: over 64 code points without a box (collapsed white space), or 16 with one (a
+// cluster).
 const FAR = 64;
 
 // Firefox before 125 has none.
@@ -37,14 +38,15 @@ export function codePoints(text) {
 /**
  * Offset of the character under a point (CSS px in the viewport), in code points of the answer's `textContent`.
  *
- * A character's box reaches over the leading of its line. Of a cluster (a letter and its accents, the parts of an
- * emoji) the first is meant, whatever boxes an engine gives them. -1 when no character of the answer is there.
+ * A character's box includes the leading of its line. Of a cluster (a letter and its accents, the parts of an emoji)
+ * the first code point counts, whatever boxes an engine gives them. -1 if no character of the answer is there.
  */
 export function charAt(answer, x, y) {
   const element = caretAt(x, y)[0]?.parentElement;
   if (!element) return -1;
-  // Between two lines the caret is not always on the line whose leading it is; between scripts of two directions its
-  // neighbors in the text are not those on the screen. Then the caret a little further on is beside the character.
+  // Between two lines the caret is not always on the line that the leading belongs to; between scripts of two
+  // directions its neighbors in the text are not those on the screen. Then a caret slightly further on is beside the
+  // character.
   const reach = lineAt(element, answer, 0) / 2;
   for (const [dx, dy] of [[0, 0], [0, reach], [0, -reach], [reach / 4, 0], [-reach / 4, 0]]) {
     const found = characterBeside(caretAt(x + dx, y + dy), answer, x, y);
@@ -53,7 +55,7 @@ export function charAt(answer, x, y) {
     found.setStart(answer, 0);
     const upTo = found.toString();
     if (!clusters) return codePoints(upTo) - 1;
-    // By the last unit of the code point: asked for the first of two, WebKit gives the cluster before.
+    // Uses the last unit of the code point: for the first of two, WebKit returns the cluster before.
     return codePoints(upTo.slice(0, clusters.segment(upTo + rest).containing(upTo.length - 1).index));
   }
   return -1;
@@ -82,7 +84,7 @@ function characterBeside([node, offset], answer, x, y) {
   return null;
 }
 
-/** The place between two characters that is nearest to a point: [node, offset], or []. */
+/** The position between two characters nearest to a point: [node, offset], or []. */
 function caretAt(x, y) {
   const caret = document.caretPositionFromPoint?.(x, y);
   if (caret?.offsetNode) return [caret.offsetNode, caret.offset];
@@ -90,7 +92,7 @@ function caretAt(x, y) {
   return range ? [range.startContainer, range.startOffset] : [];
 }
 
-/** Code points after a place in an answer's text, or before it, nearest first, as one range that moves. */
+/** Code points after (or before) a position in an answer's text, nearest first, as one moving range. */
 function* charactersFrom(answer, node, offset, backwards) {
   const walker = document.createTreeWalker(answer, NodeFilter.SHOW_TEXT);
   const range = document.createRange();
@@ -109,7 +111,7 @@ function* charactersFrom(answer, node, offset, backwards) {
   }
 }
 
-/** Height of the line that a box of some height is on, or of the box where that is more, px. */
+/** Height of the line that a box is on, or of the box if that is more, px. */
 function lineAt(element, answer, height) {
   let block = element;
   while (block !== answer && getComputedStyle(block).display === "inline") block = block.parentElement;
@@ -117,9 +119,9 @@ function lineAt(element, answer, height) {
 }
 
 /**
- * CSS zoom, 1 where there is none (Firefox before 126).
+ * CSS zoom; 1 if unsupported (Firefox before 126).
  *
- * An engine without `currentCSSZoom` (WebKit, Chromium before 128) gives an element's boxes in its own px.
+ * Engines without `currentCSSZoom` (WebKit, Chromium before 128) give an element's boxes in its own px.
  */
 function zoomOf(element) {
   if (!element) return 1;
@@ -127,10 +129,10 @@ function zoomOf(element) {
 }
 
 /**
- * Ask until it is done or refused; {status, text}, or null if `signal` is aborted before. Waits double, with jitter.
+ * Send until it is done or refused; {status, text}, or null if `signal` is aborted first. Waits double, with jitter.
  *
- * 408, 429 and 5xx are no refusals, and what the server would not say comes from something in between, such as the
- * login page of a network. Of a third failure in a row `tell` hears.
+ * 408, 429 and 5xx are not refusals, and an answer that the server would not give comes from something in between, such
+ * as the login page of a network. `tell` is called at the third failure in a row.
  */
 async function persist(url, init, isDone, tell, [first, longest], signal) {
   for (let failures = 0; !signal.aborted; failures++) {
@@ -153,7 +155,7 @@ async function ask(url, init) {
   return { status: response.status, text: await response.text(), wished };
 }
 
-/** What the JSON that `read` gives says; {} if it is none. */
+/** The value of the JSON that `read` returns; {} if it is not JSON. */
 function parsed(read) {
   try {
     return JSON.parse(read()) ?? {};
@@ -165,7 +167,7 @@ function parsed(read) {
 /**
  * Whether a text begins with the one that a token was signed for, so that an offset in one is an offset in the other.
  *
- * A token is JSON in base64url, up to its first dot. Where the page may not hash, lengths are compared.
+ * A token is JSON in base64url, up to its first dot. If the page cannot hash, lengths are compared.
  */
 async function isRegistered(text, token) {
   const payload = parsed(() => atob(token.split(".")[0].replace(/-/g, "+").replace(/_/g, "/")));
@@ -179,7 +181,7 @@ async function isRegistered(text, token) {
 
 const hex = (bytes) => [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
-/** Resolves after a time, when `signal` is aborted, or, if `isEager`, when the network or the reader comes or goes. */
+/** Resolves after a time, when `signal` is aborted or, if `isEager`, when the network or the reader comes or goes. */
 function pause(ms, signal, isEager = false) {
   return new Promise((resolve) => {
     const ended = new AbortController();
@@ -195,7 +197,7 @@ function pause(ms, signal, isEager = false) {
   });
 }
 
-/** Sealed batches on their way to the server: numbered, in order, one at a time, each kept until taken or refused. */
+/** Sealed batches on their way to the server: numbered, in order, one at a time, kept until accepted or refused. */
 function createOutbox(url, tell, retryMs, maxTicks, onWithdrawn) {
   const closing = new AbortController();
   let queue = [];
@@ -230,7 +232,7 @@ function createOutbox(url, tell, retryMs, maxTicks, onWithdrawn) {
 
   return {
     isEmpty: () => !queue.length,
-    /** Beyond `maxTicks` in all, the oldest batch that is not on its way goes. */
+    /** Beyond `maxTicks` in all, the oldest batch that is not being sent is dropped. */
     add(batch) {
       if (dropped) batch.events.push([clock(), "dropped", -1, dropped]);
       const item = number(batch);
@@ -245,9 +247,9 @@ function createOutbox(url, tell, retryMs, maxTicks, onWithdrawn) {
       }
     },
     send: () => (draining ??= drain().finally(() => (draining = null))),
-    /** For a page that may be closing. A beacon tells no outcome, so batches stay; the server takes each only once. */
+    /** For a page that may be closing. A beacon reports no outcome, so batches stay; the server stores each once. */
     beacon: () => queue.every((item) => (item.beaconed ||= navigator.sendBeacon(url, JSON.stringify(item.batch)))),
-    /** The page did not close, or there was no network: what is still here when it hides again goes out again. */
+    /** The page did not close, or there was no network: what is left when it hides again is sent again. */
     rearm: () => queue.forEach((item) => (item.beaconed = false)),
     async close() {
       queue = [];
@@ -257,7 +259,7 @@ function createOutbox(url, tell, retryMs, maxTicks, onWithdrawn) {
   };
 }
 
-/** A batch of several answers as one for each; what is of no answer goes with the last. */
+/** A batch of several answers, split into one for each; what belongs to no answer goes with the last. */
 function byAnswer(batch) {
   return batch.responses.map((token, r) => {
     const mine = (rows, place) =>
@@ -293,7 +295,7 @@ export function createTracker(options) {
   let [pageChanged, resized, awaitsKey] = [true, false, true];
   let lastToken, pointer, look, viewing, mutations, timer, sampledAt;
 
-  /** Close the open batch. One that names no answer would belong to nobody: it stays open until there has been one. */
+  /** Close the open batch. One that names no answer would belong to nobody, so it stays open until there is one. */
   function seal() {
     const { responses, ticks, events } = batch;
     const token = responses.at(-1) ?? lastToken;
@@ -315,11 +317,11 @@ export function createTracker(options) {
 
   function flush() {
     flushedAt = clock();
-    if (outbox.isEmpty()) seal(); // else it goes on growing: few large batches after an outage, not many small ones
+    if (outbox.isEmpty()) seal(); // else it keeps growing: few large batches after an outage, not many small ones
     return outbox.send();
   }
 
-  const tokenOf = (answer) => answer.getAttribute(ATTRIBUTE); // none, if it is an answer no more
+  const tokenOf = (answer) => answer.getAttribute(ATTRIBUTE); // null if it is no longer an answer
 
   /** Index of an answer in the open batch, which is closed first if it is full. */
   function indexOf(token) {
@@ -334,7 +336,7 @@ export function createTracker(options) {
     if (state !== "on" || token === "" || token === null) return;
     const r = token ? indexOf(token) : -1;
     batch.events.push([at, name, r, value]);
-    if (batch.events.length >= MOST.events - 1) seal(); // one place is left for `dropped`
+    if (batch.events.length >= MOST.events - 1) seal(); // leaves room for `dropped`
     if (batch.events.length >= MOST.events) batch.events.shift();
   }
 
@@ -345,7 +347,7 @@ export function createTracker(options) {
     return answer;
   }
 
-  /** Whether an answer shows the text that is registered; while it streams, the text on the screen may lag behind. */
+  /** Whether an answer shows its registered text; while it streams, the text on the screen may lag behind. */
   async function showsItsText(answer) {
     if (streaming.has(answer)) return true;
     const [token, text] = [tokenOf(answer), answer.textContent];
@@ -356,7 +358,7 @@ export function createTracker(options) {
     return same;
   }
 
-  /** Where a list's next tick is; an event says when the last was left, as absent ticks may be those of a busy page. */
+  /** Set where a list's next tick is. An event says when the last was left, since a busy page lacks ticks, too. */
   function moveTo(list, now, token, kind) {
     const last = places[list];
     if (last && (last[0] !== token || last[1] !== kind)) note("leave", ...last, now);
@@ -378,7 +380,7 @@ export function createTracker(options) {
     const [open, char] = [batch, charAt(answer, x, y)];
     open[list].push(row);
     showsItsText(answer).then((same) => {
-      if (same && batch === open) row[4] = char; // what is sealed does not change
+      if (same && batch === open) row[4] = char; // a sealed batch does not change
       if (!same) tell("other_text", "an answer's text is not the registered one");
     });
   }
@@ -395,7 +397,7 @@ export function createTracker(options) {
     pageChanged = resized = false;
     scrolled.clear();
     const now = clock();
-    if (now - flushedAt >= flushMs) flush(); // before the samples, of which it may not be known yet what they are on
+    if (now - flushedAt >= flushMs) flush(); // before the samples, whose text is checked later
     if (now - sampledAt > ASLEEP_MS) leaveAll(sampledAt + SAMPLE_MS);
     sampledAt = now;
     sample("ticks", now, now - activeAt < IDLE_MS && pointer);
@@ -472,7 +474,7 @@ export function createTracker(options) {
     announce("ifllm:state", { state });
   }
 
-  /** Of each kind of problem, and each reason of the server's for it, once; returns what is told. */
+  /** Report each kind of problem once per reason that the server gives; returns the message. */
   function tell(problem, sentence, status = null, text = "") {
     const { code = null, message = "no answer of its own" } = parsed(() => text).error ?? {};
     const told = `ifllm-tracker: ${sentence}${status === null ? "" : `: ${message} (${status})`}`;
@@ -539,7 +541,7 @@ export function createTracker(options) {
     stop() {
       leaveAll();
       seal();
-      if (["off", "on"].includes(state)) end("ended"); // nor is a deletion undone
+      if (["off", "on"].includes(state)) end("ended"); // a deletion is not undone
       return outbox.send();
     },
     diagnose: () => import("./diagnose.js").then((it) => it.diagnose(options, state)),
@@ -550,8 +552,8 @@ export function createTracker(options) {
 }
 
 /**
- * The tag `<script type="module" src=".../tracker.js" data-endpoint data-person data-consent>` makes a tracker;
- * elements marked `data-ifllm-consent="grant"` and `"withdraw"` are its buttons, `aria-pressed` if so.
+ * The tag `<script type="module" src=".../tracker.js" data-endpoint data-person data-consent>` creates a tracker;
+ * elements marked `data-ifllm-consent="grant"` and `"withdraw"` are its buttons, with `aria-pressed`.
  */
 function startFromTag() {
   const tags = [...document.querySelectorAll("script[data-endpoint]")];
@@ -561,24 +563,24 @@ function startFromTag() {
   const { endpoint, person, consent } = tag.dataset;
   const tracker = createTracker({ endpoint, person, consentVersion: consent });
   const buttons = "[data-ifllm-consent]";
-  // In the capture phase: a dialog or card around the buttons may stop clicks on their way up.
+  // In the capture phase, since a dialog or card around the buttons may stop clicks from bubbling up.
   const onClick = ({ target }) => {
     const wish = target.closest(buttons)?.dataset.ifllmConsent;
     if (wish === "grant") tracker.grantConsent();
-    if (wish === "withdraw") tracker.withdraw().catch(() => {}); // a refusal is told as `ifllm:problem`
+    if (wish === "withdraw") tracker.withdraw().catch(() => {}); // a refusal is reported as `ifllm:problem`
   };
   const show = () => {
     for (const button of document.querySelectorAll(buttons)) {
       const grants = button.dataset.ifllmConsent === "grant";
       const { state } = tracker;
       button.setAttribute("aria-pressed", grants ? state === "on" : state.startsWith("delet"));
-      // Who has ended it agrees anew on a page with new tokens.
+      // After the end, agreeing again needs a page with new tokens.
       if (grants && state !== "off" && state !== "on") button.disabled = true;
     }
   };
   addEventListener("click", onClick, true);
   document.addEventListener("ifllm:state", show);
-  new MutationObserver(show).observe(document, { subtree: true, childList: true }); // buttons that come later
+  new MutationObserver(show).observe(document, { subtree: true, childList: true }); // buttons that are added later
   show();
 }
 

@@ -1,1 +1,1 @@
-"""What was collected, durably: tables, migrations, group commit."""
+"""The durable store of what was collected: tables, migrations, group commit."""

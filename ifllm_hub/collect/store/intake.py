@@ -1,7 +1,8 @@
-"""Takes in batches that came together: by a few statements for all of them, not by a few for each.
+"""Store batches that arrived together, with a few statements for all of them instead of a few for each.
 
-A statement is a way to the database and back, on PostgreSQL through a socket, and after each the writer waits for
-Python's interpreter lock as long as the server answers somebody: with five a batch, that was where the time went.
+Each statement is a round trip to the database, on PostgreSQL through a socket, and after each the writer waits for
+Python's interpreter lock while the server answers somebody: with five statements per batch, that was where the time
+went.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from ifllm_hub.collect.store.refusals import Conflict, Full, Refused, Withdrawn
 from ifllm_hub.collect.store.tables import BATCHES, CONSENTS, PEOPLE, SESSIONS
 
 DAY_MS = 24 * 3600 * 1000
-# What a batch takes beside its body, with its indexes, about: nobody fills the store with empty batches either.
+# About what a batch takes beside its body, with its indexes, so that nobody can fill the store with empty batches.
 _BATCH_BYTES = 1_024
 _INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 
@@ -25,9 +26,9 @@ class StoredBatch:
     """A batch as it is stored.
 
     Attributes:
-        body: JSON: `origin`, `clock_off` (by how many ms the page's clock is off at least), `viewport`, `ticks`,
+        body: JSON: `origin`, `clock_off` (by how many ms, at least, the page's clock is off), `viewport`, `ticks`,
             `events`, and `responses`: response_id, text_sha256, text_length of each.
-        sha256: of the body as it came.
+        sha256: of the body as received.
         issued_at: when the oldest of its tokens was issued, UTC ms.
     """
 
@@ -42,7 +43,7 @@ class StoredBatch:
 
 @dataclass(frozen=True)
 class Arrival:
-    """A batch that is to be stored; see `Store.accept`."""
+    """A batch to be stored; see `Store.accept`."""
 
     batch: StoredBatch
     now: int
@@ -51,7 +52,7 @@ class Arrival:
 
 @dataclass
 class _Person:
-    """What counts of a person's row, as it will be."""
+    """The relevant part of a person's row, as it will be."""
 
     withdrawn_at: int | None
     stored_day: int
@@ -59,10 +60,10 @@ class _Person:
 
 
 def take_in(connection: Connection, arrivals: Sequence[Arrival]) -> list[bool | Refused]:
-    """Store batches in their order, each as if it had come alone.
+    """Store batches in order, each as if it had arrived alone.
 
     Returns:
-        Of each, whether it was there already, or why it is refused.
+        For each, whether it was stored already, or why it is refused.
     """
     intake = _Intake(connection, arrivals)
     outcomes = [intake.outcome(arrival) for arrival in arrivals]
@@ -71,7 +72,7 @@ def take_in(connection: Connection, arrivals: Sequence[Arrival]) -> list[bool | 
 
 
 class _Intake:
-    """What is stored of the people, sessions and batches in question, and what will be."""
+    """What is stored about the people, sessions and batches in question, and what will be."""
 
     def __init__(self, connection: Connection, arrivals: Sequence[Arrival]):
         batches = [arrival.batch for arrival in arrivals]
@@ -94,7 +95,7 @@ class _Intake:
         self._new_batches: list[dict[str, Any]] = []
 
     def outcome(self, arrival: Arrival) -> bool | Refused:
-        """Whether the batch is there already; if it is not, and nothing is against it, it is one of those to write."""
+        """Whether the batch is stored already; if it is not, and may be, it is added to those to write."""
         batch, person = arrival.batch, self._people[arrival.batch.person]
         if person.withdrawn_at is not None and batch.issued_at <= person.withdrawn_at:
             return Withdrawn()
@@ -151,9 +152,9 @@ class _Intake:
 
 
 def hold_people(connection: Connection, seen: Mapping[str, int]) -> dict[str, Row[Any]]:
-    """The people's rows, made where there are none, and held: a withdrawal waits for who writes, and the reverse.
+    """The people's rows, created if missing, and locked: a withdrawal waits for a writer, and vice versa.
 
-    In the order of their pseudonyms, so that two processes that want the same people do not lock each other out.
+    Locked in the order of their pseudonyms, so that two processes that want the same people cannot deadlock.
 
     Args:
         seen: pseudonyms, and when each was seen, UTC ms.
@@ -162,7 +163,7 @@ def hold_people(connection: Connection, seen: Mapping[str, int]) -> dict[str, Ro
     people = {row.person: row for row in connection.execute(held)}
     if len(people) < len(seen):
         new = [{"person": name, "first_seen": now} for name, now in sorted(seen.items()) if name not in people]
-        # Another process may have made one meanwhile.
+        # Another process may have created one meanwhile.
         connection.execute(_INSERTS[connection.dialect.name](PEOPLE).on_conflict_do_nothing(), new)
         people = {row.person: row for row in connection.execute(held)}
     return people

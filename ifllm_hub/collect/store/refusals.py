@@ -1,8 +1,8 @@
-"""Why the store does not do what it was asked. Whoever asked hears of it, and nobody else."""
+"""Why the store refuses a job. Only the caller of that job is told."""
 
 
 class Refused(Exception):
-    """What a job raises to its caller alone, before it has written anything."""
+    """Raised by a job to its caller alone, before it has written anything."""
 
 
 class Withdrawn(Refused):
@@ -10,12 +10,12 @@ class Withdrawn(Refused):
 
 
 class Conflict(Refused):
-    """This (session, sequence) is stored with another body, or the session is another person's."""
+    """This (session, sequence) is stored with another body, or the session belongs to another person."""
 
 
 class Full(Refused):
-    """As much of the person as is stored in a day is stored."""
+    """The person's daily limit is reached."""
 
 
 class Unknown(Refused):
-    """There is no such answer: it was never registered, or its time is over."""
+    """There is no such answer: it was never registered, or retention has deleted it."""

@@ -51,7 +51,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class RatingValues:
-    """A rating: what is None is not said."""
+    """A rating; None where the person gave no answer."""
 
     rating: int | None
     preference: Side | None
@@ -80,8 +80,8 @@ class Store:
         """Store an answer, or its new text.
 
         Args:
-            consent: version of the text that the person has agreed to, by the integrator's word; who had withdrawn is
-                let in again by it.
+            consent: version of the text that the person has agreed to, according to the integrator; it readmits a
+                person who had withdrawn.
 
         Raises:
             Withdrawn: (in the future) the person has withdrawn and not agreed again.
@@ -99,7 +99,7 @@ class Store:
             values = {**vars(answer), "registered_at": now}
             known = RESPONSES.c.response_id == answer.response_id
             if connection.scalar(select(RESPONSES.c.response_id).where(known)):
-                del values["registered_at"]  # when it was first registered is when it was asked
+                del values["registered_at"]  # the first registration is when it was asked
                 values["revision"] = RESPONSES.c.revision + 1
                 connection.execute(update(RESPONSES).where(known).values(values))
             else:
@@ -108,11 +108,11 @@ class Store:
         return self._writer.submit(work)
 
     def accept(self, batch: StoredBatch, now: int, day_bytes: int | None = None) -> "Future[bool]":
-        """Store a batch; the result says whether it was there already, with the same body.
+        """Store a batch; the result says whether it was stored already, with the same body.
 
         Args:
-            day_bytes: the most that is stored of a person in a day (UTC), each batch as its body and 1 KiB; None: no
-                limit.
+            day_bytes: the most that is stored for a person per day (UTC), counting each batch as its body plus 1 KiB;
+                None: no limit.
 
         Raises:
             Withdrawn, Conflict, Full: (in the future).
@@ -121,7 +121,7 @@ class Store:
         return self._writer.submit_alike(take_in, Arrival(batch, now, day_bytes))
 
     def rate(self, response_id: str, person: str, said: RatingValues, issued_at: int, now: int) -> "Future[None]":
-        """Store what a person says of an answer; later words replace earlier ones.
+        """Store a person's rating of an answer; later values replace earlier ones.
 
         Raises:
             Withdrawn, Unknown: (in the future).
@@ -159,7 +159,7 @@ class Store:
         return self._writer.submit(work)
 
     def note(self, person: str, conversation: str, values: Mapping[str, str], now: int) -> "Future[None]":
-        """Store what a study asks about a person or a conversation; later words replace earlier ones.
+        """Store what a study asks about a person or a conversation; later values replace earlier ones.
 
         Raises:
             Withdrawn: (in the future) the person has withdrawn.
@@ -178,13 +178,13 @@ class Store:
         return self._writer.submit(work)
 
     def withdraw(self, person: str, worker_id: str, now: int, issued_at: int | None = None) -> "Future[int]":
-        """Delete what is stored about a person, and note that exported files must lose it too; then see `erase`.
+        """Delete what is stored about a person, and note that exports must lose it too; see `upkeep.erase_exports`.
 
-        A person who is not known becomes known as withdrawn, so that nothing about them is accepted later.
+        An unknown person is recorded as withdrawn, so that nothing about them is accepted later.
 
         Args:
             worker_id: the person's pseudonym in exports.
-            issued_at: of the token that asks; nothing is done if the person has agreed again since.
+            issued_at: of the token used; nothing is done if the person has withdrawn since it was issued.
 
         Returns:
             How many batches were deleted.
@@ -208,12 +208,12 @@ class Store:
         return self._writer.submit(work)
 
     def withdrawn_at(self, person: str) -> int | None:
-        """When a person withdrew last, UTC ms; None: never."""
+        """When a person last withdrew, UTC ms; None: never."""
         with self.reading() as connection:
             return connection.scalar(select(PEOPLE.c.withdrawn_at).where(PEOPLE.c.person == person))
 
     def expire(self, days: int, now: int) -> "Future[dict[str, int]]":
-        """Delete what is older than so many days; how many rows of each table went."""
+        """Delete what is older than `days`; returns how many rows of each table were deleted."""
         before = now - days * DAY_MS
         old_answers = select(RESPONSES.c.response_id).where(RESPONSES.c.registered_at < before)
 
@@ -232,9 +232,9 @@ class Store:
         return self._writer.submit(work)
 
     def forget_deleted_pages(self) -> None:
-        """Take deleted content out of SQLite's write-ahead log too; PostgreSQL's vacuum does its own.
+        """Remove deleted content from SQLite's write-ahead log too; PostgreSQL's vacuum does this itself.
 
-        SQLite refuses at once while another checkpoint runs, so it is asked again until it did it.
+        SQLite refuses at once while another checkpoint runs, so this retries until it succeeds.
         """
         if self._engine.dialect.name != "sqlite":
             return
@@ -242,7 +242,7 @@ class Store:
         with self._engine.connect().execution_options(begin=None) as connection:
             while connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar():  # busy
                 if time.monotonic() > patience:
-                    _log.warning("deleted content is still in the write-ahead log; the next upkeep takes it out")
+                    _log.warning("deleted content is still in the write-ahead log; the next upkeep removes it")
                     return
                 time.sleep(0.01)
 
@@ -256,13 +256,13 @@ class Store:
         self._writer.submit(work).result()
 
     def erasures(self) -> list[tuple[Path, str]]:
-        """Exported folders, and the `worker_id` that must still be taken out of each."""
+        """Exported folders, and the `worker_id` that must still be removed from each."""
         with self.reading() as connection:
             rows = connection.execute(select(ERASURES.c.folder, ERASURES.c.worker_id).order_by(*ERASURES.primary_key))
             return [(Path(row.folder), row.worker_id) for row in rows]
 
     def erased(self, folder: Path, workers: Sequence[str]) -> None:
-        """Note that people were taken out of a folder."""
+        """Note that people were removed from a folder."""
 
         def work(connection: Connection) -> None:
             done = (ERASURES.c.folder == str(folder)) & ERASURES.c.worker_id.in_(workers)
@@ -271,14 +271,14 @@ class Store:
         self._writer.submit(work).result()
 
     def withdrawn(self) -> list[str]:
-        """Pseudonyms of who has withdrawn and not agreed again: nothing may be written about them."""
+        """Pseudonyms of people who have withdrawn and not agreed again: nothing may be written about them."""
         gone = PEOPLE.c.withdrawn_at.is_not(None)
         stays = or_(PEOPLE.c.renewed_at.is_(None), PEOPLE.c.renewed_at < PEOPLE.c.withdrawn_at)
         with self.reading() as connection:
             return list(connection.scalars(select(PEOPLE.c.person).where(gone & stays).order_by(PEOPLE.c.person)))
 
     def check(self) -> "Future[None]":
-        """Write something that changes nothing, in the writer's turn: done when that was durable."""
+        """Write something that changes nothing, in the writer's queue; done when that is durable."""
 
         def work(connection: Connection) -> None:
             connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = version_num")
@@ -293,7 +293,7 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A snapshot: nothing that is written meanwhile is seen by its statements."""
+        """A snapshot: its statements see nothing that is written meanwhile."""
         level = {"isolation_level": "REPEATABLE READ"} if self._engine.dialect.name == "postgresql" else {}
         with self._engine.connect().execution_options(begin="BEGIN", **level) as connection, connection.begin():
             yield connection
@@ -305,7 +305,7 @@ def now_ms() -> int:
 
 
 def seconds_left_of_day(now: int) -> int:
-    """Until the day (UTC) ends and what a person may store is counted anew; at least 1."""
+    """Seconds until the day (UTC) ends and a person's quota starts again; at least 1."""
     return -(-(DAY_MS - now % DAY_MS) // 1_000)
 
 

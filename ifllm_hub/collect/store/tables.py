@@ -1,4 +1,4 @@
-"""The store's tables, and the engine they are reached by: SQLite in a file, or PostgreSQL by URL."""
+"""The store's tables, and the engine that reaches them: SQLite in a file, or PostgreSQL by URL."""
 
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from ifllm_hub.collect.store.schema import bring_up_to_date
 from ifllm_hub.errors import IfllmError, first_line
 
-# How long a transaction waits for another process, such as `ifllm collect delete` beside a server. Who is told after it
-# that the store is unavailable comes again; a page or a chat that waits longer has gone.
+# How long a transaction waits for another process, such as `ifllm collect delete` beside a server. A client that is
+# then told the store is unavailable tries again; one that had to wait longer would be gone.
 _BUSY_SECONDS = 5
 
-# Where a column changes, a version under `migrations` comes along; a test compares the two.
+# A changed column needs a new version under `migrations`; a test compares the two.
 METADATA = MetaData()
 
 # Times are UTC ms; persons are pseudonyms. A withdrawal leaves the row here and in `consents`, and nothing elsewhere.
@@ -40,7 +40,7 @@ PEOPLE = Table(
     Column("first_seen", BigInteger, nullable=False),
     Column("withdrawn_at", BigInteger),
     Column("renewed_at", BigInteger),
-    # How many bytes of readings were stored on which day since 1970, UTC: what the daily quota is counted by.
+    # For the daily quota: how many bytes of readings were stored on which day (UTC, days since 1970).
     Column("stored_day", Integer, nullable=False, server_default="0"),
     Column("stored_bytes", BigInteger, nullable=False, server_default="0"),
 )
@@ -65,7 +65,7 @@ RESPONSES = Table(
     Column("model", String(200), nullable=False),
     Column("bullet_points", Boolean, nullable=False),
     Column("registered_at", BigInteger, nullable=False, index=True),
-    # How often it was registered again, as a text that streams is.
+    # How often it was registered again, as happens while a text streams.
     Column("revision", Integer, nullable=False, server_default="0"),
     Index("responses_of_question", "person", "question_id"),
 )
@@ -75,7 +75,7 @@ SESSIONS = Table(
     Column("session", String(32), primary_key=True),
     Column("person", ForeignKey("people.person"), nullable=False, index=True),
 )
-# `sha256` is of the body as it came; `body` is that without its tokens.
+# `sha256` is of the body as received; `body` is that without its tokens.
 BATCHES = Table(
     "batches",
     METADATA,
@@ -96,7 +96,7 @@ RATINGS = Table(
     Column("better_than_previous", Boolean),
     Column("rated_at", BigInteger, nullable=False),
 )
-# What the study app asks beside the answers; it is in no export. `conversation` is empty for what is about the person.
+# What the study app asks beside ratings; never exported. `conversation` is empty for what is about the person.
 NOTES = Table(
     "notes",
     METADATA,
@@ -106,7 +106,7 @@ NOTES = Table(
     Column("value", Text, nullable=False),
     Column("noted_at", BigInteger, nullable=False, index=True),
 )
-# Folders that were written from the store; and who must still be taken out of them.
+# Folders that were exported from the store, and who must still be removed from them.
 EXPORTS = Table("exports", METADATA, Column("folder", Text, primary_key=True), Column("written_at", BigInteger))
 ERASURES = Table(
     "erasures",
@@ -118,17 +118,17 @@ ERASURES = Table(
 
 
 def connect(url: str | URL) -> Engine:
-    """The engine of a store, whose tables are made where there are none, and migrated where they are older.
+    """The engine of a store; its tables are created if missing, and migrated if older.
 
-    On SQLite, a commit returns once it is on the disk (WAL, synchronous=FULL), deleted content is overwritten, and a
-    new file is for its owner alone; SQLite gives its log the same mode.
+    On SQLite, a commit returns once it is on disk (WAL, synchronous=FULL), deleted content is overwritten, and only the
+    owner can read a new file; SQLite gives its log the same mode.
 
     Raises:
-        IfllmError: the URL is not one of a database, the database cannot be reached or written, or its tables are of
-            an unknown version.
+        IfllmError: the URL does not name a database, the database cannot be reached or written, or its tables have an
+            unknown version.
     """
     try:
-        # Errors are logged, and parameters are what people wrote and read.
+        # Errors are logged, and parameters hold what people wrote and read.
         engine = create_engine(url, hide_parameters=True)
         if engine.dialect.name == "sqlite":
             _make_private(engine.url)
@@ -143,13 +143,13 @@ def connect(url: str | URL) -> Engine:
 
 
 def _make_private(url: URL) -> None:
-    """Make a database's file, if there is none, so that nobody else can read it at any moment."""
+    """Create a database's file, if there is none, so that nobody else can ever read it."""
     if url.database and url.database != ":memory:" and not url.database.startswith("file:"):
         Path(url.database).touch(mode=0o600)
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # the driver would begin transactions at moments of its own choice
+    connection.isolation_level = None  # the driver would begin transactions when it chooses
     for pragma in (
         f"busy_timeout={round(1_000 * _BUSY_SECONDS)}",
         "journal_mode=WAL",
@@ -166,7 +166,7 @@ def _prepare_postgresql(connection: Any, _: Any) -> None:
 
 
 def _begin_sqlite(connection: Any) -> None:
-    # A writer that had begun as a reader could not wait for its turn: SQLite would fail it at once.
+    # A writer that began as a reader could not wait for its turn: SQLite would fail it at once.
     begin = connection.get_execution_options().get("begin", "BEGIN IMMEDIATE")
     if begin:
         connection.exec_driver_sql(begin)

@@ -1,4 +1,4 @@
-"""Group commit: what comes at the same time shares a transaction, and nobody hears of it before it is durable."""
+"""Group commit: jobs that arrive together share a transaction, and none is reported done before it is durable."""
 
 import queue
 import threading
@@ -16,12 +16,12 @@ from ifllm_hub.collect.store.refusals import Refused
 
 T = TypeVar("T")
 Item = TypeVar("Item")
-# The most jobs of one transaction: they wait for each other.
+# The most jobs in one transaction, since they wait for each other.
 _GROUP = 256
 
 
 class _NotBegun(Exception):
-    """No transaction could be begun, because the store is locked or away: no job is to blame."""
+    """No transaction could be begun, because the store is locked or unreachable: no job is at fault."""
 
     def __init__(self, error: Exception):
         super().__init__(error)
@@ -36,24 +36,24 @@ class _Job:
 
 
 class Writer:
-    """One thread that carries out jobs in their order; jobs that wait together are committed together."""
+    """One thread that runs jobs in order; jobs that wait together are committed together."""
 
     def __init__(self, engine: Engine):
         self._engine = engine
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = threading.Lock()
         self._open = True
-        # A daemon: a process that ends without closing has told nobody of what is not durable.
+        # A daemon thread: a process that ends without closing has reported nothing that is not durable.
         self._thread = threading.Thread(target=self._run, name="ifllm-collect-writer", daemon=True)
         self._thread.start()
 
     def submit(self, work: Callable[[Connection], T]) -> "Future[T]":
-        """Carry out a job; its future is done when the transaction is durable, or has failed.
+        """Run a job; its future is done when the transaction is durable, or has failed.
 
         Args:
-            work: gets a connection inside a transaction. It may be called again if the transaction fails. What it
-                raises as `Refused` reaches its caller only; any other error fails the whole job. Where the store itself
-                fails (locked, full, away), all that waited together fail together, after one wait.
+            work: gets a connection inside a transaction. It may be called again if the transaction fails. A `Refused`
+                that it raises reaches its caller only; any other error fails the whole job. If the store itself fails
+                (locked, full, unreachable), all jobs that waited together fail together, after one wait.
         """
 
         def alone(connection: Connection, _: list[None]) -> list[T | Refused]:
@@ -65,10 +65,10 @@ class Writer:
         return self.submit_alike(alone, None)
 
     def submit_alike(self, work: Callable[[Connection, list[Item]], Sequence[T | Refused]], item: Item) -> "Future[T]":
-        """Carry out a job together with those of the same work that wait right before and behind it.
+        """Run a job together with those of the same work that wait right before and after it.
 
         Args:
-            work: gets the items of all of them, in their order, and returns what becomes of each.
+            work: gets the items of all of them, in order, and returns the outcome of each.
             item: this job's.
         """
         job = _Job(work, item)
@@ -79,7 +79,7 @@ class Writer:
         return job.future
 
     def close(self) -> None:
-        """Carry out what was submitted, then stop."""
+        """Run what was submitted, then stop."""
         with self._closed:
             if self._open:
                 self._open = False
@@ -93,7 +93,7 @@ class Writer:
             if first is None:
                 return
             waiting, more = self._waiting([first])
-            # Whoever gave up before its turn is left out; nobody can any more while it is carried out.
+            # Jobs cancelled before their turn are left out; from here on none can be cancelled.
             group = [job for job in waiting if job.future.set_running_or_notify_cancel()]
             try:
                 self._commit(group)
@@ -103,7 +103,7 @@ class Writer:
                 self._commit_each(group)
 
     def _waiting(self, group: list[_Job]) -> tuple[list[_Job], bool]:
-        """What waits behind the first job; False: the writer is to stop after it."""
+        """The first job and those that wait behind it; False if the writer is to stop after them."""
         while len(group) < _GROUP:
             try:
                 job = self._jobs.get_nowait()
@@ -115,13 +115,13 @@ class Writer:
         return group, True
 
     def _commit_each(self, group: list[_Job]) -> None:
-        """One of them failed, or another process wrote the same: each on its own, so that only the guilty one fails."""
+        """One job failed, or another process wrote the same: run each on its own, so that only the faulty one fails."""
         for n, job in enumerate(group):
             try:
                 self._commit([job])
             except _NotBegun as failure:
                 return _fail(group[n:], failure.error)
-            except OperationalError as error:  # of the store, not of the job: the others would only wait for the same
+            except OperationalError as error:  # the store failed, not the job: the others would only wait for the same
                 return _fail(group[n:], error)
             except Exception as error:
                 job.future.set_exception(error)

@@ -1,1 +1,1 @@
-"""A study as a web app: its flow, pages, models, and a Space of it."""
+"""A study as a web app: its flow, pages and models, and how to run it as a Space."""

@@ -16,13 +16,13 @@ from ifllm_hub.collect.study.state import PROTOCOLS
 
 
 def create_study_app(settings: StudySettings, study: Study | None = None) -> FastAPI:
-    """The study's pages at `/`, the collector's addresses under its prefix.
+    """The study's pages at `/`, the collector's endpoints under its prefix.
 
     Args:
-        study: over the collector's store; None: made from the settings.
+        study: over the collector's store; None: created from the settings.
 
     Raises:
-        IfllmError: a model is none, or the store or its secrets cannot be opened.
+        IfllmError: a spec names no model, or the store or its secrets cannot be opened.
     """
     import gradio as gr
 
@@ -60,7 +60,7 @@ def create_study(settings: StudySettings) -> Study:
 
 
 def run_study(settings: StudySettings, host: str = "127.0.0.1", port: int = 7860, behind_proxy: bool = False) -> None:
-    """Run the study until it is told to stop.
+    """Run the study until it is stopped.
 
     Args:
         behind_proxy: see `ifllm_hub.collect.server.app.serve`.

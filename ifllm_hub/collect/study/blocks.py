@@ -1,4 +1,4 @@
-"""The study's pages in Gradio: what is shown at each step, and what the buttons do."""
+"""The study's Gradio pages: what each step shows, and what the buttons do."""
 
 import logging
 import time
@@ -19,11 +19,12 @@ from ifllm_hub.errors import IfllmError
 
 _log = logging.getLogger(__name__)
 Updates = dict[Any, Any]
-# Seconds between two updates of a growing answer: each is a message, and a new layout of the page.
+# Seconds between two updates of a growing answer: each is a message, and makes the page lay itself out again.
 _UPDATE_SECONDS = 0.15
 _RESTARTED = (
-    "The server was started again, or this page was left for long, so this cannot go on. What was recorded of you is "
-    "still stored: “Stop and delete” deletes it. To take part, keep your code, load this page again and begin anew."
+    "The server was restarted, or this page was left for a long time, so the study cannot continue here. What was "
+    "recorded of you is still stored: “Stop and delete” deletes it. To take part, keep your code, reload this page and "
+    "start again."
 )
 _SCALE = [(str(value), value) for value in SCALE]
 _QUESTIONS = {
@@ -34,9 +35,9 @@ _QUESTIONS = {
 
 
 def system_theme() -> Any:
-    """Gradio's theme in system fonts: its own are fetched from another host, which then learns who takes part.
+    """Gradio's theme with system fonts: its own are fetched from another host, which would learn who takes part.
 
-    With contrasts as WCAG 2.2 has them: 4.5 to 1 of text, 3 to 1 of what marks a control.
+    Contrasts are those of WCAG 2.2: 4.5 to 1 for text, 3 to 1 for what marks a control.
     """
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     contrasts = {
@@ -54,15 +55,15 @@ def system_theme() -> Any:
 class StudyBlocks:
     """The pages of a study, `blocks`, to be mounted in an app that has the collector's router.
 
-    A page is a column, of which one is visible. What a handler returns is what changes, by component. A component
-    that is not visible is not in the page: it hands over None, whatever its type is otherwise.
+    A page is a column, of which one is visible. A handler returns what changes, by component. A component that is not
+    visible is not in the page: it hands over None, whatever its type.
     """
 
     def __init__(self, settings: StudySettings, study: Study):
         self._settings, self._study = settings, study
         with gr.Blocks(title=settings.title, analytics_enabled=False) as self.blocks:
-            # Made when the page is opened, and None for a page that was opened before the server was started. The code
-            # that deletes is therefore in the page as well.
+            # Created when the page is opened, and None for a page that was opened before the server started. So the
+            # code that deletes is kept in the page as well.
             self._person = gr.State()
             self._recorder = gr.HTML(elem_id="recorder")
             self._steps = [self._welcome(), self._about(), self._chat(), self._ending()]
@@ -71,7 +72,7 @@ class StudyBlocks:
             with gr.Column(elem_id="leave"):
                 self._key = gr.Textbox(
                     label="Your code",
-                    info="Please keep it: it deletes what was recorded of you, also later. Nobody can look it up.",
+                    info="Please keep it: it deletes what was recorded of you, even later. Nobody can look it up.",
                     interactive=False,
                     buttons=["copy"],
                     elem_id="key",
@@ -154,8 +155,8 @@ class StudyBlocks:
         ]
 
         def on(trigger: Any, handler: Callable[..., Any], inputs: list[Any]) -> None:
-            # Participants do not wait for each other; nothing of this is an API. Gradio's own sign of work fades and
-            # frames every part of the page, the text that is read included.
+            # Participants do not wait for each other, and none of this is an API. Gradio's own progress display fades
+            # and frames every part of the page, including the text being read.
             gr.on(
                 trigger,
                 handler,
@@ -179,7 +180,7 @@ class StudyBlocks:
         on(self._withdraw.click, self._on_withdraw, [self._person, self._key])
 
     async def _on_load(self, key: str | None) -> Updates:
-        if key:  # the page was open before: nobody is given another code while the old one still deletes something
+        if key:  # the page was open before: no new code while the old one may still delete something
             return {self._person: None}
         participant = self._study.begin()
         return {self._person: participant, self._key: participant.code, self._agree: gr.update(interactive=True)}
@@ -239,7 +240,7 @@ class StudyBlocks:
                         yield {**waiting, self._answers: pages.answers(turn), self._history: pages.history(before)}
                         shown_at, waiting = time.monotonic(), {}
         except (IfllmError, Withdrawn, SQLAlchemyError) as error:
-            # What had begun to be shown is no turn, unless its answers had all begun.
+            # What was shown so far does not count as a turn unless all of its answers had begun.
             shown = pages.answers(before[-1]) if before else ""
             ready = {self._answers: shown, self._history: pages.history(before[:-1])}
             yield {**ready, **self._asked_for(participant, query), **self._refusal(participant, error)}
@@ -264,7 +265,7 @@ class StudyBlocks:
         return await self._guarded(participant, work)
 
     async def _on_withdraw(self, participant: Participant | None, key: str | None) -> Updates:
-        """By the page's own code, which is the participant's, if the server still knows them."""
+        """Withdraw by the page's own code, which is the participant's even if the server no longer knows them."""
         try:
             await self._study.withdraw(participant, key or "")
         except (IfllmError, SQLAlchemyError) as error:
@@ -279,7 +280,7 @@ class StudyBlocks:
     async def _guarded(
         self, participant: Participant | None, work: Callable[[Participant], Awaitable[Updates]]
     ) -> Updates:
-        """What a step changes, or what is said where it cannot be taken."""
+        """What a step changes, or the notice if it cannot be taken."""
         if participant is None:
             return {self._notice: pages.notice(_RESTARTED), self._stop: gr.update(visible=True)}
         try:
@@ -296,7 +297,7 @@ class StudyBlocks:
     def _told(self, error: Exception) -> str:
         if isinstance(error, SQLAlchemyError):
             _log.error("the store could not be reached (%s)", type(error).__name__)
-            return pages.notice("This could not be stored, or deleted, just now. Please try again in a minute.")
+            return pages.notice("This could not be stored or deleted just now. Please try again in a minute.")
         return pages.notice(str(error))
 
     def _step(self, number: int | None) -> Updates:
@@ -304,7 +305,7 @@ class StudyBlocks:
         return {**shown, self._notice: ""}
 
     def _over(self, participant: Participant | None) -> Updates:
-        """The end, by whichever way: thanks, or a confirmation that all is deleted."""
+        """The end, however it was reached: thanks, or a confirmation that everything is deleted."""
         finished = participant is not None and participant.state == "finished"
         ended = {
             self._closing: gr.update(value=pages.thanks() if finished else pages.withdrawn(), visible=True),

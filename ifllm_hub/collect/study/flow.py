@@ -1,6 +1,6 @@
-"""The study's flow, without a page: consent, questions, ratings, a summary; and what must have been done before what.
+"""The study's flow, without a page: consent, questions, ratings, a summary; and which step needs which.
 
-A participant is somebody who opened the page: a random code, by which they can have everything deleted later.
+A participant is anyone who opened the page, known by a random code with which they can have everything deleted later.
 """
 
 import asyncio
@@ -35,8 +35,8 @@ from ifllm_hub.dataset.schema import BULLETS
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.terms import MODES, SIDES, Message, Side
 
-# A participant's code. It is their id in the store, in a namespace of its own: whoever knows the id that an integrator
-# gave somebody cannot delete them by it here.
+# A participant's code. It is their id in the store, in a namespace of its own: knowing the id that an integrator gave
+# somebody is not enough to delete their data here.
 _CODE = re.compile(r"study-[0-9a-f]{32}")
 
 
@@ -44,13 +44,13 @@ class Study:
     """A study over a collector's store.
 
     Args:
-        models: that answer; two are drawn for a conversation, or one is asked twice where there is one.
+        models: the models that answer; two are drawn for a conversation, or a single one is asked twice.
         consent: version of the consent text.
         rng: draws modes, models, sides and bullet points.
         clock: seconds that never go back.
 
     Raises:
-        IfllmError: there is no model, or the collector does not know this version.
+        IfllmError: there is no model, or the collector does not know this version of the consent text.
     """
 
     def __init__(
@@ -72,17 +72,17 @@ class Study:
         self._answers_at_once, self._answering = limits.answers_at_once, 0
 
     def begin(self) -> Participant:
-        """Somebody opened the page: nothing is stored."""
+        """A new participant, who has opened the page; nothing is stored."""
         return Participant(f"study-{uuid.uuid4().hex}")
 
     async def agree(self, participant: Participant, address: str) -> None:
         """Store the consent, with its version and date.
 
         Args:
-            address: of their network, for its limits; it is not stored.
+            address: of their network, for its rate limit; it is not stored.
 
         Raises:
-            NotYet: they have agreed, or withdrawn, before; or too much comes from there.
+            NotYet: they have already agreed or withdrawn, or too many requests come from this address.
         """
         self._must_be(participant, "new")
         _take(self._addresses, address)
@@ -91,11 +91,11 @@ class Study:
         participant.token, participant.state = self.collector.person_token(person, now), "agreed"
 
     async def describe(self, participant: Participant, answers: Mapping[str, str | None]) -> None:
-        """Store answers to `QUESTIONNAIRE`; None is not answered.
+        """Store answers to `QUESTIONNAIRE`; None means not answered.
 
         Raises:
-            NotYet: they did not agree.
-            IfllmError: an answer is none of the bins.
+            NotYet: they have not agreed.
+            IfllmError: an answer is not one of the bins.
         """
         self._must_be(participant, "agreed")
         given = {name: value for name, value in answers.items() if value is not None}
@@ -108,11 +108,11 @@ class Study:
         """Begin the conversation: draw its mode, its models and their sides.
 
         Args:
-            topic: what it is to be about.
-            knowledge: of the topic, before, 1 to 5.
+            topic: what it will be about.
+            knowledge: of the topic, beforehand, 1 to 5.
 
         Raises:
-            NotYet: they did not agree, or have begun.
+            NotYet: they have not agreed, or have begun already.
         """
         self._must_be(participant, "agreed")
         _check_scale(knowledge)
@@ -129,18 +129,19 @@ class Study:
         participant.started, participant.state = self._clock(), "chatting"
 
     async def ask(self, participant: Participant, query: str, address: str) -> AsyncGenerator[Turn]:
-        """Ask the models: yields the turn before its answers, as they grow, and at last with `done`.
+        """Ask the models: yields the turn before its answers, while they grow, and finally with `done`.
 
-        Answers are registered when each has begun, so that they can be read along with the stream, and again complete.
+        Answers are registered once each has begun, so that reading is recorded while they stream, and again when
+        complete.
 
         Args:
-            address: as of `agree`.
+            address: as for `agree`.
 
         Raises:
-            NotYet: it is not their turn: no consent, an answer still streams, or the last one is not rated. Or too
-                many questions come from them, from there, or at the same time.
-            AnswerFailed: a model gave nothing. Nothing of the turn is stored, then.
-            Withdrawn: they withdrew meanwhile, from another page.
+            NotYet: it is not their turn (no consent, an answer still streams, or the last one is not rated), or there
+                are too many questions from them, from their address, or at the same time.
+            AnswerFailed: a model gave no answer. Nothing of the turn is stored.
+            Withdrawn: they withdrew in the meantime, from another page.
         """
         self._must_be(participant, "chatting")
         query = query.replace("\0", "").strip()
@@ -174,7 +175,7 @@ class Study:
         yield turn
 
     async def _stream(self, participant: Participant, turn: Turn) -> AsyncGenerator[None]:
-        """Let the turn's answers grow; it becomes one of the participant's once each has begun."""
+        """Let the turn's answers grow; it becomes one of the participant's turns once each has begun."""
         raw = dict.fromkeys(turn.answers, "")
         streams = {
             side: shown.model.stream(_messages(participant.turns, side, turn), self.protocol.max_tokens)
@@ -206,7 +207,7 @@ class Study:
         preference: Side | None = None,
         better_than_previous: bool | None = None,
     ) -> None:
-        """Store what the participant says of the last turn; again until the next is asked.
+        """Store the participant's ratings of the last turn; they may change until the next question.
 
         Raises:
             NotYet: there is nothing to rate, or something is missing.
@@ -239,7 +240,7 @@ class Study:
         turn.rated = True
 
     def missing(self, participant: Participant) -> tuple[int, float]:
-        """How many questions and seconds are missing before the conversation can be finished."""
+        """How many more questions and seconds are needed before the conversation can be finished."""
         spent = 0 if participant.started is None else self._clock() - participant.started
         return (
             max(0, self.protocol.least_queries - len(participant.turns)),
@@ -265,7 +266,7 @@ class Study:
         """End the conversation.
 
         Args:
-            summary: what was learned; asked for by some protocols.
+            summary: what was learned; some protocols ask for it.
             knowledge: of the topic, afterwards, 1 to 5.
 
         Raises:
@@ -283,10 +284,10 @@ class Study:
         participant.state = "finished"
 
     async def withdraw(self, participant: Participant | None, code: str) -> None:
-        """Delete all that is stored under the code in somebody's page, in exported folders too; the study is over.
+        """Delete everything stored under the code in somebody's page, in exported folders too; their study is over.
 
         Args:
-            participant: whose code it is; None: nobody knows, because the server was started again.
+            participant: whose code it is; None if the server was restarted and no longer knows.
 
         Raises:
             IfllmError: it cannot be a code.
@@ -296,13 +297,13 @@ class Study:
             participant.state = "withdrawn"
 
     async def delete(self, code: str) -> None:
-        """Delete by the code that a participant was given. It never says whether there was anything.
+        """Delete by the code that a participant was given, without saying whether there was anything.
 
         Raises:
             IfllmError: it cannot be a code.
         """
         if not _CODE.fullmatch(code := code.strip().lower()):
-            raise IfllmError("This is not a code: it is study- and 32 digits and letters from a to f.")
+            raise IfllmError("This is not a code: a code is study- followed by 32 digits and letters from a to f.")
         await asyncio.to_thread(delete_person, self.collector.store, self.collector.pseudonyms, code)
 
     async def _register(self, participant: Participant, turn: Turn) -> None:

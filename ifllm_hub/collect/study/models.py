@@ -1,4 +1,4 @@
-"""Who answers in a study: an OpenAI-compatible endpoint, Inference Providers, a local policy, or a script."""
+"""A study's models: an OpenAI-compatible endpoint, Inference Providers, a local policy, or a script."""
 
 import asyncio
 import os
@@ -13,9 +13,9 @@ from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.terms import Message
 
 DEFAULT_MODELS = (f"local:{SMOLLM2}",)
-# Sent to endpoints as the bearer token; Inference Providers take the Hub's own.
+# Sent to endpoints as the bearer token; Inference Providers get the Hub's own.
 ENDPOINT_KEY = "IFLLM_STUDY_ENDPOINT_KEY"
-# Seconds without a word after which an endpoint is given up.
+# Seconds of silence after which an endpoint is given up.
 _PATIENCE = 60
 _TEMPERATURE = 0.7
 
@@ -27,7 +27,7 @@ class AnswerFailed(IfllmError):
 
 
 class AnsweringModel(Protocol):
-    """What the study asks of a model.
+    """What the study needs from a model.
 
     Attributes:
         name: as it is stored with each answer.
@@ -45,7 +45,7 @@ class AnsweringModel(Protocol):
 
 @dataclass
 class EchoModel:
-    """A script for tests: it repeats the question and goes on with a text of its own, a word at a time.
+    """A script for tests: it repeats the question and continues with a text of its own, one word at a time.
 
     Attributes:
         pause: seconds between words.
@@ -64,10 +64,10 @@ class EchoModel:
 
 @dataclass
 class EndpointModel:
-    """A model behind an OpenAI-compatible endpoint, or of Inference Providers.
+    """A model behind an OpenAI-compatible endpoint, or at Inference Providers.
 
     Attributes:
-        url: of the endpoint, up to and with `/v1`; None: Inference Providers.
+        url: of the endpoint, up to and including `/v1`; None: Inference Providers.
     """
 
     name: str
@@ -94,14 +94,14 @@ class EndpointModel:
             await client.close()
 
     async def _complete(self, client: Any, messages: list[Message], max_tokens: int) -> Any:
-        """Ask, and again while the endpoint refuses a parameter."""
+        """Ask, and again without each parameter that the endpoint refuses."""
         from huggingface_hub.errors import HfHubHTTPError
 
         arguments = chat_arguments(self._dialect.refused, max_tokens, _TEMPERATURE)
         try:
             return await client.chat_completion(messages, model=self.name, stream=True, **arguments)
         except HfHubHTTPError as error:
-            await error.response.aread()  # of a stream, the client reads what was refused only where its length is said
+            await error.response.aread()  # for a stream, the client reads an error's body only if its length is given
             if not self._dialect.learns(error, arguments):
                 raise
             return await self._complete(client, messages, max_tokens)
@@ -109,7 +109,7 @@ class EndpointModel:
 
 @dataclass
 class LocalModel:
-    """A policy on this machine; one answer at a time, and loaded by the first.
+    """A policy on this machine; it gives one answer at a time, and the first question loads it.
 
     Attributes:
         policy: a name for `ifllm_hub.align.policies.load_policy`.
@@ -141,7 +141,7 @@ class LocalModel:
             def generate() -> None:
                 try:
                     model.generate(**encoded, **settings, streamer=streamer, stopping_criteria=[stopping])
-                except Exception as error:  # whatever it is, the reader of the stream must not wait for more
+                except Exception as error:  # whatever it is, the stream's reader must not wait for more
                     failures.append(error)
                     streamer.end()
 
@@ -151,14 +151,14 @@ class LocalModel:
                 async for piece in streamer:
                     yield piece
             finally:
-                stopping.asked = True  # somebody left before the end
+                stopping.asked = True  # the reader may have left early
                 await asyncio.to_thread(thread.join)
             if failures:
                 raise AnswerFailed(f"{self.name}: no answer ({first_line(failures[0])}).") from failures[0]
 
 
 class _Stop:
-    """A stopping criterion of `generate`: whether it was asked to stop."""
+    """A stopping criterion of `generate`: true once it is asked to stop."""
 
     asked = False
 
@@ -179,8 +179,9 @@ def model_of(spec: str) -> AnsweringModel:
     """The model that a name stands for.
 
     Args:
-        spec: `NAME@URL` (an OpenAI-compatible endpoint, its URL up to and with `/v1`), `hub:ID` (Inference Providers),
-            `local:POLICY` (see `ifllm_hub.align.policies.load_policy`), or `echo` (a script, for trying the app out).
+        spec: `NAME@URL` (an OpenAI-compatible endpoint, its URL up to and including `/v1`), `hub:ID` (Inference
+            Providers), `local:POLICY` (see `ifllm_hub.align.policies.load_policy`), or `echo` (a script, for trying the
+            app out).
 
     Raises:
         IfllmError: it is none of these.
@@ -203,7 +204,7 @@ def model_of(spec: str) -> AnsweringModel:
 async def streamed_together(
     streams: Mapping[Key, AsyncIterator[str]],
 ) -> AsyncGenerator[tuple[Key, str | AnswerFailed]]:
-    """The pieces of several answers as they come, each with the key of its stream; a failure ends that stream only."""
+    """The pieces of several answers as they arrive, each with its stream's key; a failure ends only that stream."""
     pieces: asyncio.Queue[tuple[Key, str | AnswerFailed | None]] = asyncio.Queue()
 
     async def read(key: Key, stream: AsyncIterator[str]) -> None:
@@ -226,5 +227,5 @@ async def streamed_together(
     finally:
         for reader in readers:
             reader.cancel()
-        # Their ends are waited for, so that no model goes on for somebody who left.
+        # Wait for them to end, so that no model keeps answering somebody who left.
         await asyncio.gather(*readers, return_exceptions=True)

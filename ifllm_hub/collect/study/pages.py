@@ -1,4 +1,4 @@
-"""What the study app shows, as HTML: every text of a person or a model is escaped, and none is rendered as Markdown."""
+"""What the study app shows, as HTML: every text by a person or a model is escaped, and none is rendered as Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,12 +48,12 @@ class Consent:
 
 
 def mark(state: str, endpoint: str, person: str, consent: str, key: str | None = None) -> str:
-    """Tells study.js to start or end recording; invisible.
+    """An invisible element that tells study.js to start or end recording.
 
     Args:
         state: recording, finished or withdrawn.
         person: the token by which the page deletes.
-        key: of who agreed by a box, which then must say so still.
+        key: of a person who agreed by a box, which must still be ticked.
     """
     keyed = "" if key is None else f' data-ifllm-key="{escape(key)}"'
     return (
@@ -75,7 +75,7 @@ def instructions(protocol: Protocol, topic: str) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """As people say it: "4 minutes", "1 minute and 30 seconds"; a part of a second counts as one."""
+    """In words: "4 minutes", "1 minute and 30 seconds"; a fraction of a second counts as one."""
     parts = zip(divmod(ceil(seconds), 60), ("minute", "second"), strict=True)
     return " and ".join(f"{count} {name}{'s' * (count != 1)}" for count, name in parts if count)
 
@@ -92,7 +92,7 @@ def answers(turn: Turn) -> str:
             f'<div class="ifllm-text" data-ifllm-response="{escape(shown.token)}" '
             f'data-ifllm-stream="{escape(shown.question_id)}/{side}"{whole}>{text}</div></section>'
         )
-    broken = '<p class="ifllm-small">An answer broke off. Please rate what there is.</p>' * turn.broken
+    broken = '<p class="ifllm-small">An answer broke off. Please rate what is there.</p>' * turn.broken
     return f'<p class="ifllm-query">{escape(turn.query)}</p><div class="ifllm-answers">{"".join(columns)}</div>{broken}'
 
 
@@ -115,8 +115,8 @@ def notice(text: str) -> str:
 def thanks() -> str:
     return (
         "<h2>Thank you!</h2><p>Your answers and your reading are stored. You can close this page.</p>"
-        "<p>Should you change your mind: open this page again, choose “Delete what was recorded earlier” and give "
-        "the code below.</p>"
+        "<p>If you change your mind, open this page again, choose “Delete what was recorded earlier” and enter the "
+        "code below.</p>"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a study is run with: its models, its protocol, and what the consent text says."""
+"""The settings of a study: its models, its protocol, and what the consent text says."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class StudySettings:
         models: see `models.model_of`.
         protocol: one of `state.PROTOCOLS`.
         topics: to choose from.
-        questionnaire: whether to ask for `state.QUESTIONNAIRE`; every question of it can be left out.
+        questionnaire: whether to ask for `state.QUESTIONNAIRE`; every question of it is optional.
         title: of the page.
         consent_version, purpose, shared_with, contact: see `pages.Consent`.
     """
@@ -51,6 +51,6 @@ class StudySettings:
             raise IfllmError("The consent text must say who is responsible, and how to reach them (--contact).")
         if self.collector.dataset_repo is not None and self.shared_with == NOBODY:
             raise IfllmError(
-                f"What is collected would go to {self.collector.dataset_repo}, and the consent text says that it is "
-                "shared with nobody. Say with whom (--shared-with), as the people will read it."
+                f"What is collected would go to {self.collector.dataset_repo}, but the consent text says that it is "
+                f"shared with nobody. Say with whom (--shared-with), in the words that participants will read."
             )

@@ -20,11 +20,11 @@ from ifllm_hub.files import read_json, replacing_folder
 from ifllm_hub.hub import Kind, commit_files, files_to_push
 
 SETTINGS_FILE = "study.json"
-# SQLAlchemy URL; a secret of the Space. Without it the store is a file on the Space's disk.
+# SQLAlchemy URL; a secret of the Space. Without it, the store is a file on the Space's disk.
 DATABASE = "IFLLM_COLLECT_DATABASE"
 # Where a Space's persistent storage is mounted.
 _DISK = Path("/data")
-# What a Space takes over of the collector's settings.
+# The collector's settings that a Space keeps.
 _OF_COLLECTOR = ("retention_days", "dataset_repo", "publish_minutes", "least_people")
 _APP = '''"""The study; its settings are in study.json. Made by `ifllm collect space`."""
 
@@ -42,16 +42,16 @@ _SPACE = Kind(
     is_ours=lambda settings: isinstance(settings, dict) and {"models", "contact", *_OF_COLLECTOR} <= settings.keys(),
 )
 _ABOUT = """
-People chat with language models here and rate the answers; of those who agree, it is recorded where the mouse pointer
-is over an answer. Responsible: {contact}.
+People chat with language models here and rate the answers; if they agree, the position of their mouse pointer over an
+answer is recorded. Responsible: {contact}.
 
-What the owner of this Space must set before it is opened to people:
+Before opening this Space to people, its owner must set:
 
 - A place that outlasts a restart: persistent storage (mounted at `/data`), or the secret `IFLLM_COLLECT_DATABASE`, the
   URL of a PostgreSQL database. Without either, everything collected is lost when the Space restarts.
 - Without persistent storage also the secrets `IFLLM_COLLECT_SIGNING_KEYS`, `IFLLM_COLLECT_PSEUDONYM_KEY` and
   `IFLLM_COLLECT_API_KEY`, each at least 16 random characters.
-- For models of Inference Providers, and for a dataset repo to publish to, the secret `HF_TOKEN`; for other endpoints
+- For models at Inference Providers, and for a dataset repo to publish to, the secret `HF_TOKEN`; for other endpoints
   `IFLLM_STUDY_ENDPOINT_KEY`.
 
 Models: {models}. Protocol: {protocol}.
@@ -61,13 +61,13 @@ Models: {models}. Protocol: {protocol}.
 def write_space(settings: StudySettings, folder: Path) -> None:
     """Write a Space's folder: `app.py`, `requirements.txt`, `README.md` with its header, and `study.json`.
 
-    Of `settings.collector` the retention and what is published go along; where a Space stores is its own affair.
+    From `settings.collector` it keeps the retention and the publication; where a Space stores is set in the Space.
 
     Args:
-        folder: replaced as a whole when it is an earlier one.
+        folder: replaced as a whole if it is an earlier one.
 
     Raises:
-        IfllmError: a model is none, or the folder cannot be written or is something else.
+        IfllmError: a spec names no model, or the folder cannot be written or holds something else.
     """
     for spec in settings.models:
         model_of(spec)
@@ -96,7 +96,7 @@ def write_space(settings: StudySettings, folder: Path) -> None:
 
 
 def push_space(folder: Path, repo_id: str, private: bool = True) -> str:
-    """Push a Space's folder in one commit; the Space is made if there is none.
+    """Push a Space's folder in one commit; the Space is created if there is none.
 
     Args:
         private: make a new Space private. An existing one stays as it is.
@@ -105,12 +105,12 @@ def push_space(folder: Path, repo_id: str, private: bool = True) -> str:
         The Space's address.
 
     Raises:
-        IfllmError: the folder is none of `write_space`; the Space is somebody else's work; no permission; or the Hub
-            failed.
+        IfllmError: `write_space` did not write the folder, the Space holds something else, permission is missing, or
+            the Hub failed.
     """
     files = files_to_push(folder, _SPACE)
     if set(files) != set(_SPACE.files):
-        raise IfllmError(f"{folder}: no Space of a study ({', '.join(_SPACE.files)}). Write it first.")
+        raise IfllmError(f"{folder}: not the Space of a study ({', '.join(_SPACE.files)}). Write it first.")
     commit_files(files, repo_id, _SPACE, private)
     return f"{constants.ENDPOINT}/spaces/{repo_id}"
 
@@ -119,20 +119,20 @@ def run_space(folder: Path) -> None:
     """Run the study of a Space's folder, inside the Space.
 
     Raises:
-        IfllmError: this is no Space, or its settings are damaged; see `run_study`.
+        IfllmError: this is not a Space, or its settings are damaged; see `run_study`.
     """
     run_study(space_settings(folder), host="0.0.0.0", port=7860, behind_proxy=True)
 
 
 def space_settings(folder: Path) -> StudySettings:
-    """The settings in a Space's folder, with where this Space is and stores.
+    """The settings in a Space's folder, with this Space's own address and store.
 
     Raises:
-        IfllmError: this is no Space, or its settings are damaged.
+        IfllmError: this is not a Space, or its settings are damaged.
     """
     host = os.environ.get("SPACE_HOST")
     if not host:
-        raise IfllmError("SPACE_HOST is not set: this is no Space. Run the study itself with `ifllm collect study`.")
+        raise IfllmError("SPACE_HOST is not set: this is not a Space. Run the study itself with `ifllm collect study`.")
     stored = dict(read_json(folder / SETTINGS_FILE))
     collecting = Settings(
         (_DISK if _DISK.is_dir() else folder) / "collected",

@@ -1,4 +1,4 @@
-"""What a study is made of: its rules, and where a participant is in it."""
+"""The state of a study: its rules, and where each participant is."""
 
 import re
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from ifllm_hub.terms import Mode, Side
 
 MAX_QUERY, MAX_SUMMARY = 4_000, 2_000
 
-# Coarse bins only: no answer narrows a person down by more than its bin, and none is in an export.
+# Coarse bins only: an answer reveals no more than its bin, and none is exported.
 QUESTIONNAIRE = {
     "age": ("18-29", "30-39", "40-49", "50-59", "60 or older"),
     "education": ("school", "bachelor", "master or higher", "other"),
@@ -59,7 +59,7 @@ class DisplayedAnswer:
 
     Attributes:
         token: for the tracker; empty until the answer is registered.
-        text: plain text, what there is of it so far.
+        text: plain text, as much as there is so far.
     """
 
     model: AnsweringModel
@@ -71,7 +71,7 @@ class DisplayedAnswer:
 
 @dataclass
 class Turn:
-    """A query and its answers; `done` when they are complete, `broken` when one ended before its time."""
+    """A query and its answers; `done` when they are complete, `broken` if one ended early."""
 
     query: str
     bullet_points: bool
@@ -87,8 +87,8 @@ class Participant:
     """Where somebody is in the study.
 
     Attributes:
-        code: stands for them; whoever has it can delete.
-        token: by which their page deletes; empty until they agreed.
+        code: identifies them; whoever has it can delete their data.
+        token: with which their page deletes; empty until they agree.
         started: on the study's clock, seconds; None before the conversation.
     """
 
@@ -107,6 +107,6 @@ class Participant:
 def tidy(text: str) -> str:
     """An answer as it is shown, and stored: trimmed, runs of blank lines to one newline, as in the study.
 
-    What it makes of a beginning is a beginning of what it makes of the whole, so that char indices stay valid.
+    The result for a beginning of a text is a beginning of the result for all of it, so char indices stay valid.
     """
     return re.sub(r"\n\s*\n", "\n", text.replace("\0", "").replace("\r", "")).strip()[: wire.MAX_TEXT]

@@ -174,8 +174,8 @@ def test_a_deletion_reaches_what_was_exported(site: Site, tmp_path: Path) -> Non
     # By the command, with what it says.
     told = delete_person(site.store, site.pseudonyms, "p0")
     assert told[0].startswith("store: 3 batches deleted")
-    assert told[1] == f"{gone}: no export is there any more; if it was moved or copied, delete them there"
-    assert told[2] == f"{out}: 3 questions taken out"
+    assert told[1] == f"{gone}: there is no export here any more; if it was moved or copied, delete the person there"
+    assert told[2] == f"{out}: 3 questions removed"
     delete_person(site.store, site.pseudonyms, "p2")
     assert not out.exists()  # nobody is left
     assert site.store.erasures() == []
@@ -192,7 +192,7 @@ def test_a_deletion_that_fails_is_made_up_for(site: Site, tmp_path: Path, monkey
         told = delete_person(site.store, site.pseudonyms, "p1")
     assert told[1] == f"{out}: failed, will be tried again (disk full)"
     assert load_config(out, "features")["worker_id"].n_unique() == 2  # as it was
-    assert erase_exports(site.store) == [f"{out}: 3 questions taken out"]
+    assert erase_exports(site.store) == [f"{out}: 3 questions removed"]
     assert load_config(out, "features")["worker_id"].n_unique() == 1
 
 

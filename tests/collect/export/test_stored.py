@@ -82,7 +82,7 @@ def test_who_does_not_consent_stops_the_export(site: Site, tmp_path: Path, monke
 
 def test_a_built_dataset_in_its_place_is_not_touched(dataset: Path) -> None:
     worker = pl.read_parquet(next(dataset.glob("data/pairwise/*.parquet")))["worker_id"][0]
-    with pytest.raises(IfllmError, match="not what was exported, but a built dataset"):
+    with pytest.raises(IfllmError, match="is a built dataset, not an export"):
         export.leave_out(dataset, [worker])
 
 

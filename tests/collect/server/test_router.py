@@ -183,7 +183,8 @@ def test_who_is_refused_is_told_of_once(site: Site, caplog: pytest.LogCaptureFix
             assert site.client.get("/ifllm/ifllm.js", headers=headers).status_code == 403
         told = [record.getMessage() for record in caplog.records]
         assert told == [
-            f"pages of {headers['Origin']!r} are refused, and record nothing: name it as an origin (--origin)"
+            f"pages of {headers['Origin']!r} are refused and record nothing: to allow them, name it as an origin "
+            "(--origin)"
         ]
         for number in range(30):  # and the log is not filled by who makes them up
             assert site.client.get("/ifllm/ifllm.js", headers={"Origin": f"https://{number}.org"}).status_code == 403
@@ -366,9 +367,7 @@ def test_versions_of_the_consent_text(make_site: Callable[..., Site], caplog: py
             assert (response.status_code, response.json()["error"]["code"]) == (400, "unknown_consent")
             assert "script" not in response.text
     told = [record.getMessage() for record in caplog.records if record.name.startswith("ifllm_hub")]
-    assert told == [
-        "a page reports under a version of the consent text that is none of 2026-11-01, 2027-01-01: refused"
-    ]
+    assert told == ["a page reports under a version of the consent text other than 2026-11-01, 2027-01-01: refused"]
     # Withdrawing needs no version.
     assert site.send(tokens, sequence=4, consent="v29", events=[[9, "withdraw", -1, None]]).status_code == 202
     assert site.store.counts()["batches"] == 0

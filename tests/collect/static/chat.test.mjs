@@ -80,7 +80,7 @@ test("who ticks the box has a key, and no longer than that", async () => {
   assert.deepEqual(kept(), [{ key, person: "T2", endpoint: `${SITE}/lab/ifllm` }]);
   tick(false);
   assert.deepEqual([props.value, agreed, props.stored], ["", "", true]);
-  assert.match(props.said, /Nothing is recorded any more/);
+  assert.match(props.said, /Recording has stopped/);
   tick(true);
   assert.equal(props.value, key);
 });

@@ -247,7 +247,7 @@ def test_who_withdraws_after_a_restart_without_a_tracker_is_gone(browser: Any, t
         process.wait()
         process = start()
         page.locator("#done").click()
-        page.get_by_text("begin anew").wait_for()
+        page.get_by_text("start again").wait_for()
         page.get_by_text("Stop and delete", exact=True).click()
         page.locator("#withdraw").click()
         page.get_by_text("Everything that was recorded of you is deleted").wait_for()

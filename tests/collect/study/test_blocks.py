@@ -215,7 +215,7 @@ def test_a_page_whose_server_was_started_again(make: Open, loads_again: bool) ->
         for handler in ("_on_agree", "_on_start", "_on_ask", "_on_done", "_on_send"):
             page.fill("notice", "")
             await page.send(handler)
-            assert "begin anew" in page.text()
+            assert "start again" in page.text()
             assert page.shows(page.component("withdraw"))
         assert store.counts()["responses"] == 1
         assert page.value("key") == code

@@ -31,7 +31,7 @@ def test_a_space_knows_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     header = yaml.safe_load((folder / "README.md").read_text().split("---")[1])
     assert (header["sdk"], header["app_file"], header["title"]) == ("gradio", "app.py", title)
     assert (folder / "requirements.txt").read_text().startswith("ifllm_hub[collect]==")
-    with pytest.raises(IfllmError, match="this is no Space"):
+    with pytest.raises(IfllmError, match="this is not a Space"):
         space.space_settings(folder)
     monkeypatch.setenv("SPACE_HOST", "lab-reading-study.hf.space")
     monkeypatch.setenv(space.DATABASE, "postgresql://secret")

@@ -1,4 +1,4 @@
-"""What a person stored in a day, and how often an answer was registered again."""
+"""How much was stored for a person in a day, and how often an answer was registered again."""
 
 import sqlalchemy as sa
 from alembic import op
