@@ -42,7 +42,7 @@ def add_results(
         checkpoint: folder with a README.md, named like the `model` of a cell.
         comparison: what `compare.read_comparison` gives.
         dataset: Hub id of the dataset the prompts are from; without it no `.eval_results/*.yaml` is written, since that
-        must name the dataset.
+            must name the dataset.
         revision: commit of that dataset.
         llm, label_source: which cell, if several models have that name.
 

@@ -46,7 +46,7 @@ class Answer:
 
     Attributes:
         text: without white space at its ends; with the thought of a reasoning model, opened by `<think>` even if the
-        chat template wrote that and not the model.
+            chat template wrote that and not the model.
         finish_reason: `stop` after the model's own end token, `length` where `max_new_tokens` cut it.
         answer_tokens: without the end token.
     """
