@@ -1,12 +1,20 @@
-"""95 % intervals: of a share of independent cases, and of a mean over pairs that are correlated within a worker."""
+"""Intervals of 95 %: of a share of independent cases, and of estimates from workers whose pairs are alike.
+
+Pairs of one worker are not independent, workers are few, and some have many more pairs than others: 46 workers of the
+study count like 14 of equal size. A percentile bootstrap over workers then covers 92 % instead of 95. `Jackknife`
+leaves out one worker at a time, and takes Student's t with degrees of freedom that follow from the sizes of the workers
+and from how much they differ (eval/studies/coverage.py has what it covers).
+"""
 
 import math
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
+from scipy import stats
 
-_BOOTSTRAPS = 1_000
+_DRAWS = 50_000
 
 
 class Interval(TypedDict):
@@ -22,6 +30,12 @@ class Estimate(Interval):
     mean: float
 
 
+class Adjusted(Interval):
+    """What `simultaneous` gives: the interval and the two-sided p value of a difference, adjusted for the others."""
+
+    p: float
+
+
 def wilson(hits: int, n: int) -> tuple[float, float]:
     """The 95 % interval of a share of `n` independent cases, for error bars (Wilson 1927)."""
     z = 1.96
@@ -30,30 +44,141 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return center - half, center + half
 
 
-def mean_interval(values: np.ndarray, workers: np.ndarray) -> Interval:
-    """The interval (`low`, `high`) of a mean, from a bootstrap over workers.
+@dataclass(frozen=True)
+class Jackknife:
+    """An estimate, and how it moves when one worker is left out.
+
+    Attributes:
+        mean: the estimate on all workers.
+        moves: (workers,) sqrt((G - 1) / G) times the estimate without a worker less `mean`; their squares add up to
+            the variance of `mean` (CV3 of MacKinnon, Nielsen & Webb 2023).
+        df: degrees of freedom, see `degrees_of_freedom`.
+    """
+
+    mean: float
+    moves: np.ndarray
+    df: float
+
+    @property
+    def standard_error(self) -> float:
+        return float(np.sqrt((self.moves**2).sum()))
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """`low` and `high` by Student's t; NaN where a single worker says nothing of others."""
+        if len(self.moves) < 2:
+            return {"low": math.nan, "high": math.nan}
+        half = float(stats.t.isf((1 - level) / 2, self.df)) * self.standard_error
+        return {"low": self.mean - half, "high": self.mean + half}
+
+    @property
+    def estimate(self) -> Estimate:
+        """The mean with its interval."""
+        return {"mean": self.mean, **self.interval()}
+
+    @property
+    def p(self) -> float:
+        """Two-sided p value of the estimate being 0; 1 where nothing moves it from there."""
+        if self.mean == 0 or len(self.moves) < 2:
+            return 1.0
+        with np.errstate(divide="ignore"):
+            return float(2 * stats.t.sf(abs(self.mean) / np.float64(self.standard_error), self.df))
+
+
+def jackknife(mean: float, without: np.ndarray, linear: np.ndarray, workers: np.ndarray) -> Jackknife:
+    """Of any estimate.
 
     Args:
-        values: (n,) one per pair.
-        workers: (n,) the worker of each pair.
+        mean: the estimate on all workers.
+        without: (workers,) the estimate without each of them; NaN (no AUC without that worker) moves nothing.
+        linear: (n,) what each pair adds to the estimate, to first order; only how alike these are within a worker
+            matters.
+        workers: (n,) whose pair it is.
+    """
+    defined = np.isfinite(without)
+    count = max(int(defined.sum()), 1)
+    moves = math.sqrt((count - 1) / count) * np.where(defined, without - mean, 0.0)
+    return Jackknife(float(mean), moves, degrees_of_freedom(linear, workers))
+
+
+def jackknife_mean(values: np.ndarray, workers: np.ndarray) -> Jackknife:
+    """Of a mean over pairs.
+
+    Args:
+        values: (n,) one a pair.
+        workers: (n,) whose pair it is.
     """
     codes = np.unique(workers, return_inverse=True)[1]
-    totals, counts = np.bincount(codes, values), np.bincount(codes)
-    drawn = worker_draws(len(counts))
-    return interval(drawn @ totals / (drawn @ counts))
+    totals, sizes = np.bincount(codes, values), np.bincount(codes)
+    with np.errstate(invalid="ignore"):  # nothing is left without the only worker
+        without = (totals.sum() - totals) / (len(values) - sizes)
+    return jackknife(values.mean(), without, values, codes)
 
 
-@cache
-def worker_draws(workers: int) -> np.ndarray:
-    """(1,000, workers) how often each bootstrap draws each worker; fixed for a given number of workers."""
-    generator = np.random.default_rng(0)
-    drawn = [generator.integers(workers, size=workers) for _ in range(_BOOTSTRAPS)]
-    return np.array([np.bincount(draw, minlength=workers) for draw in drawn], dtype=float)
+def mean_interval(values: np.ndarray, workers: np.ndarray) -> Interval:
+    """The interval (`low`, `high`) of `jackknife_mean`."""
+    return jackknife_mean(values, workers).interval()
 
 
-def interval(draws: np.ndarray) -> Interval:
-    """`low` and `high`: the 2.5th and 97.5th percentile of draws; NaN draws are left out."""
-    if np.isnan(draws).all():
-        return {"low": float("nan"), "high": float("nan")}
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return {"low": float(low), "high": float(high)}
+def degrees_of_freedom(values: np.ndarray, workers: np.ndarray) -> float:
+    """Satterthwaite's degrees of freedom of the jackknife variance of a mean over pairs.
+
+    As Imbens & Kolesár (2016) take those of Bell & McCaffrey (2002): the variance is a quadratic form whose first two
+    moments are taken under a random effect of each worker, with the components of variance that one-way ANOVA finds.
+    With G workers of equal size this is nearly G - 1; the less equal the sizes, or the more the workers differ, the
+    fewer. For G workers the matrix of the form is diagonal plus rank two, so nothing of size G x G is made.
+
+    Args:
+        values: (n,) one a pair.
+        workers: (n,) whose pair it is.
+    """
+    codes = np.unique(workers, return_inverse=True)[1]
+    sizes, totals = np.bincount(codes).astype(float), np.bincount(codes, values)
+    n, count = sizes.sum(), len(sizes)
+    if count < 2:
+        return math.nan
+    means = totals / sizes
+    within = ((values - means[codes]) ** 2).sum() / max(n - count, 1)
+    among = (sizes * (means - values.mean()) ** 2).sum() / (count - 1)
+    between = max((among - within) / ((n - (sizes**2).sum() / n) / (count - 1)), 0.0)
+    variances = sizes * within + sizes**2 * between
+    if not variances.any():
+        return float(count - 1)
+    # Residual totals u = (I - sizes 1'/n) totals have the covariance diag(variances) + sizes q' + q sizes'.
+    q = -variances / n + sizes * variances.sum() / (2 * n**2)
+    weights = (n / (n - sizes)) ** 2
+    diagonal = variances + 2 * sizes * q
+    trace = (weights * diagonal).sum()
+    everywhere = 2 * (weights @ sizes**2) * (weights @ q**2) + 2 * (weights @ (sizes * q)) ** 2
+    of_square = everywhere + (weights**2 * (diagonal**2 - (2 * sizes * q) ** 2)).sum()
+    return float(trace**2 / of_square)
+
+
+def effective_workers(workers: np.ndarray) -> float:
+    """(sum n)^2 / sum n^2: as many workers of equal size tell as much of a mean where workers differ."""
+    sizes = np.unique(workers, return_counts=True)[1]
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
+def simultaneous(estimates: Sequence[Jackknife]) -> list[Adjusted]:
+    """Intervals that hold all at once in 95 of 100 studies, and p values adjusted for looking at all of them.
+
+    Single-step minP (Westfall & Young 1993; max-T where all have the same degrees of freedom), with normal draws that
+    have the correlations of the jackknife (Hothorn, Bretz & Westfall 2008): differences that go up and down with the
+    same workers cost less than independent ones. An estimate that no worker moves keeps its own.
+
+    Args:
+        estimates: differences on the same workers.
+    """
+    if not estimates or len(estimates[0].moves) < 2:
+        return [{**one.interval(), "p": one.p} for one in estimates]
+    moves = np.array([one.moves / (one.standard_error or 1.0) for one in estimates])
+    normal = np.random.default_rng(0).standard_normal((_DRAWS, moves.shape[1])) @ moves.T
+    smallest = np.sort(2 * stats.norm.sf(np.abs(normal).max(axis=1)))
+    level = float(np.quantile(smallest, 0.05))
+    adjusted = np.searchsorted(smallest, [one.p for one in estimates], side="right") / _DRAWS
+    return [{**one.interval(1 - level), "p": max(float(p), one.p)} for one, p in zip(estimates, adjusted, strict=True)]
+
+
+def detectable(estimate: Jackknife, power: float = 0.8) -> float:
+    """The smallest true difference that a two-sided test at 5 % finds with this power, at this standard error."""
+    return float(stats.t.isf(0.025, estimate.df) + stats.t.isf(1 - power, estimate.df)) * estimate.standard_error

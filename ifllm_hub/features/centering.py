@@ -21,6 +21,8 @@ PRIOR_READINGS = 3
 # Contrasts of the reward model that the `features` config also has in centered form.
 HABITUAL = ("mouse_dwell_log_ratio", "mouse_coverage_diff", "gaze_dwell_log_ratio", "gaze_coverage_diff")
 SUFFIX = "_centered"
+# The same by `center_by_past`, which no config has: `load_pairs` adds it.
+CAUSAL_SUFFIX = "_centered_causal"
 
 # What `center_by_worker` adds, declared like the catalog; "odd" refers to swapping all of a worker's questions.
 LESS_HABIT = tuple(
@@ -66,3 +68,31 @@ def center_by_worker(rows: pl.DataFrame, features: Sequence[str] = HABITUAL) -> 
 def _habit(readings: pl.Series) -> float:
     """Summed exactly and rounded once, so that neither the order nor the grouping of the rows matters."""
     return fsum(readings) / (len(readings) + PRIOR_READINGS)
+
+
+def center_by_past(rows: pl.DataFrame, features: Sequence[str] = HABITUAL) -> pl.DataFrame:
+    """As `center_by_worker`, with the habit as it was known at the question: from earlier readings and its own.
+
+    This is what a score in a live chat can know. Readings at the same time count as in the order of `question_id`.
+
+    Args:
+        rows: `worker_id`, `asked_at`, `question_id` and the features, in any order.
+        features: left-minus-right contrasts.
+
+    Returns:
+        `rows`, and for each feature a Float64 column named with `CAUSAL_SUFFIX` behind it, null where the feature is.
+
+    Examples:
+        >>> import polars as pl
+        >>> from ifllm_hub.features.centering import center_by_past
+        >>> rows = pl.DataFrame({"worker_id": "ada", "asked_at": [2, 1], "question_id": ["b", "a"], "lean": [4.0, 1.0]})
+        >>> center_by_past(rows, ["lean"])["lean_centered_causal"].to_list()
+        [3.0, 0.75]
+    """
+    habits = {
+        name: (pl.col(name).fill_null(0.0).cum_sum() / (pl.col(name).cum_count() + PRIOR_READINGS)).over(
+            "worker_id", order_by=["asked_at", "question_id"]
+        )
+        for name in features
+    }
+    return rows.with_columns((pl.col(name) - habit).alias(name + CAUSAL_SUFFIX) for name, habit in habits.items())

@@ -8,6 +8,7 @@ import polars as pl
 
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.features.centering import CAUSAL_SUFFIX, SUFFIX, center_by_past
 
 # What the reward model sees: how much longer the left answer is, and by each modality how much longer it was read and
 # how much more of it, less what this reader does on every question. All are odd, so swapping the answers negates the
@@ -17,13 +18,22 @@ MOUSE_FEATURES = ("mouse_dwell_log_ratio_centered", "mouse_coverage_diff_centere
 GAZE_FEATURES = ("gaze_dwell_log_ratio_centered", "gaze_coverage_diff_centered")
 FEATURES = LENGTH_FEATURES + MOUSE_FEATURES + GAZE_FEATURES
 
+
+def with_past_habit(features: tuple[str, ...]) -> tuple[str, ...]:
+    """The same contrasts, less the habit as it was known when the question was rated (`center_by_past`)."""
+    return tuple(name.removesuffix(SUFFIX) + CAUSAL_SUFFIX if name.endswith(SUFFIX) else name for name in features)
+
+
 # Fewer rated pairs say nothing of a model.
 LEAST_PAIRS = 20
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairwise questions with their features: columns of the configs `pairwise` and `features`, a row a question."""
+    """Pairwise questions with their features, a row a question.
+
+    The columns are those of the configs `pairwise` and `features`, and what `center_by_past` adds to them.
+    """
 
     rows: pl.DataFrame
 
@@ -61,7 +71,8 @@ def load_pairs(dataset: str | Path, revision: str | None = None) -> Pairs:
     """
     pairwise = load_config(dataset, "pairwise", revision)
     features = load_config(dataset, "features", revision).drop("worker_id", "mode", "split")
-    return Pairs(pairwise.join(features, on="question_id", maintain_order="left").sort("question_id"))
+    rows = pairwise.join(features, on="question_id", maintain_order="left").sort("question_id")
+    return Pairs(center_by_past(rows))
 
 
 def with_behavior(pairs: Pairs, all_workers: bool = False) -> Pairs:

@@ -1,17 +1,20 @@
 """How good probabilities are: accuracy, AUC, Brier, calibration, coverage, with intervals clustered by worker.
 
-All are means over seeds. Intervals are 95 % percentile bootstraps over workers, because one worker's pairs are not
-independent. Differences are to a reference, the longer answer, pair by pair and draw by draw.
+All are means over seeds. Intervals are by jackknife over workers, because one worker's pairs are not independent.
+Differences are to a reference, the longer answer, pair by pair.
 """
 
-from typing import TypedDict
+from dataclasses import dataclass
+from typing import Literal, TypedDict
 
 import numpy as np
 from scipy.stats import rankdata
 
 from ifllm_hub.reward.protocol.pairs import Pairs
-from ifllm_hub.statistics import Estimate, interval, worker_draws
+from ifllm_hub.statistics import Estimate, Jackknife, jackknife
 
+Measure = Literal["accuracy", "auc", "brier"]
+MEASURES: tuple[Measure, ...] = ("accuracy", "auc", "brier")
 _CALIBRATION_BINS = 10
 
 
@@ -96,57 +99,87 @@ def score(probability: np.ndarray, reference: np.ndarray, pairs: Pairs) -> Score
     y = pairs.y
     bins = reliability(probability, y)
     surest = coverage(probability, y)
+    own = {name: one.jackknife(pairs) for name, one in measured(probability, pairs).items()}
+    over = gains(probability, reference, pairs)
     hits, areas = correct(probability, y).mean(axis=1), auc(probability, y)
-    gains = {
-        "accuracy": hits.mean() - correct(reference, y).mean(),
-        "auc": areas.mean() - auc(reference, y).mean(),
-        "brier": _brier(probability, y).mean() - _brier(reference, y).mean(),
-    }
-    draws, reference_draws = bootstrapped(probability, pairs), bootstrapped(reference, pairs)
-    difference: dict[str, Estimate] = {
-        name: {"mean": float(gain), **interval(draws[name] - reference_draws[name])} for name, gain in gains.items()
-    }
     return {
-        "accuracy": {"mean": float(hits.mean()), "sd": float(hits.std()), **interval(draws["accuracy"])},
-        "auc": {"mean": float(areas.mean()), "sd": float(areas.std()), **interval(draws["auc"])},
-        "brier": float(_brier(probability, y).mean()),
+        "accuracy": {**own["accuracy"].estimate, "sd": float(hits.std())},
+        "auc": {**own["auc"].estimate, "sd": float(areas.std())},
+        "brier": own["brier"].mean,
         "ece": float(sum(bin_["share"] * abs(bin_["confidence"] - bin_["accuracy"]) for bin_ in bins)),
         "accuracy_at_50": float(surest[4]),
-        "gain_over_longer_answer": difference["accuracy"],
-        "auc_over_longer_answer": difference["auc"],
-        "brier_over_longer_answer": difference["brier"],
+        "gain_over_longer_answer": over["accuracy"].estimate,
+        "auc_over_longer_answer": over["auc"].estimate,
+        "brier_over_longer_answer": over["brier"].estimate,
         "coverage": surest.tolist(),
         "reliability": bins,
     }
 
 
-def bootstrapped(probability: np.ndarray, pairs: Pairs) -> dict[str, np.ndarray]:
-    """Accuracy, AUC and Brier, each (1,000,), on workers drawn with replacement; the same draws for every model.
+def gains(probability: np.ndarray, reference: np.ndarray, pairs: Pairs) -> dict[Measure, Jackknife]:
+    """What a model gains over a reference, by measure; arguments as of `score`."""
+    ours, theirs = measured(probability, pairs), measured(reference, pairs)
+    return {name: (ours[name] - theirs[name]).jackknife(pairs) for name in MEASURES}
 
-    With w the times each worker was drawn, accuracy and Brier are ratios of sums over workers, and the AUC is
-    w'Mw / ((w'l) (w'r)): M[a, b] counts the pairs of a left-preferring row of worker a and a right-preferring row of
-    worker b that the model ranks rightly (ties half), mean over seeds; l and r are the workers' rows of each kind.
+
+@dataclass(frozen=True)
+class Measured:
+    """A measure on all pairs, without each worker, and what each pair adds to it; see `statistics.jackknife`."""
+
+    mean: float
+    without: np.ndarray
+    linear: np.ndarray
+
+    def __sub__(self, other: "Measured") -> "Measured":
+        return Measured(self.mean - other.mean, self.without - other.without, self.linear - other.linear)
+
+    def jackknife(self, pairs: Pairs) -> Jackknife:
+        return jackknife(self.mean, self.without, self.linear, pairs.groups("worker_id"))
+
+
+def measured(probability: np.ndarray, pairs: Pairs) -> dict[Measure, Measured]:
+    """Accuracy, AUC and Brier of (seeds, n) probabilities, means over seeds."""
+    y, workers = pairs.y, np.unique(pairs.groups("worker_id"), return_inverse=True)[1]
+    return {
+        "accuracy": _mean(correct(probability, y).mean(axis=0), workers),
+        "auc": _area(probability, y, workers),
+        "brier": _mean(_brier(probability, y).mean(axis=0), workers),
+    }
+
+
+def _mean(values: np.ndarray, workers: np.ndarray) -> Measured:
+    totals, sizes = np.bincount(workers, values), np.bincount(workers)
+    with np.errstate(invalid="ignore"):  # nothing is left without the only worker
+        return Measured(float(values.mean()), (totals.sum() - totals) / (len(values) - sizes), values)
+
+
+def _area(probability: np.ndarray, y: np.ndarray, workers: np.ndarray) -> Measured:
+    """Without a worker, the comparisons of its rows are missing: those with all rows, less those among its own.
+
+    Rows are compared by ranks, so that no matrix of all with all is made.
     """
-    y = pairs.y
-    workers = np.unique(pairs.groups("worker_id"), return_inverse=True)[1]
-    of_worker = (workers == np.arange(workers.max() + 1)[:, None]).astype(float)
-    drawn = worker_draws(len(of_worker))
-    rows, left, right = (drawn @ (of_worker @ kind) for kind in (np.ones(len(y)), y, 1 - y))
-    ranked = _rightly_ranked(probability, y)
-    between = of_worker[:, y == 1] @ ranked @ of_worker[:, y == 0].T
-    with np.errstate(invalid="ignore"):  # a draw without one of the sides has no AUC
-        area = ((drawn @ between) * drawn).sum(axis=1) / (left * right)
-    means = {"accuracy": correct(probability, y), "brier": _brier(probability, y)}
-    return {"auc": area} | {name: drawn @ (of_worker @ values.mean(axis=0)) / rows for name, values in means.items()}
+    left, right = np.bincount(workers, y), np.bincount(workers, 1 - y)
+    won = np.mean([_comparisons(one, y) for one in probability], axis=0)
+    members = [np.flatnonzero(workers == worker) for worker in range(len(left))]
+    inside = [
+        np.mean([_comparisons(one, y[rows])[y[rows] == 1].sum() for one in probability[:, rows]]) for rows in members
+    ]
+    total = won[y == 1].sum()
+    missing = np.bincount(workers, won) - inside
+    with np.errstate(invalid="ignore", divide="ignore"):  # no AUC where one side is never preferred
+        without = (total - missing) / ((left.sum() - left) * (right.sum() - right))
+        area = total / (left.sum() * right.sum())
+        opponents = np.where(y == 1, right.sum(), left.sum())
+        linear = (won / opponents - area) * len(y) / np.where(y == 1, left.sum(), right.sum())
+    return Measured(float(area), np.where(np.isfinite(without), without, np.nan), linear)
 
 
-def _rightly_ranked(probability: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(left-preferring rows, right-preferring rows): share of seeds in which the former has the larger P(left)."""
-    total = np.zeros((int(y.sum()), int((1 - y).sum())))
-    for one in probability:
-        left, right = one[y == 1][:, None], one[y == 0]
-        total += (left > right) + 0.5 * (left == right)
-    return total / len(probability)
+def _comparisons(probability: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(n,) of the rows of the other kind, how many are ranked rightly against each row; ties count half."""
+    above = rankdata(probability)
+    for kind in (0, 1):
+        above[y == kind] -= rankdata(probability[y == kind])
+    return np.where(y == 1, above, y.sum() - above)
 
 
 def _brier(probability: np.ndarray, y: np.ndarray) -> np.ndarray:
