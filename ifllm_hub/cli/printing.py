@@ -38,7 +38,7 @@ def print_leaderboard(board: "Board") -> None:
     from rich.table import Table
 
     title = f"{board['pairs']} pairs, {board['workers']} workers, unseen workers, {board['seeds']} seeds"
-    table = Table("model", "accuracy", "95 % CI", "AUC", "Brier", "ECE", "gain over longer", title=title)
+    table = Table("model", "accuracy", "95 % CI", "AUC", "Brier", "ECE", "gain over longer", "adjusted p", title=title)
     for row in board["rows"]:
         if row["protocol"] == "worker":
             accuracy, gain = row["accuracy"], row["gain_over_longer_answer"]
@@ -50,6 +50,7 @@ def print_leaderboard(board: "Board") -> None:
                 f"{row['brier']:.4f}",
                 f"{row['ece']:.3f}",
                 f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]",
+                f"{row['adjusted']['accuracy']['p']:.3f}",
             )
     # Piped output has no width of its own; 80 columns would break every cell.
     Console(width=None if sys.stdout.isatty() else 120).print(table)

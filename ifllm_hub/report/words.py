@@ -51,10 +51,11 @@ def accuracy_sentence(board: Board) -> str:
 
 def gain_sentence(board: Board) -> str:
     """Whether the forest beats the longer answer on unseen workers."""
-    gain = worker_rows(board)[FOREST.name]["gain_over_longer_answer"]
+    row = worker_rows(board)[FOREST.name]
+    gain = row["adjusted"]["accuracy"]
     head = (
-        f"The difference is {points(gain['mean'])} points, with a 95\u00a0% interval of {points(gain['low'])} to "
-        f"{points(gain['high'])}"
+        f"The difference is {points(row['gain_over_longer_answer']['mean'])} points, with a 95\u00a0% interval "
+        f"(adjusted for all models and measures compared) of {points(gain['low'])} to {points(gain['high'])}"
     )
     if gain["low"] > 0:
         return f"{head}, which does not include 0: on this data, behavior adds to length."

@@ -5,7 +5,7 @@ from typing import Any
 from ifllm_hub.reward.model.results import dataset_name, evaluations
 from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER
 from ifllm_hub.reward.protocol.leaderboard import Board
-from ifllm_hub.reward.protocol.tables import leaderboard_markdown
+from ifllm_hub.reward.protocol.tables import leaderboard_markdown, precision_note
 
 _TITLE = "Implicit feedback reward model"
 
@@ -63,11 +63,14 @@ This reads plain arrays (`forest.safetensors`), which are checked before use. Th
 
 ## Accuracy on unseen workers
 
-{board["pairs"]} pairs, {board["workers"]} workers, {board["seeds"]} seeds, 5 folds; intervals are bootstraps over
-workers. "{LONGER_ANSWER.name}" is the result of a rule that uses no behavior. With permuted labels, the first forest
-falls to {null["mean"]:.3f} (sd {null["sd"]:.3f}).
+{board["pairs"]} pairs, {board["workers"]} workers, {board["seeds"]} seeds, 5 folds; intervals are by jackknife over
+workers. A reader's habit is taken from earlier readings and the reading itself, as a live score has to; in the rows
+"later readings too" it is that of the finished dataset. "{LONGER_ANSWER.name}" is the result of a rule that uses no
+behavior. With permuted labels, the first forest falls to {null["mean"]:.3f} (sd {null["sd"]:.3f}).
 
 {leaderboard_markdown(board)}
+
+{precision_note(board)}
 
 Results with folds over conversations and over questions are in `leaderboard.json`; these share workers between training
 and test, and so flatter every model that can tell workers apart.

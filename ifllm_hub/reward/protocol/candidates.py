@@ -13,7 +13,14 @@ from sklearn.model_selection import GroupKFold
 from ifllm_hub.features.centering import SUFFIX
 from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.protocol.folds import FitPredict
-from ifllm_hub.reward.protocol.pairs import FEATURES, GAZE_FEATURES, LENGTH_FEATURES, MOUSE_FEATURES, Pairs
+from ifllm_hub.reward.protocol.pairs import (
+    FEATURES,
+    GAZE_FEATURES,
+    LENGTH_FEATURES,
+    MOUSE_FEATURES,
+    Pairs,
+    with_past_habit,
+)
 
 # Left-minus-right embedding of the answers: (d,) Float32; see `text.with_text_contrast`.
 TEXT_CONTRAST = "text_contrast"
@@ -59,8 +66,10 @@ def logistic(features: tuple[str, ...], C: float = 1.0, per_gap: float = 0.0) ->
     """
 
     def fit(train: Pairs, test: Pairs, seed: int) -> np.ndarray:
-        gap = (train.rows["rating_left"] - train.rows["rating_right"]).abs().fill_null(0).to_numpy()
         X, X_test = np.nan_to_num(train.X(features)), np.nan_to_num(test.X(features))
+        if not per_gap:
+            return _logistic(X, train.y, X_test, C)
+        gap = (train.rows["rating_left"] - train.rows["rating_right"]).abs().fill_null(0).to_numpy()
         return _logistic(X, train.y, X_test, C, 1 + per_gap * gap)
 
     return fit
@@ -193,6 +202,10 @@ def with_habit(features: tuple[str, ...]) -> tuple[str, ...]:
 
 
 _MOUSE_DWELL, _GAZE_DWELL = ("mouse_dwell_log_ratio",), ("gaze_dwell_log_ratio",)
+# Claims are made of what can be known while somebody reads: habits from earlier readings and the reading itself.
+_MOUSE, _GAZE, _BOTH = (with_past_habit(features) for features in (MOUSE_FEATURES, GAZE_FEATURES, FEATURES))
+# In the names of models whose habits are those of the finished dataset, as the config `features` has them.
+LATER_TOO = ", later readings too"
 # What `nested` chooses among: how much was read, of which modality, with and without the reader's habit.
 _FEATURE_SETS = (
     LENGTH_FEATURES,
@@ -200,27 +213,29 @@ _FEATURE_SETS = (
     _GAZE_DWELL + LENGTH_FEATURES,
     with_habit(MOUSE_FEATURES) + LENGTH_FEATURES,
     with_habit(FEATURES),
-    MOUSE_FEATURES[:1] + LENGTH_FEATURES,
-    MOUSE_FEATURES + LENGTH_FEATURES,
-    GAZE_FEATURES + LENGTH_FEATURES,
-    FEATURES,
+    _MOUSE[:1] + LENGTH_FEATURES,
+    _MOUSE + LENGTH_FEATURES,
+    _GAZE + LENGTH_FEATURES,
+    _BOTH,
 )
 _PENALTIES = (0.03, 0.3, 3.0)
 _TEXT_PENALTIES = (0.001, 0.01, 0.1)
 
 # The longer answer as a probability: its accuracy is that of the rule `longer` once longer answers are preferred.
 LONGER_ANSWER = Candidate("longer answer", logistic(LENGTH_FEATURES))
-FOREST = Candidate("forest: mouse + gaze + length", forest(FEATURES))
+FOREST = Candidate("forest: mouse + gaze + length", forest(_BOTH))
 # What every training is judged beside.
 CANDIDATES = (
     Candidate("majority side", majority),
     LONGER_ANSWER,
     Candidate("logistic: mouse dwell with habit + length", logistic(_MOUSE_DWELL + LENGTH_FEATURES)),
     FOREST,
-    Candidate("forest: mouse + length", forest(MOUSE_FEATURES + LENGTH_FEATURES)),
-    Candidate("forest: gaze + length", forest(GAZE_FEATURES + LENGTH_FEATURES)),
-    Candidate("forest: mouse only", forest(MOUSE_FEATURES)),
-    Candidate("forest: gaze only", forest(GAZE_FEATURES)),
+    Candidate("forest: mouse + length", forest(_MOUSE + LENGTH_FEATURES)),
+    Candidate("forest: gaze + length", forest(_GAZE + LENGTH_FEATURES)),
+    Candidate("forest: mouse only", forest(_MOUSE)),
+    Candidate("forest: gaze only", forest(_GAZE)),
+    Candidate(FOREST.name + LATER_TOO, forest(FEATURES)),
+    Candidate("forest: mouse + length" + LATER_TOO, forest(MOUSE_FEATURES + LENGTH_FEATURES)),
 )
 # The full leaderboard: baselines without behavior, then what reads behavior, the simpler first.
 FULL = (
@@ -230,14 +245,16 @@ FULL = (
     LONGER_ANSWER,
     Candidate("text embedding + length", nested(tuple(text(C) for C in _TEXT_PENALTIES)), needs_text=True),
     CANDIDATES[2],
-    Candidate("logistic: mouse + length", logistic(MOUSE_FEATURES + LENGTH_FEATURES)),
-    Candidate("logistic: mouse + gaze + length", logistic(FEATURES)),
-    Candidate("logistic, pairs weighted by rating gap", logistic(FEATURES, per_gap=0.5)),
+    Candidate("logistic: mouse + length", logistic(_MOUSE + LENGTH_FEATURES)),
+    Candidate("logistic: mouse + gaze + length", logistic(_BOTH)),
+    Candidate("logistic: mouse + length" + LATER_TOO, logistic(MOUSE_FEATURES + LENGTH_FEATURES)),
+    Candidate("logistic: mouse + gaze + length" + LATER_TOO, logistic(FEATURES)),
+    Candidate("logistic, pairs weighted by rating gap", logistic(_BOTH, per_gap=0.5)),
     *CANDIDATES[3:],
-    Candidate("forest: mouse + gaze", forest(MOUSE_FEATURES + GAZE_FEATURES)),
+    Candidate("forest: mouse + gaze", forest(_MOUSE + _GAZE)),
     Candidate("forest, habits left in", forest(with_habit(FEATURES))),
-    Candidate("forest, trees alone", forest(FEATURES, linear=False)),
-    Candidate("gradient boosting: mouse + gaze + length", gradient_boosting(FEATURES)),
+    Candidate("forest, trees alone", forest(_BOTH, linear=False)),
+    Candidate("gradient boosting: mouse + gaze + length", gradient_boosting(_BOTH)),
     Candidate(
         "nested choice",
         nested((*(logistic(features, C) for features in _FEATURE_SETS for C in _PENALTIES), FOREST.fit)),

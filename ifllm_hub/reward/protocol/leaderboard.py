@@ -15,7 +15,8 @@ from ifllm_hub.files import read_json, write_atomically
 from ifllm_hub.reward.protocol.candidates import CANDIDATES, FOREST, LONGER_ANSWER, TEXT_CONTRAST, Candidate
 from ifllm_hub.reward.protocol.folds import PROTOCOLS, block_permuted, out_of_fold, permuted
 from ifllm_hub.reward.protocol.pairs import Pairs
-from ifllm_hub.reward.protocol.scores import Score, correct, score
+from ifllm_hub.reward.protocol.scores import MEASURES, Measure, Score, correct, gains, score
+from ifllm_hub.statistics import Adjusted, Jackknife, detectable, effective_workers, simultaneous
 from ifllm_hub.terms import Advance
 
 # What the probabilities rest on besides the data: a change to one of these makes finished results void.
@@ -36,26 +37,39 @@ class Draws(TypedDict):
 
 
 class Row(Score):
-    """A model under a protocol."""
+    """A model under a protocol.
+
+    `adjusted` are the differences to the longer answer again, adjusted for all models and measures of the protocol.
+    """
 
     model: str
     protocol: str
+    adjusted: dict[Measure, Adjusted]
 
 
 class Counts(TypedDict):
-    """What a leaderboard was made on; `left_preferred` is a share of the pairs."""
+    """What a leaderboard was made on; `left_preferred` is a share of the pairs.
+
+    `effective_workers` are as many workers of equal size as tell as much.
+    """
 
     pairs: int
     workers: int
+    effective_workers: float
     conversations: int
     left_preferred: float
     seeds: int
 
 
 class Scored(TypedDict):
-    """Rows, and each null model's accuracies by protocol."""
+    """Rows, and each null model's accuracies by protocol.
+
+    `detectable_gain` is the gain of accuracy over the longer answer that a study like this finds in four of five cases,
+    at the standard error of the forest on workers never seen.
+    """
 
     rows: list[Row]
+    detectable_gain: float
     permuted_labels: dict[str, Draws]
     block_permuted_labels: NotRequired[dict[str, Draws]]
 
@@ -196,6 +210,7 @@ def counts(pairs: Pairs, seeds: int) -> Counts:
     return {
         "pairs": len(pairs),
         "workers": int(pairs.rows["worker_id"].n_unique()),
+        "effective_workers": effective_workers(pairs.groups("worker_id")),
         "conversations": int(pairs.rows["conversation_id"].n_unique()),
         "left_preferred": float(pairs.y.mean()),
         "seeds": seeds,
@@ -206,13 +221,30 @@ def scored(results: dict[Job, np.ndarray], pairs: Pairs) -> Scored:
     """`rows`, one a model and protocol, and for each null the mean and sd of its accuracies by protocol."""
     judged = {job: result for job, result in results.items() if job.null is None}
     reference = {job.protocol: result for job, result in judged.items() if job.candidate == LONGER_ANSWER}
+    over = {job: gains(result, reference[job.protocol], pairs) for job, result in judged.items()}
+    adjusted = {job: one for protocol in reference for job, one in _adjusted(over, protocol).items()}
     rows: list[Row] = [
-        {"model": job.candidate.name, "protocol": job.protocol, **score(result, reference[job.protocol], pairs)}
+        {
+            "model": job.candidate.name,
+            "protocol": job.protocol,
+            **score(result, reference[job.protocol], pairs),
+            "adjusted": adjusted[job],
+        }
         for job, result in judged.items()
     ]
-    found: Scored = {"rows": rows, "permuted_labels": {}}
+    headline = next(gain for job, gain in over.items() if job.candidate == FOREST and job.protocol == "worker")
+    found: Scored = {"rows": rows, "detectable_gain": detectable(headline["accuracy"]), "permuted_labels": {}}
     for job, result in results.items():
         if job.null is not None:
             draws: Draws = {"mean": float(result.mean()), "sd": float(result.std())}
             found.setdefault(job.null, {})[job.protocol] = draws
     return found
+
+
+def _adjusted(over: dict[Job, dict[Measure, Jackknife]], protocol: str) -> dict[Job, dict[Measure, Adjusted]]:
+    """The differences of one protocol, adjusted for each other; the reference is no difference."""
+    family = [(job, name) for job in over if job.protocol == protocol for name in MEASURES]
+    compared = [(job, name) for job, name in family if job.candidate != LONGER_ANSWER]
+    found = dict(zip(compared, simultaneous([over[job][name] for job, name in compared]), strict=True))
+    nothing: Adjusted = {"low": 0.0, "high": 0.0, "p": 1.0}
+    return {job: {name: found.get((job, name), nothing) for name in MEASURES} for job, _ in family}

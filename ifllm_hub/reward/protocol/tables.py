@@ -7,7 +7,7 @@ from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.protocol.folds import LEAVE_ONE_OUT, PROTOCOLS
 from ifllm_hub.reward.protocol.leaderboard import Board, FullBoard, Null, Row
 from ifllm_hub.reward.protocol.text import MINILM_PACKAGE
-from ifllm_hub.statistics import Estimate
+from ifllm_hub.statistics import Adjusted, Estimate
 
 # Clean ablations: "only" has no length and no camera column in it.
 _BY_MODALITY = (
@@ -32,7 +32,9 @@ def leaderboard_markdown(board: Board, protocol: str = "worker") -> str:
             ">Brier",
             ">ECE",
             ">accuracy at 50 % coverage",
-            "gain over longer",
+            "gain over longer [95 % CI]",
+            "[all at once]",
+            ">adjusted p",
         ),
         [
             (
@@ -43,6 +45,7 @@ def leaderboard_markdown(board: Board, protocol: str = "worker") -> str:
                 f"{row['ece']:.3f}",
                 f"{row['accuracy_at_50']:.3f}",
                 with_interval(row["gain_over_longer_answer"], "+.3f"),
+                *(("", "") if row["model"] == LONGER_ANSWER.name else _adjusted(row["adjusted"]["accuracy"])),
             )
             for row in board["rows"]
             if row["protocol"] == protocol
@@ -60,9 +63,11 @@ Written by `{_command(board)}`; do not edit.
 {board["pairs"]} rated pairs of {board["workers"]} workers in {board["conversations"]} conversations,
 {"with" if board["excluded_workers_kept"] else "without"} the workers on the authors' exclusion list; left is
 preferred in {100 * board["left_preferred"]:.1f} %. Every number is out of fold: the mean over {board["seeds"]} seeds,
-each with new folds and new models. Intervals are 95 % bootstraps over workers, 1,000 draws. Of Brier and ECE, less is
-better. "{LONGER_ANSWER.name}" is a logistic regression on the log ratio of the lengths, so that it has a probability;
-as a rule, the longer answer is right in {board["longer_rule"]:.3f} of the pairs. "Always left" claims certainty.
+each with new folds and new models. Intervals are 95 %, by jackknife over workers and Student's t; what they cover is in
+[coverage of the intervals](interval_coverage.md). Of Brier and ECE, less is better. Habits are those of a reader's
+earlier readings and the reading itself, but for the rows "later readings too". "{LONGER_ANSWER.name}" is a logistic
+regression on the log ratio of the lengths, so that it has a probability; as a rule, the longer answer is right in
+{board["longer_rule"]:.3f} of the pairs. "Always left" claims certainty.
 {_text_note(board)}
 ## Workers never seen
 
@@ -70,13 +75,16 @@ Five folds over workers: the headline.
 
 {leaderboard_markdown(board)}
 
+{precision_note(board)}
+
 ![Accuracy of every model under every protocol, with intervals](leaderboard.png)
 
 Bars: 95 % intervals as in the tables; for permuted labels one standard deviation over seeds. Dashed: chance.
 
 ## Differences to the longer answer, workers never seen
 
-The same draws of workers for both models. Better is positive for accuracy and AUC, negative for Brier.
+Better is positive for accuracy and AUC, negative for Brier. Intervals and p values are adjusted for all differences of
+this table.
 
 {_differences(board)}
 
@@ -149,18 +157,35 @@ def _text_note(board: FullBoard) -> str:
 
 def _differences(board: FullBoard) -> str:
     return markdown_table(
-        ("model", "accuracy", "AUC", "Brier"),
+        ("model", "accuracy", ">p", "AUC", ">p", "Brier", ">p"),
         [
             (
                 row["model"],
-                with_interval(row["gain_over_longer_answer"], "+.3f"),
-                with_interval(row["auc_over_longer_answer"], "+.3f"),
-                with_interval(row["brier_over_longer_answer"], "+.4f"),
+                *_difference(row["gain_over_longer_answer"], row["adjusted"]["accuracy"]),
+                *_difference(row["auc_over_longer_answer"], row["adjusted"]["auc"]),
+                *_difference(row["brier_over_longer_answer"], row["adjusted"]["brier"], "+.4f"),
             )
             for row in _rows(board, "worker").values()
             if row["model"] != LONGER_ANSWER.name
         ],
     )
+
+
+def _difference(value: Estimate, adjusted: Adjusted, form: str = "+.3f") -> tuple[str, str]:
+    interval, p = _adjusted(adjusted, form)
+    return f"{_number(value['mean'], form)} {interval}", p
+
+
+def _adjusted(adjusted: Adjusted, form: str = "+.3f") -> tuple[str, str]:
+    return f"[{_number(adjusted['low'], form)}, {_number(adjusted['high'], form)}]", _number(adjusted["p"])
+
+
+def precision_note(board: Board) -> str:
+    """What stands under the tables: how many workers these are worth, and the least gain that shows."""
+    return f"""The {board["workers"]} workers tell as much as {board["effective_workers"]:.1f} with equally many pairs
+each. A true gain of accuracy below {board["detectable_gain"]:.3f} is missed in more than one of five such studies.
+"All at once" are intervals that hold together, with 95 % probability, for every model and measure compared, and the
+adjusted p pays for looking at all of them; a row's own interval does not."""
 
 
 def _coverage(board: FullBoard) -> str:
