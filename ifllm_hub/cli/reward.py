@@ -1,4 +1,4 @@
-"""`ifllm reward | leaderboard | publish-reward`: the reward model and its scores."""
+"""`ifllm reward | leaderboard | claim | publish-reward`: the reward model and its scores."""
 
 from pathlib import Path
 from typing import Annotated
@@ -49,6 +49,23 @@ def leaderboard(
     if board["left_out"]:
         say(f"left out, because there is no text encoder (--text-model): {', '.join(board['left_out'])}")
     say(f"leaderboard: {out / PAGE_FILE}")
+
+
+@app.command(rich_help_panel=PANEL)
+def claim(
+    dataset: DatasetArgument,
+    out: Annotated[Path | None, typer.Option(help="Page to write: .md.", show_default=False)] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Exchanges of the permutation test; the claim says 999.")] = 999,
+) -> None:
+    """Test the one registered claim on a dataset: does reading say what length does not?"""
+    from ifllm_hub.files import write_atomically
+    from ifllm_hub.reward.protocol.claim import claim_page, claim_sentence, evaluate_claim
+
+    with bar("claim") as advance:
+        found = evaluate_claim(dataset, draws, n_jobs=-1, advance=advance)
+    if out is not None:
+        write_atomically(out, claim_page(found))
+    say(claim_sentence(found))
 
 
 @app.command(rich_help_panel=PANEL)
