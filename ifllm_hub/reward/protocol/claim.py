@@ -52,8 +52,8 @@ answers do not say.
 - **Data**: pairs that one worker rated and was seen reading, as `ifllm leaderboard` takes them; all of a dataset.
 - **Models**: antisymmetric logistic regressions, on the log ratio of the lengths alone, and on that and four
   contrasts: log ratio of dwell and difference of coverage, of mouse and of gaze, each less the reader's habit as known
-  from earlier readings and the reading itself ({", ".join(f"`{name}`" for name in FEATURE_SETS[_PRIMARY])}). A contrast that is not
-  there counts as 0.
+  from earlier readings and the reading itself. A contrast that is not there counts as 0. By name:
+  {", ".join(f"`{name}`" for name in FEATURE_SETS[_PRIMARY])}.
 - **Measure**: Brier score of probabilities for workers never seen, five folds over workers.
 - **Test**: behavior exchanged given length, between a worker's conversations with equally many pairs
   (`ifllm_hub.reward.protocol.permutation`), 999 draws, {_TEST_SEEDS} seeds of the folds, one-sided, at {ALPHA}.

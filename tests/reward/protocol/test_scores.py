@@ -1,4 +1,4 @@
-"""The scores: each against a plain computation, the intervals against a loop and against theory."""
+"""The scores: each against a plain computation, the intervals against one worker left out and against theory."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from ifllm_hub.reward.protocol.scores import auc, bootstrapped, correct, coverage, reliability, score
+from ifllm_hub.reward.protocol.scores import auc, correct, coverage, measured, reliability, score
 from tests.reward.made import half_and_half, made
 
 # Probabilities on a grid of sixteenths, so that ties and 0.5 occur and no bin's edge is met by rounding.
@@ -98,23 +98,31 @@ def test_score_collects_the_numbers() -> None:
     assert all(set(same[name].values()) == {0.0} for name in differences)
 
 
-def test_bootstrap_against_pairs_drawn_one_by_one() -> None:
-    """The numbers of each draw are those of the table of the drawn workers' pairs, written out with repetitions."""
+def test_without_a_worker_numbers_are_those_of_the_other_pairs() -> None:
     pairs = made([True, False, False, True, True, False, True], [1, 1, 2, 3, 3, 3, 4])
     probability = np.random.default_rng(1).integers(0, 9, (3, 7)) / 8
-    drawn = bootstrapped(probability, pairs)
-    generator = np.random.default_rng(0)
-    members = [[0, 1], [2], [3, 4, 5], [6]]
-    for draw in range(200):
-        rows = [row for worker in generator.integers(4, size=4) for row in members[worker]]
-        y = pairs.y[rows]
-        assert drawn["accuracy"][draw] == pytest.approx(correct(probability[:, rows], y).mean())
-        assert drawn["brier"][draw] == pytest.approx(np.mean([brier_score_loss(y, p) for p in probability[:, rows]]))
-        if y.min() == y.max():
-            assert np.isnan(drawn["auc"][draw])
-        else:
-            assert drawn["auc"][draw] == pytest.approx(np.mean([roc_auc_score(y, p) for p in probability[:, rows]]))
-    assert np.isnan(drawn["auc"]).any()
+    found = measured(probability, pairs)
+    for place, rows in enumerate(([2, 3, 4, 5, 6], [0, 1, 3, 4, 5, 6], [0, 1, 2, 6], [0, 1, 2, 3, 4, 5])):
+        y, rest = pairs.y[rows], probability[:, rows]
+        assert found["accuracy"].without[place] == pytest.approx(correct(rest, y).mean())
+        assert found["brier"].without[place] == pytest.approx(np.mean([brier_score_loss(y, p) for p in rest]))
+        assert found["auc"].without[place] == pytest.approx(np.mean([roc_auc_score(y, p) for p in rest]))
+    # DeLong, DeLong & Clarke-Pearson 1988: the shares of the other kind that are ranked rightly against each row.
+    left, right = pairs.y == 1, pairs.y == 0
+    ranked = np.mean([(p[left, None] > p[right]) + 0.5 * (p[left, None] == p[right]) for p in probability], axis=0)
+    expected = np.empty(7)
+    expected[left] = (ranked.mean(axis=1) - ranked.mean()) * 7 / left.sum()
+    expected[right] = (ranked.mean(axis=0) - ranked.mean()) * 7 / right.sum()
+    assert found["auc"].linear == pytest.approx(expected)
+
+
+def test_a_worker_without_whom_there_is_no_auc_moves_nothing() -> None:
+    pairs = made([True, False, False, False, False], [1, 1, 2, 2, 3])
+    row = measured(np.array([[0.9, 0.4, 0.6, 0.2, 0.95]]), pairs)["auc"]
+    assert np.isnan(row.without[0])
+    assert np.isfinite(row.without[1:]).all()
+    assert row.jackknife(pairs).moves[0] == 0
+    assert np.isfinite(list(row.jackknife(pairs).estimate.values())).all()
 
 
 def test_scores_of_one_kind_of_preference_are_not_defined_instead_of_wrong() -> None:
