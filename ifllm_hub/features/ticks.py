@@ -40,6 +40,8 @@ def on_text(ticks: pl.DataFrame, lengths: pl.DataFrame, modality: str) -> pl.Dat
     """The ticks of one modality that lie on an answer's text; nothing else may reach a feature.
 
     After rating, the cursor rests on the rating form, so positions off the text give the label away (docs/format.md 5).
+    Nor does gaze count after the mouse has left the text for good: webcam gaze drifts after the cursor, which is then on
+    its way to the form (docs/results/last_seconds.md).
 
     Args:
         ticks: from `all_ticks`.
@@ -52,10 +54,12 @@ def on_text(ticks: pl.DataFrame, lengths: pl.DataFrame, modality: str) -> pl.Dat
     """
     side = pl.col(f"{modality}_side")
     visit = (side.is_not_null() & (side.ne_missing(side.shift(1)))).cast(pl.Int64).cum_sum().over("question_id")
+    last_with_mouse = pl.col("tick").filter(pl.col("mouse_side").is_not_null()).max().over("question_id")
+    read = pl.col("tick") <= last_with_mouse.fill_null(pl.col("tick")) if modality == "gaze" else pl.lit(True)
     length = pl.when(pl.col("side") == "left").then("length_left").otherwise("length_right")
     return (
         ticks.with_columns(side=side, char=pl.col(f"{modality}_char"), visit=visit)
-        .filter(pl.col("side").is_not_null())
+        .filter(pl.col("side").is_not_null() & read)
         .join(lengths, on="question_id", how="left", maintain_order="left")
         .with_columns(length=length.cast(pl.Int64), move=pl.col("char").diff().over("question_id", "visit"))
         .select("question_id", "side", "t", "dt", "char", "length", "visit", "move")

@@ -51,6 +51,9 @@ def slow_features(question: Question) -> dict[str, float | None]:
     times = question["t"]
     steps = [min(max(after - at, 0), 1000) for at, after in pairwise(times)] + [0] * bool(times)
     places = {modality: _places(question, modality) for modality in MODALITIES}
+    with_mouse = [i for i, place in enumerate(places["mouse"]) if place]
+    if with_mouse:
+        places["gaze"] = [place if i <= with_mouse[-1] else None for i, place in enumerate(places["gaze"])]
     for modality in MODALITIES:
         features |= _of_modality(question, modality, steps, places[modality])
     return features | _of_both(question, steps, places) | _of_ratios(features)

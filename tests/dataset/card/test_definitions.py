@@ -41,6 +41,11 @@ def on_text(ticks: pd.DataFrame, modality: str, numbers: Numbers) -> pd.DataFram
         side=pd.Series("none", ticks.index).mask(right >= 0, "right").mask(left >= 0, "left"),
         char=right.mask(left >= 0, left),
     )
+    if modality == "gaze":
+        moused = ticks["mouse_char_left"].ge(0) | ticks["mouse_char_right"].ge(0)
+        rest = moused[::-1].groupby(ticks["question"][::-1]).cummax()[::-1]
+        never = ~moused.groupby(ticks["question"]).transform("any")
+        ticks = ticks.assign(side=ticks["side"].where(rest | never, "none"))
     other = (ticks["side"] != ticks["side"].shift()) | (ticks["question"] != ticks["question"].shift())
     ticks = ticks.assign(visit=other.cumsum())
     ticks = ticks[ticks["side"] != "none"]
