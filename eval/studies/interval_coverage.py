@@ -28,9 +28,9 @@ def main(dataset: Path) -> None:
         "Written by `python -m eval.studies.interval_coverage DATASET`; do not edit.",
         "",
         f"{STUDIES:,} simulated studies a row, each with the {codes.max() + 1} workers and {len(codes)} pairs of the",
-        f"dataset, which tell as much as {effective_workers(codes):.1f} workers with equally many pairs. Workers differ by",
-        "the variance given. An interval of 95 % should hold the truth in 95 % of the studies; from so many studies that",
-        f"is known to within {196 * np.sqrt(0.95 * 0.05 / STUDIES):.1f} points. Length: mean width, in the unit of the",
+        f"dataset, which tell as much as {effective_workers(codes):.1f} workers with equally many pairs. Workers differ",
+        "by the variance given. An interval of 95 % should hold the truth in 95 % of the studies; from so many studies",
+        f"that is known to within {196 * np.sqrt(0.95 * 0.05 / STUDIES):.1f} points. Length: mean width, in the unit of the",
         "estimate. The jackknife with Student's t is what the package prints; the percentile bootstrap over workers is",
         "what it printed before, and what most papers print.",
         "",
@@ -38,8 +38,10 @@ def main(dataset: Path) -> None:
         "|---|---:|---:|---:|---:|---:|",
     ]
     for name, truth, draw in (("accuracy", ACCURACY, accuracies), ("gain of accuracy", GAIN, gains)):
-        for variance in VARIANCES:
-            lines.append(f"| {name} | {variance:.2f} | {' | '.join(covered(codes, truth, variance, draw))} |")
+        lines += [
+            f"| {name} | {variance:.2f} | {' | '.join(covered(codes, truth, variance, draw))} |"
+            for variance in VARIANCES
+        ]
     lines += [
         "",
         f"Intervals of {MODELS} differences at once, none of which is real, that share {ALIKE:.0%} of their variance:",
@@ -48,8 +50,7 @@ def main(dataset: Path) -> None:
         "| variance between workers | adjusted intervals hold together | each by itself would |",
         "|---:|---:|---:|",
     ]
-    for variance in VARIANCES:
-        lines.append(f"| {variance:.2f} | {' | '.join(held_together(codes, variance))} |")
+    lines += [f"| {variance:.2f} | {' | '.join(held_together(codes, variance))} |" for variance in VARIANCES]
     sys.stdout.write("\n".join(lines) + "\n")
 
 
