@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from math import log
 
-from ifllm_hub.features.contrast import PER_QUESTION, Contrast
-from ifllm_hub.features.measures import CELL, MEASURES, Measure
+from ifllm_hub.features.measures import CELL, MEASURES, PER_QUESTION, Contrast, Measure
 from ifllm_hub.terms import MODALITIES, SIDES
 
 # Added to both dwells before their ratio, ms: below half a second, a ratio says nothing.
@@ -30,7 +29,7 @@ class Feature:
         unit: ms, char (code points), ms/char, char/s, share, share^2, count, sign (-1 or 1) or log.
         modality: mouse, gaze, both or text.
         family: what it is about.
-        formula: how it is computed, in words; the code is `measures.py`, `contrast.py` and `extract.py`.
+        formula: how it is computed, in words; the code is `measures.py` and `extract.py`.
         swap: what happens to it when left and right are swapped: "odd" (changes sign), "even" (stays), or the name of
             the feature it changes places with.
         low: smallest possible value, inclusive; None: unbounded.

@@ -5,10 +5,8 @@ from functools import reduce
 import polars as pl
 
 from ifllm_hub.features.catalog import CATALOG, DWELL_FLOOR_MS, LOG_RATIO_FLOORS, names
-from ifllm_hub.features.context import in_context
-from ifllm_hub.features.contrast import PER_QUESTION
-from ifllm_hub.features.measures import MEASURES
-from ifllm_hub.features.ticks import all_ticks, on_text
+from ifllm_hub.features.measures import MEASURES, PER_QUESTION
+from ifllm_hub.features.ticks import all_ticks, in_context, on_text
 from ifllm_hub.terms import MODALITIES, SIDES
 
 

@@ -1,8 +1,8 @@
-"""Measures of how one answer was read, by one modality; each is one Polars expression over the answer's ticks.
+"""What is measured of a reading by one modality, of each answer and of both together: one Polars expression each.
 
-The expressions see the rows that `context.in_context` gives for one question and one side. They add up integers and
-divide once at the end, so that a value does not depend on the order or grouping of the additions: results are
-bit-identical for any file order, chunk size or thread count.
+The expressions see the rows that `ticks.in_context` gives for one question, and for a `Measure` one side of it. They
+add up integers and divide once at the end, so that a value does not depend on the order or grouping of the additions:
+results are bit-identical for any file order, chunk size or thread count.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,30 @@ class Measure:
     of_two: bool = False
 
 
-_dt, _char, _length, _move = pl.col("dt"), pl.col("char"), pl.col("length"), pl.col("move")
+@dataclass(frozen=True)
+class Contrast:
+    """One number about the reading of a question.
+
+    Attributes:
+        name: of the column: `<modality>_<name>`.
+        unit, family, formula: as of `catalog.Feature`.
+        expr: the formula over the ticks that `ticks.in_context` gives for one question, and its `duration` (ms).
+        odd: whether swapping the answers changes its sign; otherwise it stays, and is never below 0.
+        high: largest possible value, and of an odd one the largest size; None: there is none.
+        of_two: defined for questions with two answers only.
+    """
+
+    name: str
+    unit: str
+    family: str
+    formula: str
+    expr: pl.Expr
+    odd: bool
+    high: float | None = None
+    of_two: bool = True
+
+
+_dt, _char, _length, _move, _sign = (pl.col(name) for name in ("dt", "char", "length", "move", "sign"))
 _weight = _dt.sum()
 _mean_char = (_dt * _char).sum() / _weight
 _is_back = _move < -CELL
@@ -51,6 +74,12 @@ _is_pause = pl.col("run_dwell") >= PAUSE_MS
 
 def _share_of_dwell(part: pl.Expr) -> pl.Expr:
     return pl.when(_weight > 0).then(_dt.filter(part).sum() / _weight)
+
+
+def _balance(name: str, formula: str, part: pl.Expr) -> Contrast:
+    dwell = _dt.filter(part).sum()
+    expr = pl.when(dwell > 0).then((_dt * _sign).filter(part).sum() / dwell)
+    return Contrast(name, "share", "dwell", formula, expr, odd=True, high=1.0)
 
 
 ENGAGEMENT = (
@@ -204,3 +233,45 @@ READING = (
 )
 
 MEASURES = ENGAGEMENT + READING
+
+PER_QUESTION = (
+    _balance("balance", "(dwell left - dwell right) / dwell on both", pl.lit(True)),
+    *(
+        _balance(
+            f"balance_quarter_{quarter}",
+            f"(dwell left - dwell right) / dwell on both, in quarter {quarter} of the question's reading time",
+            pl.col("quarter") == quarter - 1,
+        )
+        for quarter in (1, 2, 3, 4)
+    ),
+    Contrast("first_side", "sign", "order", "1 if left was read first, -1 if right", _sign.first(), odd=True, high=1.0),
+    Contrast("last_side", "sign", "order", "1 if left was read last, -1 if right", _sign.last(), odd=True, high=1.0),
+    Contrast(
+        "first_stay_share",
+        "share",
+        "order",
+        "dwell before the first change of side / dwell on both",
+        pl.when(_dt.sum() > 0).then(_dt.filter(pl.col("stay") == 0).sum() / _dt.sum()),
+        odd=False,
+        high=1.0,
+    ),
+    Contrast(
+        "switches",
+        "count",
+        "visits",
+        "changes of side between on-text ticks",
+        (_sign != _sign.shift(1)).sum(),
+        odd=False,
+    ),
+    Contrast("dwell_total", "ms", "dwell", "dwell on both answers", _dt.sum(), odd=False, of_two=False),
+    Contrast(
+        "on_text",
+        "share",
+        "dwell",
+        "dwell on both answers / duration of all ticks",
+        pl.when(pl.col("duration").first() > 0).then(_dt.sum() / pl.col("duration").first()),
+        odd=False,
+        high=1.0,
+        of_two=False,
+    ),
+)

@@ -1,12 +1,14 @@
-"""Trajectories (one row per question, with lists of ticks) -> the ticks on an answer's text, one row each."""
+"""Trajectories (a row a question, lists of ticks) -> the ticks on an answer's text, one row each, in their context."""
 
 import polars as pl
 
+from ifllm_hub.features.measures import CELL
 from ifllm_hub.terms import MODALITIES, SIDES
 
 # The most that one step between ticks may add to a dwell, ms: a hidden tab leaves gaps of minutes.
 # The paper's code caps at the same 1,000 ms (docs/format.md 7.2).
 MAX_STEP_MS = 1_000
+_ANSWER = ("question_id", "side")
 
 
 def all_ticks(trajectories: pl.DataFrame) -> pl.DataFrame:
@@ -63,4 +65,48 @@ def on_text(ticks: pl.DataFrame, lengths: pl.DataFrame, modality: str) -> pl.Dat
         .join(lengths, on="question_id", how="left", maintain_order="left")
         .with_columns(length=length.cast(pl.Int64), move=pl.col("char").diff().over("question_id", "visit"))
         .select("question_id", "side", "t", "dt", "char", "length", "visit", "move")
+    )
+
+
+def in_context(reading: pl.DataFrame) -> pl.DataFrame:
+    """The ticks of `on_text` with what the measures ask about each: what it is part of.
+
+    Args:
+        reading: from `on_text`: a question's ticks stand together, in their order.
+
+    Returns:
+        The same rows with
+        `sign` (1 on the left answer, -1 on the right),
+        `visit_dwell` (Int64, ms of the tick's visit),
+        `stay` (Int64, number of changes of side before the tick; leaving the text does not end a stay),
+        `furthest` (Int64, largest char so far on that answer),
+        `quarter` (Int64, 0-3: of the question's dwell on both answers, the quarter in which the tick begins),
+        `run_starts` (Boolean, first tick of a dwell run: ticks of one visit in one cell), `run_dwell` (Int64, ms) and
+        `cell` (Int64), `cell_dwell` (Int64, ms on that cell in all).
+    """
+    dt, side, question = pl.col("dt"), pl.col("side"), pl.col("question_id")
+    # The caret behind the last character is in the last cell.
+    cell = (pl.col("char") // CELL).clip(0, (pl.col("length") - 1) // CELL)
+    begins = question.ne_missing(question.shift(1))
+    crosses = (side != side.shift(1)) & ~begins
+    moves = (
+        begins
+        | pl.col("visit").ne_missing(pl.col("visit").shift(1))
+        | pl.col("cell").ne_missing(pl.col("cell").shift(1))
+    )
+    before, total = dt.cum_sum().over("question_id") - dt, dt.sum().over("question_id")
+    return (
+        reading.with_columns(cell=cell)
+        .with_columns(
+            sign=pl.when(side == "left").then(1).otherwise(-1),
+            visit_dwell=dt.sum().over("question_id", "visit"),
+            stay=crosses.cast(pl.Int64).cum_sum().over("question_id"),
+            furthest=pl.col("char").cum_max().over(_ANSWER),
+            # Without dwell all of it is the first quarter.
+            quarter=(4 * before // total.clip(1)).clip(0, 3),
+            run_starts=moves,
+            run=moves.cum_sum(),
+        )
+        .with_columns(run_dwell=dt.sum().over("run"), cell_dwell=dt.sum().over(*_ANSWER, "cell"))
+        .drop("run")
     )
