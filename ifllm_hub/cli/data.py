@@ -57,7 +57,7 @@ def build(
     from ifllm_hub.dataset.build import build_dataset
     from ifllm_hub.dataset.privacy.consent import read_withdrawn
     from ifllm_hub.sources.ifllm.archive import RELEASE_URL, open_release
-    from ifllm_hub.sources.ifllm.workers import known_workers
+    from ifllm_hub.sources.ifllm.study import known_workers
 
     if len(paths) > 2:
         raise IfllmError(f"build takes [RELEASE] OUT and was given {len(paths)} paths. Quote those with spaces.")

@@ -8,7 +8,6 @@ import polars as pl
 
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.coarse import coarse
-from ifllm_hub.dataset.histories import with_messages
 from ifllm_hub.dataset.manifest import MANIFEST, TIERS, Built, built_manifest, write_manifest
 from ifllm_hub.dataset.privacy.consent import apply_consent, check_workers
 from ifllm_hub.dataset.privacy.report import write_privacy_report
@@ -21,12 +20,13 @@ from ifllm_hub.sources.ifllm.accounts import balance, check_read, together
 from ifllm_hub.sources.ifllm.archive import Release
 from ifllm_hub.sources.ifllm.study import read_study
 from ifllm_hub.sources.source import Source
-from ifllm_hub.terms import MODALITIES, MODES, Advance
+from ifllm_hub.terms import MODALITIES, MODES, SIDES, Advance, Message
 
 Account = TypeVar("Account")
 
 # Conversations in memory at a time; results do not depend on it.
 CHUNK = 32
+_MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
 
 def build_dataset(
@@ -123,7 +123,7 @@ def write_configs(
         write_config(folder, "coarse", coarse(centered.filter(mode="pairwise")))
     questions = _with_has_behavior(questions, centered)
     for mode in MODES:
-        write_config(folder, mode, with_messages(questions.filter(pl.col("mode") == mode), mode))
+        write_config(folder, mode, _with_messages(questions.filter(pl.col("mode") == mode), mode))
     return questions, accounts
 
 
@@ -131,3 +131,26 @@ def _with_has_behavior(questions: pl.DataFrame, features: pl.DataFrame) -> pl.Da
     """Add `has_mouse` and `has_gaze`: whether a modality was ever on an answer's text."""
     flags = {f"has_{modality}": pl.col(f"{modality}_dwell_left").is_not_null() for modality in MODALITIES}
     return questions.join(features.select("question_id", **flags), on="question_id", maintain_order="left")
+
+
+def _with_messages(questions: pl.DataFrame, mode: str) -> pl.DataFrame:
+    """Rows of `pairwise` or `pointwise`: with the chat each LLM had seen, which is each side's own history.
+
+    Args:
+        questions: of that mode, both sides' columns, the turns of a conversation in their order; conversations may take
+            turns, as in two tabs.
+    """
+    sides = SIDES if mode == "pairwise" else ("left",)
+    messages: dict[str, list[list[Message]]] = {side: [] for side in sides}
+    so_far: dict[tuple[str, str], list[Message]] = {}
+    said = questions.select("conversation_id", "query", *(f"response_{side}" for side in sides))
+    for conversation, query, *responses in said.iter_rows():
+        for side, response in zip(sides, responses, strict=True):
+            asked = [*so_far.get((conversation, side), []), {"role": "user", "content": query}]
+            messages[side].append(asked)
+            so_far[conversation, side] = [*asked, {"role": "assistant", "content": response}]
+    columns = {f"messages_{side}": pl.Series(rows, dtype=_MESSAGES) for side, rows in messages.items()}
+    dated = questions.with_columns(asked_at=pl.col("asked_at").cast(pl.Datetime("ms", "UTC")), **columns)
+    if mode == "pairwise":
+        return dated
+    return dated.rename({f"{name}_left": name for name in ("messages", "response", "model", "rating")})

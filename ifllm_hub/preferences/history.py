@@ -17,7 +17,7 @@ def with_history(rows: pl.DataFrame, dataset: str | Path, revision: str | None, 
     From the second turn on, the two answers were written after different conversations, since each LLM saw its own
     earlier answers. A pair has one prompt, so there is no prompt under which both were written:
 
-    - `none`: the worker's query alone. Nothing changes.
+    - `none`: the worker's query alone; the rows are that already, so they do not come here.
     - `shared_user_turns`: what the worker wrote so far, which both sides share, as one user message with an empty line
       between the turns, since most chat templates refuse two user messages in a row. The answers are left out.
     - `chosen_side`: the whole conversation on the side of the chosen answer. The rejected answer's LLM had
@@ -29,8 +29,6 @@ def with_history(rows: pl.DataFrame, dataset: str | Path, revision: str | None, 
     Raises:
         IfllmError: the config `pairwise` cannot be read, or lacks a question.
     """
-    if history == "none":
-        return rows
     columns = ["question_id", "response_left", "messages_left", "messages_right"]
     pairwise = load_config(dataset, "pairwise", revision).select(columns)
     joined = rows.join(pairwise, on="question_id", how="left", maintain_order="left")

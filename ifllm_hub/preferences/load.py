@@ -76,7 +76,8 @@ def load_preferences(
     for other in compared:
         same = load_config(dataset, preferences_config(other), revision)
         rows = rows.join(same, on="question_id", how="semi", maintain_order="left")
-    rows = with_history(rows, dataset, revision, history)
+    if history != "none":
+        rows = with_history(rows, dataset, revision, history)
     if instruction:
         rows = with_instruction(rows)
     if constant_flip_prob is not None:

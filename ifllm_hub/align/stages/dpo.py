@@ -76,7 +76,8 @@ def load_pairs(args: DPOArguments, config: "FlipProbDPOConfig", commit: str | No
         same_pairs=args.same_pairs,
         constant_flip_prob=_constant_flip_prob(args, config),
     )
-    pairs = quirky_pairs(pairs, args, args.label_source, args.dataset, commit)
+    if args.on():
+        pairs = quirky_pairs(pairs, args, args.label_source, args.dataset, commit)
     return subsample(pairs, config.seed, args.train_size, args.test_size)
 
 

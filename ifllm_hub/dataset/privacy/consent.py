@@ -10,8 +10,7 @@ from ifllm_hub.dataset.manifest import MANIFEST, LeftOut, read_manifest
 from ifllm_hub.dataset.splits import assign_folds
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_parquet
-from ifllm_hub.sources.ifllm.study import Study
-from ifllm_hub.sources.ifllm.workers import known_workers
+from ifllm_hub.sources.ifllm.study import Study, known_workers
 
 
 @dataclass(frozen=True)

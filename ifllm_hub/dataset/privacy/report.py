@@ -13,7 +13,7 @@ from ifllm_hub.dataset.privacy.attack import Attack, KAnonymity, k_anonymity, re
 from ifllm_hub.documents import checked
 from ifllm_hub.files import read_json, write_atomically
 from ifllm_hub.sources.ifllm.archive import TABLES, Release
-from ifllm_hub.sources.ifllm.workers import read_table
+from ifllm_hub.sources.ifllm.study import read_table
 from ifllm_hub.terms import MODES
 
 REPORT = "privacy_report.json"

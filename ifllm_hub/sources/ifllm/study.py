@@ -1,15 +1,15 @@
-"""A release, the study's or a simulated one, as a source of questions and of their trajectories."""
+"""A release, the study's or a simulated one, as a source: its people, its questions, and the trajectories of each."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
 
+from ifllm_hub.errors import IfllmError
 from ifllm_hub.sources.ifllm.accounts import Accounts
-from ifllm_hub.sources.ifllm.archive import Release, TaskFolder
+from ifllm_hub.sources.ifllm.archive import TABLES, Release, TaskFolder
 from ifllm_hub.sources.ifllm.questions import TableCounts, read_questions
 from ifllm_hub.sources.ifllm.ticks import align_tasks
-from ifllm_hub.sources.ifllm.workers import consenting_workers
 from ifllm_hub.sources.source import Recorded
 
 
@@ -78,6 +78,36 @@ def read_study(release: Release) -> Study:
     """
     cleaned = read_questions(release)
     return Study(release, cleaned.questions, consenting_workers(release), cleaned.counts, cleaned.unanswered)
+
+
+def known_workers(release: Release) -> frozenset[str]:
+    """The ids of everybody in the release's tables or behavior folders.
+
+    Raises:
+        IfllmError: a table cannot be read.
+    """
+    tables = (read_table(release, name)["user_id"].drop_nulls() for name in TABLES)
+    return frozenset(task.worker_id for task in release.tasks).union(*tables)
+
+
+def consenting_workers(release: Release) -> frozenset[str]:
+    """Read from the table once more, so that one fault in the cleaning cannot hide another."""
+    yes = (pl.col("consent") == "1").fill_null(False).all()
+    return frozenset(
+        read_table(release, "record_info_table.csv").group_by("user_id").agg(yes=yes).filter("yes")["user_id"]
+    )
+
+
+def read_table(release: Release, name: str) -> pl.DataFrame:
+    """A table of the release, every column as text.
+
+    Raises:
+        IfllmError: it cannot be read.
+    """
+    try:
+        return pl.read_csv(release.root / name, infer_schema=False, glob=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise IfllmError(f"{release.root / name}: cannot be read ({error}). Unpack the release again.") from error
 
 
 def _as_trajectories(questions: pl.DataFrame, ticks: pl.DataFrame) -> pl.DataFrame:

@@ -26,7 +26,7 @@ from ifllm_hub.dataset.schema import CONFIGS
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.sources.ifllm import study
 from ifllm_hub.sources.ifllm.archive import Release, open_release
-from ifllm_hub.sources.ifllm.workers import known_workers
+from ifllm_hub.sources.ifllm.study import known_workers
 from tests.dataset.privacy.test_attack import k_by_hand
 from tests.docs.snippets import run
 
