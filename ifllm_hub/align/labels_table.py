@@ -9,7 +9,7 @@ import polars as pl
 
 from ifllm_hub.align.compare_labels import ROWS, SFT, Comparison, recipe_settings
 from ifllm_hub.files import write_atomically, write_parquet
-from ifllm_hub.markdown import markdown_table
+from ifllm_hub.pages.markdown import markdown_table
 from ifllm_hub.reward.protocol.tables import with_interval
 from ifllm_hub.statistics import Estimate, mean_interval
 

@@ -25,9 +25,9 @@ from ifllm_hub.evaluation.comparison.tables import (
 )
 from ifllm_hub.evaluation.judge.quality import QUALITY, judge_quality, quality_rows, read_quality
 from ifllm_hub.files import write_atomically
+from ifllm_hub.pages.web_page import csp_source, page_template
 from ifllm_hub.report import words
 from ifllm_hub.report.judgments import choose_judgments, read_judged
-from ifllm_hub.web_page import csp_source, page_template
 
 PAGE_FILE = "evaluation.html"
 JUDGMENTS, COMPARISON, JUDGE = "judgments", "comparison", "judge"

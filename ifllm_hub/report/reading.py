@@ -7,7 +7,7 @@ import polars as pl
 
 from ifllm_hub.features.measures import CELL
 from ifllm_hub.features.ticks import all_ticks, on_text
-from ifllm_hub.plot_style import Picture
+from ifllm_hub.pages.plot_style import Picture
 from ifllm_hub.report.figures.trajectory import trajectory_picture
 from ifllm_hub.report.heat import heat_level
 from ifllm_hub.report.inputs import Run

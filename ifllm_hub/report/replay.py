@@ -9,9 +9,9 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.measures import CELL
 from ifllm_hub.features.ticks import MAX_STEP_MS
 from ifllm_hub.files import write_atomically
+from ifllm_hub.pages.web_page import csp_source, page_template
 from ifllm_hub.report.heat import LEVELS_MS
 from ifllm_hub.terms import MODALITIES, SIDES
-from ifllm_hub.web_page import csp_source, page_template
 
 # A tick's time counts in full on its character, and with falling weight on this many to either side: in total, on as
 # many characters as a cell of the report has.

@@ -13,6 +13,7 @@ from ifllm_hub.evaluation.comparison.compare import read_comparison
 from ifllm_hub.evaluation.comparison.tables import signed
 from ifllm_hub.features.measures import CELL
 from ifllm_hub.files import write_atomically
+from ifllm_hub.pages.web_page import page_template
 from ifllm_hub.preferences.labels import agreement
 from ifllm_hub.report import words
 from ifllm_hub.report.evaluation import COMPARISON, build_evaluation_page
@@ -31,7 +32,6 @@ from ifllm_hub.report.reading import readings
 from ifllm_hub.report.replay import write_reading
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.terms import SIDES
-from ifllm_hub.web_page import page_template
 
 REPORT_FILE, REPLAYS, EVALUATION = "report.html", "replays", "evaluation"
 _TEMPLATE = Path(__file__).parent / "pages" / "report.html.jinja"

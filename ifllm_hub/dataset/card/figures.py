@@ -57,7 +57,7 @@ def draw_figures(folder: Path, questions: pl.DataFrame, features: pl.DataFrame |
 
 
 def _questions_per_worker(folder: Path, questions: pl.DataFrame) -> CardFigure:
-    from ifllm_hub.plot_style import TEST, TRAIN, styled, write_png
+    from ifllm_hub.pages.plot_style import TEST, TRAIN, styled, write_png
 
     counts = questions.group_by("worker_id", "split").len().sort("len", "worker_id", descending=[True, False])
     share = int(counts["len"].head(_LARGEST).sum()) / questions.height
@@ -89,8 +89,8 @@ def _questions_per_worker(folder: Path, questions: pl.DataFrame) -> CardFigure:
 
 
 def _preference(folder: Path, pairs: pl.DataFrame) -> CardFigure:
-    """Share of pairs that prefer left by how many times larger the left value is, in bins of equal size."""
-    from ifllm_hub.plot_style import GAZE, MOUSE, MUTED, RIGHT, legend_below, styled, write_png
+    """Share that prefers left against how many times larger the left value is, in bins of equally many pairs."""
+    from ifllm_hub.pages.plot_style import GAZE, MOUSE, MUTED, RIGHT, legend_below, styled, write_png
 
     ends = []
     with styled(_SIZE) as (figure, axes):
@@ -139,7 +139,7 @@ def _preference(folder: Path, pairs: pl.DataFrame) -> CardFigure:
 
 def _dwell(folder: Path, pairs: pl.DataFrame) -> CardFigure:
     """Quartiles of the time on the text of the preferred and the other answer."""
-    from ifllm_hub.plot_style import GAZE, MOUSE, styled, write_png
+    from ifllm_hub.pages.plot_style import GAZE, MOUSE, styled, write_png
 
     medians = []
     with styled(_SIZE) as (figure, axes):

@@ -24,10 +24,10 @@ from ifllm_hub.dataset.privacy.report import read_privacy_report
 from ifllm_hub.dataset.schema import COLLECTED, PREFIX, SPLITS, Column, columns, label_source_of, parquet_path, row_is
 from ifllm_hub.files import read_parquet, write_atomically
 from ifllm_hub.locate import shipped_folder
+from ifllm_hub.pages.web_page import templates
 from ifllm_hub.sources.ifllm.accounts import CaretCounts
 from ifllm_hub.sources.ifllm.questions import excluded_workers
 from ifllm_hub.terms import SIDES
-from ifllm_hub.web_page import templates
 
 if TYPE_CHECKING:
     from jinja2 import Environment

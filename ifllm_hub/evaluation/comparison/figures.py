@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ifllm_hub.plot_style import Picture
+    from ifllm_hub.pages.plot_style import Picture
 
 # Inches.
 _WIDTH, _MARGIN, _ROW, _MARK = 7.4, 1.4, 0.22, 0.085
@@ -27,7 +27,7 @@ def draw_comparison(stem: Path, comparison: dict[str, Any]) -> None:
     Raises:
         IfllmError: the folder cannot be written.
     """
-    from ifllm_hub.plot_style import write_png, write_svg
+    from ifllm_hub.pages.plot_style import write_png, write_svg
 
     with _drawn(comparison) as figure:
         write_svg(stem.with_suffix(".svg"), figure)
@@ -36,7 +36,7 @@ def draw_comparison(stem: Path, comparison: dict[str, Any]) -> None:
 
 def comparison_picture(comparison: dict[str, Any]) -> "Picture":
     """The figure for a page."""
-    from ifllm_hub.plot_style import picture
+    from ifllm_hub.pages.plot_style import picture
 
     with _drawn(comparison) as figure:
         best = [
@@ -57,7 +57,7 @@ def comparison_picture(comparison: dict[str, Any]) -> "Picture":
 
 def orders_picture(comparison: dict[str, Any]) -> "Picture":
     """What each order alone would say of every label source, beside both; for a comparison of both orders."""
-    from ifllm_hub.plot_style import INK, LEFT, PANEL, RIGHT, legend_below, picture, styled
+    from ifllm_hub.pages.plot_style import INK, LEFT, PANEL, RIGHT, legend_below, picture, styled
 
     rows = [row for row in comparison["pooled"] if row["n"]]
     places = np.arange(len(rows))
@@ -76,7 +76,7 @@ def orders_picture(comparison: dict[str, Any]) -> "Picture":
 
 def position_picture(comparison: dict[str, Any]) -> "Picture":
     """What the judge's word does when the two answers change places; for a comparison of both orders."""
-    from ifllm_hub.plot_style import LEFT, PANEL, RIGHT, RULE, TRAIN, legend_below, picture, styled
+    from ifllm_hub.pages.plot_style import LEFT, PANEL, RIGHT, RULE, TRAIN, legend_below, picture, styled
 
     position = comparison["position"]
     decided = (position["consistency"], position["first_in_both"], position["second_in_both"])
@@ -102,7 +102,7 @@ def position_picture(comparison: dict[str, Any]) -> "Picture":
 
 def thirds_picture(comparison: dict[str, Any]) -> "Picture":
     """The difference of every label source on short, medium and long prompts."""
-    from ifllm_hub.plot_style import PANEL, SERIES, legend_below, picture, styled
+    from ifllm_hub.pages.plot_style import PANEL, SERIES, legend_below, picture, styled
 
     rows = [row for row in comparison["pooled"] if row["n"]]
     thirds = list(dict.fromkeys(part["third"] for row in rows for part in row["thirds_by_prompt"]))
@@ -132,7 +132,7 @@ def thirds_picture(comparison: dict[str, Any]) -> "Picture":
 
 
 def _name_rows(axes: "Axes", rows: list[dict[str, Any]]) -> None:
-    from ifllm_hub.plot_style import MUTED
+    from ifllm_hub.pages.plot_style import MUTED
 
     axes.axvline(0, color=MUTED, linewidth=1, linestyle="--")
     axes.set_yticks(range(len(rows)), [name_of(row["label_source"]) for row in rows])
@@ -142,7 +142,7 @@ def _name_rows(axes: "Axes", rows: list[dict[str, Any]]) -> None:
 
 @contextmanager
 def _drawn(comparison: dict[str, Any]) -> Iterator["Figure"]:
-    from ifllm_hub.plot_style import styled
+    from ifllm_hub.pages.plot_style import styled
 
     rows, sources = [*comparison["llms"], POOLED], comparison["label_sources"]
     with styled((_WIDTH, _MARGIN + len(rows) * (_ROW + _MARK * len(sources)))) as (figure, axes):
@@ -152,7 +152,7 @@ def _drawn(comparison: dict[str, Any]) -> Iterator["Figure"]:
 
 
 def _draw(axes: "Axes", comparison: dict[str, Any], rows: list[str], sources: list[str]) -> None:
-    from ifllm_hub.plot_style import MUTED, SERIES
+    from ifllm_hub.pages.plot_style import MUTED, SERIES
 
     cells = by_cell(comparison)
     axes.axvline(0, color=MUTED, linewidth=1, linestyle="--")

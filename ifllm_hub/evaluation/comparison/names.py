@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ifllm_hub.align.policies import BASE_MODELS
-from ifllm_hub.markdown import one_line
+from ifllm_hub.pages.markdown import one_line
 
 # Columns, in the paper's order: the recipes of our eight LLMs.
 LLMS = {

@@ -5,7 +5,7 @@ import io
 from typing import Any
 
 from ifllm_hub.evaluation.comparison.names import name_of
-from ifllm_hub.markdown import markdown_table, one_line
+from ifllm_hub.pages.markdown import markdown_table, one_line
 
 DASH = "\u2013"
 POOLED = "pooled"

@@ -9,7 +9,7 @@ import polars as pl
 from ifllm_hub.evaluation.human.scores import score_ratings
 from ifllm_hub.evaluation.results import write_results
 from ifllm_hub.evaluation.tables import JUDGMENTS, RATINGS, read_table
-from ifllm_hub.markdown import markdown_table, one_line
+from ifllm_hub.pages.markdown import markdown_table, one_line
 
 _NAMES = {
     "claim_supported": "claim holds (share)",

@@ -20,8 +20,8 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.human.questions import COMPARISON, FIELDS, SCALES
 from ifllm_hub.evaluation.tables import RATINGS, read_generations, write_table
 from ifllm_hub.files import replacing_folder
+from ifllm_hub.pages.web_page import csp_source, page_template
 from ifllm_hub.terms import SIDES
-from ifllm_hub.web_page import csp_source, page_template
 
 KEY_FILE, SHEET_FILE, RATERS_FOLDER = "key.parquet", "sheet.csv", "for_raters"
 _PAGE = Path(__file__).with_name("page.html.jinja")

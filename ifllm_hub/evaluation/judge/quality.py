@@ -16,7 +16,7 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.comparison.differences import KEYS, join_orders, without_repeats
 from ifllm_hub.evaluation.judge.inputs import PEOPLE
 from ifllm_hub.files import read_json, without_nan, write_atomically
-from ifllm_hub.markdown import markdown_table
+from ifllm_hub.pages.markdown import markdown_table
 from ifllm_hub.reward.protocol.tables import with_interval
 from ifllm_hub.statistics import Estimate, mean_interval
 from ifllm_hub.terms import FAILURES, ORDERS

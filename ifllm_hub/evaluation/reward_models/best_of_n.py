@@ -14,7 +14,7 @@ import polars as pl
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.evaluation.reward_models.text_scorer import TextScorer
 from ifllm_hub.files import read_parquet
-from ifllm_hub.markdown import markdown_table
+from ifllm_hub.pages.markdown import markdown_table
 
 TIES = "Ties"
 _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {

@@ -16,7 +16,7 @@ from scipy.special import expit
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.reward_models.text_scorer import load_scorer
 from ifllm_hub.files import read_json
-from ifllm_hub.markdown import one_line
+from ifllm_hub.pages.markdown import one_line
 from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER

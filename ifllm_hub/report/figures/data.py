@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ifllm_hub.plot_style import (
+from ifllm_hub.pages.plot_style import (
     LEFT,
     MOUSE,
     MUTED,

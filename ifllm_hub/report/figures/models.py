@@ -4,7 +4,7 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from ifllm_hub.plot_style import INK, MUTED, PANEL, SERIES, WIDE, Picture, legend_below, picture, styled
+from ifllm_hub.pages.plot_style import INK, MUTED, PANEL, SERIES, WIDE, Picture, legend_below, picture, styled
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.protocol.figures import draw_accuracies
 from ifllm_hub.reward.protocol.leaderboard import Board, Row

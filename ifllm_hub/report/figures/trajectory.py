@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from ifllm_hub.plot_style import GAZE, MOUSE, Picture, picture, styled
+from ifllm_hub.pages.plot_style import GAZE, MOUSE, Picture, picture, styled
 from ifllm_hub.terms import MODALITIES
 
 _COLORS = {"mouse": MOUSE, "gaze": GAZE}

@@ -36,7 +36,7 @@ def draw_figures(folder: Path, board: Board) -> None:
     Raises:
         IfllmError: the folder cannot be written.
     """
-    from ifllm_hub.plot_style import styled, write_png
+    from ifllm_hub.pages.plot_style import styled, write_png
 
     models = len({row["model"] for row in board["rows"]})
     with styled((_WIDTH, _MARGIN + _ROW * (models + 1))) as (figure, axes):
@@ -49,7 +49,7 @@ def draw_figures(folder: Path, board: Board) -> None:
 
 def draw_accuracies(axes: "Axes", board: Board) -> None:
     """Accuracy with its 95 % interval, %, of every model under every protocol of the board, and on permuted labels."""
-    from ifllm_hub.plot_style import MUTED
+    from ifllm_hub.pages.plot_style import MUTED
 
     models = list(dict.fromkeys(row["model"] for row in board["rows"]))
     protocols = [protocol for protocol in _LOOKS if any(row["protocol"] == protocol for row in board["rows"])]
@@ -83,7 +83,7 @@ def draw_accuracies(axes: "Axes", board: Board) -> None:
 
 def _draw_coverage(figure: "Figure", axes: "Axes", board: Board) -> None:
     """Accuracy on the surest share of the pairs, both %, on workers never seen."""
-    from ifllm_hub.plot_style import INK, MUTED, SERIES, legend_below
+    from ifllm_hub.pages.plot_style import INK, MUTED, SERIES, legend_below
 
     rows = {row["model"]: row for row in board["rows"] if row["protocol"] == "worker"}
     shares = 10 * np.arange(1, 11)

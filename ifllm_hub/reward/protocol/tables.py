@@ -2,7 +2,7 @@
 
 import math
 
-from ifllm_hub.markdown import markdown_table
+from ifllm_hub.pages.markdown import markdown_table
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.protocol.folds import LEAVE_ONE_OUT, PROTOCOLS
 from ifllm_hub.reward.protocol.leaderboard import Board, FullBoard, Null, Row
