@@ -16,6 +16,8 @@ from ifllm_hub.errors import IfllmError
 if TYPE_CHECKING:
     import polars as pl
 
+_PACKAGE = Path(__file__).parent
+
 
 @contextmanager
 def replacing_folder(target: Path, made_by_us: str, private: bool = False) -> Iterator[Path]:
@@ -137,3 +139,9 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [without_nan(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def shipped_folder(name: str) -> Path:
+    """`training` or `dataset_card`: the repository's folder, or the copy inside the package that a wheel has."""
+    in_wheel = _PACKAGE / f"_{name}"
+    return in_wheel if in_wheel.is_dir() else _PACKAGE.parent / name

@@ -4,7 +4,7 @@ import runpy
 from collections.abc import Callable
 from typing import Any
 
-from ifllm_hub.locate import shipped_folder
+from ifllm_hub.files import shipped_folder
 
 TRAINING = shipped_folder("training")
 

@@ -17,7 +17,7 @@ from ifllm_hub.align.labels_table import labels_markdown, summary, write_labels_
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.stages.dpo import parse_dpo
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.locate import shipped_folder
+from ifllm_hub.files import shipped_folder
 from ifllm_hub.preferences.load import load_preferences
 from tests.align.made import write_config
 from tests.align.scripts import run_dpo

@@ -19,7 +19,7 @@ from ifllm_hub.align.runs.launch import launch_dpo
 from ifllm_hub.align.stages.dpo import parse_dpo
 from ifllm_hub.align.trainer import FlipProbCollator, FlipProbDPOConfig, FlipProbDPOTrainer
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.locate import shipped_folder
+from ifllm_hub.files import shipped_folder
 from tests.align.scripts import run_dpo
 from tests.align.tiny_llm import tiny_llm
 

@@ -18,7 +18,7 @@ from ifllm_hub.align.runs import run as run_module
 from ifllm_hub.align.runs.push import checkpoint_name, model_name
 from ifllm_hub.align.stages.dpo import parse_dpo
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.locate import shipped_folder
+from ifllm_hub.files import shipped_folder
 from tests.align.scripts import run_dpo
 from tests.hub import client
 from tests.hub.faults import What

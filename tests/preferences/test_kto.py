@@ -8,7 +8,7 @@ import pytest
 from ifllm_hub.align.runs.arguments import parse_arguments
 from ifllm_hub.align.stages.kto import KTOArguments
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.locate import shipped_folder
+from ifllm_hub.files import shipped_folder
 from ifllm_hub.preferences.kto import load_kto
 from tests.align.made import write_config
 from tests.align.scripts import run_kto

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ifllm_hub.align.policies import BASE_MODELS, accelerator_available
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.locate import shipped_folder
+from ifllm_hub.files import shipped_folder
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback

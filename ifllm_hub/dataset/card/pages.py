@@ -22,8 +22,7 @@ from ifllm_hub.dataset.load import footer, load_config
 from ifllm_hub.dataset.manifest import Collected, read_manifest
 from ifllm_hub.dataset.privacy.report import read_privacy_report
 from ifllm_hub.dataset.schema import COLLECTED, PREFIX, SPLITS, Column, columns, label_source_of, parquet_path, row_is
-from ifllm_hub.files import read_parquet, write_atomically
-from ifllm_hub.locate import shipped_folder
+from ifllm_hub.files import read_parquet, shipped_folder, write_atomically
 from ifllm_hub.pages.web_page import templates
 from ifllm_hub.sources.ifllm.accounts import CaretCounts
 from ifllm_hub.sources.ifllm.questions import excluded_workers

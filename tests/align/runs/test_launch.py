@@ -16,7 +16,7 @@ from ifllm_hub.align.runs import launch
 from ifllm_hub.align.runs.launch import check_machine, command_line, launch_dpo
 from ifllm_hub.cli import app
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.locate import shipped_folder
+from ifllm_hub.files import shipped_folder
 
 TRAINING = shipped_folder("training")
 TINY = TRAINING / "recipes" / "tiny" / "dpo.yaml"

@@ -12,7 +12,7 @@ from datasets import Dataset, DatasetDict
 from ifllm_hub.align.runs.lengths import prompts_with_room
 from ifllm_hub.align.stages.dpo import parse_dpo
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.locate import shipped_folder
+from ifllm_hub.files import shipped_folder
 from tests.align.scripts import run_dpo
 from tests.align.tiny_llm import tiny_llm
 

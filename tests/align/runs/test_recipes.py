@@ -21,7 +21,7 @@ from ifllm_hub.align.runs.launch import PAPER_BATCHES, command_line
 from ifllm_hub.align.stages.dpo import parse_dpo
 from ifllm_hub.align.stages.sft import SFTArguments
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.locate import shipped_folder
+from ifllm_hub.files import shipped_folder
 from tests.align.made import said, write_config, write_pairs
 from tests.align.scripts import run_dpo, run_sft
 from tests.align.tiny_llm import tiny_llm

@@ -14,8 +14,7 @@ from ifllm_hub.align.runs.launch import launch_dpo
 from ifllm_hub.align.runs.resume import SETUP, Start, check_setup, last_checkpoint, prepare_config
 from ifllm_hub.align.stages.dpo import parse_dpo
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import make_folder
-from ifllm_hub.locate import shipped_folder
+from ifllm_hub.files import make_folder, shipped_folder
 from tests.align.scripts import run_dpo
 
 TINY = shipped_folder("training") / "recipes" / "tiny" / "dpo.yaml"

@@ -39,7 +39,7 @@ from ifllm_hub.align.stages.text_reward import _encode as encode
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.judge.run import JudgeArguments
-from ifllm_hub.locate import shipped_folder
+from ifllm_hub.files import shipped_folder
 from ifllm_hub.reward.functions import get_behavior_reward
 from tests.align.made import write_pairs
 
