@@ -216,6 +216,25 @@ def test_help_names_the_commands_and_loads_nothing_heavy() -> None:
     assert rest.isdisjoint(heavy | {"huggingface_hub", "yaml", "jinja2", "sqlalchemy", "pydantic", "fastapi"}), rest
 
 
+def test_label_needs_neither_figures_nor_what_trains(labeled_dataset: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(labeled_dataset, tmp_path / "dataset")
+    code = (
+        "import sys; from functools import partial; from ifllm_hub.cli import main\n"
+        "from ifllm_hub.reward.protocol import candidates as models\n"
+        "models.ImplicitFeedbackRewardModel = partial(models.ImplicitFeedbackRewardModel, n_estimators=3)\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    print(end.code, *sorted(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "label", folder], capture_output=True, text=True, check=True)
+    status, *loaded = done.stderr.split()
+    assert status == "0"
+    rooms = {"cli", "collect", "dataset", "features", "pages", "preferences", "reward", "sources"}
+    bottom = {"documents", "errors", "files", "hub", "statistics", "terminal", "terms"}
+    assert {name.split(".")[1] for name in loaded if name.startswith("ifllm_hub.")} == rooms | bottom
+    assert {name for name in loaded if name.startswith("ifllm_hub.pages.")} == {"ifllm_hub.pages.web_page"}
+    heavy = {"matplotlib", "torch", "transformers", "trl", "gradio", "sqlalchemy", "fastapi"}
+    assert {name.partition(".")[0] for name in loaded}.isdisjoint(heavy)
+
+
 def commands(group: Any = None, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for name, command in (group or get_command(cli.app)).commands.items():
         if hasattr(command, "commands"):

@@ -101,7 +101,8 @@ def replace_configs(folder: Path, configs: dict[str, pl.DataFrame], earlier: Col
             _write(stack.enter_context(place), config, rows)
     for config in set(earlier).difference(configs):
         shutil.rmtree(folder / "data" / config)
-    write_card(folder)
+    # No figure shows preferences.
+    write_card(folder, redraw=not all(map(label_source_of, configs)))
 
 
 def write_config(folder: Path, config: str, rows: pl.DataFrame) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from ifllm_hub.statistics import wilson
-from ifllm_hub.terms import SIDES
+from ifllm_hub.terms import MODALITIES, SIDES
 
 FOLDER = "figures"
 
@@ -38,29 +38,43 @@ class CardFigure:
     caption: str
 
 
-def draw_figures(folder: Path, questions: pl.DataFrame, features: pl.DataFrame | None) -> list[CardFigure]:
+def draw_figures(
+    folder: Path, questions: pl.DataFrame, features: pl.DataFrame | None, redraw: bool = True
+) -> list[CardFigure]:
     """Write `folder/figures/*.png`.
 
     Args:
-        questions: of both modes, one row each: `question_id`, `worker_id`, `split`, `preference`.
-        features: the `features` config (dwell in ms); None if the folder has none.
+        questions: one row a question of `pairwise` and `pointwise`: `question_id`, `worker_id`, `split`, `preference`.
+        features: the `features` config (dwell in ms); None: the folder has none, and no figure of them.
+        redraw: draw those anew that the folder has; without, matplotlib is not imported for them.
 
     Raises:
         IfllmError: the folder cannot be written.
     """
     (folder / FOLDER).mkdir(exist_ok=True)
-    largest = _questions_per_worker(folder, questions)
+    largest = _questions_per_worker(folder, questions, redraw)
     if features is None:
         return [largest]
     pairs = questions.filter(pl.col("preference").is_not_null()).join(features, on="question_id")
-    return [largest, _preference(folder, pairs), _dwell(folder, pairs)]
+    return [largest, _preference(folder, pairs, redraw), _dwell(folder, pairs, redraw)]
 
 
-def _questions_per_worker(folder: Path, questions: pl.DataFrame) -> CardFigure:
-    from ifllm_hub.pages.plot_style import TEST, TRAIN, styled, write_png
-
+def _questions_per_worker(folder: Path, questions: pl.DataFrame, redraw: bool) -> CardFigure:
     counts = questions.group_by("worker_id", "split").len().sort("len", "worker_id", descending=[True, False])
     share = int(counts["len"].head(_LARGEST).sum()) / questions.height
+    path = f"{FOLDER}/questions_per_worker.png"
+    if redraw or not (folder / path).exists():
+        _draw_questions_per_worker(folder / path, counts, share)
+    alt = (
+        f"Bars of the questions of each of {counts.height} workers, from {counts['len'][0]} to {counts['len'][-1]}; "
+        f"the {_LARGEST} largest asked {share:.0%} of {questions.height:,}."
+    )
+    return CardFigure(path, alt, "A few workers asked much of it: hold out whole workers.")
+
+
+def _draw_questions_per_worker(file: Path, counts: pl.DataFrame, share: float) -> None:
+    from ifllm_hub.pages.plot_style import TEST, TRAIN, styled, write_png
+
     rank = np.arange(1, counts.height + 1)
     with styled(_SIZE) as (figure, axes):
         for split, color in (("train", TRAIN), ("test", TEST)):
@@ -78,44 +92,75 @@ def _questions_per_worker(folder: Path, questions: pl.DataFrame) -> CardFigure:
         axes.grid(axis="x", visible=False)
         axes.set(title="Questions per worker", xlabel="worker, by rank", ylabel="questions")
         axes.legend(loc="center right")
-        write_png(folder / FOLDER / "questions_per_worker.png", figure)
-    alt = (
-        f"Bars of the questions of each of {counts.height} workers, from {counts['len'][0]} to {counts['len'][-1]}; "
-        f"the {_LARGEST} largest asked {share:.0%} of {questions.height:,}."
-    )
-    return CardFigure(
-        f"{FOLDER}/questions_per_worker.png", alt, "A few workers asked many of the questions: hold out whole workers."
-    )
+        write_png(file, figure)
 
 
-def _preference(folder: Path, pairs: pl.DataFrame) -> CardFigure:
+def _preference(folder: Path, pairs: pl.DataFrame, redraw: bool) -> CardFigure:
     """Share that prefers left against how many times larger the left value is, in bins of equally many pairs."""
+    path = f"{FOLDER}/preference.png"
+    lines = [line for name, column in _CONTRASTS.items() if (line := _preference_line(pairs, name, column))]
+    if redraw or not (folder / path).exists():
+        _draw_preference(folder / path, lines)
+    ends = "; ".join(f"{line.name} from {line.share[0]:.0f}% to {line.share[-1]:.0f}%" for line in lines)
+    alt = f"Share that prefers left against left / right: {ends or 'no rated pairs'}."
+    caption = (
+        "Rated pairs in bins of equal size; 95% Wilson intervals that take pairs as independent, which pairs of one "
+        "worker are not."
+    )
+    return CardFigure(path, alt, caption)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """How often left is preferred, by one contrast.
+
+    Attributes:
+        name: of the contrast.
+        pairs: how many have it.
+        ratio: a bin's median of left / right.
+        share: (bins,) that prefers left, percent.
+        bounds: (2, bins) of its 95 % intervals, percent.
+    """
+
+    name: str
+    pairs: int
+    ratio: list[float]
+    share: np.ndarray
+    bounds: np.ndarray
+
+
+def _preference_line(pairs: pl.DataFrame, name: str, column: str) -> _Line | None:
+    """None: no pair has the contrast."""
+    known = pairs.filter(pl.col(column).is_not_null()).sort(column, "question_id")
+    if known.is_empty():
+        return None
+    left = (known["preference"] == "left").to_numpy()
+    bins = np.array_split(np.arange(len(left)), min(_MOST_BINS, max(1, len(left) // _PAIRS_PER_BIN)))
+    ratio = [float(np.exp(np.median(known[column].to_numpy()[rows]))) for rows in bins]
+    share = np.array([100 * left[rows].mean() for rows in bins])
+    bounds = np.array([wilson(int(left[rows].sum()), len(rows)) for rows in bins]).T * 100
+    return _Line(name, len(left), ratio, share, bounds)
+
+
+def _draw_preference(file: Path, lines: list[_Line]) -> None:
     from ifllm_hub.pages.plot_style import GAZE, MOUSE, MUTED, RIGHT, legend_below, styled, write_png
 
-    ends = []
+    looks = dict(zip(_CONTRASTS, ((RIGHT, "s"), (MOUSE, "o"), (GAZE, "^")), strict=True))
     with styled(_SIZE) as (figure, axes):
         axes.axhline(50, color=MUTED, linewidth=0.8, linestyle="--")
         axes.axvline(1, color=MUTED, linewidth=0.8, linestyle="--")
-        for (name, column), color, marker in zip(_CONTRASTS.items(), (RIGHT, MOUSE, GAZE), "so^", strict=True):
-            known = pairs.filter(pl.col(column).is_not_null()).sort(column, "question_id")
-            if known.is_empty():
-                continue
-            left = (known["preference"] == "left").to_numpy()
-            bins = np.array_split(np.arange(len(left)), min(_MOST_BINS, max(1, len(left) // _PAIRS_PER_BIN)))
-            ratio = [float(np.exp(np.median(known[column].to_numpy()[rows]))) for rows in bins]
-            share = np.array([100 * left[rows].mean() for rows in bins])
-            bounds = np.array([wilson(int(left[rows].sum()), len(rows)) for rows in bins]).T * 100
+        for line in lines:
+            color, marker = looks[line.name]
             axes.errorbar(
-                ratio,
-                share,
-                yerr=[share - bounds[0], bounds[1] - share],
+                line.ratio,
+                line.share,
+                yerr=[line.share - line.bounds[0], line.bounds[1] - line.share],
                 color=color,
                 marker=marker,
                 markersize=4.5,
                 elinewidth=0.7,
-                label=f"{name} (n = {len(left)})",
+                label=f"{line.name} (n = {line.pairs})",
             )
-            ends.append(f"{name} from {share[0]:.0f}% to {share[-1]:.0f}%")
         axes.set(
             title="What goes with preferring the left answer",
             xlabel="left / right (dwells + 0.5 s)",
@@ -128,42 +173,50 @@ def _preference(folder: Path, pairs: pl.DataFrame) -> CardFigure:
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
         legend_below(figure, axes, 3)
-        write_png(folder / FOLDER / "preference.png", figure)
-    alt = f"Share that prefers left against left / right: {'; '.join(ends) or 'no rated pairs'}."
-    caption = (
-        "Rated pairs in bins of equal size; 95% Wilson intervals, which treat pairs as independent although those of "
-        "one worker are not."
-    )
-    return CardFigure(f"{FOLDER}/preference.png", alt, caption)
+        write_png(file, figure)
 
 
-def _dwell(folder: Path, pairs: pl.DataFrame) -> CardFigure:
+def _dwell(folder: Path, pairs: pl.DataFrame, redraw: bool) -> CardFigure:
     """Quartiles of the time on the text of the preferred and the other answer."""
+    path = f"{FOLDER}/dwell.png"
+    quartiles = _dwell_quartiles(pairs)
+    if redraw or not (folder / path).exists():
+        _draw_dwell(folder / path, quartiles)
+    medians = ", ".join(
+        f"{modality} on the {answer} answer {middle:.1f} s" for (modality, answer), (_, middle, _) in quartiles.items()
+    )
+    alt = f"Median dwell: {medians or 'no rated pairs'}."
+    return CardFigure(path, alt, "Rated pairs with the modality on the text of at least one answer.")
+
+
+def _dwell_quartiles(pairs: pl.DataFrame) -> dict[tuple[str, str], np.ndarray]:
+    """The quartiles, s, by modality and answer ("preferred" or "other")."""
+    quartiles = {}
+    for modality in MODALITIES:
+        left, right = (pl.col(f"{modality}_dwell_{side}") / 1000 for side in SIDES)
+        is_left = pl.col("preference") == "left"
+        seconds = pairs.filter(left.is_not_null() & right.is_not_null()).select(
+            preferred=pl.when(is_left).then(left).otherwise(right),
+            other=pl.when(is_left).then(right).otherwise(left),
+        )
+        for answer in seconds.columns if seconds.height else ():
+            quartiles[modality, answer] = np.quantile(seconds[answer].to_numpy(), (0.25, 0.5, 0.75))
+    return quartiles
+
+
+def _draw_dwell(file: Path, quartiles: dict[tuple[str, str], np.ndarray]) -> None:
     from ifllm_hub.pages.plot_style import GAZE, MOUSE, styled, write_png
 
-    medians = []
+    colors = {"mouse": MOUSE, "gaze": GAZE}
     with styled(_SIZE) as (figure, axes):
-        names: list[str] = []
-        for modality, color in (("mouse", MOUSE), ("gaze", GAZE)):
-            left, right = (pl.col(f"{modality}_dwell_{side}") / 1000 for side in SIDES)
-            is_left = pl.col("preference") == "left"
-            seconds = pairs.filter(left.is_not_null() & right.is_not_null()).select(
-                preferred=pl.when(is_left).then(left).otherwise(right),
-                other=pl.when(is_left).then(right).otherwise(left),
-            )
-            for answer in seconds.columns if seconds.height else ():
-                low, middle, high = np.quantile(seconds[answer].to_numpy(), (0.25, 0.5, 0.75))
-                row, filled = len(names), answer == "preferred"
-                names.append(f"{modality}, {answer}")
-                axes.plot([low, high], [row, row], color=color, linewidth=5, alpha=0.35, solid_capstyle="butt")
-                axes.plot(middle, row, "o", color=color, markerfacecolor=color if filled else "white", markersize=7)
-                axes.annotate(f"{middle:.1f}", (middle, row), xytext=(0, 7), textcoords="offset points", ha="center")
-                medians.append(f"{modality} on the {answer} answer {middle:.1f} s")
-        axes.set_yticks(range(len(names)), names)
-        axes.set_ylim(len(names) - 0.4, -0.7)
+        for row, ((modality, answer), (low, middle, high)) in enumerate(quartiles.items()):
+            color, filled = colors[modality], answer == "preferred"
+            axes.plot([low, high], [row, row], color=color, linewidth=5, alpha=0.35, solid_capstyle="butt")
+            axes.plot(middle, row, "o", color=color, markerfacecolor=color if filled else "white", markersize=7)
+            axes.annotate(f"{middle:.1f}", (middle, row), xytext=(0, 7), textcoords="offset points", ha="center")
+        axes.set_yticks(range(len(quartiles)), [f"{modality}, {answer}" for modality, answer in quartiles])
+        axes.set_ylim(len(quartiles) - 0.4, -0.7)
         axes.set_xlim(left=0)
         axes.grid(axis="y", visible=False)
         axes.set(title="Time on an answer's text", xlabel="dwell (s): median, and the middle half of the pairs")
-        write_png(folder / FOLDER / "dwell.png", figure)
-    alt = f"Median dwell: {', '.join(medians) or 'no rated pairs'}."
-    return CardFigure(f"{FOLDER}/dwell.png", alt, "Rated pairs with the modality on the text of at least one answer.")
+        write_png(file, figure)

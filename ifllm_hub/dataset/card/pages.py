@@ -68,14 +68,15 @@ _COLLECTED_HEAD = {
 _IDS = ("question_id", "worker_id", "conversation_id", "task_id", "asked_at")
 
 
-def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
-    """Write the card of a dataset folder from its manifest, privacy report and Parquet files; again after any change.
+def write_card(folder: Path, repo_id: str = PLACEHOLDER, redraw: bool = True) -> None:
+    """Write the card of a dataset folder from its manifest, privacy report and Parquet files; again when they change.
 
     Writes README.md, features.md, datasheet.md, contents.json, croissant.json and figures/*.png, the same bytes for
     the same folder.
 
     Args:
         repo_id: where it is published (owner/name), for the code on the card.
+        redraw: draw the figures anew, too; without, those that are missing.
 
     Raises:
         IfllmError: the manifest, the privacy report or a Parquet file is missing or damaged, or the folder cannot be
@@ -104,7 +105,7 @@ def write_card(folder: Path, repo_id: str = PLACEHOLDER) -> None:
     read = load_config(folder, "features").drop("worker_id") if "features" in contents else None
     body = _template("README.md.jinja").render(
         said,
-        figures=draw_figures(folder, questions, read),
+        figures=draw_figures(folder, questions, read, redraw),
         columns=_column_tables(folder, contents),
         example=_example(pairs) if "pairwise" in contents else None,
     )

@@ -231,6 +231,19 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_new_preferences_leave_the_figures_and_change_the_rest_of_the_card(copy: Path) -> None:
+    (copy / "figures" / "dwell.png").unlink()
+    (copy / "figures" / "preference.png").write_bytes(b"kept")
+    replace_configs(copy, {"preferences_forest": preferences(copy, 9)})
+    assert (copy / "figures" / "preference.png").read_bytes() == b"kept"
+    without = content(copy) | {"figures/preference.png": b""}
+    write_card(copy)
+    assert content(copy) | {"figures/preference.png": b""} == without
+    (copy / "figures" / "preference.png").write_bytes(b"old")
+    replace_configs(copy, {"pairwise": load_config(copy, "pairwise")})
+    assert (copy / "figures" / "preference.png").read_bytes() != b"old"
+
+
 def test_the_card_is_the_same_when_nothing_changed(dataset: Path, copy: Path) -> None:
     write_card(copy)
     assert content(copy) == content(dataset)
