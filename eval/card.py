@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ifllm_hub.align.runs.script import exit_status
 from ifllm_hub.evaluation.comparison.checkpoint_card import CARD_FILE, add_results, push_results
-from ifllm_hub.evaluation.comparison.compare import read_comparison
+from ifllm_hub.evaluation.comparison.document import read_comparison
 from ifllm_hub.terminal import given_words, say
 
 

@@ -86,7 +86,7 @@ def add_results_to_card(
 ) -> None:
     """Write what a judge found into the card of an aligned checkpoint."""
     from ifllm_hub.evaluation.comparison.checkpoint_card import CARD_FILE, add_results, push_results
-    from ifllm_hub.evaluation.comparison.compare import read_comparison
+    from ifllm_hub.evaluation.comparison.document import read_comparison
 
     add_results(checkpoint, read_comparison(comparison), dataset, revision, llm, label_source)
     say(f"card: {checkpoint / CARD_FILE}")

@@ -1,13 +1,12 @@
 """An evaluation folder -> evaluation.html: the comparison, the judge's quality, and single judgments to read."""
 
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.evaluation.comparison.compare import read_comparison
 from ifllm_hub.evaluation.comparison.differences import differences, read_judgments
+from ifllm_hub.evaluation.comparison.document import Comparison, Pooled, read_comparison
 from ifllm_hub.evaluation.comparison.figures import comparison_picture, orders_picture, position_picture, thirds_picture
 from ifllm_hub.evaluation.comparison.names import name_of
 from ifllm_hub.evaluation.comparison.tables import (
@@ -51,7 +50,7 @@ def build_evaluation_page(folder: Path) -> Path:
     """
     comparison = read_comparison(folder / COMPARISON)
     judgments, files = read_judgments([folder / JUDGMENTS])
-    if files != comparison["files"]:
+    if files != comparison.get("files"):
         raise IfllmError(
             f"{folder / COMPARISON}: was made from other judgments than {folder / JUDGMENTS} holds. Compare again: "
             f"ifllm compare {folder / JUDGMENTS} --out {folder / COMPARISON}"
@@ -74,7 +73,7 @@ def build_evaluation_page(folder: Path) -> Path:
         panels=[thirds_picture(comparison), *([orders_picture(comparison)] if position else [])],
         judge_names=judge_names,
         judge_rows=judge_rows,
-        judge_figures=[position_picture(comparison)] if position else [],
+        judge_figures=[position_picture(position)] if position else [],
         judged=[
             read_judged(judgments, found.pairs, *chosen) for chosen in choose_judgments(found.pairs, found.set_aside)
         ],
@@ -91,8 +90,8 @@ def build_evaluation_page(folder: Path) -> Path:
     return path
 
 
-def _table(comparison: dict[str, Any]) -> list[tuple[str, list[dict[str, Any] | None]]]:
-    """The rows of the table: a label source, and its cell for each LLM and pooled, None if there are no numbers."""
+def _table(comparison: Comparison) -> list[tuple[str, list[Pooled | None]]]:
+    """The rows of the table: a label source, and its cell for each LLM and pooled, None where there are no numbers."""
     cells = by_cell(comparison)
     return [
         (name_of(source), [cells.get((source, llm)) for llm in [*comparison["llms"], POOLED]])

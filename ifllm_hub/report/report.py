@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from ifllm_hub.evaluation.comparison.compare import read_comparison
+from ifllm_hub.evaluation.comparison.document import read_comparison
 from ifllm_hub.evaluation.comparison.tables import signed
 from ifllm_hub.features.measures import CELL
 from ifllm_hub.files import write_atomically

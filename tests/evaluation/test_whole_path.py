@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from ifllm_hub.align.policies import policy_folder
-from ifllm_hub.evaluation.comparison.compare import read_comparison
+from ifllm_hub.evaluation.comparison.document import read_comparison
 from ifllm_hub.evaluation.judge.quality import QUALITY, read_quality
 from ifllm_hub.evaluation.tables import JUDGMENTS, read_table
 from tests.collect.store.processes import free_port

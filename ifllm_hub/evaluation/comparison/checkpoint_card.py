@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
 from ifllm_hub.align.runs.push import CHECKPOINT
 from ifllm_hub.errors import IfllmError, first_line
+from ifllm_hub.evaluation.comparison.document import Cell, Comparison, Score
 from ifllm_hub.evaluation.comparison.names import name_of
 from ifllm_hub.evaluation.comparison.tables import signed
 from ifllm_hub.files import write_atomically
@@ -21,7 +22,7 @@ CARD_FILE, RESULTS_FILE = "README.md", ".eval_results/ifllm_judged.yaml"
 # The task in the dataset's `eval.yaml`, without the metric.
 TASK = "judged"
 # The key in a cell of the comparison, the metric's id at the Hub, its name.
-_METRICS = (
+_METRICS: tuple[tuple[Literal["difference", "win_rate", "length_controlled_win_rate"], str, str], ...] = (
     ("difference", "relative_quality", "Relative quality"),
     ("win_rate", "win_rate", "Win rate"),
     ("length_controlled_win_rate", "length_controlled_win_rate", "Length-controlled win rate"),
@@ -30,19 +31,19 @@ _METRICS = (
 
 def add_results(
     checkpoint: Path,
-    comparison: dict[str, Any],
+    comparison: Comparison,
     dataset: str | None = None,
     revision: str | None = None,
     llm: str | None = None,
     label_source: str | None = None,
-) -> dict[str, Any]:
+) -> Cell:
     """Write a comparison's results into the card of a checkpoint; earlier ones of the same metrics are replaced.
 
     Args:
         checkpoint: folder with a README.md, named like the `model` of a cell.
-        comparison: what `compare.read_comparison` gives.
-        dataset: Hub id of the dataset the prompts are from; without it no `.eval_results/*.yaml` is written, since that
-            must name the dataset.
+        comparison: what `document.read_comparison` gives.
+        dataset: Hub id of the dataset the prompts are from; without one there is no `.eval_results/*.yaml`, which names
+            its dataset by it.
         revision: commit of that dataset.
         llm, label_source: which cell, if several models have that name.
 
@@ -94,7 +95,7 @@ def push_results(checkpoint: Path, repo_id: str) -> str:
     return commit_files(sent, repo_id, card)
 
 
-def _cell_of(checkpoint: Path, comparison: dict[str, Any], llm: str | None, label_source: str | None) -> dict[str, Any]:
+def _cell_of(checkpoint: Path, comparison: Comparison, llm: str | None, label_source: str | None) -> Cell:
     name = checkpoint.resolve().name
     cells = [
         cell
@@ -105,7 +106,7 @@ def _cell_of(checkpoint: Path, comparison: dict[str, Any], llm: str | None, labe
         and label_source in (None, cell["label_source"])
     ]
     if len(cells) == 1:
-        return dict(cells[0])
+        return cells[0]
     if not cells:
         known = sorted({Path(cell["model"]).name for cell in comparison["cells"] if cell["n"]})
         raise IfllmError(f"{checkpoint}: the comparison has no such model, only {', '.join(known)}. Name one of these.")
@@ -115,9 +116,7 @@ def _cell_of(checkpoint: Path, comparison: dict[str, Any], llm: str | None, labe
     )
 
 
-def _evaluations(
-    comparison: dict[str, Any], cell: dict[str, Any], dataset: str | None, revision: str | None
-) -> list["EvalResult"]:
+def _evaluations(comparison: Comparison, cell: Cell, dataset: str | None, revision: str | None) -> list["EvalResult"]:
     from huggingface_hub import EvalResult
 
     return [
@@ -135,7 +134,7 @@ def _evaluations(
     ]
 
 
-def _notes(comparison: dict[str, Any], cell: dict[str, Any]) -> str:
+def _notes(comparison: Comparison, cell: Cell) -> str:
     orders = "one order" if comparison["position"] is None else "both orders"
     return (
         f"judge {comparison['judge']}, {orders}, {cell['n']} prompts, against {cell['baseline']}, labels from "
@@ -143,5 +142,5 @@ def _notes(comparison: dict[str, Any], cell: dict[str, Any]) -> str:
     )
 
 
-def _interval(score: dict[str, Any]) -> str:
+def _interval(score: Score) -> str:
     return "" if score["low"] is None else f"; 95 % interval {signed(score['low'], 3)} to {signed(score['high'], 3)}"

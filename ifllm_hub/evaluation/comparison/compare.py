@@ -4,7 +4,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
@@ -12,19 +12,15 @@ from ifllm_hub import __version__
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.comparison import names
 from ifllm_hub.evaluation.comparison.differences import Differences, differences, read_judgments
+from ifllm_hub.evaluation.comparison.document import COMPARISON_FILE, Comparison, Position
 from ifllm_hub.evaluation.comparison.figures import draw_comparison
 from ifllm_hub.evaluation.comparison.measures import position_consistency
 from ifllm_hub.evaluation.comparison.statistics import BOOTSTRAPS, SEED, contrast, summary
 from ifllm_hub.evaluation.comparison.tables import comparison_csv, comparison_latex, comparison_page
-from ifllm_hub.files import read_json, replacing_folder, without_nan
+from ifllm_hub.files import replacing_folder, without_nan
 from ifllm_hub.terms import ORDERS, Advance
 
-COMPARISON_FILE, PAGE_FILE, LATEX_FILE, CSV_FILE = (
-    "comparison.json",
-    "comparison.md",
-    "comparison.tex",
-    "comparison.csv",
-)
+PAGE_FILE, LATEX_FILE, CSV_FILE = "comparison.md", "comparison.tex", "comparison.csv"
 FIGURE_STEM = "comparison"
 
 _MODELS = ("model", "model_revision", "baseline", "baseline_revision")
@@ -36,7 +32,7 @@ def run_comparison(
     draws: int = BOOTSTRAPS,
     seed: int = SEED,
     advance: Advance = lambda share: None,
-) -> dict[str, Any]:
+) -> Comparison:
     """Compare, and write `comparison.json`, `.md`, `.tex`, `.csv`, `.svg` and `.png` into a folder, all or none.
 
     Args:
@@ -52,7 +48,8 @@ def run_comparison(
         IfllmError: the judgments cannot be compared (see `differences`), or the folder cannot be written.
     """
     table, files = read_judgments(judgments)
-    comparison = compare(table, draws, seed, advance) | {"files": files}
+    comparison = compare(table, draws, seed, advance)
+    comparison["files"] = files
     with replacing_folder(out, COMPARISON_FILE) as partial:
         (partial / COMPARISON_FILE).write_text(json.dumps(comparison, indent=1, ensure_ascii=False) + "\n")
         (partial / PAGE_FILE).write_text(comparison_page(comparison))
@@ -62,24 +59,12 @@ def run_comparison(
     return comparison
 
 
-def read_comparison(folder: Path) -> dict[str, Any]:
-    """What `run_comparison` wrote.
-
-    Raises:
-        IfllmError: it is missing or damaged.
-    """
-    comparison: dict[str, Any] = read_json(folder / COMPARISON_FILE)
-    if not isinstance(comparison, dict) or "asked" not in comparison:
-        raise IfllmError(f"{folder / COMPARISON_FILE}: was not written by this version. Compare again: ifllm compare.")
-    return comparison
-
-
 def compare(
     judgments: pl.DataFrame,
     draws: int = BOOTSTRAPS,
     seed: int = SEED,
     advance: Advance = lambda share: None,
-) -> dict[str, Any]:
+) -> Comparison:
     """Every number of a comparison.
 
     Args:
@@ -146,8 +131,7 @@ def compare(
         ],
     }
     advance(1.0)
-    plain: dict[str, Any] = without_nan(comparison)
-    return plain
+    return cast(Comparison, without_nan(comparison))  # columns of Polars are untyped; `read_comparison` checks them
 
 
 def _numbers(found: Differences, where: dict[str, str], draws: int, seed: int) -> dict[str, Any]:
@@ -155,7 +139,7 @@ def _numbers(found: Differences, where: dict[str, str], draws: int, seed: int) -
         table.filter(*(pl.col(name) == value for name, value in where.items()))
         for table in (found.pairs, found.set_aside, found.asked)
     )
-    numbers = summary(pairs, draws, seed) if pairs.height else {"n": 0}
+    numbers: Any = summary(pairs, draws, seed) if pairs.height else {"n": 0}
     return {"asked": asked.height, "tied": _tied(pairs), "set_aside": set_aside.height, **numbers}
 
 
@@ -168,7 +152,7 @@ def _reasons(found: Differences) -> dict[str, int]:
     return dict(found.set_aside.group_by("reason").len().sort("reason").iter_rows())
 
 
-def _position(pairs: pl.DataFrame) -> dict[str, float] | None:
+def _position(pairs: pl.DataFrame) -> Position | None:
     both = pairs.filter(pl.col("orders") == 2)
     if not both.height:
         return None

@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.evaluation.comparison.document import JudgmentsFile
 from ifllm_hub.evaluation.tables import JUDGMENTS, read_table
 from ifllm_hub.terms import FAILURES, ORDERS
 
@@ -62,7 +63,7 @@ class Differences:
     resampled_baselines: int
 
 
-def read_judgments(paths: Sequence[Path]) -> tuple[pl.DataFrame, list[dict[str, str]]]:
+def read_judgments(paths: Sequence[Path]) -> tuple[pl.DataFrame, list[JudgmentsFile]]:
     """Judgments of files, and of all Parquet files of folders, in the order of their names.
 
     Returns:
@@ -75,7 +76,7 @@ def read_judgments(paths: Sequence[Path]) -> tuple[pl.DataFrame, list[dict[str, 
     if not files:
         raise IfllmError(f"{', '.join(map(str, paths))}: no Parquet files of judgments. Judge first: ifllm judge.")
     tables = [read_table(file, JUDGMENTS) for file in files]
-    origins = [{"name": file.name, "sha256": _digest(file)} for file in files]
+    origins: list[JudgmentsFile] = [{"name": file.name, "sha256": _digest(file)} for file in files]
     return pl.concat(tables), origins
 
 

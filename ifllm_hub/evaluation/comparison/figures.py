@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ifllm_hub.evaluation.comparison.document import Comparison, Pooled, Position
 from ifllm_hub.evaluation.comparison.names import name_of
 from ifllm_hub.evaluation.comparison.tables import DASH, POOLED, by_cell, half_width
 
@@ -21,7 +22,7 @@ _WIDTH, _MARGIN, _ROW, _MARK = 7.4, 1.4, 0.22, 0.085
 _MARKERS = "oDs^vP"
 
 
-def draw_comparison(stem: Path, comparison: dict[str, Any]) -> None:
+def draw_comparison(stem: Path, comparison: Comparison) -> None:
     """Write the figure as `<stem>.svg` and `<stem>.png`, the same bytes for the same numbers.
 
     Raises:
@@ -34,7 +35,7 @@ def draw_comparison(stem: Path, comparison: dict[str, Any]) -> None:
         write_png(stem.with_suffix(".png"), figure)
 
 
-def comparison_picture(comparison: dict[str, Any]) -> "Picture":
+def comparison_picture(comparison: Comparison) -> "Picture":
     """The figure for a page."""
     from ifllm_hub.pages.plot_style import picture
 
@@ -55,16 +56,18 @@ def comparison_picture(comparison: dict[str, Any]) -> "Picture":
         return picture(figure, alt, caption)
 
 
-def orders_picture(comparison: dict[str, Any]) -> "Picture":
+def orders_picture(comparison: Comparison) -> "Picture":
     """What each order alone would say of every label source, beside both; for a comparison of both orders."""
     from ifllm_hub.pages.plot_style import INK, LEFT, PANEL, RIGHT, legend_below, picture, styled
 
     rows = [row for row in comparison["pooled"] if row["n"]]
     places = np.arange(len(rows))
     with styled((PANEL[0], 1.6 + _ROW * len(rows) * 1.4)) as (figure, axes):
-        marks = (("model_first", "aligned model first", ">", LEFT), ("baseline_first", "SFT model first", "<", RIGHT))
-        for order, label, marker, color in marks:
-            values = [row["one_order"][order] for row in rows]
+        alone = [row["one_order"] for row in rows]
+        for values, label, marker, color in (
+            ([one["model_first"] or 0.0 for one in alone], "aligned model first", ">", LEFT),
+            ([one["baseline_first"] or 0.0 for one in alone], "SFT model first", "<", RIGHT),
+        ):
             axes.plot(values, places, marker, color=color, markersize=6, label=label)
         axes.plot([row["difference"]["mean"] for row in rows], places, "o", color=INK, markersize=5, label="both")
         _name_rows(axes, rows)
@@ -74,11 +77,10 @@ def orders_picture(comparison: dict[str, Any]) -> "Picture":
         return picture(figure, "Differences of scores with one order, the other, and both, by label source.", caption)
 
 
-def position_picture(comparison: dict[str, Any]) -> "Picture":
+def position_picture(position: Position) -> "Picture":
     """What the judge's word does when the two answers change places; for a comparison of both orders."""
     from ifllm_hub.pages.plot_style import LEFT, PANEL, RIGHT, RULE, TRAIN, legend_below, picture, styled
 
-    position = comparison["position"]
     decided = (position["consistency"], position["first_in_both"], position["second_in_both"])
     parts = {
         "same winner": (decided[0], TRAIN),
@@ -100,7 +102,7 @@ def position_picture(comparison: dict[str, Any]) -> "Picture":
         return picture(figure, f"What the judge says of a pair in both orders: {said}.", caption)
 
 
-def thirds_picture(comparison: dict[str, Any]) -> "Picture":
+def thirds_picture(comparison: Comparison) -> "Picture":
     """The difference of every label source on short, medium and long prompts."""
     from ifllm_hub.pages.plot_style import PANEL, SERIES, legend_below, picture, styled
 
@@ -131,7 +133,7 @@ def thirds_picture(comparison: dict[str, Any]) -> "Picture":
         return picture(figure, "Differences of scores on short, medium and long prompts, by label source.", caption)
 
 
-def _name_rows(axes: "Axes", rows: list[dict[str, Any]]) -> None:
+def _name_rows(axes: "Axes", rows: list[Pooled]) -> None:
     from ifllm_hub.pages.plot_style import MUTED
 
     axes.axvline(0, color=MUTED, linewidth=1, linestyle="--")
@@ -141,7 +143,7 @@ def _name_rows(axes: "Axes", rows: list[dict[str, Any]]) -> None:
 
 
 @contextmanager
-def _drawn(comparison: dict[str, Any]) -> Iterator["Figure"]:
+def _drawn(comparison: Comparison) -> Iterator["Figure"]:
     from ifllm_hub.pages.plot_style import styled
 
     rows, sources = [*comparison["llms"], POOLED], comparison["label_sources"]
@@ -151,7 +153,7 @@ def _drawn(comparison: dict[str, Any]) -> Iterator["Figure"]:
         yield figure
 
 
-def _draw(axes: "Axes", comparison: dict[str, Any], rows: list[str], sources: list[str]) -> None:
+def _draw(axes: "Axes", comparison: Comparison, rows: list[str], sources: list[str]) -> None:
     from ifllm_hub.pages.plot_style import MUTED, SERIES
 
     cells = by_cell(comparison)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.evaluation.comparison.document import Position
 from ifllm_hub.evaluation.comparison.statistics import paper_standard_error
 from ifllm_hub.reward.protocol.scores import correct, reliability
 
@@ -100,7 +101,7 @@ def relative_quality(
     }
 
 
-def position_consistency(model_first: Sequence[str], baseline_first: Sequence[str]) -> dict[str, float]:
+def position_consistency(model_first: Sequence[str], baseline_first: Sequence[str]) -> Position:
     """How far a judge's verdict depends on which answer it is shown first.
 
     Args:

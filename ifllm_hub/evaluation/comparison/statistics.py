@@ -6,12 +6,14 @@ Intervals are 95 %: estimate -+ t(g - 1) x sd of the estimate over bootstrap dra
 whichever drawn kind has fewer. Eight LLMs are few, and plain percentiles of so few clusters are too narrow.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 from scipy.special import expit
 from scipy.stats import t as student
+
+from ifllm_hub.evaluation.comparison.document import Contrast, Summary
 
 BOOTSTRAPS = 1_000
 SEED = 0
@@ -139,7 +141,7 @@ def length_controlled_logit(weights: np.ndarray, points: np.ndarray, x: np.ndarr
     return a
 
 
-def summary(pairs: pl.DataFrame, draws: int = BOOTSTRAPS, seed: int = SEED) -> dict[str, Any]:
+def summary(pairs: pl.DataFrame, draws: int = BOOTSTRAPS, seed: int = SEED) -> Summary:
     """All numbers of one cell of the table, or of the pairs of several.
 
     Args:
@@ -164,7 +166,7 @@ def summary(pairs: pl.DataFrame, draws: int = BOOTSTRAPS, seed: int = SEED) -> d
     controlled = length_controlled_mean(whole, d, x)[0]
     logit = length_controlled_logit(whole, points, x)[0]
     rate = both.interval(logit, length_controlled_logit(both.weights, points, x))
-    return {
+    numbers = {
         "n": len(d),
         "llms": len(np.unique(llms)),
         "prompts": len(np.unique(prompts)),
@@ -182,6 +184,7 @@ def summary(pairs: pl.DataFrame, draws: int = BOOTSTRAPS, seed: int = SEED) -> d
         "thirds_by_prompt": _by_third(pairs, thirds_by_prompt(pairs), draws, seed),
         "thirds_by_answer": _by_third(pairs, thirds_by_answer(pairs), draws, seed),
     }
+    return cast(Summary, numbers)  # NaN is not yet None; `compare` sees to that
 
 
 def thirds_by_prompt(pairs: pl.DataFrame) -> np.ndarray:
@@ -222,8 +225,8 @@ def _by_third(pairs: pl.DataFrame, thirds: np.ndarray, draws: int, seed: int) ->
     ]
 
 
-def contrast(pairs: pl.DataFrame, first: str, second: str, draws: int = BOOTSTRAPS, seed: int = SEED) -> dict[str, Any]:
-    """How much better models do on the labels of one source than on those of another: the difference of their d.
+def contrast(pairs: pl.DataFrame, first: str, second: str, draws: int = BOOTSTRAPS, seed: int = SEED) -> Contrast:
+    """How much better models do on the labels of one source than on those of another: d of both, less each other.
 
     Only pairs of LLM and prompt that both have count. They share the baseline's answer, the prompt and the judge.
 
@@ -235,11 +238,11 @@ def contrast(pairs: pl.DataFrame, first: str, second: str, draws: int = BOOTSTRA
         pairs.filter(pl.col("label_source") == source).select(*keys, "difference") for source in (first, second)
     )
     shared = one.join(other, on=keys, suffix="_other").sort(keys)
-    named = {"first": first, "second": second, "n": shared.height, "llms": shared["llm"].n_unique()}
+    named: dict[str, Any] = {"first": first, "second": second, "n": shared.height, "llms": shared["llm"].n_unique()}
     if not shared.height:
-        return named
+        return cast(Contrast, named)
     resampling = Resampling(shared["question_id"].to_numpy(), shared["llm"].to_numpy(), True, draws, seed)
-    return named | resampling.mean((shared["difference"] - shared["difference_other"]).to_numpy())
+    return cast(Contrast, named | resampling.mean((shared["difference"] - shared["difference_other"]).to_numpy()))
 
 
 def _share(winners: pl.Series, side: str) -> float | None:

@@ -2,8 +2,10 @@
 
 import csv
 import io
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from ifllm_hub.evaluation.comparison.document import Comparison, Contrast, Pooled, Score
 from ifllm_hub.evaluation.comparison.names import name_of
 from ifllm_hub.pages.markdown import markdown_table, one_line
 
@@ -46,14 +48,14 @@ _CSV_NUMBERS = {
 }
 
 
-def by_cell(comparison: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+def by_cell(comparison: Comparison) -> dict[tuple[str, str], Pooled]:
     """Numbers by (label source, LLM), and by (label source, `POOLED`); only of cells with a scored pair."""
     cells = {(cell["label_source"], cell["llm"]): cell for cell in comparison["cells"]}
     pooled = {(row["label_source"], POOLED): row for row in comparison["pooled"]}
     return {key: cell for key, cell in (cells | pooled).items() if cell["n"]}
 
 
-def comparison_page(comparison: dict[str, Any]) -> str:
+def comparison_page(comparison: Comparison) -> str:
     """`comparison.md`: the table, its counts, win rates, contrasts, thirds and what to know when reading them."""
     return f"""# Judged against their own SFT models
 
@@ -108,7 +110,7 @@ model's answer within each LLM, conditions on what alignment changes; it is show
 """
 
 
-def accounting(comparison: dict[str, Any]) -> str:
+def accounting(comparison: Comparison) -> str:
     """What became of every pair that the judge was asked about: it has a winner, is tied, or was set aside, and why."""
     tied, aside = comparison["tied"], sum(comparison["set_aside"].values())
     why = f" ({_listed(comparison['set_aside'])})" if aside else ""
@@ -118,20 +120,21 @@ def accounting(comparison: dict[str, Any]) -> str:
     )
 
 
-def accounting_rows(comparison: dict[str, Any]) -> list[tuple[str, ...]]:
-    """One row per judged cell, then those of all LLMs together: label source, LLM, and the numbers of `COUNTS`."""
-    cells = comparison["cells"] + [{**row, "llm": POOLED} for row in comparison["pooled"] if row["asked"]]
+def accounting_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """A row a judged cell, then those of all LLMs together: label source, LLM, and the numbers of `COUNTS`."""
+    cells: list[tuple[str, Pooled]] = [(cell["llm"], cell) for cell in comparison["cells"]]
+    cells += [(POOLED, row) for row in comparison["pooled"] if row["asked"]]
     return [
         (
             name_of(cell["label_source"]),
-            name_of(cell["llm"]),
+            name_of(llm),
             *(f"{count:,}" for count in (cell["asked"], cell["n"] - cell["tied"], cell["tied"], cell["set_aside"])),
         )
-        for cell in cells
+        for llm, cell in cells
     ]
 
 
-def missing_sentence(comparison: dict[str, Any]) -> str:
+def missing_sentence(comparison: Comparison) -> str:
     """Names every cell without numbers."""
     if not comparison["missing"]:
         return "No cell is missing."
@@ -139,8 +142,8 @@ def missing_sentence(comparison: dict[str, Any]) -> str:
     return f"{DASH} means not judged, or no pair scored ({len(named)}): {'; '.join(named)}."
 
 
-def warning(comparison: dict[str, Any]) -> str | None:
-    """A warning about a judge that keeps its winner less often than a coin would; None for any other."""
+def warning(comparison: Comparison) -> str | None:
+    """What is to be said of a judge that holds to its winner less often than a coin would; None of any other."""
     position = comparison["position"]
     if position is None or position["consistency"] >= _COIN:
         return None
@@ -151,7 +154,7 @@ def warning(comparison: dict[str, Any]) -> str | None:
     )
 
 
-def notes(comparison: dict[str, Any]) -> list[str]:
+def notes(comparison: Comparison) -> list[str]:
     """What a reader has to know of this comparison."""
     position = comparison["position"]
     said = [
@@ -186,7 +189,7 @@ def notes(comparison: dict[str, Any]) -> list[str]:
     return said
 
 
-def comparison_latex(comparison: dict[str, Any]) -> str:
+def comparison_latex(comparison: Comparison) -> str:
     """`comparison.tex`: the table of differences with the number of pairs under each, for the package booktabs."""
     cells, llms = by_cell(comparison), [*comparison["llms"], POOLED]
     lines = []
@@ -216,9 +219,9 @@ def comparison_latex(comparison: dict[str, Any]) -> str:
     )
 
 
-def comparison_csv(comparison: dict[str, Any]) -> str:
-    """`comparison.csv`: one row per cell, pooled rows last; the fields of a missing cell are empty."""
-    cells = {(cell["label_source"], cell["llm"]): cell for cell in comparison["cells"]}
+def comparison_csv(comparison: Comparison) -> str:
+    """`comparison.csv`: a row a cell, pooled rows last; of a cell that is not there the fields are empty."""
+    cells: dict[tuple[str, str], Pooled] = {(cell["label_source"], cell["llm"]): cell for cell in comparison["cells"]}
     cells |= {(row["label_source"], POOLED): row for row in comparison["pooled"] if row["asked"]}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -234,35 +237,36 @@ def signed(value: float | None, digits: int = 2) -> str:
     return DASH if value is None else f"{value:+.{digits}f}".replace("-", "\u2212")
 
 
-def half_width(score: dict[str, Any]) -> float | None:
+def half_width(score: Score) -> float | None:
     """Half of an interval; None where it is not defined."""
-    return None if score["low"] is None else (score["high"] - score["low"]) / 2
+    low, high = score["low"], score["high"]
+    return None if low is None or high is None else (high - low) / 2
 
 
-def _at(cell: dict[str, Any], path: tuple[str, ...]) -> Any:
+def _at(cell: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     value: Any = cell
     for key in path:
         value = (value or {}).get(key)
     return value
 
 
-def _difference(cell: dict[str, Any]) -> str:
+def _difference(cell: Pooled) -> str:
     half = half_width(cell["difference"])
     return signed(cell["difference"]["mean"]) + ("" if half is None else f" ± {half:.2f}")
 
 
-def _win_rate(cell: dict[str, Any]) -> str:
+def _win_rate(cell: Pooled) -> str:
     return f"{cell['win_rate']['mean']:.3f} ({cell['length_controlled_win_rate']['mean']:.3f})"
 
 
-def _interval(score: dict[str, Any], shown: str = "+.2f") -> str:
+def _interval(score: Score | Contrast, shown: str = "+.2f") -> str:
     text = f"{score['mean']:{shown}}"
     if score["low"] is not None:
         text += f" [{score['low']:{shown}}, {score['high']:{shown}}]"
     return text.replace("-", "\u2212")
 
 
-def _markdown(comparison: dict[str, Any], show: Any) -> str:
+def _markdown(comparison: Comparison, show: Callable[[Pooled], str]) -> str:
     cells, llms = by_cell(comparison), [*comparison["llms"], POOLED]
     rows = [
         [name_of(source), *(show(cells[source, llm]) if (source, llm) in cells else DASH for llm in llms)]
@@ -275,7 +279,7 @@ def _rows(head: list[str], rows: list[list[str]]) -> str:
     return markdown_table((head[0], *(f">{name}" for name in head[1:])), [tuple(row) for row in rows])
 
 
-def _pooled(comparison: dict[str, Any]) -> str:
+def _pooled(comparison: Comparison) -> str:
     head = [
         "labels from",
         "LLMs",
@@ -307,9 +311,14 @@ def _pooled(comparison: dict[str, Any]) -> str:
     return _rows(head, rows)
 
 
-def _contrasts(comparison: dict[str, Any]) -> str:
+def _contrasts(comparison: Comparison) -> str:
     rows = [
-        [name_of(row["first"]), name_of(row["second"]), f"{row['n']:,}", _interval(row)]
+        [
+            name_of(row["first"]),
+            name_of(row["second"]),
+            f"{row['n']:,}",
+            _interval(row),
+        ]
         for row in comparison["contrasts"]
         if row["n"]
     ]
@@ -318,13 +327,13 @@ def _contrasts(comparison: dict[str, Any]) -> str:
     return _rows(["labels from", "against", "pairs", "difference"], rows)
 
 
-def _thirds(comparison: dict[str, Any]) -> str:
+def _thirds(comparison: Comparison) -> str:
     rows = [
         [name_of(row["label_source"]), by, third["third"], f"{third['n']:,}", _interval(third)]
         for row in comparison["pooled"]
         if row["n"]
-        for by, key in (("prompt", "thirds_by_prompt"), ("answer (paper)", "thirds_by_answer"))
-        for third in row[key]
+        for by, thirds in (("prompt", row["thirds_by_prompt"]), ("answer (paper)", row["thirds_by_answer"]))
+        for third in thirds
     ]
     return _rows(["labels from", "by the words of the", "third", "pairs", "difference"], rows)
 
@@ -333,7 +342,7 @@ def _listed(counts: dict[str, int]) -> str:
     return "; ".join(f"{name}: {count:,}" for name, count in counts.items() if count) or "none"
 
 
-def _latex_cell(cell: dict[str, Any]) -> str:
+def _latex_cell(cell: Pooled) -> str:
     half = half_width(cell["difference"])
     return f"${cell['difference']['mean']:+.2f}" + ("$" if half is None else rf" \pm {half:.2f}$")
 

@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.evaluation.comparison.compare import compare, read_comparison, run_comparison
+from ifllm_hub.evaluation.comparison.compare import compare, run_comparison
+from ifllm_hub.evaluation.comparison.document import read_comparison
 from ifllm_hub.evaluation.comparison.names import LABEL_SOURCES, LLMS, label_source_order, llm_order, name_of
 from ifllm_hub.evaluation.comparison.tables import comparison_latex
 from ifllm_hub.evaluation.tables import write_table
@@ -131,7 +132,7 @@ def test_the_same_judgments_give_the_same_bytes(judgments: pl.DataFrame, tmp_pat
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert read_comparison(tmp_path / "one")["llms"] == list(LLMS)
     (tmp_path / "two/comparison.json").write_text("{}")
-    with pytest.raises(IfllmError, match="not written by this version"):
+    with pytest.raises(IfllmError, match=r"`ifllm_hub` is missing or damaged\. Another version may have written it"):
         read_comparison(tmp_path / "two")
 
 
