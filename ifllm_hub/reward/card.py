@@ -1,7 +1,6 @@
 """The reward model's card, filled in from its numbers."""
 
-from typing import Any
-
+from ifllm_hub.reward.model.config import Trained
 from ifllm_hub.reward.model.results import dataset_name, evaluations
 from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER
 from ifllm_hub.reward.protocol.leaderboard import Board
@@ -10,8 +9,8 @@ from ifllm_hub.reward.protocol.tables import leaderboard_markdown, precision_not
 _TITLE = "Implicit feedback reward model"
 
 
-def model_card(config: dict[str, Any], board: Board) -> str:
-    """The text of a model folder's README.md."""
+def model_card(config: Trained, board: Board) -> str:
+    """README.md of a model folder."""
     from huggingface_hub import ModelCardData
 
     training = config["training"]

@@ -9,6 +9,7 @@ from ifllm_hub.features.catalog import CATALOG
 from ifllm_hub.features.centering import LESS_HABIT
 from ifllm_hub.files import replacing_folder
 from ifllm_hub.reward.card import model_card
+from ifllm_hub.reward.model.config import Trained
 from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.model.persistence import CONFIG_FILE, LEADERBOARD_FILE, save_model
 from ifllm_hub.reward.protocol.candidates import FOREST
@@ -47,7 +48,7 @@ def train_reward(
         board = leaderboard(pairs, seeds, n_jobs, advance)
         model = ImplicitFeedbackRewardModel().fit(pairs.X(), pairs.y, pairs.groups("worker_id"))
         units = {feature.name: feature.unit for feature in (*CATALOG, *LESS_HABIT)}
-        config = {
+        config: Trained = {
             "features": [{"name": name, "unit": units[name]} for name in FEATURES],
             "training": {
                 **source,
@@ -56,7 +57,13 @@ def train_reward(
                 "excluded_workers_kept": all_workers,
             },
             "protocol": {
-                row["protocol"]: {key: row[key] for key in ("accuracy", "auc", "brier", "ece", "accuracy_at_50")}
+                row["protocol"]: {
+                    "accuracy": row["accuracy"],
+                    "auc": row["auc"],
+                    "brier": row["brier"],
+                    "ece": row["ece"],
+                    "accuracy_at_50": row["accuracy_at_50"],
+                }
                 for row in board["rows"]
                 if row["model"] == FOREST.name
             },

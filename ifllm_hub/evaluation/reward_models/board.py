@@ -6,7 +6,7 @@ says what it was trained on. A judge gives no probability, so one slope is fitte
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -18,6 +18,7 @@ from ifllm_hub.evaluation.reward_models.text_scorer import load_scorer
 from ifllm_hub.files import read_json
 from ifllm_hub.pages.markdown import one_line
 from ifllm_hub.reward.functions import default_model
+from ifllm_hub.reward.model.config import DataSource
 from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER
 from ifllm_hub.reward.protocol.candidates import longer as choose_longer
@@ -121,11 +122,12 @@ def _part(pairs: Pairs, longer: np.ndarray, models: list[_Row], on: str) -> dict
     }
 
 
-def _behavior(name: str, pairs: Pairs, source: dict[str, Any]) -> _Row:
+def _behavior(name: str, pairs: Pairs, source: DataSource) -> _Row:
     model = ImplicitFeedbackReward.from_pretrained(default_model() if name == EMBEDDED else name)
     training = model.config["training"]
-    shared = next((key for key in ("release_sha256", "dataset") if key in source and key in training), None)
-    label, trained_on = f"behavior: {name}", "data that may or may not include these pairs"
+    names: tuple[Literal["release_sha256", "dataset"], ...] = ("release_sha256", "dataset")
+    shared = next((key for key in names if key in source and key in training), None)
+    label, trained_on = f"behavior: {name}", "data of which it is not known whether these pairs are among them"
     if shared is not None and training[shared] == source[shared]:
         label, trained_on = f"{label} (saw these pairs)", "these very pairs, so this row proves nothing"
     elif shared == "release_sha256":

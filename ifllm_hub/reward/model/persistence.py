@@ -8,12 +8,13 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.files import write_atomically
+from ifllm_hub.reward.model.config import ModelConfig, Trained
 from ifllm_hub.reward.model.estimator_audit import check_archive, without_repeats
 from ifllm_hub.reward.model.flat_forest import (
     FOREST_FILE,
@@ -67,12 +68,12 @@ def flatten(model: "ImplicitFeedbackRewardModel") -> FlatForest:
     return forest
 
 
-def save_model(model: "ImplicitFeedbackRewardModel", folder: Path, config: dict[str, Any]) -> None:
+def save_model(model: "ImplicitFeedbackRewardModel", folder: Path, config: Trained) -> None:
     """Write the three files into an existing folder.
 
     Args:
-        config: what the model was trained on and how it did; `format`, `sha256` and `slope` are added. Must have
-            `features`, a dict with a `name` for each column of X in order.
+        config: what the model was trained on and how it did; `features` are the columns of X in order. `format`,
+            `sha256` and `slope` are added.
     """
     import skops.io
 
@@ -80,7 +81,7 @@ def save_model(model: "ImplicitFeedbackRewardModel", folder: Path, config: dict[
         MODEL_FILE: skops.io.dumps(model, compression=8),
         FOREST_FILE: dump_forest(flatten(model)),
     }
-    described = {
+    described: ModelConfig = {
         "format": FORMAT,
         **config,
         "slope": model.slope_,
@@ -91,7 +92,7 @@ def save_model(model: "ImplicitFeedbackRewardModel", folder: Path, config: dict[
     write_atomically(folder / CONFIG_FILE, json.dumps(described, indent=2) + "\n")
 
 
-def load_model(folder: Path) -> tuple["ImplicitFeedbackRewardModel", dict[str, Any]]:
+def load_model(folder: Path) -> tuple["ImplicitFeedbackRewardModel", ModelConfig]:
     """Read a model folder, refusing anything but a sound model of ours.
 
     Returns:
@@ -129,7 +130,7 @@ def load_model(folder: Path) -> tuple["ImplicitFeedbackRewardModel", dict[str, A
     return model, config
 
 
-def load_forest(folder: Path) -> tuple[FlatForest, dict[str, Any]]:
+def load_forest(folder: Path) -> tuple[FlatForest, ModelConfig]:
     """Read the arrays of a model folder, to score with; scikit-learn takes no part.
 
     Returns:
@@ -167,7 +168,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
     return content
 
 
-def _read(folder: Path, name: str) -> tuple[dict[str, Any], bytes]:
+def _read(folder: Path, name: str) -> tuple[ModelConfig, bytes]:
     """The config, and a file that has the sha256 named there."""
     path = folder / CONFIG_FILE
     try:
@@ -186,7 +187,7 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _is_ours(config: Any) -> bool:
+def _is_ours(config: Any) -> TypeGuard[ModelConfig]:
     if not isinstance(config, dict) or type(config.get("format")) is not int or config["format"] != FORMAT:
         return False
     features, digests = config.get("features"), config.get("sha256")

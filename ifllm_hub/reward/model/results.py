@@ -1,8 +1,10 @@
 """The results of a reward model as the Hub shows them: in the card's header, and beside the dataset."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
+
+from ifllm_hub.reward.model.config import Trained, Training
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 _METRICS = (("accuracy", "accuracy", "Accuracy"), ("auc", "roc_auc", "AUC"), ("brier", "brier_score", "Brier score"))
 
 
-def evaluation_yaml(config: dict[str, Any]) -> str | None:
+def evaluation_yaml(config: Trained) -> str | None:
     """The content of `.eval_results/*.yaml` at the Hub, or None for a model that was not trained on a Hub dataset.
 
     Source: https://huggingface.co/docs/hub/eval-results. Results appear beside the dataset once its `eval.yaml` has
@@ -45,7 +47,7 @@ def evaluation_entries(results: list["EvalResult"], task: str, notes: str) -> st
     return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False)
 
 
-def evaluations(config: dict[str, Any]) -> list["EvalResult"]:
+def evaluations(config: Trained) -> list["EvalResult"]:
     """What `config.json` says of workers never seen, as the Hub has it in a model's card."""
     from huggingface_hub import EvalResult
 
@@ -66,7 +68,7 @@ def evaluations(config: dict[str, Any]) -> list["EvalResult"]:
     ]
 
 
-def dataset_name(training: dict[str, Any]) -> str:
+def dataset_name(training: Training) -> str:
     """What the training data are called: a Hub id, or which release they were built from."""
     if "dataset" in training:
         return str(training["dataset"])
@@ -74,5 +76,5 @@ def dataset_name(training: dict[str, Any]) -> str:
     return f"{kind} {training['release_sha256'][:12]}"
 
 
-def _notes(config: dict[str, Any]) -> str:
+def _notes(config: Trained) -> str:
     return f"workers never seen, 5 folds, mean of {config['seeds']} seeds"

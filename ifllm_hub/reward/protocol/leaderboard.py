@@ -5,13 +5,14 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 
 from ifllm_hub.dataset.load import commit_on_hub
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, write_atomically
+from ifllm_hub.reward.model.config import DataSource
 from ifllm_hub.reward.protocol.candidates import CANDIDATES, FOREST, LONGER_ANSWER, TEXT_CONTRAST, Candidate
 from ifllm_hub.reward.protocol.folds import PROTOCOLS, block_permuted, out_of_fold, permuted
 from ifllm_hub.reward.protocol.pairs import Pairs
@@ -90,7 +91,7 @@ class Part(Score):
 class FullBoard(Board):
     """`leaderboard.json` of the full leaderboard; see `run_leaderboard`."""
 
-    source: dict[str, Any]
+    source: DataSource
     excluded_workers_kept: bool
     leave_one_out_seeds: int
     text_model: str | None
@@ -193,7 +194,7 @@ def _places(jobs: list[Job], pairs: Pairs, finished: Path) -> list[Path | None]:
     return [finished / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy" for text in described]
 
 
-def data_source(dataset: str | Path, revision: str | None) -> dict[str, Any]:
+def data_source(dataset: str | Path, revision: str | None) -> DataSource:
     """What names the data: the release's digest for a folder; on the Hub the repo and, as `revision`, the commit.
 
     Raises:
@@ -201,7 +202,10 @@ def data_source(dataset: str | Path, revision: str | None) -> dict[str, Any]:
     """
     if Path(dataset).is_dir():
         manifest = read_json(Path(dataset) / "manifest.json")
-        return {key: manifest[key] for key in ("release_sha256", "is_the_released_data")}
+        return {
+            "release_sha256": manifest["release_sha256"],
+            "is_the_released_data": manifest["is_the_released_data"],
+        }
     return {"dataset": str(dataset), "revision": commit_on_hub(str(dataset), revision)}
 
 

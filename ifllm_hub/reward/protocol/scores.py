@@ -4,12 +4,10 @@ All are means over seeds. Intervals are by jackknife over workers, because one w
 Differences are to a reference, the longer answer, pair by pair.
 """
 
-from dataclasses import dataclass
-from typing import Literal, TypedDict
-
 import numpy as np
 from scipy.stats import rankdata
 
+from ifllm_hub.reward.model.config import ProtocolScores
 from ifllm_hub.reward.protocol.pairs import Pairs
 from ifllm_hub.statistics import Estimate, Jackknife, jackknife
 
@@ -18,20 +16,9 @@ MEASURES: tuple[Measure, ...] = ("accuracy", "auc", "brier")
 _CALIBRATION_BINS = 10
 
 
-class Spread(Estimate):
-    """With the standard deviation over seeds."""
-
-    sd: float
-
-
-class Score(TypedDict):
+class Score(ProtocolScores):
     """What `score` gives."""
 
-    accuracy: Spread
-    auc: Spread
-    brier: float
-    ece: float
-    accuracy_at_50: float
     gain_over_longer_answer: Estimate
     auc_over_longer_answer: Estimate
     brier_over_longer_answer: Estimate
