@@ -109,7 +109,10 @@ def against_explicit(
 ) -> dict[str, Any]:
     """How often the model, and the rule "longer (in characters) is better", agree with the worker; a tie is wrong."""
     encoded = encode_pairs(judged, tokenizer, form)
-    chosen, rejected = (_scores(encoded[column][:], model, tokenizer) for column in ("chosen_ids", "rejected_ids"))
+    chosen, rejected = (
+        scores([{"input_ids": ids} for ids in encoded[column]], model, tokenizer)
+        for column in ("chosen_ids", "rejected_ids")
+    )
     lengths = [(len(_text(row["chosen"])), len(_text(row["rejected"]))) for row in judged]
     correct = {
         "this model": sum(one > other for one, other in zip(chosen, rejected, strict=True)),
@@ -159,7 +162,8 @@ class TextReward:
             prompts, completions: texts or conversations.
         """
         pairs = zip(prompts, completions, strict=True)
-        return _scores([_encode(self._tokenizer, _text(p), [_text(c)]) for p, c in pairs], self._model, self._tokenizer)
+        encoded = [{"input_ids": _encode(self._tokenizer, _text(p), [_text(c)])} for p, c in pairs]
+        return scores(encoded, self._model, self._tokenizer)
 
 
 def load_encoder(name: str, seed: int) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
@@ -184,7 +188,12 @@ def load_encoder(name: str, seed: int) -> "tuple[PreTrainedModel, PreTrainedToke
         return _from_pretrained((find_text_model() or MINILM_HUB_ID) if name == MINILM else name)
 
 
-def _from_pretrained(name: str, revision: str | None = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+def load_classifier(name: str, revision: str | None = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """Any sequence classifier, with one output, and its tokenizer.
+
+    Raises:
+        IfllmError: nothing loadable stands under that name.
+    """
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -195,13 +204,18 @@ def _from_pretrained(name: str, revision: str | None = None) -> "tuple[PreTraine
         )
     except (OSError, ValueError) as error:
         raise _cannot_load(name, error) from error
+    return model.eval(), tokenizer
+
+
+def _from_pretrained(name: str, revision: str | None = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    model, tokenizer = load_classifier(name, revision)
     missing = [kind for kind in ("cls_token", "sep_token", "pad_token") if getattr(tokenizer, kind) is None]
     if missing:
         raise IfllmError(
             f"The tokenizer of {name!r} has no {' and no '.join(missing)}, so it is not that of an encoder. Take an "
             "encoder such as answerdotai/ModernBERT-base."
         )
-    return model.eval(), tokenizer
+    return model, tokenizer
 
 
 def _cannot_load(name: str, error: Exception) -> IfllmError:
@@ -289,18 +303,31 @@ def _encode(tokenizer: "PreTrainedTokenizerBase", prompt: str, answers: list[str
     return ids
 
 
-def _scores(sequences: list[list[int]], model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[float]:
+def scores(
+    encoded: list[dict[str, list[int]]], model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
+) -> list[float]:
+    """The one logit that the model gives each text.
+
+    Args:
+        encoded: what the tokenizer makes of the texts, without padding.
+    """
     import torch
 
-    scores: list[float] = []
+    # A decoder scores the last token that is no padding; without a padding token it takes one text at a time.
+    size = BATCH if tokenizer.pad_token is not None and model.config.pad_token_id is not None else 1
+    logits: list[float] = []
     was_training = model.training
     model.eval()
-    for start in range(0, len(sequences), BATCH):
-        batch: Any = tokenizer.pad({"input_ids": sequences[start : start + BATCH]}, return_tensors="pt")
+    for start in range(0, len(encoded), size):
+        batch: Any = (
+            tokenizer.pad(encoded[start : start + size], return_tensors="pt")
+            if size > 1
+            else {name: torch.tensor([ids]) for name, ids in encoded[start].items()}
+        )
         with torch.inference_mode():
-            scores += model(**batch.to(model.device)).logits[:, 0].tolist()
+            logits += model(**{name: ids.to(model.device) for name, ids in batch.items()}).logits[:, 0].tolist()
     model.train(was_training)
-    return scores
+    return logits
 
 
 def _share(hits: int, n: int) -> dict[str, float]:

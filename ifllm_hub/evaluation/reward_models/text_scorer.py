@@ -4,15 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ifllm_hub.align.stages.text_reward import TextReward
+from ifllm_hub.align.stages.text_reward import TextReward, load_classifier, scores
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.terms import Message
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 Messages = list[Message]
-_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -51,44 +50,15 @@ def load_scorer(model: str, revision: str | None = None) -> TextScorer:
         return TextScorer(lambda conversations, answers: reward(conversations, list(answers)), ours=True)
     if config.num_labels != 1:
         raise IfllmError(f"{model}: has {config.num_labels} outputs; a reward model gives an answer one score.")
-    classifier, tokenizer = _load(model, revision)
-    return TextScorer(lambda conversations, answers: _scores(classifier, tokenizer, conversations, answers), ours=False)
+    classifier, tokenizer = load_classifier(model, revision)
+    limit = getattr(classifier.config, "max_position_embeddings", None) or 4096
+    tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
 
+    def score(conversations: list[Messages], answers: list[str]) -> list[float]:
+        encoded = [_encode(tokenizer, *pair) for pair in zip(conversations, answers, strict=True)]
+        return scores(encoded, classifier, tokenizer)
 
-def _load(model: str, revision: str | None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-        classifier = AutoModelForSequenceClassification.from_pretrained(
-            model, revision=revision, num_labels=1, dtype=torch.float32
-        )
-    except (OSError, ValueError) as error:
-        raise IfllmError(f"{model}: cannot be loaded ({first_line(error)}).") from error
-    limit = min(tokenizer.model_max_length, getattr(classifier.config, "max_position_embeddings", None) or 4096)
-    tokenizer.model_max_length = limit
-    return classifier.eval(), tokenizer
-
-
-def _scores(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", conversations: list[Messages], answers: list[str]
-) -> list[float]:
-    import torch
-
-    encoded = [_encode(tokenizer, *pair) for pair in zip(conversations, answers, strict=True)]
-    # A decoder scores the last token that is no padding; without a padding token it takes one answer at a time.
-    size = _BATCH if tokenizer.pad_token is not None and model.config.pad_token_id is not None else 1
-    scores: list[float] = []
-    for start in range(0, len(encoded), size):
-        batch: Any = (
-            tokenizer.pad(encoded[start : start + size], return_tensors="pt")
-            if size > 1
-            else {name: torch.tensor([ids]) for name, ids in encoded[start].items()}
-        )
-        with torch.inference_mode():
-            scores += model(**batch).logits[:, 0].tolist()
-    return scores
+    return TextScorer(score, ours=False)
 
 
 def _encode(tokenizer: "PreTrainedTokenizerBase", conversation: Messages, answer: str) -> dict[str, list[int]]:
