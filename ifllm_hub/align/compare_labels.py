@@ -15,7 +15,7 @@ import polars as pl
 from ifllm_hub.align.implicit_reward import answer_log_probs
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.runs.launch import command_line, launch, recipe_file
-from ifllm_hub.align.runs.resume import RESULTS
+from ifllm_hub.align.runs.results import RESULTS
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import preferences_config
 from ifllm_hub.errors import IfllmError

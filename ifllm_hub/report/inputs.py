@@ -7,10 +7,13 @@ from typing import Any, cast
 import polars as pl
 
 from ifllm_hub import __version__
+from ifllm_hub.align.runs.results import Results
 from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.manifest import Built
 from ifllm_hub.dataset.schema import SPLITS, label_source_of, parquet_path, preferences_config, present_configs
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json
+from ifllm_hub.reward.model.config import ModelConfig
 from ifllm_hub.reward.protocol.leaderboard import Board
 
 # If this folder is deleted, `ifllm run` repeats the stage that writes it.
@@ -34,14 +37,14 @@ class Run:
     """
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Built
     pairwise: pl.DataFrame
     pointwise: pl.DataFrame
     features: pl.DataFrame
     preferences: pl.DataFrame
     board: Board
-    reward: dict[str, Any]
-    results: dict[str, Any]
+    reward: ModelConfig
+    results: Results
     log: list[dict[str, Any]]
     settings: dict[str, Any]
     stages: dict[str, Any]
@@ -69,13 +72,13 @@ def load_run(folder: Path) -> Run:
             f"{folder / 'stages.json'}: made by ifllm_hub {state.get('ifllm_hub')}, but this is {__version__}. Run the "
             f"same `ifllm run --out {folder}` command again."
         )
-    manifest = _json(folder, "dataset/manifest.json", "build")
+    manifest = cast(Built, _json(folder, "dataset/manifest.json", "build"))
     board = cast(Board, _json(folder, "reward/leaderboard.json", "reward"))
-    reward = _json(folder, "reward/config.json", "reward")
+    reward = cast(ModelConfig, _json(folder, "reward/config.json", "reward"))
     if reward["training"]["release_sha256"] != manifest["release_sha256"]:
         path = folder / "reward/config.json"
         raise _unusable(folder, path, "reward", "the reward model was trained on another release than dataset/ is")
-    results = _json(folder, "policy/results.json", "align")
+    results = cast(Results, _json(folder, "policy/results.json", "align"))
     trainer = _json(folder, "policy/trainer_state.json", "align")
     return Run(
         folder=folder,

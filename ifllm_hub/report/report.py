@@ -4,6 +4,7 @@ Whatever needs a script is on a page beside it: replays of the readings shown, a
 """
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from ifllm_hub.report.inputs import Run, load_run
 from ifllm_hub.report.reading import readings
 from ifllm_hub.report.replay import write_reading
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
-from ifllm_hub.terms import SIDES
+from ifllm_hub.sources.ifllm.accounts import CaretCounts
+from ifllm_hub.terms import SIDES, Mode
 
 REPORT_FILE, REPLAYS, EVALUATION = "report.html", "replays", "evaluation"
 _TEMPLATE = Path(__file__).parent / "pages" / "report.html.jinja"
@@ -130,10 +132,11 @@ def _settings_used(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dataset(run: Run) -> dict[str, Any]:
-    modes = {"pairwise": run.pairwise, "pointwise": run.pointwise}
+    modes: dict[Mode, pl.DataFrame] = {"pairwise": run.pairwise, "pointwise": run.pointwise}
     rated = {"pairwise": "preference", "pointwise": "rating"}
     ratios, longer = length_contrast(run.pairwise)
     sides = run.pairwise["preference"].drop_nulls()
+    tables: Mapping[str, Any] = run.manifest["tables"]
     return {
         "modes": {
             mode: {
@@ -145,9 +148,7 @@ def _dataset(run: Run) -> dict[str, Any]:
             }
             for mode, rows in modes.items()
         },
-        "tables": [
-            (text, run.manifest["tables"][key]) for key, text in _TABLES.items() if key in run.manifest["tables"]
-        ],
+        "tables": [(text, tables[key]) for key, text in _TABLES.items() if key in tables],
         "carets": _caret_rows(run.manifest["carets"]),
         "statuses": _STATUSES,
         "caret_figure": caret_picture(run.manifest["carets"]),
@@ -192,8 +193,8 @@ def _median_on_text(features: pl.DataFrame) -> float:
     return float(pl.Series(dwell).median()) / 1_000 if len(dwell) else float("nan")  # type: ignore[arg-type]
 
 
-def _caret_rows(carets: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per schema version and modality: carets recorded, in total and by status."""
+def _caret_rows(carets: list[CaretCounts]) -> list[dict[str, Any]]:
+    """A row a schema version and modality: carets recorded, and of each status."""
     table = pl.DataFrame(carets)
     keys = ["schema_version", "modality"]
     counts = [pl.col("ticks").filter(pl.col("status") == status).sum().alias(status) for status in _STATUSES]

@@ -4,6 +4,7 @@ import math
 import shlex
 from typing import Any
 
+from ifllm_hub.align.runs.results import Results
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.protocol.leaderboard import Board, Row
 from ifllm_hub.statistics import Estimate
@@ -124,7 +125,7 @@ def agreement_sentences(shares: dict[str, float], flips: dict[str, float]) -> li
     ]
 
 
-def extent_sentence(results: dict[str, Any]) -> str:
+def extent_sentence(results: Results) -> str:
     """How far preference optimization went."""
     seen, epoch, steps = results["rows_seen"], results["rows_in_one_epoch"], results["steps"]
     taken = f"{steps:,} {'step' if steps == 1 else 'steps'}"
@@ -136,7 +137,7 @@ def extent_sentence(results: dict[str, Any]) -> str:
     return f"The policy was trained on {seen:,} pairs in {taken}; one epoch is {epoch:,} pairs."
 
 
-def limit_sentence(results: dict[str, Any]) -> str:
+def limit_sentence(results: Results) -> str:
     """What preference optimization does not show."""
     whose = "the workers" if results["label_source"] == "explicit" else f"the labels of “{results['label_source']}”"
     return (
@@ -145,7 +146,7 @@ def limit_sentence(results: dict[str, Any]) -> str:
     )
 
 
-def margin_sentence(results: dict[str, Any]) -> str:
+def margin_sentence(results: Results) -> str:
     """What changed on the test pairs."""
     before, after = results["eval_before"], results["eval_after"]
     pairs, margin = results["test_rows_after_length_filter"], f"{after['rewards/margins']:+.3f}".replace("-", "\u2212")

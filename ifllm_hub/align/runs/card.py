@@ -1,7 +1,8 @@
 """The model card of what a training script makes: what it was trained on, how far, and how to load it."""
 
 from collections.abc import Callable
-from typing import Any
+
+from ifllm_hub.align.runs.results import Adapter, Results, StartCounts
 
 WHAT = {
     "sft": "after supervised fine-tuning on answers that people read side by side",
@@ -43,7 +44,7 @@ NO_MARGIN_AT_FIRST = (
 )
 
 
-def model_card(name: str, results: dict[str, Any]) -> str:
+def model_card(name: str, results: Results) -> str:
     """YAML for the Hub, then what was done, how far it went and how to load the result.
 
     Args:
@@ -95,7 +96,7 @@ def _labels(source: str) -> str:
     return LABELS.get(source, f"labels that were made elsewhere (`{source}`)")
 
 
-def _training(results: dict[str, Any]) -> str:
+def _training(results: Results) -> str:
     source = f"`{results['dataset']}`"
     if not results["dataset_on_hub"]:
         source = f"a local folder, `{results['dataset']}`"
@@ -125,7 +126,7 @@ def _training(results: dict[str, Any]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _extent(results: dict[str, Any]) -> str:
+def _extent(results: Results) -> str:
     seen, epoch, steps = results["rows_seen"], results["rows_in_one_epoch"], results["steps"]
     if seen >= epoch:
         return f"{seen} rows in {steps} steps; one epoch is {epoch} rows in {results['steps_in_one_epoch']} steps."
@@ -135,21 +136,21 @@ def _extent(results: dict[str, Any]) -> str:
     )
 
 
-def _over_starts(starts: list[dict[str, Any]], said: Callable[[dict[str, Any]], str]) -> str:
-    """The text for each start of a run: once where all agree, else each with the step until which it held."""
+def _over_starts(starts: list[StartCounts], said: Callable[[StartCounts], str]) -> str:
+    """What is said of each start of a run, once where it is the same, else with the step until which it was so."""
     texts = [said(start) for start in starts]
     changes = [at for at in range(1, len(texts)) if texts[at] != texts[at - 1]]
     parts = [f"{texts[at - 1]} until step {starts[at]['from_step']}" for at in changes]
     return ", then ".join([*parts, texts[-1]])
 
 
-def _evaluation_batches(results: dict[str, Any]) -> str:
+def _evaluation_batches(results: Results) -> str:
     before, after = (results["starts"][at]["evaluation_batch"] for at in (0, -1))
     return "" if before == after else f" Evaluation batches had {before} rows before training and {after} after."
 
 
-def _preference_loss(results: dict[str, Any]) -> list[str]:
-    """The lines that only cards of preference optimization have."""
+def _preference_loss(results: Results) -> list[str]:
+    """What is said of preference optimization alone."""
     nll = ""
     if results["nll"] != "none":
         nll = f" + {results['nll_weight']:g} x NLL of the chosen answer ({NLL[results['nll']]})"
@@ -168,7 +169,7 @@ def _preference_loss(results: dict[str, Any]) -> list[str]:
     ]
 
 
-def _trained_weights(lora: dict[str, Any] | None) -> str:
+def _trained_weights(lora: Adapter | None) -> str:
     if lora is None:
         return "all of them"
     where = f"the linear layers of the last {lora['layers']} blocks" if lora["layers"] else "all linear layers"
@@ -178,7 +179,7 @@ def _trained_weights(lora: dict[str, Any] | None) -> str:
     )
 
 
-def _held_out(results: dict[str, Any]) -> str:
+def _held_out(results: Results) -> str:
     """What keeps the test rows apart from the training rows."""
     match results.get("split", "worker"):
         case "worker":
@@ -189,13 +190,13 @@ def _held_out(results: dict[str, Any]) -> str:
             return f" of {unit}s that are not in the training split, though their workers are"
 
 
-def _evaluation(results: dict[str, Any]) -> str:
+def _evaluation(results: Results) -> str:
     before, after = results["eval_before"], results["eval_after"]
     rows = [f"| {name} | {before[name]:.4f} | {after[name]:.4f} |" for name in before]
     return "\n".join(["| metric | before | after |", "|---|---|---|", *rows])
 
 
-def _against_explicit(results: dict[str, Any]) -> str:
+def _against_explicit(results: Results) -> str:
     if results["stage"] != "reward":
         return ""
     against = results["against_explicit"]
@@ -214,7 +215,7 @@ def _against_explicit(results: dict[str, Any]) -> str:
 """
 
 
-def _loading(results: dict[str, Any]) -> str:
+def _loading(results: Results) -> str:
     if results["stage"] != "reward":
         return f"```python\n{POLICY_LOADING}\n```"
     return CROSS_ENCODER if results["form"] == "cross_encoder" else f"```python\n{REWARD_LOADING}\n```"

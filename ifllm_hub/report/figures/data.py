@@ -1,7 +1,6 @@
 """Figures of the dataset: carets, ratings, lengths, flip probabilities."""
 
 import itertools
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,6 +19,7 @@ from ifllm_hub.pages.plot_style import (
     styled,
 )
 from ifllm_hub.preferences.labels import MAX_FLIP_PROB
+from ifllm_hub.sources.ifllm.accounts import CaretCounts
 from ifllm_hub.statistics import wilson
 from ifllm_hub.terms import SIDES
 
@@ -31,8 +31,8 @@ _LENGTH_STEP = 200
 _FLIP_STEP = 0.025
 
 
-def caret_picture(carets: list[dict[str, Any]]) -> Picture:
-    """Carets not found where they were recorded, in % of the carets of each schema version and modality."""
+def caret_picture(carets: list[CaretCounts]) -> Picture:
+    """Carets that did not simply stand where they were recorded, % of the carets of a schema version and modality."""
     table = pl.DataFrame(carets).group_by("schema_version", "modality", "status").agg(pl.col("ticks").sum())
     total = table.group_by("schema_version", "modality").agg(pl.col("ticks").sum()).sort("schema_version", "modality")
     with styled() as (figure, axes):

@@ -4,6 +4,7 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
+from ifllm_hub.align.runs.results import Results
 from ifllm_hub.pages.plot_style import INK, MUTED, PANEL, SERIES, WIDE, Picture, legend_below, picture, styled
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.protocol.figures import draw_accuracies
@@ -70,7 +71,7 @@ def calibration_picture(rows: dict[str, Row]) -> Picture:
         return picture(figure, alt, caption)
 
 
-def curve_pictures(log: list[dict[str, Any]], results: dict[str, Any]) -> list[Picture]:
+def curve_pictures(log: list[dict[str, Any]], results: Results) -> list[Picture]:
     """Loss, reward margin and accuracy over DPO steps, on training batches and before and after on test pairs.
 
     Args:
@@ -80,7 +81,7 @@ def curve_pictures(log: list[dict[str, Any]], results: dict[str, Any]) -> list[P
     return [_curve(log, results, name) for name in CURVES]
 
 
-def _curve(log: list[dict[str, Any]], results: dict[str, Any], name: str) -> Picture:
+def _curve(log: list[dict[str, Any]], results: Results, name: str) -> Picture:
     title, label = CURVES[name]
     steps = [entry["step"] for entry in log if name in entry]
     values = [entry[name] for entry in log if name in entry]
