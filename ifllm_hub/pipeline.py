@@ -29,7 +29,8 @@ class Settings:
         release: folder, archive or URL of a release; None simulates one.
         workers, questions, seed: of the simulation.
         seeds: of the reward protocol.
-        recipe: the recipe in `training/recipes` that says which policy is tuned and how.
+        recipe: recipe of `training/recipes` that says which policy is tuned and how.
+        policy: the model or folder to tune in place of the recipe's.
         label_source: whose preferences the policy is tuned on.
         steps: DPO steps; None trains for as long as the recipe says.
         processes: training processes (one a GPU).
@@ -41,6 +42,7 @@ class Settings:
     seed: int = 0
     seeds: int = 20
     recipe: str = "smollm2-135m-cpu"
+    policy: str | None = None
     label_source: str = "forest"
     steps: int | None = None
     processes: int = 1
@@ -95,6 +97,8 @@ def stages(settings: Settings, out: Path) -> list[Stage]:
         from ifllm_hub.align.runs.launch import launch_dpo
 
         overrides: dict[str, Any] = {"label_source": settings.label_source, "seed": settings.seed}
+        if settings.policy is not None:
+            overrides["policy"] = settings.policy
         if settings.steps is not None:
             overrides["max_steps"] = settings.steps
         launch_dpo(
@@ -132,7 +136,7 @@ def stages(settings: Settings, out: Path) -> list[Stage]:
             "align",
             {
                 "recipe": recipe_file(settings.recipe).read_text(encoding="utf-8"),
-                **{name: getattr(settings, name) for name in ("label_source", "steps", "seed")},
+                **{name: getattr(settings, name) for name in ("policy", "label_source", "steps", "seed")},
             },
             policy / "results.json",
             align,

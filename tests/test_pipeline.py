@@ -83,6 +83,7 @@ def test_a_second_run_does_nothing(light: list[str], tmp_path: Path) -> None:
         ({"seeds": 2}, "reward"),
         ({"label_source": "explicit"}, "align"),
         ({"recipe": "tiny"}, "align"),
+        ({"policy": "tiny"}, "align"),
         ({"steps": 3}, "align"),
         ({"seed": 1}, "simulate"),
     ],
@@ -93,6 +94,20 @@ def test_a_changed_input_redoes_its_stage_and_all_later_ones(
     run(Settings(), tmp_path / "run")
     again = worked_again(light, Settings(**changed), tmp_path / "run")  # type: ignore[arg-type]
     assert again == STAGES[STAGES.index(from_stage) :]
+
+
+@pytest.mark.parametrize(("settings", "policy"), [(Settings(policy="tiny"), "tiny"), (Settings(), None)])
+def test_the_policy_is_that_of_the_recipe_unless_another_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Settings, policy: str | None
+) -> None:
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(
+        "ifllm_hub.align.runs.launch.launch_dpo",
+        lambda recipe, dataset, out, overrides, *rest, **more: asked.append(overrides),
+    )
+    (align,) = (stage for stage in pipeline.stages(settings, tmp_path) if stage.name == "align")
+    align.work(lambda share: None)
+    assert asked[0].get("policy") == policy
 
 
 def test_more_processes_change_no_result_and_redo_nothing(light: list[str], tmp_path: Path) -> None:

@@ -28,8 +28,12 @@ def run_all(
         typer.Option(min=1, help="Fold and forest seeds of the reward model; use 20 for claims.", rich_help_panel=DATA),
     ] = 20,
     recipe: Annotated[
-        str, typer.Option(help="Policy and training: a recipe name or YAML file.", rich_help_panel=TRAINING)
+        str, typer.Option(help="A recipe name or YAML file.", rich_help_panel=TRAINING)
     ] = "smollm2-135m-cpu",
+    policy: Annotated[
+        str | None,
+        typer.Option(help="Start from this model or folder; default: as the recipe says.", rich_help_panel=TRAINING),
+    ] = None,
     label_source: Annotated[
         str, typer.Option(help="Whose labels: see `ifllm label`.", rich_help_panel=TRAINING)
     ] = "forest",
@@ -43,7 +47,7 @@ def run_all(
     """Everything from a release to a report; finished stages are skipped on a second run."""
     from ifllm_hub.pipeline import Settings, run
 
-    settings = Settings(release, workers, questions, seed, seeds, recipe, label_source, steps, processes)
+    settings = Settings(release, workers, questions, seed, seeds, recipe, policy, label_source, steps, processes)
     with stage_bars() as on_stage:
         places = run(settings, out, on_stage)
     for name, path in places.items():

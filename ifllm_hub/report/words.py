@@ -165,7 +165,7 @@ def command(settings: dict[str, Any]) -> str:
         words += ["--workers", str(settings["workers"]), "--questions", str(settings["questions"])]
     else:
         words += ["--release", settings["release"]]
-    for name in ("seed", "seeds", "recipe", "label_source", "steps", "processes"):
+    for name in ("seed", "seeds", "recipe", "policy", "label_source", "steps", "processes"):
         if settings[name] is not None:
             words += [f"--{name.replace('_', '-')}", str(settings[name])]
     return shlex.join(words)
