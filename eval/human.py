@@ -19,7 +19,6 @@ Collect what they return, and score it beside a judge's verdicts on the same ans
 import argparse
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from ifllm_hub.align.runs.script import exit_status
@@ -32,63 +31,46 @@ from ifllm_hub.terminal import given_words
 log = logging.getLogger(__name__)
 
 
-def run_export(args: argparse.Namespace) -> None:
-    key = export_task(
-        args.model, args.baseline, args.out, args.llm, args.label_source, args.raters, args.items, args.seed
-    )
-    log.info("%d items for %d raters: %s", key["item_id"].n_unique(), len(args.raters), args.out / RATERS_FOLDER)
-    log.info("The key says whose answers are whose; keep it from the raters: %s", args.out / KEY_FILE)
+def run(args: argparse.Namespace) -> None:
+    if args.command == "export":
+        key = export_task(
+            args.model, args.baseline, args.out, args.llm, args.label_source, args.raters, args.items, args.seed
+        )
+        log.info("%d items for %d raters: %s", key["item_id"].n_unique(), len(args.raters), args.out / RATERS_FOLDER)
+        log.info("The key says whose answers are whose; keep it from the raters: %s", args.out / KEY_FILE)
+    elif args.command == "import":
+        ratings = import_ratings(args.key, args.files)
+        write_table(args.out, ratings)
+        asked = read_table(args.key, KEY).height
+        log.info("%d of %d ratings, by %d raters: %s", ratings.height, asked, ratings["rater_id"].n_unique(), args.out)
+    else:
+        log.info("%s", write_scores(args.ratings, args.judgments, args.out))
 
 
-def run_import(args: argparse.Namespace) -> None:
-    ratings = import_ratings(args.key, args.files)
-    write_table(args.out, ratings)
-    asked = read_table(args.key, KEY).height
-    log.info("%d of %d ratings, by %d raters: %s", ratings.height, asked, ratings["rater_id"].n_unique(), args.out)
-
-
-def run_score(args: argparse.Namespace) -> None:
-    log.info("%s", write_scores(args.ratings, args.judgments, args.out))
-
-
-def parse_arguments(argv: list[str] | None = None) -> tuple[Callable[[argparse.Namespace], None], argparse.Namespace]:
-    """The subcommand's function and its arguments."""
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    commands = parser.add_subparsers(required=True)
-
+    commands = parser.add_subparsers(dest="command", required=True)
     export = commands.add_parser("export", help="make a blinded task: a page for each rater, a sheet, and the key")
+    read = commands.add_parser("import", help="check what raters handed back and put it together with the key")
+    score = commands.add_parser("score", help="tests, intervals and agreement, as JSON and Markdown")
+    for command in (export, read, score):
+        command.add_argument("--out", type=Path, required=True, help="folder or Parquet file to write")
     export.add_argument("--model", type=Path, required=True, help="answers of the aligned model (Parquet)")
     export.add_argument("--baseline", type=Path, required=True, help="answers of its baseline (Parquet)")
     export.add_argument("--llm", required=True, help="which base LLM was aligned")
     export.add_argument("--label-source", "--label_source", required=True, help="whose labels it was aligned on")
     export.add_argument("--raters", nargs="+", required=True, help="pseudonyms")
     export.add_argument("--items", type=int, help="how many questions, drawn at random; default: all")
-    export.add_argument("--seed", type=int, help="default: drawn at random; kept in the key")
-    export.add_argument("--out", type=Path, required=True, help="folder of the task")
-    export.set_defaults(run=run_export)
-
-    read = commands.add_parser("import", help="check the files that raters returned and join them with the key")
+    export.add_argument("--seed", type=int, help="default: drawn, and kept in the key")
     read.add_argument("--key", type=Path, required=True, help="key.parquet of the task")
-    read.add_argument("--out", type=Path, required=True, help="file of ratings to write (Parquet)")
     read.add_argument("files", type=Path, nargs="+", help="CSV files of the raters")
-    read.set_defaults(run=run_import)
-
-    score = commands.add_parser("score", help="compute tests, intervals and agreement, as JSON and Markdown")
     score.add_argument("--ratings", type=Path, nargs="+", required=True, help="files of ratings (Parquet)")
     score.add_argument("--judgments", type=Path, nargs="+", default=[], help="judgments of the same answers (Parquet)")
-    score.add_argument("--out", type=Path, required=True, help="folder of the results")
-    score.set_defaults(run=run_score)
-
-    args = parser.parse_args(given_words() if argv is None else argv)
-    return args.run, args
+    return parser.parse_args(given_words() if argv is None else argv)
 
 
 def main() -> int:
-    def run() -> None:
-        command, args = parse_arguments()
-        command(args)
-
-    return exit_status(run)
+    return exit_status(lambda: run(parse_arguments()))
 
 
 if __name__ == "__main__":

@@ -17,42 +17,32 @@ On all GPUs of a machine, one epoch, pushed to the Hub at the end:
 """
 
 import sys
+from functools import partial
 from typing import Any
 
-from ifllm_hub.align.quirks import cut_answers
 from ifllm_hub.align.runs.arguments import dataset_commit
-from ifllm_hub.align.runs.lengths import check_max_length, check_prompts_fit
+from ifllm_hub.align.runs.lengths import check_lengths
 from ifllm_hub.align.runs.run import Run, chat_policy, peft_config, save_policy
 from ifllm_hub.align.runs.script import exit_status
-from ifllm_hub.align.stages.dpo import (
-    METRICS,
-    DPOArguments,
-    count_truncated,
-    describe_dpo,
-    load_pairs,
-    load_reference,
-    parse_dpo,
-    shared_copy,
-)
+from ifllm_hub.align.stages import dpo as stage
 from ifllm_hub.align.trainer import FlipProbDPOConfig, FlipProbDPOTrainer
 
 
-def train(args: DPOArguments, config: FlipProbDPOConfig, recipe: dict[str, Any]) -> dict[str, Any]:
+def train(args: stage.DPOArguments, config: FlipProbDPOConfig, recipe: dict[str, Any]) -> dict[str, Any]:
     # Load the data: pairs of answers, each with the probability that its label is wrong.
     commit = dataset_commit(args)
-    pairs = load_pairs(args, config, commit)
+    pairs = stage.load_pairs(args, config, commit)
 
     # Load the model.
     policy, tokenizer = chat_policy(args.policy, config.seed)
-    check_max_length(config, policy, args.policy)
-    check_prompts_fit(config, tokenizer, pairs)
+    check_lengths(config, policy, args.policy, tokenizer, pairs)
 
-    # Build the trainer. A folder of another run is refused here; an interrupted run continues.
-    setup = describe_dpo(args, config, pairs, commit)
+    # Build the trainer. A folder of another run is refused here; a run that was interrupted goes on.
+    setup = stage.describe_dpo(args, config, pairs, commit)
     config.label_smoothing = 0.0  # the trainer reads the column `flip_prob` and nothing else
     run = Run("dpo", setup, args, config, recipe, is_cut_freely=True)
     with run.building():
-        reference, pairs = load_reference(args, run.config), shared_copy(pairs, run.config)
+        reference, pairs = stage.load_reference(args, run.config), stage.shared_copy(pairs, run.config)
         trainer = FlipProbDPOTrainer(
             model=policy,
             ref_model=reference,
@@ -63,23 +53,19 @@ def train(args: DPOArguments, config: FlipProbDPOConfig, recipe: dict[str, Any])
             peft_config=peft_config(args, policy),
         )
         if args.cut_answers:  # as the paper's released code does
-            trainer.train_dataset = cut_answers(trainer.train_dataset, tokenizer)
-            trainer.eval_dataset = cut_answers(trainer.eval_dataset, tokenizer)
+            stage.cut_data(trainer, tokenizer)
 
     # Train, with an evaluation before and after.
     run.train(trainer)
 
     # Save weights, results and card; push them if asked to.
-    return run.save_and_push(
-        trainer,
-        lambda folder: save_policy(trainer, args, folder),
-        metrics=METRICS,
-        measured=count_truncated(trainer),
-    )
+    measured = stage.count_truncated(trainer)
+    save = partial(save_policy, trainer, args)
+    return run.save_and_push(trainer, save, metrics=stage.METRICS, measured=measured)
 
 
 def main() -> int:
-    return exit_status(lambda: train(*parse_dpo()))
+    return exit_status(lambda: train(*stage.parse_dpo()))
 
 
 if __name__ == "__main__":

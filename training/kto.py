@@ -22,7 +22,7 @@ from typing import Any
 from trl import KTOConfig, KTOTrainer
 
 from ifllm_hub.align.runs.arguments import dataset_commit, parse_arguments
-from ifllm_hub.align.runs.lengths import check_max_length, check_prompts_fit
+from ifllm_hub.align.runs.lengths import check_lengths
 from ifllm_hub.align.runs.run import Run, chat_policy, peft_config, save_policy
 from ifllm_hub.align.runs.script import exit_status
 from ifllm_hub.align.stages.kto import KTOArguments, describe_kto, load_ratings, load_reference
@@ -35,8 +35,7 @@ def train(args: KTOArguments, config: KTOConfig, recipe: dict[str, Any]) -> dict
 
     # Load the model.
     policy, tokenizer = chat_policy(args.policy, config.seed)
-    check_max_length(config, policy, args.policy)
-    check_prompts_fit(config, tokenizer, data)
+    check_lengths(config, policy, args.policy, tokenizer, data)
 
     # Build the trainer. A folder of another run is refused here; an interrupted run continues. The KL term is estimated
     # from the rows of a micro-batch, so their number must stay the same.

@@ -17,6 +17,7 @@ ModernBERT on all GPUs of a machine, reading both answers at once, pushed to the
 """
 
 import sys
+from functools import partial
 from typing import Any
 
 from trl import RewardConfig
@@ -25,55 +26,44 @@ from ifllm_hub.align.runs.arguments import dataset_commit, parse_arguments
 from ifllm_hub.align.runs.run import Run
 from ifllm_hub.align.runs.script import exit_status
 from ifllm_hub.align.soft_label import SoftLabelRewardTrainer
-from ifllm_hub.align.stages.text_reward import (
-    TextRewardArguments,
-    against_explicit,
-    describe_reward,
-    encode_pairs,
-    load_encoder,
-    load_judged,
-    load_labeled,
-    save_encoder,
-    set_length,
-)
+from ifllm_hub.align.stages import text_reward as stage
 
 
-def train(args: TextRewardArguments, config: RewardConfig, recipe: dict[str, Any]) -> dict[str, Any]:
+def train(args: stage.TextRewardArguments, config: RewardConfig, recipe: dict[str, Any]) -> dict[str, Any]:
     # Load the data: pairs of answers, labeled by the people who rated them;
     # and those that test workers rated, which judge the result.
     commit = dataset_commit(args)
-    pairs = load_labeled(args, config.seed, commit)
-    judged, workers = load_judged(args, commit)
+    pairs = stage.load_labeled(args, config.seed, commit)
+    judged, workers = stage.load_judged(args, commit)
 
     # Load the model: an encoder whose last layer is new.
-    model, tokenizer = load_encoder(args.text_model, config.seed)
-    length = set_length(tokenizer, model, config.max_length)
+    model, tokenizer = stage.load_encoder(args.text_model, config.seed)
+    length = stage.set_length(tokenizer, model, config.max_length)
     model.config.reward_form = args.form
 
-    # Build the trainer. A folder of another run is refused here; an interrupted run continues.
-    setup = describe_reward(args, config, pairs, length, args.form, commit)
+    # Build the trainer. A folder of another run is refused here; a run that was interrupted goes on.
+    setup = stage.describe_reward(args, config, pairs, length, args.form, commit)
     run = Run("reward", setup, args, config, recipe, is_cut_freely=True)
     with run.building():
         trainer = SoftLabelRewardTrainer(
             model=model,
             args=run.config,
-            train_dataset=encode_pairs(pairs["train"], tokenizer, args.form),
-            eval_dataset=encode_pairs(pairs["test"], tokenizer, args.form),
+            train_dataset=stage.encode_pairs(pairs["train"], tokenizer, args.form),
+            eval_dataset=stage.encode_pairs(pairs["test"], tokenizer, args.form),
             processing_class=tokenizer,
         )
 
     # Train, with an evaluation before and after, and measure how often it agrees with people.
     run.train(trainer)
-    against = against_explicit(judged, workers, trainer.model, tokenizer, args.form)
+    against = stage.against_explicit(judged, workers, trainer.model, tokenizer, args.form)
 
     # Save weights, results and card; push them if asked to.
-    return run.save_and_push(
-        trainer, lambda folder: save_encoder(trainer, folder), measured={"against_explicit": against}
-    )
+    save = partial(stage.save_encoder, trainer)
+    return run.save_and_push(trainer, save, measured={"against_explicit": against})
 
 
 def main() -> int:
-    return exit_status(lambda: train(*parse_arguments(TextRewardArguments, RewardConfig)))
+    return exit_status(lambda: train(*parse_arguments(stage.TextRewardArguments, RewardConfig)))
 
 
 if __name__ == "__main__":

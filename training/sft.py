@@ -22,7 +22,7 @@ from typing import Any
 from trl import SFTConfig, SFTTrainer
 
 from ifllm_hub.align.runs.arguments import dataset_commit, parse_arguments
-from ifllm_hub.align.runs.lengths import check_max_length, check_prompts_fit
+from ifllm_hub.align.runs.lengths import check_lengths
 from ifllm_hub.align.runs.run import Run, chat_policy, peft_config, save_policy
 from ifllm_hub.align.runs.script import exit_status
 from ifllm_hub.align.stages.sft import SFTArguments, describe_sft, load_answers
@@ -35,8 +35,7 @@ def train(args: SFTArguments, config: SFTConfig, recipe: dict[str, Any]) -> dict
 
     # Load the model.
     policy, tokenizer = chat_policy(args.policy, config.seed)
-    check_max_length(config, policy, args.policy)
-    check_prompts_fit(config, tokenizer, data)
+    check_lengths(config, policy, args.policy, tokenizer, data)
 
     # Build the trainer. A folder of another run is refused here; an interrupted run continues.
     run = Run("sft", describe_sft(args, config, data, commit), args, config, recipe, is_cut_freely=True)

@@ -10,6 +10,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+def check_lengths(
+    config: Any, policy: "PreTrainedModel", name: str, tokenizer: "PreTrainedTokenizerBase", data: "DatasetDict"
+) -> None:
+    """See `check_max_length` and `check_prompts_fit`."""
+    check_max_length(config, policy, name)
+    check_prompts_fit(config, tokenizer, data)
+
+
 def check_max_length(config: Any, policy: "PreTrainedModel", name: str) -> None:
     """Refuse a `max_length` beyond what the policy can read; if unset, set it to that.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ifllm_hub.align.policies import load_policy
-from ifllm_hub.align.quirks import OF_POLICY, ReferenceQuirks, base_of, quirky_pairs, reference_policy
+from ifllm_hub.align.quirks import OF_POLICY, ReferenceQuirks, base_of, cut_answers, quirky_pairs, reference_policy
 from ifllm_hub.align.runs.arguments import PolicyArguments, describe_data, describe_policy, parse_arguments
 from ifllm_hub.align.runs.lengths import check_max_length
 from ifllm_hub.align.runs.run import copies_folder, damaged_copy
@@ -20,7 +20,7 @@ from ifllm_hub.preferences.splits import Split, relabel
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from ifllm_hub.align.trainer import FlipProbDPOConfig, FlipProbDPOTrainer
 
@@ -175,6 +175,12 @@ def _constant_flip_prob(args: DPOArguments, config: "FlipProbDPOConfig") -> floa
             "effect. Drop one of them."
         )
     return float(constant)
+
+
+def cut_data(trainer: "FlipProbDPOTrainer", tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Cut the pairs of a trainer as `quirks.cut_answers` does."""
+    trainer.train_dataset = cut_answers(trainer.train_dataset, tokenizer)
+    trainer.eval_dataset = cut_answers(trainer.eval_dataset, tokenizer)
 
 
 def count_truncated(trainer: "FlipProbDPOTrainer") -> dict[str, int]:
