@@ -10,14 +10,12 @@ from ifllm_hub.align.policies import BASE_MODELS, SMOLLM2, TINY
 from ifllm_hub.align.runs.launch import LOG, PROGRESS
 from ifllm_hub.align.runs.results import RESULTS
 from ifllm_hub.align.runs.resume import SETUP
+from ifllm_hub.align.runs.saving import SAVING
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json
 from ifllm_hub.hub import Kind, claim_repo, commit_files, files_to_push
 
 logger = logging.getLogger(__name__)
-
-# The folder in a run's folder that weights are written into before they take their place.
-SAVING = ".saving"
 
 _WEIGHTS = ("config.json", "generation_config.json", "model.safetensors", "model-*.safetensors")
 _TOKENIZER = (

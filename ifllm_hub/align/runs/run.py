@@ -5,7 +5,6 @@ import logging
 import math
 import os
 import platform
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +17,10 @@ from ifllm_hub.align.policies import load_policy, lora_config, merge_adapter
 from ifllm_hub.align.runs.arguments import DataArguments, PolicyArguments
 from ifllm_hub.align.runs.card import model_card
 from ifllm_hub.align.runs.launch import PROGRESS, progress_callback
-from ifllm_hub.align.runs.push import SAVING, checkpoint_name, claim_target, push, without_paths
+from ifllm_hub.align.runs.push import checkpoint_name, claim_target, push, without_paths
 from ifllm_hub.align.runs.results import RESULTS, Results
 from ifllm_hub.align.runs.resume import check_setup, last_checkpoint, prepare_config, progress, train
+from ifllm_hub.align.runs.saving import clear_write_errors, save_beside
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.files import write_atomically
 
@@ -112,7 +112,7 @@ class Run:
         trainer.add_callback(progress_callback(self._output_dir / PROGRESS))
         if self._is_main:
             self._log_start(trainer)
-        with _clear_write_errors(self._output_dir):
+        with clear_write_errors(self._output_dir):
             train(trainer, self._checkpoint)
             self._after = trainer.evaluate()
 
@@ -136,10 +136,10 @@ class Run:
         Raises:
             IfllmError: the folder cannot be written, or the Hub refuses.
         """
-        with _clear_write_errors(self._output_dir):
+        with clear_write_errors(self._output_dir):
             # `trainer_state.json` goes along with the weights, and has the best checkpoint by its path on this machine.
             trainer.state.best_model_checkpoint = without_paths(trainer.state.best_model_checkpoint)
-            _save_beside(save, trainer, self._output_dir)
+            save_beside(save, trainer, self._output_dir)
         measurements = {
             "name": self._name,
             **self._setup,
@@ -234,47 +234,6 @@ def save_policy(trainer: Any, args: PolicyArguments, output_dir: Path) -> None:
     trainer.save_model(str(adapter))
     if trainer.is_world_process_zero():
         merge_adapter(args.policy, trainer.args.seed, adapter, output_dir)
-
-
-def _save_beside(save: Callable[[Path], None], trainer: Any, output_dir: Path) -> None:
-    """Save into a folder of its own, then put each file in its place; every process calls this.
-
-    Args:
-        save: writes the weights and what belongs to them into a folder.
-    """
-    partial = output_dir / SAVING
-    if trainer.is_world_process_zero():
-        shutil.rmtree(partial, ignore_errors=True)
-    trainer.accelerator.wait_for_everyone()
-    save(partial)
-    trainer.accelerator.wait_for_everyone()
-    if trainer.is_world_process_zero():
-        for file in sorted(path for path in partial.rglob("*") if path.is_file()):
-            place = output_dir / file.relative_to(partial)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, place)
-        shutil.rmtree(partial)
-
-
-@contextmanager
-def _clear_write_errors(output_dir: Path) -> Iterator[None]:
-    """Turn a write that failed, as on a full disk, into one error that says what is kept and what to do.
-
-    Raises:
-        IfllmError: the write failed.
-    """
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, SafetensorError, RuntimeError) as error:
-        # torch reports a failed write of its archive as a RuntimeError; others are not about writing.
-        if type(error) is RuntimeError and "PytorchStreamWriter" not in str(error):
-            raise
-        raise IfllmError(
-            f"{output_dir}: cannot be written ({first_line(error)}). What was saved before is whole. Make room there, "
-            "then start again: the run goes on from its last checkpoint."
-        ) from error
 
 
 def code_commit() -> str | None:

@@ -1,0 +1,53 @@
+"""Writing a trained model so that an earlier one is never half overwritten, and what is said when it cannot be."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ifllm_hub.errors import IfllmError, first_line
+
+SAVING = ".saving"
+
+
+def save_beside(save: Callable[[Path], None], trainer: Any, output_dir: Path) -> None:
+    """Save into a folder of its own, then put each file in its place; every process calls this.
+
+    Args:
+        save: writes the weights and what belongs to them into a folder.
+    """
+    partial = output_dir / SAVING
+    if trainer.is_world_process_zero():
+        shutil.rmtree(partial, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    save(partial)
+    trainer.accelerator.wait_for_everyone()
+    if trainer.is_world_process_zero():
+        for file in sorted(path for path in partial.rglob("*") if path.is_file()):
+            place = output_dir / file.relative_to(partial)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, place)
+        shutil.rmtree(partial)
+
+
+@contextmanager
+def clear_write_errors(output_dir: Path) -> Iterator[None]:
+    """Turn a write that failed, as on a full disk, into one error that says what is kept and what to do.
+
+    Raises:
+        IfllmError: as said.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        # torch reports a failed write of its archive as a RuntimeError; others are none of ours.
+        if type(error) is RuntimeError and "PytorchStreamWriter" not in str(error):
+            raise
+        raise IfllmError(
+            f"{output_dir}: cannot be written ({first_line(error)}). What was saved before is whole. Make room there, "
+            "then start again: the run goes on from its last checkpoint."
+        ) from error
