@@ -14,10 +14,10 @@ def checked(content: Any, declared: type[Document], path: Path, advice: str) -> 
     """The content of a JSON file, checked against the document it is declared to be. Extra keys are allowed.
 
     Args:
-        declared: a `TypedDict` of `str`, `int`, `float`, `bool`, lists, dicts, other TypedDicts, and unions of one of
-            these with None. A dict whose keys are a `Literal` must have all of them.
-        path: of the file, for the error.
-        advice: a sentence that says what to do if the file is damaged.
+        declared: a `TypedDict` of `str`, `int`, `float`, `bool`, lists, dicts, other TypedDicts, any of these or None,
+            and `Any`. A dict whose keys are a `Literal` has all of them.
+        path: of the file.
+        advice: what to do when it is damaged, a sentence.
 
     Raises:
         IfllmError: a key is missing, or its value has another type.
@@ -30,6 +30,8 @@ def checked(content: Any, declared: type[Document], path: Path, advice: str) -> 
 def _faults(value: Any, declared: Any, place: str) -> Iterator[str]:
     """The places where a value does not have its declared type."""
     kind, parts = get_origin(declared), get_args(declared)
+    if declared is Any:
+        return
     if kind is UnionType:
         if value is not None:
             yield from _faults(value, parts[0], place)

@@ -21,6 +21,7 @@ class Whole(Part):
     sides: dict[Literal["left", "right"], int]
     counts: dict[str, int]
     perhaps: Part | None
+    free: dict[str, Any]
     later: NotRequired[int]
 
 
@@ -32,6 +33,7 @@ WHOLE: dict[str, Any] = PART | {
     "sides": {"left": 1, "right": 2},
     "counts": {},
     "perhaps": None,
+    "free": {"any": 1, "thing": ["at", None]},
 }
 
 
@@ -60,6 +62,7 @@ def test_what_fits_is_handed_on(change: dict[str, Any]) -> None:
         ({"counts": []}, "`counts` is"),
         ({"perhaps": {"share": 1}}, "`perhaps.names` is"),
         ({"later": None}, "`later` is"),
+        ({"free": []}, "`free` is"),
     ],
 )
 def test_what_does_not_fit_is_named(change: dict[str, Any], place: str) -> None:

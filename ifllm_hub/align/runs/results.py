@@ -55,7 +55,7 @@ class Results(TypedDict):
     lora: NotRequired[Adapter | None]
     label_source: str
     learning_rate: float
-    max_length: NotRequired[int]
+    max_length: NotRequired[int | None]
     dataset: str
     dataset_on_hub: bool
     dataset_revision: str | None

@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.runs.arguments import DataArguments, dataset_commit, parse_arguments
 from ifllm_hub.align.runs.card import model_card
+from ifllm_hub.align.runs.results import Results
 from ifllm_hub.align.runs.run import code_commit
 from ifllm_hub.align.runs.script import parse_flags
 from ifllm_hub.align.stages.grpo import GRPOArguments, load_prompts
@@ -37,6 +38,7 @@ from ifllm_hub.align.stages.text_reward import (
 )
 from ifllm_hub.align.stages.text_reward import _encode as encode
 from ifllm_hub.dataset.load import load_config
+from ifllm_hub.documents import checked
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.judge.run import JudgeArguments
 from ifllm_hub.files import shipped_folder
@@ -60,7 +62,8 @@ def finished(arguments: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def results_of(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "results.json").read_text())
+    file = folder / "results.json"
+    return dict(checked(json.loads(file.read_text()), Results, file, "Declare it as it is."))
 
 
 @pytest.fixture(scope="module")

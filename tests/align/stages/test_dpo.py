@@ -23,10 +23,12 @@ from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.runs.arguments import parse_arguments
 from ifllm_hub.align.runs.card import model_card
 from ifllm_hub.align.runs.launch import launch_dpo
+from ifllm_hub.align.runs.results import Results
 from ifllm_hub.align.runs.run import code_commit
 from ifllm_hub.align.stages.dpo import _on_disk as on_disk
 from ifllm_hub.align.stages.dpo import parse_dpo
 from ifllm_hub.align.stages.sft import SFTArguments, answers
+from ifllm_hub.documents import checked
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import shipped_folder
 from ifllm_hub.preferences.load import fingerprint, load_preferences
@@ -118,7 +120,8 @@ def test_launched_checkpoint_loads_and_chats(launched: tuple[Path, list[Any]]) -
 
 
 def test_launched_results(launched: tuple[Path, list[Any]], dataset: Path) -> None:
-    results = json.loads((launched[0] / "results.json").read_text())
+    file = launched[0] / "results.json"
+    results = checked(json.loads(file.read_text()), Results, file, "Declare it as it is.")
     expected = {
         "model": "tiny",
         "dataset": dataset.name,
