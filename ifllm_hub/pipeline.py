@@ -29,7 +29,7 @@ class Settings:
         release: folder, archive or URL of a release; None simulates one.
         workers, questions, seed: of the simulation.
         seeds: of the reward protocol.
-        recipe: recipe of `training/recipes` that says which policy is tuned and how.
+        recipe: the recipe in `training/recipes` that says which policy is tuned and how.
         policy: the model or folder to tune in place of the recipe's.
         label_source: whose preferences the policy is tuned on.
         steps: DPO steps; None trains for as long as the recipe says.

@@ -37,7 +37,7 @@ def train(args: stage.DPOArguments, config: FlipProbDPOConfig, recipe: dict[str,
     policy, tokenizer = chat_policy(args.policy, config.seed)
     check_lengths(config, policy, args.policy, tokenizer, pairs)
 
-    # Build the trainer. A folder of another run is refused here; a run that was interrupted goes on.
+    # Build the trainer. A folder of another run is refused here; an interrupted run continues.
     setup = stage.describe_dpo(args, config, pairs, commit)
     config.label_smoothing = 0.0  # the trainer reads the column `flip_prob` and nothing else
     run = Run("dpo", setup, args, config, recipe, is_cut_freely=True)

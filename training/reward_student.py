@@ -45,7 +45,7 @@ def train(args: stage.StudentArguments, config: RewardConfig, recipe: dict[str, 
     length = stage.set_length(tokenizer, model, config.max_length)
     model.config.reward_form = FORM
 
-    # Build the trainer. A folder of another run is refused here; a run that was interrupted goes on.
+    # Build the trainer. A folder of another run is refused here; an interrupted run continues.
     setup = stage.describe_reward(args, config, pairs, length, FORM, commit)
     run = Run("reward", setup, args, config, recipe, is_cut_freely=True)
     with run.building():

@@ -41,7 +41,7 @@ def train(args: stage.TextRewardArguments, config: RewardConfig, recipe: dict[st
     length = stage.set_length(tokenizer, model, config.max_length)
     model.config.reward_form = args.form
 
-    # Build the trainer. A folder of another run is refused here; a run that was interrupted goes on.
+    # Build the trainer. A folder of another run is refused here; an interrupted run continues.
     setup = stage.describe_reward(args, config, pairs, length, args.form, commit)
     run = Run("reward", setup, args, config, recipe, is_cut_freely=True)
     with run.building():

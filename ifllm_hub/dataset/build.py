@@ -134,11 +134,11 @@ def _with_has_behavior(questions: pl.DataFrame, features: pl.DataFrame) -> pl.Da
 
 
 def _with_messages(questions: pl.DataFrame, mode: str) -> pl.DataFrame:
-    """Rows of `pairwise` or `pointwise`: with the chat each LLM had seen, which is each side's own history.
+    """Rows of `pairwise` or `pointwise`, with the chat that each LLM had seen: the history of its own side.
 
     Args:
-        questions: of that mode, both sides' columns, the turns of a conversation in their order; conversations may take
-            turns, as in two tabs.
+        questions: of that mode, with both sides' columns and the turns of a conversation in order; conversations may be
+            interleaved, as with two tabs.
     """
     sides = SIDES if mode == "pairwise" else ("left",)
     messages: dict[str, list[list[Message]]] = {side: [] for side in sides}

@@ -131,7 +131,7 @@ _FLAGS = (
         "when the answers appeared, rounded down; null where the release has no date",
     ),
     Column("has_mouse", pa.bool_(), "", "at least one mouse tick on an answer's text"),
-    Column("has_gaze", pa.bool_(), "", "at least one gaze tick on an answer's text, before the mouse left the text for good"),
+    Column("has_gaze", pa.bool_(), "", "at least one gaze tick on an answer's text before the mouse left it for good"),
     Column("ai_error", pa.bool_(), "", "an answer is an error message of the study's server"),
     Column("excluded_worker", pa.bool_(), "", "on the authors' list of workers left out of their analyses"),
     _fold("fold_question", "no question in two folds"),

@@ -47,11 +47,11 @@ class Contrast:
     """One number about the reading of a question.
 
     Attributes:
-        name: of the column: `<modality>_<name>`.
-        unit, family, formula: as of `catalog.Feature`.
+        name: the column is `<modality>_<name>`.
+        unit, family, formula: as in `catalog.Feature`.
         expr: the formula over the ticks that `ticks.in_context` gives for one question, and its `duration` (ms).
-        odd: whether swapping the answers changes its sign; otherwise it stays, and is never below 0.
-        high: largest possible value, and of an odd one the largest size; None: there is none.
+        odd: whether swapping the answers changes its sign; otherwise it stays the same and is never below 0.
+        high: largest possible value (for an odd one, in absolute terms); None: unbounded.
         of_two: defined for questions with two answers only.
     """
 

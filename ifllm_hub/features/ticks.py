@@ -42,8 +42,8 @@ def on_text(ticks: pl.DataFrame, lengths: pl.DataFrame, modality: str) -> pl.Dat
     """The ticks of one modality that lie on an answer's text; nothing else may reach a feature.
 
     After rating, the cursor rests on the rating form, so positions off the text give the label away (docs/format.md 5).
-    Nor does gaze count after the mouse has left the text for good: webcam gaze drifts after the cursor, which is then on
-    its way to the form (docs/results/last_seconds.md).
+    Nor does gaze count after the mouse has left the text for good: webcam gaze drifts after the cursor, which is then
+    on its way to the form (docs/results/last_seconds.md).
 
     Args:
         ticks: from `all_ticks`.
@@ -82,10 +82,10 @@ def in_context(reading: pl.DataFrame) -> pl.DataFrame:
         `furthest` (Int64, largest char so far on that answer),
         `quarter` (Int64, 0-3: of the question's dwell on both answers, the quarter in which the tick begins),
         `run_starts` (Boolean, first tick of a dwell run: ticks of one visit in one cell), `run_dwell` (Int64, ms) and
-        `cell` (Int64), `cell_dwell` (Int64, ms on that cell in all).
+        `cell` (Int64), `cell_dwell` (Int64, total ms on that cell).
     """
     dt, side, question = pl.col("dt"), pl.col("side"), pl.col("question_id")
-    # The caret behind the last character is in the last cell.
+    # The caret after the last character is in the last cell.
     cell = (pl.col("char") // CELL).clip(0, (pl.col("length") - 1) // CELL)
     begins = question.ne_missing(question.shift(1))
     crosses = (side != side.shift(1)) & ~begins
@@ -102,7 +102,7 @@ def in_context(reading: pl.DataFrame) -> pl.DataFrame:
             visit_dwell=dt.sum().over("question_id", "visit"),
             stay=crosses.cast(pl.Int64).cum_sum().over("question_id"),
             furthest=pl.col("char").cum_max().over(_ANSWER),
-            # Without dwell all of it is the first quarter.
+            # Without dwell, every tick is in the first quarter.
             quarter=(4 * before // total.clip(1)).clip(0, 3),
             run_starts=moves,
             run=moves.cum_sum(),

@@ -91,7 +91,7 @@ def build_evaluation_page(folder: Path) -> Path:
 
 
 def _table(comparison: Comparison) -> list[tuple[str, list[Pooled | None]]]:
-    """The rows of the table: a label source, and its cell for each LLM and pooled, None where there are no numbers."""
+    """The rows of the table: a label source, and its cell for each LLM and pooled, None if there are no numbers."""
     cells = by_cell(comparison)
     return [
         (name_of(source), [cells.get((source, llm)) for llm in [*comparison["llms"], POOLED]])

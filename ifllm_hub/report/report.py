@@ -194,7 +194,7 @@ def _median_on_text(features: pl.DataFrame) -> float:
 
 
 def _caret_rows(carets: list[CaretCounts]) -> list[dict[str, Any]]:
-    """A row a schema version and modality: carets recorded, and of each status."""
+    """One row per schema version and modality: carets recorded, in total and by status."""
     table = pl.DataFrame(carets)
     keys = ["schema_version", "modality"]
     counts = [pl.col("ticks").filter(pl.col("status") == status).sum().alias(status) for status in _STATUSES]

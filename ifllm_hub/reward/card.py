@@ -10,7 +10,7 @@ _TITLE = "Implicit feedback reward model"
 
 
 def model_card(config: Trained, board: Board) -> str:
-    """README.md of a model folder."""
+    """The text of a model folder's README.md."""
     from huggingface_hub import ModelCardData
 
     training = config["training"]

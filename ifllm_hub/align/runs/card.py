@@ -137,7 +137,7 @@ def _extent(results: Results) -> str:
 
 
 def _over_starts(starts: list[StartCounts], said: Callable[[StartCounts], str]) -> str:
-    """What is said of each start of a run, once where it is the same, else with the step until which it was so."""
+    """The text for each start of a run: once where all agree, else each with the step until which it held."""
     texts = [said(start) for start in starts]
     changes = [at for at in range(1, len(texts)) if texts[at] != texts[at - 1]]
     parts = [f"{texts[at - 1]} until step {starts[at]['from_step']}" for at in changes]
@@ -150,7 +150,7 @@ def _evaluation_batches(results: Results) -> str:
 
 
 def _preference_loss(results: Results) -> list[str]:
-    """What is said of preference optimization alone."""
+    """The lines that only cards of preference optimization have."""
     nll = ""
     if results["nll"] != "none":
         nll = f" + {results['nll_weight']:g} x NLL of the chosen answer ({NLL[results['nll']]})"

@@ -17,7 +17,7 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import make_folder, read_json, write_atomically
 
 SETUP = "setup.json"
-# How accelerate tells a process that the weights, and so the checkpoints, are in parts.
+# How accelerate tells a process that the weights, and so the checkpoints, are sharded.
 SHARDED = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
 # What may differ in the setup of a continuation: where the data are stored, since the rows themselves are compared.
 FREE_IN_SETUP = {"dataset", "dataset_revision"}

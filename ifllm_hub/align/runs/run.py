@@ -124,7 +124,7 @@ class Run:
         metrics: tuple[str, ...] | None = None,
         measured: dict[str, Any] | None = None,
     ) -> Results:
-        """Save the weights, the results and the card, and push them where the configuration says so.
+        """Save the weights, the results and the card, and push them if the configuration says so.
 
         Args:
             save: writes the weights and the tokenizer into a folder; every process calls it.
@@ -137,7 +137,7 @@ class Run:
             IfllmError: the folder cannot be written, or the Hub refuses.
         """
         with clear_write_errors(self._output_dir):
-            # `trainer_state.json` goes along with the weights, and has the best checkpoint by its path on this machine.
+            # `trainer_state.json` is saved with the weights and names the best checkpoint by its path on this machine.
             trainer.state.best_model_checkpoint = without_paths(trainer.state.best_model_checkpoint)
             save_beside(save, trainer, self._output_dir)
         measurements = {

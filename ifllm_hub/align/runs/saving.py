@@ -1,4 +1,4 @@
-"""Writing a trained model so that an earlier one is never half overwritten, and what is said when it cannot be."""
+"""Save a trained model so that an earlier one is never half overwritten, and explain writes that fail."""
 
 import os
 import shutil
@@ -34,20 +34,20 @@ def save_beside(save: Callable[[Path], None], trainer: Any, output_dir: Path) ->
 
 @contextmanager
 def clear_write_errors(output_dir: Path) -> Iterator[None]:
-    """Turn a write that failed, as on a full disk, into one error that says what is kept and what to do.
+    """Turn a failed write, such as on a full disk, into one error that says what is kept and what to do.
 
     Raises:
-        IfllmError: as said.
+        IfllmError: something could not be written.
     """
     from safetensors import SafetensorError
 
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
-        # torch reports a failed write of its archive as a RuntimeError; others are none of ours.
+        # torch reports a failed write of its archive as a RuntimeError; other RuntimeErrors are passed on.
         if type(error) is RuntimeError and "PytorchStreamWriter" not in str(error):
             raise
         raise IfllmError(
-            f"{output_dir}: cannot be written ({first_line(error)}). What was saved before is whole. Make room there, "
-            "then start again: the run goes on from its last checkpoint."
+            f"{output_dir}: cannot be written ({first_line(error)}). What was saved before is intact. Make room there, "
+            f"then start again: the run continues from its last checkpoint."
         ) from error

@@ -44,8 +44,8 @@ def draw_figures(
     """Write `folder/figures/*.png`.
 
     Args:
-        questions: one row a question of `pairwise` and `pointwise`: `question_id`, `worker_id`, `split`, `preference`.
-        features: the `features` config (dwell in ms); None: the folder has none, and no figure of them.
+        questions: of both modes, one row each: `question_id`, `worker_id`, `split`, `preference`.
+        features: the `features` config (dwell in ms); None if the folder has none.
         redraw: draw those anew that the folder has; without, matplotlib is not imported for them.
 
     Raises:
@@ -96,7 +96,7 @@ def _draw_questions_per_worker(file: Path, counts: pl.DataFrame, share: float) -
 
 
 def _preference(folder: Path, pairs: pl.DataFrame, redraw: bool) -> CardFigure:
-    """Share that prefers left against how many times larger the left value is, in bins of equally many pairs."""
+    """Share of pairs that prefer left by how many times larger the left value is, in bins of equal size."""
     path = f"{FOLDER}/preference.png"
     lines = [line for name, column in _CONTRASTS.items() if (line := _preference_line(pairs, name, column))]
     if redraw or not (folder / path).exists():
@@ -104,8 +104,8 @@ def _preference(folder: Path, pairs: pl.DataFrame, redraw: bool) -> CardFigure:
     ends = "; ".join(f"{line.name} from {line.share[0]:.0f}% to {line.share[-1]:.0f}%" for line in lines)
     alt = f"Share that prefers left against left / right: {ends or 'no rated pairs'}."
     caption = (
-        "Rated pairs in bins of equal size; 95% Wilson intervals that take pairs as independent, which pairs of one "
-        "worker are not."
+        "Rated pairs in bins of equal size; 95% Wilson intervals, which treat pairs as independent although those of "
+        "one worker are not."
     )
     return CardFigure(path, alt, caption)
 

@@ -69,7 +69,7 @@ _IDS = ("question_id", "worker_id", "conversation_id", "task_id", "asked_at")
 
 
 def write_card(folder: Path, repo_id: str = PLACEHOLDER, redraw: bool = True) -> None:
-    """Write the card of a dataset folder from its manifest, privacy report and Parquet files; again when they change.
+    """Write the card of a dataset folder from its manifest, privacy report and Parquet files; again after any change.
 
     Writes README.md, features.md, datasheet.md, contents.json, croissant.json and figures/*.png, the same bytes for
     the same folder.

@@ -42,8 +42,8 @@ def add_results(
     Args:
         checkpoint: folder with a README.md, named like the `model` of a cell.
         comparison: what `document.read_comparison` gives.
-        dataset: Hub id of the dataset the prompts are from; without one there is no `.eval_results/*.yaml`, which names
-            its dataset by it.
+        dataset: Hub id of the dataset the prompts are from; without it no `.eval_results/*.yaml` is written, since that
+            must name the dataset.
         revision: commit of that dataset.
         llm, label_source: which cell, if several models have that name.
 

@@ -226,7 +226,7 @@ def _by_third(pairs: pl.DataFrame, thirds: np.ndarray, draws: int, seed: int) ->
 
 
 def contrast(pairs: pl.DataFrame, first: str, second: str, draws: int = BOOTSTRAPS, seed: int = SEED) -> Contrast:
-    """How much better models do on the labels of one source than on those of another: d of both, less each other.
+    """How much better models do on the labels of one source than on those of another: the difference of their d.
 
     Only pairs of LLM and prompt that both have count. They share the baseline's answer, the prompt and the judge.
 

@@ -121,7 +121,7 @@ def accounting(comparison: Comparison) -> str:
 
 
 def accounting_rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    """A row a judged cell, then those of all LLMs together: label source, LLM, and the numbers of `COUNTS`."""
+    """One row per judged cell, then those of all LLMs together: label source, LLM, and the numbers of `COUNTS`."""
     cells: list[tuple[str, Pooled]] = [(cell["llm"], cell) for cell in comparison["cells"]]
     cells += [(POOLED, row) for row in comparison["pooled"] if row["asked"]]
     return [
@@ -143,7 +143,7 @@ def missing_sentence(comparison: Comparison) -> str:
 
 
 def warning(comparison: Comparison) -> str | None:
-    """What is to be said of a judge that holds to its winner less often than a coin would; None of any other."""
+    """A warning about a judge that keeps its winner less often than a coin would; None for any other."""
     position = comparison["position"]
     if position is None or position["consistency"] >= _COIN:
         return None
@@ -220,7 +220,7 @@ def comparison_latex(comparison: Comparison) -> str:
 
 
 def comparison_csv(comparison: Comparison) -> str:
-    """`comparison.csv`: a row a cell, pooled rows last; of a cell that is not there the fields are empty."""
+    """`comparison.csv`: one row per cell, pooled rows last; the fields of a missing cell are empty."""
     cells: dict[tuple[str, str], Pooled] = {(cell["label_source"], cell["llm"]): cell for cell in comparison["cells"]}
     cells |= {(row["label_source"], POOLED): row for row in comparison["pooled"] if row["asked"]}
     text = io.StringIO()

@@ -127,7 +127,7 @@ def _behavior(name: str, pairs: Pairs, source: DataSource) -> _Row:
     training = model.config["training"]
     names: tuple[Literal["release_sha256", "dataset"], ...] = ("release_sha256", "dataset")
     shared = next((key for key in names if key in source and key in training), None)
-    label, trained_on = f"behavior: {name}", "data of which it is not known whether these pairs are among them"
+    label, trained_on = f"behavior: {name}", "data that may or may not include these pairs"
     if shared is not None and training[shared] == source[shared]:
         label, trained_on = f"{label} (saw these pairs)", "these very pairs, so this row proves nothing"
     elif shared == "release_sha256":

@@ -32,7 +32,7 @@ _FLIP_STEP = 0.025
 
 
 def caret_picture(carets: list[CaretCounts]) -> Picture:
-    """Carets that did not simply stand where they were recorded, % of the carets of a schema version and modality."""
+    """Carets not found where they were recorded, in % of the carets of each schema version and modality."""
     table = pl.DataFrame(carets).group_by("schema_version", "modality", "status").agg(pl.col("ticks").sum())
     total = table.group_by("schema_version", "modality").agg(pl.col("ticks").sum()).sort("schema_version", "modality")
     with styled() as (figure, axes):

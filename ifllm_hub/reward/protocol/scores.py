@@ -4,6 +4,9 @@ All are means over seeds. Intervals are by jackknife over workers, because one w
 Differences are to a reference, the longer answer, pair by pair.
 """
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 from scipy.stats import rankdata
 

@@ -91,7 +91,7 @@ def known_workers(release: Release) -> frozenset[str]:
 
 
 def consenting_workers(release: Release) -> frozenset[str]:
-    """Read from the table once more, so that one fault in the cleaning cannot hide another."""
+    """Who consented, read from the table independently of the cleaning, so that a bug there cannot let others in."""
     yes = (pl.col("consent") == "1").fill_null(False).all()
     return frozenset(
         read_table(release, "record_info_table.csv").group_by("user_id").agg(yes=yes).filter("yes")["user_id"]
