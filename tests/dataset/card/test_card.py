@@ -256,8 +256,8 @@ def test_the_card_of_another_process_is_the_same(dataset: Path, copy: Path) -> N
         "import sys, pathlib; from ifllm_hub.dataset.card.pages import write_card; "
         "write_card(pathlib.Path(sys.argv[1]))"
     )
-    environment = {**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"}
-    subprocess.run([sys.executable, "-W", "error", "-c", code, copy], env=environment, check=True)
+    environment = {"PYTHONWARNINGS": "error", **os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"}
+    subprocess.run([sys.executable, "-c", code, copy], env=environment, check=True)
     assert content(copy) == content(dataset)
 
 
