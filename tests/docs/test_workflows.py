@@ -43,7 +43,7 @@ def test_actionlint_refuses_a_wrong_one(tmp_path: Path) -> None:
 def test_they_make_what_there_is() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = {target for path in WORKFLOWS for target in re.findall(r"run: make ([\w-]+)", path.read_text())}
-    assert targets == {"docs", "lint", "test", "test-all"}
+    assert targets == {"docs", "lint", "lowest", "test", "test-all"}
     assert all(f"\n{target}:" in makefile for target in targets)
 
 
