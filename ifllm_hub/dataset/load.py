@@ -118,7 +118,8 @@ def _check_id(repo_id: str | Path) -> None:
 def _read(path: Path, config: str, question_ids: Collection[int] | None) -> pl.DataFrame:
     with _opened(path, config) as file:
         names = [column.name for column in columns(config)]
-        schema = pa.schema([file.schema_arrow.field(name) for name in names])
+        arrow = file.schema_arrow  # made anew at each access
+        schema = pa.schema([arrow.field(name) for name in names])
         batches = (batch.select(names) for batch in file.iter_batches(_BATCH, columns=names))
         return _checked(batches, schema, file.metadata.num_rows, config, str(path), question_ids)
 
@@ -144,13 +145,14 @@ def _opened(path: Path, config: str) -> Iterator[pq.ParquetFile]:
 
 def _check_columns(schema: pa.Schema, config: str, where: str) -> None:
     for column in columns(config):
-        found = [field.type for field in schema if field.name == column.name]
-        if len(found) != 1:
-            what = "lacks" if not found else "repeats"
+        places = schema.get_all_field_indices(column.name)
+        if len(places) != 1:
+            what = "lacks" if not places else "has more than once"
             raise IfllmError(f"{where}: config '{config}' {what} the column {column.name}. Build it with this version.")
-        if not _is_type(found[0], column.type):
+        found = schema.field(places[0]).type
+        if not _is_type(found, column.type):
             raise IfllmError(
-                f"{where}: the column {column.name} of config '{config}' is {str(found[0])[:80]!a}, not "
+                f"{where}: the column {column.name} of config '{config}' is {str(found)[:80]!a}, not "
                 f"{str(column.type)!a}. Build it with this version."
             )
 
