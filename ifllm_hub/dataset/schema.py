@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -369,6 +370,7 @@ def features(config: str) -> "Features":
     return Features.from_arrow_schema(pa.schema([(column.name, column.type) for column in columns(config)]))
 
 
+@cache
 def arrow_schema(config: str) -> pa.Schema:
     """The Arrow schema of a config, with the metadata by which `datasets` restores its features."""
     return features(config).arrow_schema
