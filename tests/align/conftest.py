@@ -1,13 +1,16 @@
 """Six preference pairs, and the same in a folder laid out as the Hub repo."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import BULLETS
 from tests.align.made import write_pairs
+from tests.align.scripts import run_script
 
 FLIPS = [0.1, 0.2, 0.3, 0.0, 0.4, 0.2]
 ANSWERS = [
@@ -55,3 +58,24 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dataset")
     write_pairs(folder, _pairs("train"), _pairs("test"))
     return folder
+
+
+@pytest.fixture(scope="module")
+def two_sources(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The six pairs of `dataset`, labeled by the forest and, the other way round from the third on, by the worker."""
+    folder = tmp_path_factory.mktemp("two") / "ifllm"
+    splits = []
+    for _, part in load_config(dataset, "preferences_forest").group_by("split", maintain_order=True):
+        rows = [row | {"rating_chosen": 4, "rating_rejected": 3} for row in part.drop("split").to_dicts()]
+        explicit = [row | {"label_source": "explicit", "flip_prob": 0.0} for row in rows]
+        for row in explicit[2:]:
+            row["chosen"], row["rejected"] = row["rejected"], row["chosen"]
+        splits.append(rows + explicit)
+    write_pairs(folder, *splits)
+    return folder
+
+
+@pytest.fixture
+def run(two_sources: Path, tmp_path: Path) -> Callable[..., int]:
+    """Run a script with its tiny recipe in this process; gives its status."""
+    return lambda script, **flags: run_script(script, two_sources, tmp_path / "out", **flags)

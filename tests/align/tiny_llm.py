@@ -5,7 +5,7 @@ from typing import Any
 import torch
 import transformers
 
-from ifllm_hub.align.policies import load_policy
+from ifllm_hub.align.policies import tiny_tokenizer
 
 
 def tiny_llm(architecture: str, sizes: dict[str, Any]) -> tuple[Any, Any]:
@@ -14,7 +14,7 @@ def tiny_llm(architecture: str, sizes: dict[str, Any]) -> tuple[Any, Any]:
     Args:
         sizes: of the architecture's configuration, by its own names.
     """
-    tokenizer = load_policy("tiny")[1]
+    tokenizer = tiny_tokenizer()
     config = transformers.AutoConfig.for_model(
         architecture,
         vocab_size=len(tokenizer),

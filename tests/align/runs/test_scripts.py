@@ -1,15 +1,11 @@
-"""The scripts beside dpo.py: processes that train, what they leave, the soft-label loss by hand, bad input."""
+"""The scripts beside dpo.py: what they leave, resuming, recipes and flags, bad input."""
 
-import json
-import math
 import os
 import re
-import runpy
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,74 +27,21 @@ from ifllm_hub.align.stages.kto import KTOArguments
 from ifllm_hub.align.stages.sft import SFTArguments, answers
 from ifllm_hub.align.stages.text_reward import (
     StudentArguments,
-    TextReward,
     TextRewardArguments,
-    encode_pairs,
-    load_encoder,
 )
-from ifllm_hub.align.stages.text_reward import _encode as encode
-from ifllm_hub.dataset.load import load_config
-from ifllm_hub.documents import checked
-from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.judge.run import JudgeArguments
 from ifllm_hub.files import shipped_folder
 from ifllm_hub.reward.functions import get_behavior_reward
-from tests.align.made import write_pairs
+from tests.align.scripts import command, finished, results_of, run_script
 
 TRAINING = shipped_folder("training")
 
 
-def command(script: str, dataset: Path, output_dir: Path, **flags: Any) -> list[str]:
-    recipe = TRAINING / "recipes" / "tiny" / f"{script}.yaml"
-    flags = {"config": recipe, "dataset": dataset, "output_dir": output_dir, "disable_tqdm": True} | flags
-    return [
-        str(TRAINING / f"{script}.py"),
-        *(word for name, value in flags.items() for word in (f"--{name}", str(value))),
-    ]
-
-
-def finished(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=500, check=False)
-
-
-def results_of(folder: Path) -> dict[str, Any]:
-    file = folder / "results.json"
-    return dict(checked(json.loads(file.read_text()), Results, file, "Declare it as it is."))
-
-
-@pytest.fixture(scope="module")
-def two_sources(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The six pairs of `dataset`, labeled by the forest and, the other way round from the third on, by the worker."""
-    folder = tmp_path_factory.mktemp("two") / "ifllm"
-    splits = []
-    for _, part in load_config(dataset, "preferences_forest").group_by("split", maintain_order=True):
-        rows = [row | {"rating_chosen": 4, "rating_rejected": 3} for row in part.drop("split").to_dicts()]
-        explicit = [row | {"label_source": "explicit", "flip_prob": 0.0} for row in rows]
-        for row in explicit[2:]:
-            row["chosen"], row["rejected"] = row["rejected"], row["chosen"]
-        splits.append(rows + explicit)
-    write_pairs(folder, *splits)
-    return folder
-
-
-@pytest.fixture
-def run(two_sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Run a script with its tiny recipe in this process; gives its status."""
-
-    def run(script: str, **flags: Any) -> int:
-        arguments = command(script, two_sources, tmp_path / "out", **flags)
-        monkeypatch.setattr(sys, "argv", arguments)
-        return runpy.run_path(arguments[0])["main"]()
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def tuned(two_sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two steps of sft.py in a process of its own."""
+    """Two steps of sft.py."""
     folder = tmp_path_factory.mktemp("sft") / "policy"
-    done = finished(command("sft", two_sources, folder, max_steps=2))
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert run_script("sft", two_sources, folder, max_steps=2) == 0
     return folder
 
 
@@ -197,88 +140,6 @@ def test_targets() -> None:
     assert answers(preferences, "chosen")["train"]["completion"][:] == ["a", "c"]
 
 
-def scores_by_hand(folder: Path, prompts: list[str], texts: list[str]) -> list[float]:
-    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    scores = []
-    for prompt, text in zip(prompts, texts, strict=True):
-        parts = [tokenizer.encode(part, add_special_tokens=False) for part in (prompt, text)]
-        cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
-        with torch.no_grad():
-            scores.append(model.eval()(torch.tensor([[cls, *parts[0], sep, *parts[1], sep]])).logits.item())
-    return scores
-
-
-def test_student_learns_soft_labels_and_is_a_reward_function(
-    run: Callable[..., int], tmp_path: Path, six_pairs: list[dict[str, Any]]
-) -> None:
-    assert run("reward_student", max_steps=12, learning_rate=5e-3) == 0
-    folder, results = tmp_path / "out", results_of(tmp_path / "out")
-    prompts, chosen, rejected = (
-        [row[column][0]["content"] for row in six_pairs] for column in ("prompt", "chosen", "rejected")
-    )
-    r_chosen, r_rejected = scores_by_hand(folder, prompts, chosen), scores_by_hand(folder, prompts, rejected)
-    differences = [one - other for one, other in zip(r_chosen, r_rejected, strict=True)]
-
-    def cross_entropy(flips: list[float]) -> float:
-        p = [1 / (1 + math.exp(-d)) for d in differences]
-        return -sum((1 - e) * math.log(q) + e * math.log(1 - q) for e, q in zip(flips, p, strict=True)) / len(p)
-
-    soft = cross_entropy([row["flip_prob"] for row in six_pairs])
-    assert results["eval_after"]["loss"] == pytest.approx(soft, abs=1e-5)
-    assert soft != pytest.approx(cross_entropy([0.0] * 6), abs=1e-3), "the test cannot see the soft labels"
-    assert results["eval_before"]["loss"] == pytest.approx(math.log(2), abs=0.05)
-
-    against = results["against_explicit"]
-    flipped = [d if at < 2 else -d for at, d in enumerate(differences)]
-    longer = [(len(c) > len(r)) == (at < 2) for at, (c, r) in enumerate(zip(chosen, rejected, strict=True))]
-    assert (against["pairs"], against["workers"]) == (6, 1)
-    assert against["models"]["this model"]["correct"] == sum(d > 0 for d in flipped)
-    assert against["models"]["the longer answer"]["correct"] == sum(longer)
-    low, high = (against["models"]["the longer answer"][bound] for bound in ("low", "high"))
-    for bound in (low, high):  # Wilson: the shares whose own standard error puts them 1.96 away
-        assert abs(bound - sum(longer) / 6) == pytest.approx(1.96 * math.sqrt(bound * (1 - bound) / 6))
-
-    reward = TextReward(folder)
-    conversations = [row["prompt"] for row in six_pairs], [row["chosen"] for row in six_pairs]
-    assert reward(*conversations, completion_ids=[], trainer_state=None) == pytest.approx(r_chosen, abs=1e-5)
-    assert reward(prompts, rejected) == pytest.approx(r_rejected, abs=1e-5)
-
-    card = (folder / "README.md").read_text()
-    assert "Labeled by `forest`, with P(label is wrong) 0.2000 on average (each pair its own)" in card
-    assert f"| the longer answer | {sum(longer)} |" in card
-
-
-def test_cross_encoder_reads_both_orders_and_is_no_reward_function(run: Callable[..., int], tmp_path: Path) -> None:
-    assert run("reward_text", max_steps=1) == 0
-    assert results_of(tmp_path / "out")["form"] == "cross_encoder"
-    with pytest.raises(IfllmError, match="cannot score a single answer"):
-        TextReward(tmp_path / "out")
-    tokenizer = load_encoder("tiny", 0)[1]
-    rows = {
-        "question_id": [1, 1],
-        "prompt": ["Why?"] * 2,
-        "chosen": ["Because.", "So."],
-        "rejected": ["So.", "Because."],
-    }
-    pair, swapped = encode_pairs(Dataset.from_dict(rows), tokenizer, "cross_encoder")
-    assert pair["chosen_ids"] == swapped["rejected_ids"] != pair["rejected_ids"] == swapped["chosen_ids"]
-
-
-@pytest.mark.parametrize("length", [32, 61, 200])
-@pytest.mark.parametrize("count", [1, 2])
-def test_long_texts_are_cut_alike(length: int, count: int) -> None:
-    tokenizer = load_encoder("tiny", 0)[1]
-    tokenizer.model_max_length = length
-    ids = encode(tokenizer, "a b c d " * 50 + "?", ["e f g h " * (50 * (at + 1)) for at in range(count)])
-    assert length - count < len(ids) <= length
-    ends = [at for at, token in enumerate(ids) if token == tokenizer.sep_token_id]
-    assert ids[0] == tokenizer.cls_token_id
-    assert ends[-1] == len(ids) - 1
-    assert len(ends) == count + 1
-    assert tokenizer.decode(ids[1 : ends[0]]).endswith("?"), "the end of the prompt is the question"
-    assert len({end - start for start, end in pairwise(ends)}) == 1, "each answer has the same room"
-
-
 def policy_without(what: str, folder: Path) -> Path:
     model, tokenizer = load_policy("tiny")
     if what == "chat template":
@@ -352,20 +213,6 @@ def test_dashes_and_underscores_are_one_spelling() -> None:
     )
     assert one[0] == other[0]
     assert one[2] == other[2] == {"label_source": "forest", "max_steps": 2}
-
-
-def test_a_causal_model_is_no_encoder(tmp_path: Path) -> None:
-    model, tokenizer = load_policy("tiny")
-    model.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(IfllmError, match="has no cls_token and no sep_token"):
-        load_encoder(str(tmp_path), 0)
-
-
-def test_the_new_layer_follows_from_the_seed() -> None:
-    one, same, other = (load_encoder("tiny", seed)[0].classifier.weight for seed in (1, 1, 2))
-    assert torch.equal(one, same)
-    assert not torch.equal(one, other)
 
 
 ARGUMENTS = {

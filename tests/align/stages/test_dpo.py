@@ -1,9 +1,8 @@
-"""Preference optimization end to end with the tiny policy: the loss by hand, the artifacts, resuming, bad input."""
+"""Preference optimization with the tiny policy: options, resuming, shipped recipes, bad input."""
 
 import importlib.util
 import json
 import logging
-import math
 import resource
 import runpy
 import subprocess
@@ -15,16 +14,12 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.runs.arguments import parse_arguments
-from ifllm_hub.align.runs.card import model_card
 from ifllm_hub.align.runs.launch import launch_dpo
-from ifllm_hub.align.runs.results import Results
-from ifllm_hub.align.runs.run import code_commit
 from ifllm_hub.align.stages.dpo import _on_disk as on_disk
 from ifllm_hub.align.stages.dpo import parse_dpo
 from ifllm_hub.align.stages.sft import SFTArguments, answers
@@ -33,8 +28,8 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import shipped_folder
 from ifllm_hub.preferences.load import fingerprint, load_preferences
 from tests.align.scripts import run_dpo, run_sft
+from tests.align.stages.by_hand import by_hand
 
-BETA = 0.1
 TRAINING = shipped_folder("training")
 TINY = TRAINING / "recipes" / "tiny" / "dpo.yaml"
 
@@ -49,157 +44,6 @@ def run(dataset: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
         return run_dpo(*parse_dpo(["--config", str(TINY), *words]))
 
     return run
-
-
-def by_hand(
-    rows: list[dict[str, Any]], policy: Any, reference: Any, tokenizer: Any, epsilon: float | None = None
-) -> dict[str, float]:
-    """Robust DPO with each pair's flip probability, or `epsilon`, + token-mean NLL, from logits, without TRL."""
-
-    def log_probs(model: Any, row: dict[str, Any], answer: str) -> torch.Tensor:
-        prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True)["input_ids"]
-        whole = tokenizer.apply_chat_template(row["prompt"] + row[answer])["input_ids"]
-        with torch.no_grad():
-            logits = model(torch.tensor([whole])).logits[0].log_softmax(-1)
-        return torch.stack([logits[at - 1, whole[at]] for at in range(len(prompt), len(whole))])
-
-    margins, nlls = [], []
-    for row in rows:
-        chosen, rejected = (
-            log_probs(policy, row, answer).sum() - log_probs(reference, row, answer).sum()
-            for answer in ("chosen", "rejected")
-        )
-        margins.append(BETA * (chosen - rejected).item())
-        nlls.append(-log_probs(policy, row, "chosen").mean().item())
-
-    def sigmoid(x: float) -> float:
-        return 1 / (1 + math.exp(-x))
-
-    flips = [row["flip_prob"] if epsilon is None else epsilon for row in rows]
-    robust = [
-        (-(1 - e) * math.log(sigmoid(m)) + e * math.log(sigmoid(-m))) / (1 - 2 * e)
-        for m, e in zip(margins, flips, strict=True)
-    ]
-    return {
-        "loss": (sum(robust) + sum(nlls)) / len(rows),
-        "nll": sum(nlls) / len(nlls),
-        "rewards/margins": sum(margins) / len(margins),
-        "rewards/accuracies": sum(m > 0 for m in margins) / len(margins),
-    }
-
-
-@pytest.fixture(scope="module")
-def launched(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
-    """Three steps of the tiny recipe under the real `accelerate launch`, and the progress that was reported."""
-    output_dir, progress = tmp_path_factory.mktemp("launched") / "policy", []
-    launch_dpo("tiny", dataset, output_dir, {"max_steps": 3}, on_progress=lambda *entry: progress.append(entry))
-    return output_dir, progress
-
-
-def test_launched_run_reports_every_step(launched: tuple[Path, list[Any]]) -> None:
-    folder, progress = launched
-    logged = [entry["loss"] for entry in history(folder) if "loss" in entry]
-    assert progress == [(0, 3, None), *((step, 3, loss) for step, loss in enumerate(logged, start=1))]
-
-
-def history(folder: Path) -> list[dict[str, Any]]:
-    return json.loads((folder / "trainer_state.json").read_text())["log_history"]
-
-
-def test_launched_checkpoint_loads_and_chats(launched: tuple[Path, list[Any]]) -> None:
-    folder, _ = launched
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    prompt = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "Hello"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
-    )
-    assert model.generate(**prompt, max_new_tokens=3, do_sample=False).shape[1] > prompt["input_ids"].shape[1]
-    assert (folder / "model.safetensors").is_file()
-    assert not any(
-        torch.equal(a, b) for a, b in zip(model.parameters(), load_policy("tiny")[0].parameters(), strict=True)
-    )
-
-
-def test_launched_results(launched: tuple[Path, list[Any]], dataset: Path) -> None:
-    file = launched[0] / "results.json"
-    results = checked(json.loads(file.read_text()), Results, file, "Declare it as it is.")
-    expected = {
-        "model": "tiny",
-        "dataset": dataset.name,
-        "dataset_revision": None,
-        "label_source": "forest",
-        "train_rows": 6,
-        "test_rows": 6,
-        "pairs_truncated": 0,
-        "flip_prob_mean": pytest.approx(0.2),
-        "flip_prob_max": 0.4,
-        "flip_prob_origin": "each pair its own",
-        "flip_weighting": "none",
-        "robust_weight": 1.0,
-        "nll": "token_mean",
-        "nll_weight": 1.0,
-        "steps": 3,
-        "steps_in_one_epoch": 3,
-        "seed": 0,
-        "processes": 1,
-        "device": "cpu",
-        "resumed_from": None,
-        "lora": None,
-    }
-    assert {key: results[key] for key in expected} == expected
-    assert results["versions"]["trl"].startswith("1.16")
-    assert 0 < results["wall_seconds"] < 600
-
-
-@pytest.mark.parametrize(
-    ("source", "said"),
-    [
-        ("forest", "on labels made from how people read LLM answers. Made"),
-        ("explicit", "on labels that people gave: which of two LLM answers they preferred. Made"),
-        ("longer", "on labels that call the longer of two LLM answers the better one, whatever people did. Made"),
-        ("shuffled", "on labels that people gave to other pairs: shuffled, so that they carry no information. Made"),
-        ("my_judge", "on labels that were made elsewhere (`my_judge`). Made"),
-    ],
-)
-def test_the_card_says_what_the_labels_are(source: str, said: str, launched: tuple[Path, list[Any]]) -> None:
-    results = json.loads((launched[0] / "results.json").read_text())
-    assert said in " ".join(model_card("policy", results | {"label_source": source}).split())
-
-
-def test_launched_card(launched: tuple[Path, list[Any]], dataset: Path) -> None:
-    card = (launched[0] / "README.md").read_text()
-    header = yaml.safe_load(card.split("---")[1])
-    assert header["library_name"] == "transformers"
-    assert header["license"] == "apache-2.0"
-    assert {"dpo", "trl"} <= set(header["tags"])
-    assert "base_model" not in header, "tiny is on no Hub"
-    assert "datasets" not in header, "a folder is not a Hub id"
-    assert "Rows: 6 of the 6 training rows of a local folder" in card
-    assert "`learning_rate: 0.001`" in card, "the recipe"
-    assert code_commit() is None or f"commit `{code_commit()}`" in card
-    assert "0.2000 on average, at most 0.4000 (each pair its own)" in card
-    assert "1 x robust DPO + 1 x NLL of the chosen answer (mean over its tokens), beta 0.1" in card
-    assert "do not expect" not in card, "one epoch is complete"
-    assert str(dataset.parent) not in card, "a path of this machine"
-
-
-def test_loss_before_and_after_equals_the_closed_form(
-    launched: tuple[Path, list[Any]], six_pairs: list[dict[str, Any]]
-) -> None:
-    folder, _ = launched
-    results = json.loads((folder / "results.json").read_text())
-    reference, tokenizer = load_policy("tiny")
-    before = by_hand(six_pairs, reference, reference, tokenizer)
-    assert before["loss"] == pytest.approx(math.log(2) + before["nll"])
-    assert results["eval_before"]["loss"] == pytest.approx(before["loss"], abs=1e-4)
-    assert results["eval_before"]["rewards/margins"] == 0
-
-    trained = AutoModelForCausalLM.from_pretrained(folder)
-    after = by_hand(six_pairs, trained, reference, AutoTokenizer.from_pretrained(folder))
-    assert after["rewards/margins"] != pytest.approx(0, abs=1e-3)
-    for metric in ("loss", "nll", "rewards/margins", "rewards/accuracies"):
-        assert results["eval_after"][metric] == pytest.approx(after[metric], abs=1e-4)
-    mean = by_hand(six_pairs, trained, reference, tokenizer, epsilon=0.2)
-    assert results["eval_after"]["loss"] != pytest.approx(mean["loss"], abs=1e-3), "the test cannot see the pairs' own"
 
 
 def test_label_smoothing_is_one_flip_probability_for_all(
