@@ -1,16 +1,12 @@
 """The addresses of the collector, as a page and an integrator's server use them."""
 
 import json
-import resource
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import create_engine, select, text
+from sqlalchemy import select
 
 from ifllm_hub.collect.export.dataset import export_dataset
 from ifllm_hub.collect.settings import Rate, Secrets, Settings
@@ -18,7 +14,7 @@ from ifllm_hub.collect.store.store import now_ms
 from ifllm_hub.collect.store.tables import RESPONSES
 from ifllm_hub.collect.tokens import ResponseToken, Signer
 from ifllm_hub.errors import IfllmError
-from tests.collect.client import ORIGIN, batch, encoded, reading, registration
+from tests.collect.client import batch, encoded, reading, registration
 from tests.collect.conftest import Site
 
 NOTHING = {"people": 0, "responses": 0, "sessions": 0, "batches": 0, "ratings": 0, "erasures": 0}
@@ -140,74 +136,9 @@ def test_registration_needs_the_key(site: Site) -> None:
     assert site.store.counts() == NOTHING
 
 
-def test_pages_of_other_origins_are_refused(site: Site) -> None:
-    body = encoded(batch(site.pair("ada", "q1")))
-    for origin in ("https://evil.example.org", "null", f"{ORIGIN}.evil.example.org", ORIGIN.replace("https", "http")):
-        response = site.client.post(
-            "/ifllm/v1/batches", content=body, headers={"Content-Type": "text/plain", "Origin": origin}
-        )
-        assert response.status_code == 403
-        assert "access-control-allow-origin" not in response.headers
-        assert site.client.options("/ifllm/v1/batches", headers={"Origin": origin}).status_code == 403
-    assert site.store.counts()["batches"] == 0
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Origin": "http://localhost:7860", "Host": "localhost:7860"},
-        {"Origin": "http://192.0.2.7", "Host": "192.0.2.7"},
-        {"Origin": "https://a.tunnel.example", "Host": "127.0.0.1:7860", "X-Forwarded-Host": "a.tunnel.example"},
-        {"Origin": "https://uni.example.org", "Host": "127.0.0.1:7860", "Sec-Fetch-Site": "same-origin"},
-    ],
-)
-def test_the_own_pages_may_report_whatever_they_are_called(site: Site, headers: dict[str, str]) -> None:
-    body = encoded(batch(site.pair("ada", "q1")))
-    sent = site.client.post("/ifllm/v1/batches", content=body, headers={"Content-Type": "text/plain", **headers})
-    assert sent.status_code == 202
-    assert site.client.get("/ifllm/ifllm.js", headers=headers).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Origin": "http://localhost:3000", "Host": "localhost:7860", "Sec-Fetch-Site": "same-site"},
-        {"Origin": "null", "Host": "localhost:7860", "Sec-Fetch-Site": "cross-site"},
-        {"Origin": "http://", "Host": ""},
-        {"Origin": "ftp://localhost:7860", "Host": "localhost:7860"},
-    ],
-)
-def test_who_is_refused_is_told_of_once(site: Site, caplog: pytest.LogCaptureFixture, headers: dict[str, str]) -> None:
-    with caplog.at_level("WARNING", logger="ifllm_hub"):
-        for _ in range(3):
-            assert site.client.get("/ifllm/ifllm.js", headers=headers).status_code == 403
-        told = [record.getMessage() for record in caplog.records]
-        assert told == [
-            f"pages of {headers['Origin']!r} are refused and record nothing: to allow them, name it as an origin "
-            "(--origin)"
-        ]
-        for number in range(30):  # and the log is not filled by who makes them up
-            assert site.client.get("/ifllm/ifllm.js", headers={"Origin": f"https://{number}.org"}).status_code == 403
-    assert len(caplog.records) == 16
-
-
 def test_the_script_is_called_what_no_blocker_knows(site: Site) -> None:
     assert site.client.get("/ifllm/ifllm.js").status_code == 200
     assert site.client.get("/ifllm/tracker.js").status_code in (404, 405)
-
-
-def test_allowed_pages_are_told_so(site: Site) -> None:
-    preflight = site.client.options(
-        "/ifllm/v1/people/me",
-        headers={"Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "authorization"},
-    )
-    assert preflight.status_code == 204
-    assert "DELETE" in preflight.headers["access-control-allow-methods"]
-    assert "Authorization" in preflight.headers["access-control-allow-headers"]
-    refused = site.send(["x"])  # a page must be able to read that it was refused
-    for response in (preflight, refused):
-        assert response.headers["access-control-allow-origin"] == ORIGIN
-        assert response.headers["vary"] == "Origin"
 
 
 def test_rates_are_limited(make_site: Callable[..., Site]) -> None:
@@ -264,91 +195,8 @@ def test_a_withdraw_event_deletes_too(site: Site) -> None:
     assert site.store.counts() == {**NOTHING, "people": 1}
 
 
-def test_deleted_text_is_gone_from_the_files(site: Site) -> None:
-    secret = "a sentence nobody else wrote"
-    token = site.register("ada", "q1", text=secret)
-    site.send([token["token"]])
-    files = [path for path in site.settings.folder.glob("collected.sqlite*") if "-shm" not in path.name]
-    assert any(secret.encode() in path.read_bytes() for path in files)
-    site.forget(token["person_token"])
-    assert not any(secret.encode() in path.read_bytes() for path in files if path.exists())
-
-
-def test_nothing_of_a_person_is_in_the_store_by_name(site: Site) -> None:
-    site.send(site.pair("ada.lovelace", "q1"))
-    content = b"".join(path.read_bytes() for path in site.settings.folder.glob("collected.sqlite*"))
-    assert b"lovelace" not in content.replace(b"conversation-of-ada.lovelace", b"")  # an id that the integrator chose
-
-
-def test_health_and_metrics(site: Site) -> None:
-    site.send(site.pair("ada", "q1"), ticks=reading(1, 0))
-    assert site.client.get("/ifllm/v1/health").json()["status"] == "ok"
-    for key in ({}, {"Authorization": "Bearer wrong"}, {"X-Ifllm-Key": "wrong"}):
-        assert site.client.get("/ifllm/metrics", headers=key).status_code == 401
-    page = site.client.get("/ifllm/metrics", headers={"Authorization": f"Bearer {site.key}"}).text
-    samples = {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(page)
-        for sample in family.samples
-    }
-    # Whoever has dashboards has these names in them.
-    told = {
-        "ifllm_accepted_batches_total": 1,
-        "ifllm_duplicate_batches_total": 0,
-        "ifllm_accepted_ticks_total": 12,
-        "ifllm_withdrawals_total": 0,
-        "ifllm_accept_seconds_count": 1,
-    }
-    assert {name: samples[name,] for name in told} == told
-    assert samples["ifllm_requests_total", "/ifllm/v1/batches", "202"] == 1
-    assert samples["ifllm_stored_rows", "batches"] == samples["ifllm_accept_seconds_bucket", "+Inf"] == 1
-    bounds = [name[1] for name in samples if name[0] == "ifllm_accept_seconds_bucket"]
-    assert bounds == ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "+Inf"]
-    assert "ada" not in page
-
-
-def test_health_is_that_of_the_writer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifllm_hub.collect.server.collector._HEALTH_SECONDS", 0.05)
-    for method in ("GET", "HEAD"):
-        assert site.client.request(method, "/ifllm/v1/health").status_code == 200
-    with closing(sqlite3.connect(site.settings.folder / "collected.sqlite", isolation_level=None)) as holder:
-        holder.execute("BEGIN IMMEDIATE")  # as another program may, or a backup
-        refused = site.client.get("/ifllm/v1/health")
-        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
-        assert site.client.head("/ifllm/v1/health").status_code == 503
-        holder.rollback()
-    monkeypatch.undo()
-    assert site.client.get("/ifllm/v1/health").status_code == 200
-
-
-def test_health_knows_of_a_full_disk(site: Site) -> None:
-    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1, most))  # no file of this process can grow
-    try:
-        assert site.client.get("/ifllm/v1/health").status_code == 503
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    assert site.client.get("/ifllm/v1/health").status_code == 200
-
-
 def test_head_of_the_script(site: Site) -> None:
     assert site.client.head("/ifllm/ifllm.js").headers["content-type"].startswith("text/javascript")
-
-
-def test_errors_tell_nothing_of_the_inside(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifllm_hub.collect.wire.parse", lambda *_: 1 / 0)
-    response = site.send(["x"])
-    assert response.status_code == 500
-    assert response.json() == {"error": {"code": "failed", "message": "The server failed. Try again later."}}
-
-
-def test_what_people_wrote_is_for_the_owner_alone(site: Site) -> None:
-    site.send(site.pair("ada", "q1"))
-    folder = site.settings.folder
-    assert folder.stat().st_mode & 0o077 == 0
-    names = {path.name for path in folder.iterdir() if path.stat().st_mode & 0o077 == 0}
-    assert names == {path.name for path in folder.iterdir()}
-    assert {"secrets.json", "collected.sqlite", "collected.sqlite-wal"} <= names
 
 
 def test_versions_of_the_consent_text(make_site: Callable[..., Site], caplog: pytest.LogCaptureFixture) -> None:
@@ -456,62 +304,6 @@ def test_what_people_paste_and_ids_as_they_are(site: Site) -> None:
         assert site.client.post("/ifllm/v1/responses", json=body, headers=key).status_code == 400
 
 
-@pytest.mark.parametrize(
-    ("given", "sent"),
-    [
-        ("https://Chat.Example.org:443", "https://chat.example.org"),
-        ("HTTP://chat.example.org:80/", "http://chat.example.org"),
-        ("http://chat.example.org:443", "http://chat.example.org:443"),
-        ("https://bücher.example", "https://xn--bcher-kva.example"),
-        ("http://[0:0::1]:8080", "http://[::1]:8080"),
-        ("tauri://localhost", "tauri://localhost"),
-        ("capacitor://localhost", "capacitor://localhost"),
-        ("app://-", "app://-"),
-        ("chrome-extension://abcdef", "chrome-extension://abcdef"),
-        ("file://", "file://"),
-        ("null", "null"),
-    ],
-)
-def test_origins_as_browsers_and_app_shells_send_them(make_site: Callable[..., Site], given: str, sent: str) -> None:
-    site = make_site(origins=(given,))
-    answer = site.client.get("/ifllm/v1/health", headers={"Origin": sent})
-    assert (answer.status_code, answer.headers.get("access-control-allow-origin")) == (200, sent)
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        "chat.example.org",
-        "https://*.example.org",
-        "*",
-        "https://uni.example.org/lab",
-        "https://a@b",
-        "https://a?b",
-        "https://a#b",
-        "localhost:7860",
-        "https://",
-        "",
-    ],
-)
-def test_what_is_no_origin(tmp_path: Path, given: str) -> None:
-    with pytest.raises(IfllmError, match="not an origin"):
-        Settings(tmp_path, origins=(given,))
-
-
-def test_logs_say_nothing_of_people(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """Not even where the store fails in the middle of writing."""
-    with create_engine(site.settings.url).begin() as connection:
-        failing = "BEFORE INSERT ON responses BEGIN SELECT RAISE(ABORT, 'disk full'); END"
-        connection.execute(text(f"CREATE TRIGGER failing {failing}"))
-    body = registration("ada.lovelace", "q1", "left", "a sentence nobody else wrote")
-    headers = {"X-Ifllm-Key": site.key}
-    with caplog.at_level("DEBUG", logger="ifllm_hub"):
-        assert site.client.post("/ifllm/v1/responses", json=body, headers=headers).status_code == 503
-    assert "the store failed" in caplog.text
-    for told in ("lovelace", "nobody else wrote", site.pseudonyms.person("ada.lovelace")):
-        assert told not in caplog.text
-
-
 def test_a_page_asks_what_would_become_of_its_tokens(site: Site) -> None:
     good = site.register("ada", "q1")
     withdrawn = site.register("eve", "q1")
@@ -534,16 +326,3 @@ def test_a_page_asks_what_would_become_of_its_tokens(site: Site) -> None:
     assert (said["person"], said["consent"]["code"]) == (None, "unknown_consent")
     assert abs(said["now"] - now_ms()) < 60_000
     assert site.store.counts() == before
-
-
-def test_a_page_that_is_refused_can_read_that(site: Site) -> None:
-    """And nothing else: not what becomes of a token, nor the refusal of anything but this question."""
-    elsewhere = {"Origin": "https://evil.example", "Content-Type": "text/plain"}
-    body = encoded({"responses": [site.register("ada", "q1")["token"]]})
-    refused = site.client.post("/ifllm/v1/check", content=body, headers=elsewhere)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "origin_not_allowed")
-    assert refused.headers["Access-Control-Allow-Origin"] == "*"
-    for path in ("batches", "ratings", "score"):
-        other = site.client.post(f"/ifllm/v1/{path}", content=body, headers=elsewhere)
-        assert "Access-Control-Allow-Origin" not in other.headers
-    assert site.client.post("/ifllm/v1/check", content=body).headers["Access-Control-Allow-Origin"] == ORIGIN

@@ -1,76 +1,21 @@
-"""The tracker in a real Chromium, by what arrives at a server: consent, withdrawal, tabs, outages, touch, cost."""
+"""The tracker in a real Chromium, by what arrives at a server: consent, withdrawal, tabs, outages, touch."""
 
 import itertools
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests import waiting
+from tests.collect.static.pages import DIALOG, LEFT, RIGHT, SECRET, TAG, opened, read, until
 from tests.collect.wire import ME, WireServer, token_of
-
-START = 1_790_000_000  # of the pages' clocks, s since 1970
-LEFT, RIGHT = "Left answer: twelve words that somebody reads.", "Right \U0001f642 answer."
-SECRET = "a secret query"
-PAGE = f"""<!doctype html><meta charset="utf-8">
-<style>body {{ margin: 20px; font: 20px/40px monospace; }}
-#scroller {{ height: 200px; overflow: auto; }} #long {{ height: 900px; }}
-dialog {{ inset: 0; width: 100%; height: 100%; }}</style>
-<input id="query"><div id="scroller"><div id="left" data-ifllm-response="LEFT">{LEFT}</div>
-<p id="outside">{SECRET}, outside</p><div id="long"></div></div><div id="later"></div>
-<script type="module">
-import {{ createTracker }} from "/tracker.js";
-window.make = (options) => window.tracker = createTracker({{
-  endpoint: "/ifllm/", person: "person token", consentVersion: "2026-11-01",
-  flushMs: 300, retryMs: [60, 200], ...options }});
-make({{}});
-</script>"""
-TAG = f"""<!doctype html><div id="left" data-ifllm-response="LEFT">{LEFT}</div>
-<button data-ifllm-consent="grant">Agree</button><button data-ifllm-consent="withdraw">Withdraw</button>
-<script type="module" src="/tracker.js" data-endpoint="/ifllm" data-person="person token" data-consent="7"></script>"""
-# A part of the page that lets no click pass, made when it is opened.
-DIALOG = """<dialog open><button data-ifllm-consent="grant">Yes</button>
-<button data-ifllm-consent="withdraw">Stop</button></dialog>"""
 
 
 @pytest.fixture
-def open_page(browser: Any, wire: WireServer) -> Any:
-    """A function that opens the page in a tab of one window, and waits for its tracker.
-
-    The clocks of the pages stand still but in `run_for`, so that a slow machine changes nothing; or they are real.
-    `page.spend` lets so many ms pass.
-    """
-    wire.pages["/"], wire.pages["/tag"] = PAGE, TAG
-    context = browser.new_context(viewport={"width": 900, "height": 600}, has_touch=True)
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-
-    def open_page(path: str = "/", real_time: bool = False) -> Any:
-        if not real_time:
-            context.clock.install(time=START)
-            context.clock.pause_at(START + 1)
-        page = context.new_page()
-        page.goto(wire.url + path)
-        page.wait_for_function("window.tracker || window.ifllm")
-        page.spend = page.wait_for_timeout if real_time else page.clock.run_for
-        return page
-
-    yield open_page
-    context.close()
-
-
-def until(page: Any, condition: Callable[[], Any], seconds: float = 10) -> None:
-    """Wait, without blocking the page, until a condition holds."""
-    waiting.until(condition, seconds, lambda: page.wait_for_timeout(20))
-
-
-def read(page: Any, steps: int = 10, of: str = "#left") -> None:
-    """Move the mouse along the first line of an answer for about a second, at the pace of a reader."""
-    box = page.locator(of).bounding_box()
-    for step in range(steps):
-        page.mouse.move(box["x"] + 4 + step * 24, box["y"] + min(20, box["height"] / 2))
-        page.spend(90)
+def open_page(browser: Any, wire: WireServer) -> Iterator[Callable[..., Any]]:
+    with opened(browser, wire) as open_page:
+        yield open_page
 
 
 def test_before_consent_nothing_is_sent_kept_or_listened_to(open_page: Any, wire: WireServer) -> None:
@@ -424,40 +369,3 @@ def test_gaze_points_of_an_adapter_travel_beside_the_mouse(open_page: Any, wire:
     (batch,) = wire.batches.values()
     assert batch["ticks"] == []
     assert {(c, p) for _, _, _, _, c, p in batch["gaze"]} == {(2, 3)}  # 30 px at 12 px a character
-
-
-@pytest.mark.slow
-def test_the_cost_on_the_main_thread(open_page: Any, wire: WireServer) -> None:
-    """The time in all functions of the tracker while the mouse moves over a long answer, as a share of all time.
-
-    A function that the machine interrupts looks slow: medians of each function's time, times its calls, are counted.
-    """
-    page = open_page(real_time=True)
-    markdown = "".join(f"<p>{n}. <b>Words</b> of <i>an answer</i>. {'and so on ' * 12}</p>" for n in range(20))
-    page.evaluate("(html) => document.querySelector('#left').innerHTML = html", markdown)
-    page.evaluate(
-        """window.spent = {};
-        const timed = (name, f) => (...args) => {
-          const start = performance.now(), result = f(...args);
-          (spent[name] ??= []).push(performance.now() - start);
-          return result;
-        };
-        const [every, listen] = [setInterval, addEventListener];
-        window.setInterval = (f, ms) => every(timed("tick", f), ms);
-        window.addEventListener = (type, f, options) => listen(type, timed(type, f), options);
-        make({ flushMs: 1000 });
-        tracker.grantConsent();"""
-    )
-    box = page.locator("#scroller").bounding_box()
-    began = time.monotonic()
-    for step in range(100):
-        page.mouse.move(box["x"] + 5 + step * 13 % 600, box["y"] + 10 + step)
-        page.wait_for_timeout(15)
-    seconds = time.monotonic() - began
-    spent = page.evaluate("spent")
-    page.evaluate("tracker.stop()")
-    share = sum(len(times) * statistics.median(times) for times in spent.values()) / 1_000 / seconds
-    print(f"{100 * share:.2f} % of the main thread;", {n: (len(t), statistics.median(t)) for n, t in spent.items()})  # noqa: T201
-    assert len(spent["tick"]) > 10
-    assert len(wire.ticks()) > 10
-    assert share < 0.03  # 1 % on a machine that does nothing else
