@@ -2,7 +2,7 @@
 
 import csv
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -136,8 +136,9 @@ def test_from_judgments_to_card_and_page(
     words = (tmp_path / "judgments", "--out", tmp_path / "comparison")
     assert ifllm(monkeypatch, "compare", *words) == 0
     assert capsys.readouterr().out == f"comparison: {tmp_path / 'comparison/comparison.md'}\n"
-    script = subprocess.run([sys.executable, EVAL / "compare.py", words[0], "--out", tmp_path / "same"], check=True)
-    assert script.returncode == 0
+    script = str(EVAL / "compare.py")
+    monkeypatch.setattr(sys, "argv", [script, str(words[0]), "--out", str(tmp_path / "same")])
+    assert runpy.run_path(script)["main"]() == 0
     files = sorted(path.name for path in (tmp_path / "same").iterdir())
     for name in files:
         assert (tmp_path / "comparison" / name).read_bytes() == (tmp_path / "same" / name).read_bytes()

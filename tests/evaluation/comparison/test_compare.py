@@ -3,8 +3,8 @@
 import csv
 import json
 import math
+import runpy
 import statistics as plain
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -208,17 +208,21 @@ def test_position_of_the_judge(comparison: dict[str, Any]) -> None:
     assert 0 < share < 1
 
 
-def test_the_script_says_where_the_page_is_and_fails_in_one_line(judgments: pl.DataFrame, tmp_path: Path) -> None:
+def test_the_script_says_where_the_page_is_and_fails_in_one_line(
+    judgments: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_table(tmp_path / "judgments/one.parquet", judgments.filter(pl.col("llm") == "gpt2-xl"))
     script = Path(__file__).parents[3] / "eval/compare.py"
-    command = [sys.executable, script, tmp_path / "judgments", "--out", tmp_path / "out", "--draws", "20"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == f"comparison: {tmp_path / 'out/comparison.md'}\n"
+    words = [script, tmp_path / "judgments", "--out", tmp_path / "out", "--draws", "20"]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+    main = runpy.run_path(str(script))["main"]
+    assert main() == 0
+    assert capsys.readouterr().out == f"comparison: {tmp_path / 'out/comparison.md'}\n"
     (tmp_path / "judgments/one.parquet").unlink()
-    failed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert failed.returncode == 2
-    assert failed.stderr.startswith("error: ")
-    assert failed.stderr.count("\n") == 1
+    assert main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
     assert (tmp_path / "out/comparison.md").exists()  # the earlier comparison stays
 
 
