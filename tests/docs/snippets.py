@@ -64,7 +64,8 @@ def run(
     code = code.replace(f"hf://datasets/{PLACEHOLDER}", str(folder)).replace(PLACEHOLDER, str(folder))
     # A thread of a stream may outlive it and abort the interpreter at its end: huggingface/datasets#7566.
     (scratch / "page.py").write_text(code + "import os\nos._exit(0)\n")
-    environment = {**os.environ, "HF_HOME": str(scratch / "hf"), "MPLBACKEND": "agg", "MPLCONFIGDIR": str(scratch)}
+    fonts = Path(os.environ["HF_HOME"]).with_name("matplotlib")  # looked up once for all pages
+    environment = {**os.environ, "HF_HOME": str(scratch / "hf"), "MPLBACKEND": "agg", "MPLCONFIGDIR": str(fonts)}
     done = subprocess.run(
         [sys.executable, "-W", warnings, "page.py"],
         cwd=scratch,

@@ -33,6 +33,7 @@ def test_actionlint_accepts_them() -> None:
     assert f"{len(WORKFLOWS)} workflow file" in done.stdout
 
 
+@pytest.mark.slow
 def test_actionlint_refuses_a_wrong_one(tmp_path: Path) -> None:
     (tmp_path / "wrong.yml").write_text(WORKFLOWS[0].read_text().replace("runs-on:", "run-on:"))
     done = actionlint(tmp_path)
