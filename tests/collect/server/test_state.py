@@ -56,9 +56,9 @@ def test_health_and_metrics(site: Site) -> None:
 
 
 def test_health_is_that_of_the_writer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifllm_hub.collect.server.collector._HEALTH_SECONDS", 0.05)
     for method in ("GET", "HEAD"):
         assert site.client.request(method, "/ifllm/v1/health").status_code == 200
+    monkeypatch.setattr("ifllm_hub.collect.server.collector._HEALTH_SECONDS", 0.05)
     with closing(sqlite3.connect(site.settings.folder / "collected.sqlite", isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")  # as another program may, or a backup
         refused = site.client.get("/ifllm/v1/health")
