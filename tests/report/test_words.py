@@ -49,7 +49,7 @@ def test_permuted_labels_are_called_chance_only_if_they_are(means: tuple[float, 
 
 
 def test_few_seeds_and_few_steps_are_named_as_such() -> None:
-    assert "over 1 seed; a claim wants at least 20" in words.seeds_sentence({"seeds": 1})
+    assert "over 1 seed; a claim needs at least 20" in words.seeds_sentence({"seeds": 1})
     assert "claim" not in words.seeds_sentence({"seeds": 20})
     few = words.extent_sentence(results())
     assert "6 of the 40 pairs of one epoch (15.0\u00a0%), in 3 steps" in few

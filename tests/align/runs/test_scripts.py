@@ -19,7 +19,6 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.runs.arguments import DataArguments, dataset_commit, parse_arguments
 from ifllm_hub.align.runs.card import model_card
-from ifllm_hub.align.runs.results import Results
 from ifllm_hub.align.runs.run import code_commit
 from ifllm_hub.align.runs.script import parse_flags
 from ifllm_hub.align.stages.grpo import GRPOArguments, load_prompts

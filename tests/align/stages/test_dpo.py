@@ -23,7 +23,6 @@ from ifllm_hub.align.runs.launch import launch_dpo
 from ifllm_hub.align.stages.dpo import _on_disk as on_disk
 from ifllm_hub.align.stages.dpo import parse_dpo
 from ifllm_hub.align.stages.sft import SFTArguments, answers
-from ifllm_hub.documents import checked
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import shipped_folder
 from ifllm_hub.preferences.load import fingerprint, load_preferences

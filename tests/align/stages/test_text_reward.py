@@ -76,7 +76,7 @@ def test_student_learns_soft_labels_and_is_a_reward_function(
 def test_cross_encoder_reads_both_orders_and_is_no_reward_function(run: Callable[..., int], tmp_path: Path) -> None:
     assert run("reward_text", max_steps=1) == 0
     assert results_of(tmp_path / "out")["form"] == "cross_encoder"
-    with pytest.raises(IfllmError, match="no score for a single answer"):
+    with pytest.raises(IfllmError, match="cannot score a single answer"):
         TextReward(tmp_path / "out")
     tokenizer = load_encoder("tiny", 0)[1]
     rows = {

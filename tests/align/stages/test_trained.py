@@ -99,7 +99,7 @@ def test_results(trained: Path, dataset: Path) -> None:
         ("forest", "on labels made from how people read LLM answers. Made"),
         ("explicit", "on labels that people gave: which of two LLM answers they preferred. Made"),
         ("longer", "on labels that call the longer of two LLM answers the better one, whatever people did. Made"),
-        ("shuffled", "on labels that people gave to other pairs: shuffled, so that they say nothing. Made"),
+        ("shuffled", "on labels that people gave to other pairs: shuffled, so that they carry no information. Made"),
         ("my_judge", "on labels that were made elsewhere (`my_judge`). Made"),
     ],
 )

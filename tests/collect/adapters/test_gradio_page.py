@@ -114,7 +114,7 @@ def test_a_chat_interface(browser: Any, tmp_path: Path) -> None:
         assert read() > 0
         # Unticking stops at once, and offers to delete.
         box.get_by_role("checkbox").uncheck()
-        box.get_by_text("Nothing is recorded any more").wait_for()
+        box.get_by_text("Recording has stopped").wait_for()
         page.wait_for_timeout(500)
         before = store.counts()["batches"]
         assert read() == before

@@ -54,7 +54,8 @@ def test_who_is_refused_is_told_of_once(site: Site, caplog: pytest.LogCaptureFix
             assert site.client.get("/ifllm/ifllm.js", headers=headers).status_code == 403
         told = [record.getMessage() for record in caplog.records]
         assert told == [
-            f"pages of {headers['Origin']!r} are refused, and record nothing: name it as an origin (--origin)"
+            f"pages of {headers['Origin']!r} are refused and record nothing: to allow them, name it as an origin "
+            "(--origin)"
         ]
         for number in range(30):  # and the log is not filled by who makes them up
             assert site.client.get("/ifllm/ifllm.js", headers={"Origin": f"https://{number}.org"}).status_code == 403
