@@ -1,6 +1,7 @@
 """Shared fixtures: a small simulated release, a larger one for statistics, their datasets, and the real release."""
 
 import gc
+import hashlib
 import os
 import shutil
 import tempfile
@@ -22,10 +23,16 @@ os.environ |= {
 }
 
 import hypothesis  # noqa: E402
+import polars as pl  # noqa: E402
 import pytest  # noqa: E402
 from filelock import FileLock  # noqa: E402
 
 from ifllm_hub.dataset.build import build_dataset  # noqa: E402
+from ifllm_hub.dataset.card import pages  # noqa: E402
+from ifllm_hub.dataset.card.figures import FOLDER, CardFigure, draw_figures  # noqa: E402
+from ifllm_hub.dataset.privacy import report  # noqa: E402
+from ifllm_hub.dataset.privacy.attack import Attack, reidentify  # noqa: E402
+from ifllm_hub.files import write_atomically  # noqa: E402
 from ifllm_hub.preferences.labels import write_preferences  # noqa: E402
 from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel  # noqa: E402
 from ifllm_hub.reward.protocol import candidates  # noqa: E402
@@ -38,11 +45,11 @@ WORKERS, QUESTIONS, SEED = 8, 60, 3
 hypothesis.configuration.set_hypothesis_home_dir(f"{_HOME.name}/hypothesis")
 # The same examples in every run; a shared machine makes single examples slow.
 hypothesis.settings.register_profile("all", derandomize=True, deadline=None, database=None)
-hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("all"), max_examples=20)
+hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("all"), max_examples=10)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """`make test` tries a fifth of the examples that `make test-all` tries."""
+    """`make test` tries a tenth of the examples that `make test-all` tries."""
     hypothesis.settings.load_profile("quick" if config.getoption("markexpr") == "not slow" else "all")
 
 
@@ -72,6 +79,42 @@ def made_once(name: str, make: Callable[[Path], object], factory: pytest.TempPat
             make(folder)
             done.touch()
     return folder
+
+
+def _digest(frame: pl.DataFrame | None) -> str:
+    return "" if frame is None else hashlib.sha256(frame.write_ipc(None).getvalue()).hexdigest()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def computed_once() -> Iterator[None]:
+    """Most of a build's time goes into the card's figures and the attacks: the same rows give them once a process.
+
+    Who tests that they come out the same puts `draw_figures` and `reidentify` back.
+    """
+    drawn: dict[tuple[str, str], tuple[list[CardFigure], dict[str, bytes]]] = {}
+    attacked: dict[tuple[str, ...], Attack | None] = {}
+
+    def draw(folder: Path, questions: pl.DataFrame, features: pl.DataFrame | None) -> list[CardFigure]:
+        key = _digest(questions), _digest(features)
+        if key not in drawn:
+            figures = draw_figures(folder, questions, features)
+            drawn[key] = figures, {figure.path: (folder / figure.path).read_bytes() for figure in figures}
+        figures, files = drawn[key]
+        (folder / FOLDER).mkdir(exist_ok=True)
+        for path, content in files.items():
+            write_atomically(folder / path, content)
+        return figures
+
+    def attack(rows: pl.DataFrame, columns: list[str]) -> Attack | None:
+        key = _digest(rows), *columns
+        if key not in attacked:
+            attacked[key] = reidentify(rows, columns)
+        return attacked[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "draw_figures", draw)
+        patch.setattr(report, "reidentify", attack)
+        yield
 
 
 @contextmanager

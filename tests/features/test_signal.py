@@ -1,23 +1,19 @@
 """What the simulation puts into the reading comes out of the features: who reads an answer longer prefers it."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ifllm_hub.dataset.build import build_dataset
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.sources.ifllm.archive import open_release
-from ifllm_hub.sources.simulation.simulate import simulate_release
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
-    folder = tmp_path_factory.mktemp("signal")
-    simulate_release(folder / "release")
-    build_dataset(open_release(folder / "release"), folder / "dataset")
-    truth = pl.read_parquet(folder / "release/ground_truth.parquet").drop("worker_id", "mode")
-    joined = load_config(folder / "dataset", "features").join(truth, on="question_id")
+def pairs(study: Path) -> pl.DataFrame:
+    truth = pl.read_parquet(study.parent / "release" / "ground_truth.parquet").drop("worker_id", "mode")
+    joined = load_config(study, "features").join(truth, on="question_id")
     return joined.filter(pl.col("mode") == "pairwise", pl.col("mouse_dwell_diff").is_not_null(), ~pl.col("ai_error"))
 
 

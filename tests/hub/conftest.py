@@ -11,6 +11,7 @@ import pytest
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.writers import replace_configs
+from tests.conftest import made_once
 from tests.hub.publishing import REPO
 from tests.hub.server import WRITE_TOKEN, Hub
 
@@ -48,18 +49,22 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def old(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset folder, as built, with one more figure; its card names the repo. Read only."""
-    folder = tmp_path_factory.mktemp("old") / "ifllm"
-    shutil.copytree(dataset, folder)
-    (folder / "figures" / "old.png").write_bytes(b"to be deleted")
-    write_card(folder, REPO)
-    return folder
+
+    def make(folder: Path) -> None:
+        shutil.copytree(dataset, folder)
+        (folder / "figures" / "old.png").write_bytes(b"to be deleted")
+        write_card(folder, REPO)
+
+    return made_once("published-old", make, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def new(labeled_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The next version: another config, a row less in `pairwise`, and a figure less. Read only."""
-    folder = tmp_path_factory.mktemp("new") / "ifllm"
-    shutil.copytree(labeled_dataset, folder)
-    replace_configs(folder, {"pairwise": load_config(folder, "pairwise")[1:]})
-    write_card(folder, REPO)
-    return folder
+
+    def make(folder: Path) -> None:
+        shutil.copytree(labeled_dataset, folder)
+        replace_configs(folder, {"pairwise": load_config(folder, "pairwise")[1:]})
+        write_card(folder, REPO)
+
+    return made_once("published-new", make, tmp_path_factory)

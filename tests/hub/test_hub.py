@@ -266,7 +266,7 @@ def test_a_slow_answer_and_a_refusal(hub, api) -> None:
     assert status_of(lambda: api.dataset_info("lab/d")) == 429
 
 
-@pytest.mark.parametrize("xet", [False, True])
+@pytest.mark.parametrize("xet", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_datasets_pushes_and_loads_several_configs(xet, hub, tmp_path) -> None:
     done = client.run(hub, tmp_path / "home", DATASETS, xet=xet)
     assert done.returncode == 0, done.stderr
@@ -290,6 +290,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 def test_the_hf_command(hub, tmp_path) -> None:
     (tmp_path / "large.parquet").write_bytes(LARGE)
     home = tmp_path / "home"

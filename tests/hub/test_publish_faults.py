@@ -110,7 +110,7 @@ def test_xet_that_fails_leaves_a_whole_version(route, old, new, hub, tmp_path) -
     assert hub.files(REPO) == content(new)
 
 
-@pytest.mark.parametrize("what", [What.ERROR_AFTER, pytest.param(What.DROP_BEFORE, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("what", [What.DROP_BEFORE, pytest.param(What.ERROR_AFTER, marks=pytest.mark.slow)])
 def test_after_a_failed_commit_datasets_loads_what_is_there(what, old, new, hub, tmp_path) -> None:
     """The 500 after the commit leaves the new version, without its tag; the lost request leaves the old one."""
     send(old)

@@ -22,7 +22,7 @@ from ifllm_hub.sources.ifllm.ticks import align_tasks
 from ifllm_hub.sources.simulation.simulate import simulate_release
 from tests.slow_reader import columns_of, read_line
 
-SEEDS, QUICK, BATCH = 200, 50, 10
+SEEDS, QUICK, BATCH = 200, 20, 10
 RNG = np.random.default_rng
 
 
