@@ -19,6 +19,7 @@ from ifllm_hub.dataset.load import label_sources, load_config
 from ifllm_hub.preferences.labels import agreements
 from ifllm_hub.sources.ifllm import archive
 from ifllm_hub.statistics import wilson
+from tests.conftest import few_trees
 
 IFLLM = str(Path(sys.executable).with_name("ifllm"))
 
@@ -177,7 +178,8 @@ def test_simulate_and_build_say_where_things_are_and_that_lines_balance(tmp_path
 
 def test_label_reports_pairs_and_agreement_and_exports_them(dataset, tmp_path, capsys, monkeypatch) -> None:
     folder = Path(shutil.copytree(dataset, tmp_path / "d"))
-    code, out, _ = ifllm(capsys, monkeypatch, "label", folder)
+    with few_trees():
+        code, out, _ = ifllm(capsys, monkeypatch, "label", folder)
     assert code == 0
     rows = pl.concat(load_config(folder, f"preferences_{source}") for source in label_sources(folder))
     for count in agreements(rows).iter_rows(named=True):

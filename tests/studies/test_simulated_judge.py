@@ -11,36 +11,37 @@ from eval.studies.simulated_judge import SimulatedJudge, asked_once, simulated_j
 from ifllm_hub.evaluation.comparison.differences import differences
 from ifllm_hub.evaluation.tables import JUDGMENTS
 
-RUNS = 100
+RUNS = [30, pytest.param(100, marks=pytest.mark.slow)]
 BIASED = SimulatedJudge(position_bias=1.0, length_bias=0.6)
 POSITION = replace(BIASED, length_bias=0.0, failing=0.02)
 
 
-@pytest.fixture(scope="module")
-def biased() -> dict[str, Recovery]:
-    return recovery(BIASED, RUNS, prompts=40, draws=100)
+@pytest.fixture(scope="module", params=RUNS)
+def biased(request: pytest.FixtureRequest) -> dict[str, Recovery]:
+    return recovery(BIASED, request.param, prompts=40, draws=100)
 
 
 @pytest.mark.parametrize("estimator", ["difference at equal lengths", "length-controlled win rate"])
 def test_under_both_biases_what_controls_length_recovers_the_truth(biased: dict[str, Recovery], estimator: str) -> None:
     found = biased[estimator]
     assert found.covered is not None
-    assert found.covered * RUNS >= 90
+    assert found.covered >= 0.9
     assert abs(found.mean - found.truth) < 0.03
 
 
-def test_without_a_length_bias_both_orders_recover_the_truth() -> None:
-    found = recovery(POSITION, RUNS, prompts=40, draws=100)
+@pytest.mark.parametrize("runs", RUNS)
+def test_without_a_length_bias_both_orders_recover_the_truth(runs: int) -> None:
+    found = recovery(POSITION, runs, prompts=40, draws=100)
     for estimator in ("difference, both orders", "mean over LLMs", "win rate, both orders"):
         row = found[estimator]
         assert row.covered is not None
-        assert row.covered * RUNS >= 90
+        assert row.covered >= 0.9
         assert abs(row.mean - row.truth) < 0.03
     once, paper = found[ONE_ORDER], found[BOTH_ORDERS]
     assert once.covered is not None
     assert paper.covered is not None
-    assert once.covered * RUNS < 75  # one order: the coin's surplus of one position, and no interval for it
-    assert paper.covered * RUNS < 90  # both orders, but pairs taken for independent
+    assert once.covered < 0.75  # one order: the coin's surplus of one position, and no interval for it
+    assert paper.covered < 0.9  # both orders, but pairs taken for independent
     assert found[STRICT].mean < found[STRICT].truth - 0.04  # a word in both orders pulls towards one half
 
 
@@ -55,9 +56,9 @@ def test_the_bias_of_one_order_is_the_surplus_of_a_position(biased: dict[str, Re
 @pytest.mark.slow
 def test_larger_differences_between_llms_are_in_the_interval() -> None:
     """Here nearly all doubt is about the LLMs, of which there are only eight."""
-    found = recovery(replace(POSITION, llm_sd=0.4, noise=0.3), RUNS, prompts=12, draws=150)["difference, both orders"]
+    found = recovery(replace(POSITION, llm_sd=0.4, noise=0.3), 100, prompts=12, draws=150)["difference, both orders"]
     assert found.covered is not None
-    assert found.covered * RUNS >= 90
+    assert found.covered >= 0.9
 
 
 def test_judgments_have_the_contracts_columns_and_the_seed_decides() -> None:

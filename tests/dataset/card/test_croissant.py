@@ -181,7 +181,13 @@ def plain(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("config", "rows"), [("pairwise", None), ("pointwise", None), ("trajectories", 2), ("features", 9)]
+    ("config", "rows"),
+    [
+        ("pairwise", None),
+        ("pointwise", None),
+        ("trajectories", 2),
+        pytest.param("features", 9, marks=pytest.mark.slow),
+    ],
 )
 def test_records_are_the_rows(dataset: Path, config: str, rows: int | None) -> None:
     opened = open_croissant(dataset)

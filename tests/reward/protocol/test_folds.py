@@ -8,6 +8,7 @@ from ifllm_hub.reward.protocol.candidates import FOREST
 from ifllm_hub.reward.protocol.folds import LEAVE_ONE_OUT, PROTOCOLS, block_permuted, correct, out_of_fold, permuted
 from ifllm_hub.reward.protocol.leaderboard import Job
 from ifllm_hub.reward.protocol.pairs import Pairs
+from tests.conftest import few_trees
 from tests.reward.made import half_and_half, made
 
 
@@ -112,8 +113,9 @@ def test_recognizing_conversations_shows_in_the_block_permuted_labels_and_not_in
 
 
 def test_the_forest_learns_preferences_and_falls_to_chance_without_them(pairs: Pairs) -> None:
-    accuracy = correct(out_of_fold(pairs, FOREST.fit, "worker", 1), pairs.y).mean()
-    null = Job("worker", 4, FOREST, "permuted_labels").run(pairs)
+    with few_trees():
+        accuracy = correct(out_of_fold(pairs, FOREST.fit, "worker", 1), pairs.y).mean()
+        null = Job("worker", 4, FOREST, "permuted_labels").run(pairs)
     sd = 0.5 / np.sqrt(len(pairs))
     assert accuracy > 0.5 + 3 * sd
     assert abs(null.mean() - 0.5) < 3 * sd / np.sqrt(len(null))
