@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import HfApi
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ifllm_hub.align.runs import run as run_module
 from ifllm_hub.align.runs.push import checkpoint_name, model_name
@@ -27,20 +27,7 @@ from tests.hub.server import READ_TOKEN, Hub
 
 REPO = "lab/aligned"
 TINY = shipped_folder("training") / "recipes" / "tiny" / "dpo.yaml"
-PULL = """
-import json, sys
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-model = AutoModelForCausalLM.from_pretrained(sys.argv[1], revision=sys.argv[2])
-tokenizer = AutoTokenizer.from_pretrained(sys.argv[1], revision=sys.argv[2])
-prompt = tokenizer.apply_chat_template(
-    [{"role": "user", "content": "Hello"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
-)
-answer = model.generate(**prompt, max_new_tokens=4, do_sample=False)
-with torch.no_grad():
-    logits = model(torch.arange(20)[None]).logits
-print(json.dumps({"new": answer.shape[1] - prompt["input_ids"].shape[1], "sum": logits.double().sum().item()}))
-"""
+HELLO = [{"role": "user", "content": "Hello"}]
 
 Run = Callable[..., dict[str, Any]]
 
@@ -70,12 +57,16 @@ def test_a_pushed_checkpoint_is_whole_and_chats_where_it_is_pulled(run: Run, hub
     assert "chat_template.jinja" in names
     assert not [name for name in names if name.startswith("checkpoint") or name.endswith((".bin", ".jsonl", ".pt"))]
     assert HfApi().list_repo_commits(REPO)[0].title.startswith("Push with ifllm_hub")
-    done = client.run(hub, tmp_path / "home", sys.executable, "-c", PULL, REPO, info.sha)
-    assert done.returncode == 0, done.stderr
-    pulled = json.loads(done.stdout)
+    of_hub = {"revision": info.sha, "cache_dir": tmp_path / "home"}
+    pulled = AutoModelForCausalLM.from_pretrained(REPO, **of_hub)
+    tokenizer = AutoTokenizer.from_pretrained(REPO, **of_hub)
+    prompt = tokenizer.apply_chat_template(HELLO, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    answer = pulled.generate(**prompt, max_new_tokens=4, do_sample=False)
+    assert answer.shape[1] - prompt["input_ids"].shape[1] == 4
+    kept = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     with torch.no_grad():
-        here = AutoModelForCausalLM.from_pretrained(tmp_path / "out")(torch.arange(20)[None]).logits.double().sum()
-    assert pulled == {"new": 4, "sum": here.item()}
+        there, here = (model(torch.arange(20)[None]).logits.double().sum() for model in (pulled, kept))
+    assert there.item() == here.item()
 
 
 @pytest.mark.slow
