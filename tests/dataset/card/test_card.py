@@ -4,16 +4,13 @@ import itertools
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from datasets import load_dataset
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
@@ -25,41 +22,9 @@ from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import CONFIGS, SPLITS, features, row_is
 from ifllm_hub.dataset.writers import replace_configs
 from ifllm_hub.errors import IfllmError
+from tests.dataset.card.cards import parquet, preferences, split_card
 
 BUILT = ["pairwise", "pointwise", "trajectories", "features"]
-
-
-def split_card(folder: Path) -> tuple[dict[str, Any], str]:
-    _, head, body = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
-    return yaml.safe_load(head), body
-
-
-def parquet(folder: Path, config: str, split: str) -> Path:
-    return folder / f"data/{config}/{split}-00000-of-00001.parquet"
-
-
-@pytest.fixture
-def copy(dataset: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(dataset, tmp_path / "copy")
-
-
-def preferences(source: Path, n: int) -> pl.DataFrame:
-    pairs = pl.read_parquet(parquet(source, "pairwise", "train")).head(n)
-    chat = [{"role": "assistant", "content": "x"}]
-    return pairs.select(
-        "question_id",
-        "worker_id",
-        label_source=pl.lit("forest"),
-        prompt="messages_left",
-        history=pl.lit("none"),
-        instruction=pl.lit(None, pl.String),
-        chosen=pl.lit(chat, dtype=pairs.schema["messages_left"]),
-        rejected=pl.lit(chat, dtype=pairs.schema["messages_left"]),
-        flip_prob=pl.lit(0.25),
-        rating_chosen="rating_left",
-        rating_rejected="rating_right",
-        split=pl.lit("train"),
-    )
 
 
 def test_configs_and_their_sizes_are_those_of_the_files(dataset: Path) -> None:
@@ -291,103 +256,6 @@ def test_a_simulation_without_rated_pairs_or_dates_gets_a_card(copy: Path) -> No
     assert "no rated pairs" in body
     assert "Questions were asked from" not in body
     assert "longer answer is preferred" not in body
-
-
-# --- tiers, privacy, names
-
-
-def with_manifest(folder: Path, **entries: Any) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | entries))
-
-
-def test_only_the_full_tier_is_gated(dataset: Path, copy: Path) -> None:
-    head, body = split_card(dataset)
-    assert "trajectories" in head["extra_gated_prompt"]
-    kinds = [kind if isinstance(kind, str) else kind["type"] for kind in head["extra_gated_fields"].values()]
-    assert set(kinds) <= {"text", "country", "select", "checkbox", "date_picker"}
-    assert any("not try to identify" in field for field in head["extra_gated_fields"])
-    assert "This is the full tier" in body
-
-    shutil.rmtree(copy / "data/trajectories")
-    with_manifest(copy, tier="public")
-    write_card(copy)
-    head, body = split_card(copy)
-    assert not [key for key in head if key.startswith("extra_gated")]
-    assert "This is the public tier" in body
-    assert '"trajectories"' not in body
-    assert "data/trajectories" not in body + (copy / "croissant.json").read_text()
-    assert "This is the public tier" in (copy / "datasheet.md").read_text()
-
-
-PRIVACY: dict[str, Any] = {
-    "tier": "full",
-    "workers": 87,
-    "withdrawn": 1,
-    "not_included": ["age"],
-    "window_fields_dropped": 9,
-    "k_anonymity": {
-        "quasi_identifiers": ["questions", "browser"],
-        "k": 4,
-        "workers_below_5": 0.14,
-        "workers_alone": 0.0,
-        "each": [],
-        "why": {},
-        "not_quasi_identifiers": {},
-        "statement": "Pseudonymous.",
-    },
-    "demographics": {
-        "workers": 80,
-        "each": [
-            {"quasi_identifiers": ["age", "gender"], "k": 1, "workers_below_5": 1.0, "workers_alone": 0.9},
-        ],
-        "statement": "One join away.",
-    },
-    "reidentification": {
-        "workers": 60,
-        "conversations": 400,
-        "top1": 0.61,
-        "low": 0.5,
-        "high": 0.7,
-        "majority": 0.2,
-        "top1_mean_over_workers": 0.6,
-    },
-    "free_text": {"tool": "a scanner", "entities": ["URL"], "cannot_find": "names", "texts": 3, "found": []},
-}
-
-
-def test_the_privacy_report_is_on_the_card(dataset: Path, copy: Path) -> None:
-    for name in ("README.md", "datasheet.md"):
-        text = " ".join((dataset / name).read_text().split())
-        assert "k-anonymity over day of asked_at, task_id" in text
-        assert "They were not searched for personal data" in text
-    (copy / "privacy_report.json").write_text(json.dumps(PRIVACY))
-    with_manifest(copy, withdrawn={"listed": 2, "workers": 1, "questions": 9})
-    write_card(copy)
-    for name in ("README.md", "datasheet.md"):
-        text = " ".join((copy / name).read_text().split())
-        assert "k-anonymity over questions, browser" in text
-        assert "at least 3 others (k = 4); 14% of the workers are in a group of fewer than five" in text
-        assert "61% of 400 conversations of 60 workers (95% interval 50% to 70%; always naming" in text
-        assert "most frequent worker: 20%)" in text
-        assert "80 of the 87 workers here are in it with such data;" in text
-        assert "; 72 are the only ones with their age and gender." in text
-        assert "Earlier tags and commits here still hold the worker's data" in text
-        assert "searched for personal data by software" in text
-        assert "1 worker has withdrawn and is in no config" in text
-    assert '"privacy_report.json"' in (copy / "croissant.json").read_text()
-    alone = PRIVACY | {"k_anonymity": PRIVACY["k_anonymity"] | {"k": 1}}
-    (copy / "privacy_report.json").write_text(json.dumps(alone))
-    write_card(copy)
-    assert "someone shares these with nobody (k = 1)" in " ".join((copy / "README.md").read_text().split())
-
-
-def test_the_repo_id_is_in_the_code_once_it_is_known(dataset: Path, copy: Path) -> None:
-    write_card(copy, "lab/reading")
-    _, body = split_card(copy)
-    assert "ORG/ifllm" not in body
-    assert body.count("lab/reading") == split_card(dataset)[1].count("ORG/ifllm") - 1  # the note on the placeholder
-    assert "datasets/lab/reading" in json.loads((copy / "croissant.json").read_text())["url"]
 
 
 # --- datasheet

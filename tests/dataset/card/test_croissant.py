@@ -18,7 +18,7 @@ import pytest
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.schema import CONFIGS, SPLITS
 from ifllm_hub.dataset.writers import replace_configs
-from tests.dataset.card.test_card import preferences
+from tests.dataset.card.cards import preferences
 
 BUILT = ["pairwise", "pointwise", "trajectories", "features"]
 DTYPES = {

@@ -1,13 +1,10 @@
-"""Who is left out is in no byte of any tier; and what the privacy report measures, measured another way."""
+"""Who is left out is in no byte of any tier."""
 
 import csv
-import json
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
@@ -15,95 +12,24 @@ from datasets import get_dataset_config_names, load_dataset
 
 from ifllm_hub import cli
 from ifllm_hub.dataset.build import build_dataset
-from ifllm_hub.dataset.card.pages import write_card
-from ifllm_hub.dataset.coarse import COARSE, STEPS, coarse
+from ifllm_hub.dataset.coarse import coarse
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.manifest import TIERS
-from ifllm_hub.dataset.privacy import report
-from ifllm_hub.dataset.privacy.attack import reidentify
 from ifllm_hub.dataset.privacy.consent import check_workers, read_withdrawn
-from ifllm_hub.dataset.privacy.report import REPORT, write_privacy_report
+from ifllm_hub.dataset.privacy.report import REPORT
 from ifllm_hub.dataset.schema import CONFIGS
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.sources.ifllm import study
-from ifllm_hub.sources.ifllm.archive import Release, open_release
-from ifllm_hub.sources.ifllm.study import known_workers
-from tests.dataset.privacy.test_attack import k_by_hand
+from ifllm_hub.sources.ifllm.workers import known_workers
+from tests.dataset.privacy.marked import (
+    DEMOGRAPHICS,
+    FREE_TEXT,
+    SECRET,
+    UNKNOWN,
+    Marked,
+    saved,
+)
 from tests.docs.snippets import run
-
-UNKNOWN = "worker_nobody"
-SECRET = "zqx"  # in no text of the simulation
-DEMOGRAPHICS = ("age", "location", "education", "race", "gender", "inserted_at")
-FREE_TEXT = ("copy_sentence", "summary", "feedback")
-
-
-class Marked(NamedTuple):
-    """A release with secrets in it, in which one worker refused and another has withdrawn."""
-
-    release: Release
-    refused: str
-    withdrawn: str
-
-
-def rewrite(path: Path, change: Callable[[int, dict[str, str]], dict[str, str]]) -> None:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(change(number, row) for number, row in enumerate(rows))
-
-
-def with_secrets(number: int, row: dict[str, str], columns: tuple[str, ...]) -> dict[str, str]:
-    return row | {name: f"{SECRET}-{name}-{number}" for name in columns}
-
-
-def with_secret_windows(content: str) -> str:
-    """A tenth of the windows become something that is on no screen."""
-    lines = content.splitlines()
-    for number in range(0, len(lines), 10):
-        before, quote, rest = lines[number].partition('"')
-        if quote:
-            lines[number] = f'{before}"{SECRET} window"{rest.rpartition(chr(34))[2]}'
-    return "\n".join(lines) + "\n"
-
-
-@pytest.fixture(scope="module")
-def marked(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Marked:
-    root = shutil.copytree(simulated / "dataset", tmp_path_factory.mktemp("marked") / "dataset")
-    recorded = sorted({task.worker_id for task in open_release(root).tasks})
-    refused, withdrawn = recorded[0], recorded[-1]
-
-    def record(number: int, row: dict[str, str]) -> dict[str, str]:
-        consent = "0" if row["user_id"] == refused else row["consent"]
-        return with_secrets(number, row, DEMOGRAPHICS) | {"consent": consent}
-
-    rewrite(root / "record_info_table.csv", record)
-    rewrite(root / "task_table.csv", lambda number, row: with_secrets(number, row, FREE_TEXT))
-    for path in root.glob("user_behavior/*/*/rel_*.csv"):
-        path.write_text(with_secret_windows(path.read_text(encoding="utf-8")), encoding="utf-8")
-    return Marked(open_release(root), refused, withdrawn)
-
-
-@pytest.fixture(scope="module", params=TIERS)
-def tier(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def folder(marked: Marked, tier: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built without who withdrew."""
-    out = tmp_path_factory.mktemp(tier) / "ifllm"
-    build_dataset(marked.release, out, tier=tier, withdrawn=[marked.withdrawn, UNKNOWN])
-    return out
-
-
-@pytest.fixture(scope="module")
-def before(marked: Marked, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built before anybody withdrew."""
-    out = tmp_path_factory.mktemp("before") / "ifllm"
-    build_dataset(marked.release, out)
-    return out
 
 
 def words_of(folder: Path) -> str:
@@ -111,13 +37,6 @@ def words_of(folder: Path) -> str:
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     values = [pl.read_parquet(path).write_ndjson() for path in paths if path.suffix == ".parquet"]
     return "\n".join([*(path.read_bytes().decode("latin-1") for path in paths), *values])
-
-
-def saved(folder: Path, name: str) -> Any:
-    return json.loads((folder / name).read_text(encoding="utf-8"))
-
-
-# --- tiers, consent, withdrawal
 
 
 def test_nothing_that_is_not_released_is_in_any_file(folder: Path, marked: Marked) -> None:
@@ -320,88 +239,3 @@ def test_build_says_what_was_left_out_and_what_is_unknown(
     out = capsys.readouterr().out
     assert "withdrawn: 1 of 2 listed workers" in out
     assert f"warning: {tmp_path / 'ids.txt'}: 1 ids are not in this release (the first: {UNKNOWN})" in out
-
-
-# --- the report
-
-
-def test_the_report_says_what_is_released(folder: Path, tier: str, marked: Marked) -> None:
-    report, manifest = saved(folder, REPORT), saved(folder, "manifest.json")
-    assert report["workers"] == manifest["questions"]["all"]["workers"]
-    assert set(DEMOGRAPHICS) | set(FREE_TEXT) < set(report["not_included"])
-    assert not {"user_id", "task_id", "consent"} & set(report["not_included"])
-    assert report["window_fields_dropped"] == manifest["lines"]["rel"]["ticks"]
-    assert report["free_text"] is None
-    assert ("viewport size" in report["k_anonymity"]["quasi_identifiers"]) == (tier == "full")
-    assert ("reidentification_by_recording" in report) == (tier == "full")
-    assert ("reidentification" in report) == (tier != "coarse")
-    attack = report["reidentification_coarse"]
-    assert 0 <= attack["low"] <= attack["top1"] <= attack["high"] <= 1
-    assert 0 < attack["majority"] < 1
-
-
-def test_demographics_are_counted_over_the_join_that_anybody_can_make(folder: Path, marked: Marked) -> None:
-    with (marked.release.root / "record_info_table.csv").open(encoding="utf-8", newline="") as file:
-        rows = {row["user_id"]: row for row in reversed(list(csv.DictReader(file)))}
-    everybody = set(load_config(folder, "pairwise")["worker_id"]) | set(load_config(folder, "pointwise")["worker_id"])
-    demographics = saved(folder, REPORT)["demographics"]
-    assert demographics["workers"] == len(everybody & set(rows))
-    for counted in demographics["each"]:
-        known = [(worker, tuple(rows[worker][name] for name in counted["quasi_identifiers"])) for worker in everybody]
-        assert (counted["k"], counted["workers_alone"], counted["workers_below_5"]) == k_by_hand(known)
-    assert "one join away" in demographics["statement"]
-
-
-def test_without_demographics_in_the_release_there_is_no_k_over_them(
-    before: Path, marked: Marked, tmp_path: Path
-) -> None:
-    root = shutil.copytree(marked.release.root, tmp_path / "dataset")
-    table = pl.read_csv(root / "record_info_table.csv", infer_schema=False)
-    table.drop(DEMOGRAPHICS).write_csv(root / "record_info_table.csv")
-    workers = load_config(before, "pairwise")["worker_id"].unique()
-    assert report._demographics(marked.release, workers) is not None
-    assert report._demographics(open_release(root), workers) is None
-    again = shutil.copytree(before, tmp_path / "again")
-    (again / REPORT).write_text(json.dumps(saved(again, REPORT) | {"demographics": None}))
-    write_card(again)
-    assert "has no demographics" in (again / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_coarse_tier_tells_two_rounded_numbers_of_a_pair(before: Path) -> None:
-    features = load_config(before, "features").filter(mode="pairwise")
-    rounded = coarse(features)
-    assert {column.name for column in CONFIGS["coarse"]} == {"question_id", "worker_id", *COARSE}
-    for name, step in STEPS.items():
-        exact, kept = features[name].to_list(), rounded[name].to_list()
-        assert [value is None for value in exact] == [value is None for value in kept]
-        for value, multiple in zip(exact, kept, strict=True):
-            if value is not None:
-                assert (multiple / step).is_integer()
-                assert abs(multiple - max(-2, min(2, value))) <= step / 2 + 1e-12
-        assert 1 < rounded[name].n_unique() < features[name].n_unique()
-    mirrored = coarse(features.with_columns(-pl.col(name) for name in STEPS))
-    assert all((mirrored[name] == -rounded[name]).all() for name in STEPS)
-
-
-def test_the_report_is_the_same_bytes_again(
-    folder: Path, marked: Marked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(report, "reidentify", reidentify)
-    again = shutil.copytree(folder, tmp_path / "again")
-    write_privacy_report(again, marked.release, saved(again, "manifest.json"))
-    assert (again / REPORT).read_bytes() == (folder / REPORT).read_bytes()
-
-
-def test_k_of_the_report_in_plain_python(folder: Path) -> None:
-    rows = [row for mode in ("pairwise", "pointwise") for row in load_config(folder, mode).iter_rows(named=True)]
-    n = {worker: sum(row["worker_id"] == worker for row in rows) for worker in {row["worker_id"] for row in rows}}
-    known = [
-        (row["worker_id"], (row["asked_at"] and row["asked_at"].date(), row["task_id"], n[row["worker_id"]]))
-        for row in rows
-    ]
-    report = saved(folder, REPORT)["k_anonymity"]
-    if len(report["quasi_identifiers"]) == 3:
-        assert (report["k"], report["workers_alone"], report["workers_below_5"]) == k_by_hand(known)
-    for place, single in enumerate(report["each"][:3]):
-        expected = k_by_hand([(worker, values[place]) for worker, values in known])
-        assert (single["k"], single["workers_alone"], single["workers_below_5"]) == expected
