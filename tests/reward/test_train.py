@@ -1,6 +1,7 @@
 """Training from a dataset folder to a model folder, and the model that ships with the package."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,18 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "leaderboard", board)
 
 
+@pytest.fixture(scope="module")
+def trained_once(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "reward"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "leaderboard", board)
+        train_reward(study, out, seeds=7)
+    return out
+
+
 @pytest.fixture
-def trained(quick: None, study: Path, tmp_path: Path) -> Path:
-    train_reward(study, tmp_path / "reward", seeds=7)
-    return tmp_path / "reward"
+def trained(trained_once: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(trained_once, tmp_path / "reward")
 
 
 def test_the_saved_model_is_grown_on_all_labeled_pairs(trained: Path, pairs: Pairs) -> None:
@@ -107,7 +116,7 @@ def test_the_snippet_on_the_card_runs(trained: Path, pairs: Pairs, monkeypatch: 
 
 
 def test_a_second_training_that_fails_leaves_the_first(
-    trained: Path, study: Path, monkeypatch: pytest.MonkeyPatch
+    quick: None, trained: Path, study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path.name: path.read_bytes() for path in trained.iterdir()}
 
