@@ -34,6 +34,112 @@ def test_pairs_of_one_worker_count_as_one() -> None:
     assert alike["high"] - alike["low"] > 1.8 * (apart["high"] - apart["low"])
 
 
+def test_the_jackknife_leaves_out_one_worker_at_a_time() -> None:
+    generator = np.random.default_rng(1)
+    values = generator.normal(size=len(WORKERS)) + 0.3 * generator.normal(size=len(SIZES))[WORKERS]
+    found = jackknife_mean(values, WORKERS)
+    without = np.array([values[worker != WORKERS].mean() for worker in range(len(SIZES))])
+    assert found.mean == pytest.approx(values.mean())
+    assert found.standard_error**2 == pytest.approx(45 / 46 * ((without - values.mean()) ** 2).sum())
+    half = stats.t.ppf(0.975, found.df) * found.standard_error
+    assert found.interval() == {"low": pytest.approx(found.mean - half), "high": pytest.approx(found.mean + half)}
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(found.mean / found.standard_error), found.df))
+    # At the edge of its interval, an estimate is as far from 0 as 5 % allow.
+    edge = jackknife_mean(values - found.interval()["low"], WORKERS)
+    assert edge.p == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("between", [0.0, 0.05, 1.0])
+def test_degrees_of_freedom_against_the_matrix(between: float) -> None:
+    """The moments of the quadratic form, with its G x G matrix written out."""
+    generator = np.random.default_rng(2)
+    values = generator.normal(size=len(WORKERS)) + between**0.5 * generator.normal(size=len(SIZES))[WORKERS]
+    n, count = len(values), len(SIZES)
+    means = np.array([values[worker == WORKERS].mean() for worker in range(count)])
+    within = ((values - means[WORKERS]) ** 2).sum() / (n - count)
+    among = (SIZES * (means - values.mean()) ** 2).sum() / (count - 1)
+    random = max((among - within) * (count - 1) / (n - (SIZES**2).sum() / n), 0)
+    covariance = within * np.eye(n) + random * (WORKERS[:, None] == WORKERS)
+    residuals = np.eye(n) - 1 / n
+    totals = (np.arange(count)[:, None] == WORKERS) @ residuals
+    leverage = np.diag(n / (n - SIZES))
+    form = leverage @ totals @ covariance @ totals.T @ leverage
+    assert degrees_of_freedom(values, WORKERS) == pytest.approx(np.trace(form) ** 2 / np.trace(form @ form))
+
+
+def test_degrees_of_freedom_of_equal_workers_are_one_less_than_workers() -> None:
+    values = np.random.default_rng(3).normal(size=200)
+    assert degrees_of_freedom(values, np.arange(200) % 20) == pytest.approx(19, rel=0.01)
+    assert degrees_of_freedom(values, np.arange(200)) == pytest.approx(199, rel=0.01)
+    assert degrees_of_freedom(np.ones(200), np.arange(200) % 20) == 19
+
+
+def test_what_a_single_worker_says_of_others_is_not_defined() -> None:
+    alone = jackknife_mean(np.array([0.0, 1.0, 1.0]), np.zeros(3))
+    assert np.isnan(alone.interval()["low"])
+    assert alone.p == 1.0
+
+
+@pytest.mark.parametrize(
+    ("between", "studies"),
+    [(0.0, 300), pytest.param(0.0, 2_000, marks=pytest.mark.slow), pytest.param(0.05, 2_000, marks=pytest.mark.slow)],
+)
+def test_intervals_cover(between: float, studies: int) -> None:
+    generator = np.random.default_rng(4)
+    covered = 0
+    for _ in range(studies):
+        mean = 0.03 + between**0.5 * generator.normal(size=len(SIZES))
+        interval = mean_interval(0.5 * generator.normal(size=len(WORKERS)) + mean[WORKERS], WORKERS)
+        covered += interval["low"] <= 0.03 <= interval["high"]
+    # Of 300 studies, two standard errors are 2.5 %.
+    assert covered / studies > (0.94 if studies > 1_000 else 0.92)
+
+
+def test_effective_workers() -> None:
+    assert effective_workers(np.repeat([3, 1, 2], 4)) == pytest.approx(3)
+    assert effective_workers(np.array([0] * 9 + [1])) == pytest.approx(100 / 82)
+
+
+def test_one_difference_pays_for_no_other() -> None:
+    values = np.random.default_rng(5).normal(0.1, 1, len(WORKERS))
+    one = jackknife_mean(values, WORKERS)
+    (alone,) = simultaneous([one])
+    both = simultaneous([one, one])
+    assert alone["low"] == pytest.approx(one.interval()["low"], abs=0.005)
+    assert alone["p"] == pytest.approx(one.p, abs=0.01)
+    for adjusted in both:
+        assert adjusted == pytest.approx(alone)
+
+
+def test_independent_differences_cost_what_sidak_says() -> None:
+    generator = np.random.default_rng(6)
+    family = [jackknife_mean(generator.normal(0.1, 1, 400), np.arange(400)) for _ in range(10)]
+    for one, adjusted in zip(family, simultaneous(family), strict=True):
+        assert adjusted["p"] == pytest.approx(1 - (1 - one.p) ** 10, abs=0.02)
+        sidak = one.interval(0.95 ** (1 / 10))
+        assert adjusted["low"] == pytest.approx(sidak["low"], abs=0.006)
+
+
+@pytest.mark.slow
+def test_intervals_cover_all_at_once() -> None:
+    """Eight differences on the same workers that share three quarters of their noise, none of them real."""
+    generator = np.random.default_rng(7)
+    held = 0
+    for _ in range(600):
+        shared, own = generator.normal(size=(1, len(WORKERS))), generator.normal(size=(8, len(WORKERS)))
+        family = [jackknife_mean(values, WORKERS) for values in 0.75**0.5 * shared + 0.5 * own]
+        held += all(one["low"] <= 0 <= one["high"] for one in simultaneous(family))
+    assert held / 600 > 0.93
+
+
+def test_the_detectable_difference_is_found_in_four_of_five_studies() -> None:
+    generator = np.random.default_rng(8)
+    pilots = [jackknife_mean(generator.normal(size=900), np.arange(900) % 30) for _ in range(30)]
+    true = np.mean([detectable(pilot) for pilot in pilots])
+    found = [jackknife_mean(generator.normal(true, 1, 900), np.arange(900) % 30).p < 0.05 for _ in range(300)]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.1)
+
+
 def test_labels_and_their_intervals_need_no_figures() -> None:
     code = """
 import importlib, sys
