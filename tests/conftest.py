@@ -94,7 +94,11 @@ def computed_once() -> Iterator[None]:
     drawn: dict[tuple[str, str], tuple[list[CardFigure], dict[str, bytes]]] = {}
     attacked: dict[tuple[str, ...], Attack | None] = {}
 
-    def draw(folder: Path, questions: pl.DataFrame, features: pl.DataFrame | None) -> list[CardFigure]:
+    def draw(
+        folder: Path, questions: pl.DataFrame, features: pl.DataFrame | None, redraw: bool = True
+    ) -> list[CardFigure]:
+        if not redraw:
+            return draw_figures(folder, questions, features, redraw)
         key = _digest(questions), _digest(features)
         if key not in drawn:
             figures = draw_figures(folder, questions, features)

@@ -13,7 +13,7 @@ from eval.studies.window import off_text, reordered
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.features.centering import HABITUAL, center_by_past
 from ifllm_hub.features.extract import extract_features
-from ifllm_hub.markdown import markdown_table
+from ifllm_hub.pages.markdown import markdown_table
 from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER, logistic
 from ifllm_hub.reward.protocol.folds import out_of_fold
 from ifllm_hub.reward.protocol.pairs import FEATURES, LENGTH_FEATURES, MOUSE_FEATURES, Pairs, labeled, load_pairs

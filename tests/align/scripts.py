@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ifllm_hub.locate import shipped_folder
+
+from ifllm_hub.files import shipped_folder
 
 TRAINING = shipped_folder("training")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifllm_hub.features.centering import LESS_HABIT, PRIOR_READINGS, SUFFIX, center_by_worker
+from ifllm_hub.features.centering import LESS_HABIT, PRIOR_READINGS, SUFFIX, center_by_past, center_by_worker
 
 CONTRASTS = st.lists(
     st.tuples(st.sampled_from("abc"), st.none() | st.floats(-1e6, 1e6).filter(lambda x: abs(x) > 1e-6)), max_size=30
@@ -68,3 +68,37 @@ def test_the_features_config_has_it(dataset) -> None:
         expected = center_by_worker(rows.drop(feature.name), [raw])[feature.name]
         assert expected.null_count() == rows[raw].null_count() < len(rows)
         assert np.nanmax(np.abs((expected - rows[feature.name]).to_numpy())) == pytest.approx(0, abs=1e-9)
+
+
+PAST = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9), st.none() | st.floats(-1e3, 1e3)), max_size=20)
+
+
+def dated(readings: list[tuple[str, int, float | None]]) -> pl.DataFrame:
+    schema = {"worker_id": pl.String, "asked_at": pl.Int64, "x": pl.Float64}
+    return pl.DataFrame(readings, schema=schema, orient="row").with_row_index("question_id")
+
+
+@given(readings=PAST)
+def test_the_habit_of_the_past_is_that_of_what_was_read_until_then(
+    readings: list[tuple[str, int, float | None]],
+) -> None:
+    """As the habit of all readings, of a dataset that ends with the question."""
+    rows = dated(readings)
+    got = center_by_past(rows, ["x"])
+    assert got.drop("x_centered_causal").equals(rows), "rows and their order stay"
+    for number, (worker, at, x) in enumerate(readings):
+        until = rows.filter(
+            (pl.col("worker_id") == worker)
+            & ((pl.col("asked_at") < at) | ((pl.col("asked_at") == at) & (pl.col("question_id") <= number)))
+        )
+        then = center_by_worker(until, ["x"]).filter(question_id=number)["x_centered"].item()
+        assert got["x_centered_causal"][number] == (None if x is None else pytest.approx(then, abs=1e-9))
+
+
+@given(readings=PAST)
+def test_swapping_all_questions_changes_the_sign_of_what_is_less_the_past(
+    readings: list[tuple[str, int, float | None]],
+) -> None:
+    there = center_by_past(dated(readings), ["x"])["x_centered_causal"]
+    swapped = [(who, at, None if x is None else -x) for who, at, x in readings]
+    assert center_by_past(dated(swapped), ["x"])["x_centered_causal"].to_list() == (-there).to_list()

@@ -12,9 +12,8 @@ STUDIES = sorted(path for path in ROOT.glob("eval/[rs]*/*.py") if "__main__" in 
 
 
 def test_studies_are_found() -> None:
-    assert {"last_seconds", "live_score", "coarse_tier", "reward_ideas", "judge_simulation", "paper_features"} == {
-        path.stem for path in STUDIES
-    }
+    named = {"last_seconds", "live_score", "coarse_tier", "reward_ideas", "judge_simulation", "paper_features"}
+    assert named | {"interval_coverage", "permutation_check"} == {path.stem for path in STUDIES}
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -29,13 +28,16 @@ def test_a_study_names_its_command(path: Path) -> None:
 
 def test_a_page_is_written(study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(last_seconds, "SEEDS", 1)
-    monkeypatch.setattr(last_seconds, "SECONDS", (3,))
+    every = last_seconds.parts()
+    kept = ("without the last 5 s", "without the last visit")
+    monkeypatch.setattr(last_seconds, "parts", lambda: {name: every[name] for name in kept})
     last_seconds.main(study)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "# What the last seconds of a reading tell"
     assert [line.split(" | ")[0] for line in lines if line.startswith("| ")] == [
         "| reading",
         "| all of it",
-        "| without the last 3 s",
-        "| the last 3 s only",
+        "| ticks in reverse",
+        "| ticks shuffled",
+        *(f"| {name}" for name in kept),
     ]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TypedDict
 
-from ifllm_hub.markdown import markdown_table
+from ifllm_hub.pages.markdown import markdown_table
 from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER, logistic, with_habit
 from ifllm_hub.reward.protocol.folds import out_of_fold
 from ifllm_hub.reward.protocol.leaderboard import data_source

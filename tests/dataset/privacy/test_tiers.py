@@ -20,7 +20,7 @@ from ifllm_hub.dataset.privacy.report import REPORT
 from ifllm_hub.dataset.schema import CONFIGS
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.sources.ifllm import study
-from ifllm_hub.sources.ifllm.workers import known_workers
+from ifllm_hub.sources.ifllm.study import known_workers
 from tests.dataset.privacy.marked import (
     DEMOGRAPHICS,
     FREE_TEXT,
