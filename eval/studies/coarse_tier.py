@@ -22,7 +22,7 @@ METHOD = (
     f"Rounded to {', '.join(f'{step:g} (`{name}`)' for name, step in STEPS.items())}, at most {LARGEST:g} either way.",
     "Accuracy: of a logistic regression, out of worker folds. Re-identification: the attack of `privacy_report.json`",
     "on pairs with the mouse on text. The attacker has other conversations of the same workers and names the worker of",
-    "a new one. 95 % bootstraps over workers in brackets. The features and their rounding were",
+    "a new one. 95 % intervals, by jackknife over workers, in brackets. The features and their rounding were",
     "chosen on this data, out of about twenty combinations.",
 )
 

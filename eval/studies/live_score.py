@@ -11,19 +11,20 @@ import polars as pl
 
 from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER, forest
 from ifllm_hub.reward.protocol.folds import out_of_fold
-from ifllm_hub.reward.protocol.pairs import FEATURES, GAZE_FEATURES, Pairs, labeled, load_pairs
+from ifllm_hub.reward.protocol.pairs import FEATURES, GAZE_FEATURES, Pairs, labeled, load_pairs, with_past_habit
 from ifllm_hub.reward.protocol.scores import correct
+from ifllm_hub.statistics import jackknife
 
 SEEDS = 20
-BOOTSTRAPS = 1_000
 SECONDS = (0, 1, 2, 3, 5, 8, 12, 20, 30, 45)
 DWELL = pl.sum_horizontal("mouse_dwell_left", "mouse_dwell_right") / 1_000
 CONFIDENCE = (0.5, 0.51, 0.52, 0.54, 0.56, 0.58, 0.6, 0.65, 0.7)
 METHOD = (
-    "The reward model as it ships, fitted on pairs of other workers with both modalities, then asked about the mouse",
-    "and the lengths alone, as a collector records them. Accuracy is out of fold, the mean over seeds; intervals are",
-    "95 % bootstraps over workers. The gain is over saying that the longer answer is better, on the same pairs. The",
-    "last columns are of the pairs that the row leaves out.",
+    "The reward model as it ships, fitted on pairs of other workers with both modalities and habits from all of their",
+    "readings, then asked as a collector asks it: about the mouse and the lengths alone, with habits from the reader's",
+    "earlier readings and the reading itself. Accuracy is out of fold, the mean over seeds; intervals are 95 %, by",
+    "jackknife over workers, not adjusted for the number of rows. The gain is over saying that the longer answer is",
+    "better, on the same pairs. The last columns are of the pairs that the row leaves out.",
 )
 HEAD = "| pairs | workers | coverage | accuracy | gain over longer | left out | their accuracy | their gain |"
 
@@ -85,21 +86,25 @@ def row(
 
 
 def mouse_only(train: Pairs, test: Pairs, seed: int) -> np.ndarray:
-    no_gaze = Pairs(test.rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in GAZE_FEATURES))
-    return forest(FEATURES)(train, no_gaze, seed)
+    known = [pl.col(past).alias(name) for name, past in zip(FEATURES, with_past_habit(FEATURES), strict=True)]
+    no_gaze = [pl.lit(None, pl.Float64).alias(name) for name in GAZE_FEATURES]
+    return forest(FEATURES)(train, Pairs(test.rows.with_columns(known).with_columns(no_gaze)), seed)
 
 
 def interval(values: np.ndarray, of: np.ndarray, workers: np.ndarray, sign: str = "") -> str:
-    """Mean of some (seed, pair) values, and its 95 % percentile bootstrap over workers."""
+    """Mean of some (seed, pair) values, and its 95 % interval by jackknife over workers."""
     if not of.any():
         return "-"
-    sums = np.bincount(workers, (values * of).sum(axis=0))
-    sizes = np.bincount(workers, of.sum(axis=0))
-    drawn = np.random.default_rng(0).integers(len(sums), size=(BOOTSTRAPS, len(sums)))
-    with np.errstate(invalid="ignore"):  # a draw may have none
-        means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    low, high = np.nanquantile(means, (0.025, 0.975))
-    return f"{sums.sum() / sizes.sum():{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+    codes = np.unique(workers, return_inverse=True)[1]
+    weight = of.sum(axis=0)
+    total = (values * of).sum(axis=0)
+    mean = total.sum() / weight.sum()
+    totals, sizes = np.bincount(codes, total), np.bincount(codes, weight)
+    with np.errstate(invalid="ignore"):  # nothing may be left without a worker
+        without = (totals.sum() - totals) / (sizes.sum() - sizes)
+    some = weight > 0
+    ends = jackknife(mean, without, (total - mean * weight)[some], codes[some]).interval()
+    return f"{mean:{sign}.3f} [{ends['low']:{sign}.3f}, {ends['high']:{sign}.3f}]"
 
 
 if __name__ == "__main__":

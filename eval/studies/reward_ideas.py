@@ -28,7 +28,7 @@ from ifllm_hub.files import write_atomically
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER, logistic, nested, with_habit
 from ifllm_hub.reward.protocol.folds import FitPredict, out_of_fold
 from ifllm_hub.reward.protocol.pairs import FEATURES, LENGTH_FEATURES, Pairs, labeled, load_pairs, with_behavior
-from ifllm_hub.reward.protocol.scores import bootstrapped, score
+from ifllm_hub.reward.protocol.scores import measured, score
 from ifllm_hub.terms import MODALITIES
 
 RAW = with_habit(FEATURES)
@@ -221,7 +221,7 @@ def introduction(pairs: Pairs, everyone: Pairs, count: int, seeds: int) -> Itera
     yield paragraph(
         f"{len(pairs)} rated pairs of {workers(pairs)} workers ({len(everyone)} of {workers(everyone)} with those on "
         f"the authors' exclusion list). Five folds over workers; the mean over {seeds} seeds, each with new folds; "
-        "95 % bootstraps over workers, 1,000 draws. Every model is an antisymmetric logistic regression (L2, no "
+        "95 % intervals by jackknife over workers. Every model is an antisymmetric logistic regression (L2, no "
         "intercept, features scaled by the training pairs) unless its name says otherwise. Habits are taken over all "
         "of a worker's questions, later ones included, without labels, unless a row says otherwise."
     )
@@ -278,7 +278,7 @@ def habits(pairs: Pairs) -> Iterator[str]:
     yield paragraph(
         f"{len(pairs)} pairs with behavior of {workers(pairs)} workers, rated or not. One-way random effects with "
         "mean 0: the variance within workers, that of their habits, and the ratio, which is the best number of prior "
-        f"readings for normal contrasts (`features/habits.py` uses {PRIOR_READINGS}). 95 % bootstraps over workers; a "
+        f"readings for normal contrasts (`centering.py` uses {PRIOR_READINGS}). 95 % bootstraps over workers; a "
         "ratio without a finite end means that no habit is one of the possibilities. The length is no reading, so "
         "what of it is between workers is no habit; the rows given the length have it taken out, by a line through 0."
     )
@@ -339,7 +339,7 @@ def personalization(pairs: Pairs, seeds: int) -> Iterator[str]:
         yield paragraph(
             f"On the same {len(after)} pairs for all k: those after the {LATER}th of the {workers(after)} workers with "
             f"more than {LATER}. One worker has {after.rows['worker_id'].value_counts()['count'].max()} of them. With "
-            "so few workers, bootstraps over workers come out too narrow."
+            "so few workers, intervals say little."
         )
         told_after = {used: {name: p[:, later] for name, p in told[used].items()} for used in NONE | FIRST}
         yield from offsets(told_after, after)
@@ -372,10 +372,9 @@ def offsets(told: dict[str, dict[str, np.ndarray]], pairs: Pairs) -> Iterator[st
 
 
 def absolute(probability: np.ndarray, pairs: Pairs) -> list[str]:
-    row, draws = score(probability, probability, pairs), bootstrapped(probability, pairs)["brier"]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    brier = interval({"mean": row["brier"], "low": low, "high": high}, ".4f")
-    return [interval(row["accuracy"]), interval(row["auc"]), brier]
+    own = measured(probability, pairs)
+    forms = (("accuracy", ".3f"), ("auc", ".3f"), ("brier", ".4f"))
+    return [interval(own[name].jackknife(pairs).estimate, form) for name, form in forms]
 
 
 def workers(pairs: Pairs) -> int:

@@ -36,7 +36,7 @@ def summary(margins: pl.DataFrame) -> dict[str, Any]:
         `pairs`, `workers`, `seeds`, and `rows`: for each the `accuracy` (share of test pairs in which the policy
         prefers what the worker preferred; a margin of 0 counts half), the `margin` (nats) and `over_control`, the
         accuracy minus that of the shuffled labels, each `mean` over pairs and seeds with a 95 % interval `low`, `high`
-        of a bootstrap over workers; and the accuracy of each seed.
+        by jackknife over workers; and the accuracy of each seed.
     """
     first = margins.filter((pl.col("row") == SFT) & (pl.col("seed") == 0)).sort("question_id")
     workers = first["worker_id"].to_numpy()
@@ -92,14 +92,13 @@ reference model (`{SFT}` of that seed) and {"flip probability" if flips is None 
 prompt and answer cut at {settings["max_length"]} tokens together. Then each policy is asked about {board["pairs"]}
 pairs that {board["workers"]} other workers rated: it prefers the answer whose implicit reward,
 {settings["beta"]:g} log(policy / reference), is larger, and is right if the worker preferred that answer too. Means
-are over {board["seeds"]} seeds; intervals are 95 % bootstraps over workers.
+are over {board["seeds"]} seeds; intervals are 95 %, by jackknife over workers.
 
 {labels_markdown(board)}
 
 Rows whose interval excludes a coin toss: {_names(board, "accuracy", 0.5)}. Rows that differ from shuffled labels: \
-{_names(board, "over_control", 0.0)}. A bootstrap over {board["workers"]} workers is rough, {len(board["rows"])} rows
-are compared at once, and the runs of a row share their test pairs: one interval that excludes chance is not a
-finding.
+{_names(board, "over_control", 0.0)}. {len(board["rows"])} rows are compared at once, on {board["workers"]} workers, and
+the runs of a row share their test pairs: one interval that excludes chance is not a finding.
 """
 
 

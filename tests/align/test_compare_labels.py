@@ -1,6 +1,7 @@
 """Label sources compared with the tiny policy: log-probabilities as TRL's, the table by hand, a run taken up again."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 import yaml
+from scipy.stats import t
 
 from ifllm_hub.align.compare_labels import LOG_PROBS, ROWS, SFT, Comparison, compare_labels
 from ifllm_hub.align.compare_labels import _claim as check_setup
@@ -19,6 +21,7 @@ from ifllm_hub.align.stages.dpo import parse_dpo
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import shipped_folder
 from ifllm_hub.preferences.load import load_preferences
+from ifllm_hub.statistics import degrees_of_freedom
 from tests.align.made import write_config
 from tests.align.scripts import run_dpo
 
@@ -76,12 +79,15 @@ def test_summary_by_hand() -> None:
     assert forest["accuracy"]["mean"] == 0.5625
     assert forest["margin"]["mean"] == pytest.approx((3 - 3) / 8)
     assert forest["over_control"]["mean"] == 0.0625
-    # Only worker b drawn: right once of twice; only worker a: (1 + .75 + 0) / 3.
-    assert forest["accuracy"]["low"] == pytest.approx(0.5)
-    assert forest["accuracy"]["high"] == pytest.approx(1.75 / 3)
+    # Without worker a: right once of twice; without b: (1 + .75 + 0) / 3.
+    error = math.sqrt(((0.5 - 0.5625) ** 2 + (1.75 / 3 - 0.5625) ** 2) / 2)
+    found = degrees_of_freedom(np.array([1, 0.75, 0, 0.5]), np.array([0, 0, 0, 1]))
+    assert forest["accuracy"]["high"] - 0.5625 == pytest.approx(error * t.isf(0.025, found))
+    assert forest["accuracy"]["low"] + forest["accuracy"]["high"] == pytest.approx(2 * 0.5625)
     assert rows["shuffled"]["accuracy"] == {"mean": 0.5, "low": 0.5, "high": 0.5}
     table = labels_markdown(board)
-    assert "| 0.562 [0.500, 0.583] | 0.750, 0.375 | +0.0000" in table
+    low, high = forest["accuracy"]["low"], forest["accuracy"]["high"]
+    assert f"| 0.562 [{low:.3f}, {high:.3f}] | 0.750, 0.375 | +0.0000" in table
     assert len(table.splitlines()) == 2 + 1 + len(ROWS)
 
 

@@ -283,6 +283,7 @@ def test_hostile_answers_of_a_real_release_are_shown_as_text(copy: Path) -> None
     leaderboard = json.loads((copy / "reward/leaderboard.json").read_text())
     for row in leaderboard["rows"]:
         row["gain_over_longer_answer"] = {"mean": 0.04, "low": 0.01, "high": 0.07}
+        row["adjusted"]["accuracy"] = {"low": 0.005, "high": 0.075, "p": 0.03}
     write(copy / "reward/leaderboard.json", leaderboard)
     benign = [tag for tag, _ in page(copy).elements]
 

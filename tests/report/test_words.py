@@ -22,8 +22,9 @@ from tests.report.made import results
     ],
 )
 def test_gain_is_claimed_only_if_its_interval_is_above_zero(low: float, high: float, says: str, never: str) -> None:
-    gain = {"mean": (low + high) / 2, "low": low, "high": high}
-    made = {"rows": [{"model": FOREST.name, "protocol": "worker", "gain_over_longer_answer": gain}]}
+    gain = {"mean": (low + high) / 2, "low": 0.001, "high": 0.002}  # its own interval, which claims nothing
+    row = {"model": FOREST.name, "protocol": "worker", "gain_over_longer_answer": gain}
+    made = {"rows": [row | {"adjusted": {"accuracy": {"low": low, "high": high, "p": 0.01}}}]}
     sentence = words.gain_sentence(made)
     assert says in sentence
     assert never not in sentence

@@ -36,12 +36,15 @@ def board(pairs: Pairs, seeds: int, *args: Any) -> dict[str, Any]:
             "ece": 0.014,
             "accuracy_at_50": 0.697,
             "gain_over_longer_answer": interval(0.019),
+            "adjusted": {"accuracy": {"low": -0.1, "high": 0.14, "p": 0.4}},
             "reliability": [],
         }
 
     return {
         "pairs": len(pairs),
         "workers": pairs.rows["worker_id"].n_unique(),
+        "effective_workers": 9.5,
+        "detectable_gain": 0.061,
         "seeds": seeds,
         "rows": [
             row("longer answer", "worker", 0.601),

@@ -50,8 +50,8 @@ def ratings_page(scores: dict[str, Any]) -> str:
 
 
 _HOW = """The model is the aligned one, the baseline what it is compared with; raters saw neither name. Differences are
-model minus baseline. Intervals are 95 % bootstraps over items and, beside them, over raters: with a handful of raters
-the latter is rough, and "-" means there is only one. Tests are two-sided, on items (mean over raters): Wilcoxon
+model minus baseline. Intervals are 95 %, by jackknife over items and, beside them, over raters: a handful of raters
+makes the latter wide, and "-" means there is only one. Tests are two-sided, on items (mean over raters): Wilcoxon
 signed-rank, zeros ranked as by Pratt, with p-values corrected by Holm's method over the six tests of a group. Agreement
 on the claim check is not given, because each rater picks a claim.
 """

@@ -1,7 +1,7 @@
 """What people's ratings say: means, differences, tests and intervals that respect who rated what.
 
 Several raters see one item and one rater sees many, so ratings are not independent. Tests are on items, each the mean
-over its raters. Intervals are 95 % percentile bootstraps over items, and again over raters.
+over its raters. Intervals are 95 %, by jackknife over items, and again over raters.
 """
 
 from typing import Any
@@ -168,5 +168,5 @@ def holm(p: list[float | None]) -> list[float | None]:
 
 
 def clustered_interval(values: np.ndarray, clusters: np.ndarray) -> Interval | None:
-    """`low` and `high` of the mean, of a bootstrap over clusters; None with fewer than two clusters."""
+    """`low` and `high` of the mean, by jackknife over clusters; None with fewer than two clusters."""
     return mean_interval(values, clusters) if len(np.unique(clusters)) > 1 else None

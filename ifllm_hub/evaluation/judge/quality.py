@@ -1,7 +1,7 @@
 """How good a judge is: is it consistent, does it favor a position or its own family, does it agree with people?
 
-Shares are over judgments with a verdict, with 95 % percentile bootstraps over workers (1,000 draws), because one
-worker's questions are not independent. A tie counts half where a verdict is compared with a side.
+Shares are over judgments with a verdict, with 95 % intervals by jackknife over workers, because one worker's
+questions are not independent. A tie counts half where a verdict is compared with a side.
 """
 
 import json

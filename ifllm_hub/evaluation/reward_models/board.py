@@ -242,9 +242,9 @@ def reward_models_page(board: dict[str, Any]) -> str:
 """)
     return f"""# Reward models
 
-Which of two answers a worker prefers. Intervals are 95 % bootstraps over workers; gains are over the longer answer on
-the same pairs. "{LONGER_ANSWER.name}" and the slope that turns a judge's scores into a probability are fitted in folds
-over workers, mean over {board["seeds"]} seeds. A text model's probability is its own, not calibrated here. A judge's
-verdict is the mean of both orders; disagreement is a tie.
+Which of two answers a worker prefers. Intervals are 95 %, by jackknife over workers; gains are over the longer answer
+on the same pairs. "{LONGER_ANSWER.name}" and the slope that turns a judge's scores into a probability are fitted in
+folds over workers, mean over {board["seeds"]} seeds. A text model's probability is its own, not calibrated here. A
+judge's verdict is the mean of both orders; disagreement is a tie.
 
 """ + "\n".join(parts)

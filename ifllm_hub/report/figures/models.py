@@ -31,7 +31,7 @@ def leaderboard_picture(board: Board) -> Picture:
         }
         alt = f"Accuracies with intervals, one row per model. {FOREST.name}: {', '.join(best.values())}."
         caption = (
-            "Bars: 95 % bootstrap intervals over workers; for permuted labels one standard deviation over seeds. "
+            "Bars: 95 % intervals by jackknife over workers; for permuted labels one standard deviation over seeds. "
             "Dashed: chance. Question and conversation folds have a worker on both sides; worker folds do not."
         )
         return picture(figure, alt, caption)

@@ -236,7 +236,9 @@ def scored(results: dict[Job, np.ndarray], pairs: Pairs) -> Scored:
         }
         for job, result in judged.items()
     ]
-    headline = next(gain for job, gain in over.items() if job.candidate == FOREST and job.protocol == "worker")
+    headline = next(
+        gain for job, gain in over.items() if job.candidate.name == FOREST.name and job.protocol == "worker"
+    )
     found: Scored = {"rows": rows, "detectable_gain": detectable(headline["accuracy"]), "permuted_labels": {}}
     for job, result in results.items():
         if job.null is not None:

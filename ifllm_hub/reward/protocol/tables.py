@@ -256,5 +256,7 @@ def _number(value: float, form: str = ".3f") -> str:
 
 
 def with_interval(value: Estimate, form: str = ".3f") -> str:
-    """`mean [low, high]`; what is NaN is "not defined"."""
+    """`mean [low, high]`; what is NaN is "not defined", and of one worker there is no interval."""
+    if math.isfinite(value["mean"]) and math.isnan(value["low"]):
+        return _number(value["mean"], form)
     return f"{_number(value['mean'], form)} [{_number(value['low'], form)}, {_number(value['high'], form)}]"

@@ -19,7 +19,7 @@ from ifllm_hub.reward.protocol.candidates import (
     text,
 )
 from ifllm_hub.reward.protocol.folds import FitPredict, correct, out_of_fold
-from ifllm_hub.reward.protocol.pairs import FEATURES, Pairs
+from ifllm_hub.reward.protocol.pairs import FEATURES, Pairs, with_past_habit
 from tests.conftest import few_trees
 from tests.reward.made import made
 
@@ -163,7 +163,7 @@ def test_which_side_an_answer_stood_on_does_not_matter(name: str, pairs: Pairs) 
     sided = pairs.rows[:100].with_columns(preference=pl.lit("left"))
     third = pl.int_range(pl.len()) == 3
     other = sided.with_columns(
-        *(pl.when(third).then(-pl.col(feature)).otherwise(feature).alias(feature) for feature in FEATURES),
+        *(pl.when(third).then(-pl.col(name)).otherwise(name).alias(name) for name in with_past_habit(FEATURES)),
         preference=pl.when(third).then(pl.lit("right")).otherwise("preference"),
     )
     test = Pairs(pairs.rows[100:])

@@ -23,6 +23,7 @@ from ifllm_hub.reward.protocol.full_leaderboard import run_leaderboard
 from ifllm_hub.reward.protocol.leaderboard import Job, leaderboard, run_jobs
 from ifllm_hub.reward.protocol.pairs import Pairs
 from ifllm_hub.reward.protocol.tables import leaderboard_markdown, leaderboard_page
+from ifllm_hub.statistics import effective_workers
 from tests.reward.made import half_and_half
 
 
@@ -51,6 +52,16 @@ def test_leaderboard_has_every_candidate_under_every_protocol(boards: list[dict[
     longer = board["rows"][-1]
     again = out_of_fold(pairs, LONGER_ANSWER.fit, "worker", 1)
     assert longer["accuracy"]["mean"] == correct(again, pairs.y).mean()
+    for row in board["rows"]:
+        for measure, own in (("accuracy", "gain"), ("auc", "auc"), ("brier", "brier")):
+            adjusted, difference = row["adjusted"][measure], row[f"{own}_over_longer_answer"]
+            assert adjusted["low"] <= difference["low"] + 1e-12
+            assert adjusted["high"] >= difference["high"] - 1e-12
+            assert (adjusted["p"] < 0.05) == (adjusted["low"] > 0 or adjusted["high"] < 0)
+    assert board["effective_workers"] == pytest.approx(effective_workers(pairs.groups("worker_id")))
+    gain = next(r for r in board["rows"] if (r["model"], r["protocol"]) == (FOREST.name, "worker"))
+    half = gain["gain_over_longer_answer"]["high"] - gain["gain_over_longer_answer"]["mean"]
+    assert half < board["detectable_gain"] < 2 * half
     assert set(board["permuted_labels"]) == set(PROTOCOLS)
     shares = boards[2]["shares"]
     assert shares == sorted(shares)
@@ -161,6 +172,8 @@ def test_the_command_writes_tables_and_figures(ran: tuple[Path, str], pairs: Pai
         assert f"]({file})" in page
         assert (out / file).read_bytes().startswith(b"\x89PNG")
     assert set(board["permuted_labels"]) == set(board["block_permuted_labels"]) == set(PROTOCOLS)
+    assert f"{board['workers']} workers tell as much as {board['effective_workers']:.1f} with equally many" in page
+    assert f"gain of accuracy below {board['detectable_gain']:.3f} is missed" in page
     assert "**Simulated or modified data, not the study's.**" in page
     assert "`ifllm leaderboard DATASET --out FOLDER --seeds 2`" in page
     assert board["longer_rule"] == correct(longer(pairs), pairs.y).mean()

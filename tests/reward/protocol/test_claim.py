@@ -1,0 +1,83 @@
+"""The registered claim: what it says, and what its test says of a dataset."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from joblib import parallel_config
+from typer.testing import CliRunner
+
+from ifllm_hub.cli import app
+from ifllm_hub.reward.protocol import claim as module
+from ifllm_hub.reward.protocol.candidates import FULL
+from ifllm_hub.reward.protocol.claim import (
+    CLAIM,
+    FEATURE_SETS,
+    Claim,
+    claim_page,
+    claim_sentence,
+    evaluate_claim,
+)
+from ifllm_hub.reward.protocol.folds import out_of_fold
+from ifllm_hub.reward.protocol.pairs import Pairs, load_pairs
+from ifllm_hub.reward.protocol.permutation import permutation_test
+from ifllm_hub.reward.protocol.scores import score
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """Two feature sets instead of eight, one seed, one process."""
+    with pytest.MonkeyPatch.context() as patch, parallel_config("sequential"):
+        patch.setattr(module, "FEATURE_SETS", {name: FEATURE_SETS[name] for name in ("mouse + gaze", "mouse")})
+        patch.setattr(module, "_TEST_SEEDS", 1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def claim(quick: None, study: Path) -> Claim:
+    return evaluate_claim(study, draws=9)
+
+
+def test_the_effect_is_that_of_the_leaderboard(claim: Claim, pairs: Pairs) -> None:
+    ours, longer = (
+        next(one for one in FULL if one.name == name) for name in ("logistic: mouse + gaze + length", "longer answer")
+    )
+    told = [out_of_fold(pairs, one.fit, "worker", 20) for one in (ours, longer)]
+    row = score(*told, pairs)
+    assert claim["effects"]["accuracy"] == pytest.approx(row["gain_over_longer_answer"])
+    assert claim["effects"]["brier"] == pytest.approx(row["brier_over_longer_answer"])
+    assert (claim["pairs"], claim["workers"]) == (len(pairs), pairs.rows["worker_id"].n_unique())
+    assert claim["released"] is False
+
+
+def test_the_test_is_the_permutation_given_length(claim: Claim, study: Path) -> None:
+    assert claim["permuted"] == permutation_test(load_pairs(study), module.FEATURE_SETS, draws=9, seeds=1)
+
+
+def test_the_page_says_what_was_found(claim: Claim) -> None:
+    page = claim_page(claim)
+    assert CLAIM in page
+    assert claim_sentence(claim) in page
+    assert "on which the claim was formed" not in page
+    assert "on which the claim was formed" in claim_page(claim | {"released": True})
+    best = claim["permuted"]["best_p"]["brier"]
+    assert f"| **best of all**, adjusted |  |  |  | {best:.3f} |" in page
+
+
+@pytest.mark.parametrize(
+    ("p", "words"),
+    [(0.05, "reading says something about"), (0.051, "this data does not show that reading")],
+)
+def test_the_sentence_follows_from_the_p_value_of_the_claim(claim: Claim, p: float, words: str) -> None:
+    permuted = claim["permuted"]
+    sets = permuted["p"] | {"mouse + gaze": {"accuracy": 0.9, "auc": 0.9, "brier": p}}
+    sentence = claim_sentence(claim | {"permuted": permuted | {"p": sets}})
+    assert words in sentence
+    assert f"(p = {p:.3f})" in sentence
+
+
+def test_the_command(study: Path, tmp_path: Path, claim: Claim) -> None:
+    done = CliRunner().invoke(app, ["claim", str(study), "--draws", "9", "--out", str(tmp_path / "claim.md")])
+    assert done.exit_code == 0, done.output
+    assert " ".join(done.output.split()) == claim_sentence(claim)
+    assert (tmp_path / "claim.md").read_text() == claim_page(claim)
