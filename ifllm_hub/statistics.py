@@ -7,14 +7,16 @@ and from how much they differ (eval/studies/coverage.py has what it covers).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from scipy import stats
 
 _DRAWS = 50_000
+# Of a pair, by which sums are moved to see what it adds to an estimate.
+_STEP = 1e-3
 
 
 class Interval(TypedDict):
@@ -114,6 +116,26 @@ def jackknife_mean(values: np.ndarray, workers: np.ndarray) -> Jackknife:
     return jackknife(values.mean(), without, values, codes)
 
 
+def jackknife_sums(estimate: Callable[[np.ndarray], Any], parts: np.ndarray, workers: np.ndarray) -> Jackknife:
+    """Of a smooth function of sums over pairs.
+
+    Args:
+        estimate: (..., k) sums -> (...), of any number of pairs.
+        parts: (n, k) what each pair adds to each sum.
+        workers: (n,) whose pair it is.
+    """
+    codes = np.unique(workers, return_inverse=True)[1]
+    theirs = np.array([np.bincount(codes, part) for part in parts.T]).T
+    total = parts.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):  # what is not defined without a worker moves nothing
+        return jackknife(
+            float(estimate(total)),
+            np.asarray(estimate(total - theirs)),
+            estimate(total + _STEP * parts) - estimate(total - _STEP * parts),
+            codes,
+        )
+
+
 def mean_interval(values: np.ndarray, workers: np.ndarray) -> Interval:
     """The interval (`low`, `high`) of `jackknife_mean`."""
     return jackknife_mean(values, workers).interval()
@@ -131,26 +153,72 @@ def degrees_of_freedom(values: np.ndarray, workers: np.ndarray) -> float:
         values: (n,) one a pair.
         workers: (n,) whose pair it is.
     """
+    sizes = np.unique(workers, return_counts=True)[1]
+    if len(sizes) < 2:
+        return math.nan
+    within, between = components(values, workers)
+    return residual_form(left_out(sizes), sizes, within, max(between, 0.0))[1]
+
+
+def components(values: np.ndarray, workers: np.ndarray) -> tuple[float, float]:
+    """Variance within workers and that between them, by one-way ANOVA; the latter may come out below 0.
+
+    Args:
+        values: (n,) one a pair.
+        workers: (n,) whose pair it is, of two at least.
+    """
     codes = np.unique(workers, return_inverse=True)[1]
     sizes, totals = np.bincount(codes).astype(float), np.bincount(codes, values)
-    n, count = sizes.sum(), len(sizes)
-    if count < 2:
-        return math.nan
     means = totals / sizes
-    within = ((values - means[codes]) ** 2).sum() / max(n - count, 1)
-    among = (sizes * (means - values.mean()) ** 2).sum() / (count - 1)
-    between = max((among - within) / ((n - (sizes**2).sum() / n) / (count - 1)), 0.0)
+    within = ((values - means[codes]) ** 2).sum() / max(len(values) - len(sizes), 1)
+    among = (sizes * (means - values.mean()) ** 2).sum() / (len(sizes) - 1)
+    return float(within), float((among - within) / anova_size(sizes))
+
+
+def anova_size(sizes: np.ndarray) -> Any:
+    """How many times the variance between workers is in the mean square among them: their size, if they are equal.
+
+    Args:
+        sizes: (..., workers) pairs of each.
+    """
+    n = sizes.sum(axis=-1)
+    return (n - (sizes**2).sum(axis=-1) / n) / (sizes.shape[-1] - 1)
+
+
+def left_out(sizes: np.ndarray) -> np.ndarray:
+    """Same shape: the weights with which `residual_form` is the variance by jackknife, but for a constant."""
+    n = sizes.sum(axis=-1, keepdims=True)
+    return (n / (n - sizes)) ** 2
+
+
+def residual_form(
+    weights: np.ndarray, sizes: np.ndarray, within: float, between: float | np.ndarray
+) -> tuple[Any, Any]:
+    """Mean and Satterthwaite's degrees of freedom of sum_g weights_g u_g^2 over workers with a random effect each.
+
+    u_g is what the values of worker g add up to, less its share of the total.
+
+    Args:
+        weights: (..., workers).
+        sizes: (..., workers) pairs of each.
+        within: variance of a pair within a worker.
+        between: variance of the workers, (..., 1) or the same for all.
+
+    Returns:
+        Both (...); with no variance at all, the degrees of freedom are one fewer than the workers.
+    """
+    sizes = sizes.astype(float)
+    n = sizes.sum(axis=-1, keepdims=True)
     variances = sizes * within + sizes**2 * between
-    if not variances.any():
-        return float(count - 1)
     # Residual totals u = (I - sizes 1'/n) totals have the covariance diag(variances) + sizes q' + q sizes'.
-    q = -variances / n + sizes * variances.sum() / (2 * n**2)
-    weights = (n / (n - sizes)) ** 2
+    q = -variances / n + sizes * variances.sum(axis=-1, keepdims=True) / (2 * n**2)
     diagonal = variances + 2 * sizes * q
-    trace = (weights * diagonal).sum()
-    everywhere = 2 * (weights @ sizes**2) * (weights @ q**2) + 2 * (weights @ (sizes * q)) ** 2
-    of_square = everywhere + (weights**2 * (diagonal**2 - (2 * sizes * q) ** 2)).sum()
-    return float(trace**2 / of_square)
+    mean = (weights * diagonal).sum(axis=-1)
+    everywhere = (weights * sizes**2).sum(axis=-1) * (weights * q**2).sum(axis=-1)
+    everywhere = 2 * everywhere + 2 * (weights * sizes * q).sum(axis=-1) ** 2
+    of_square = everywhere + (weights**2 * (diagonal**2 - (2 * sizes * q) ** 2)).sum(axis=-1)
+    with np.errstate(invalid="ignore"):
+        return mean, np.where(of_square > 0, mean**2 / of_square, sizes.shape[-1] - 1.0)[()]
 
 
 def effective_workers(workers: np.ndarray) -> float:

@@ -8,11 +8,16 @@ import pytest
 from scipy import stats
 
 from ifllm_hub.statistics import (
+    anova_size,
+    components,
     degrees_of_freedom,
     detectable,
     effective_workers,
     jackknife_mean,
+    jackknife_sums,
+    left_out,
     mean_interval,
+    residual_form,
     simultaneous,
     wilson,
 )
@@ -138,6 +143,58 @@ def test_the_detectable_difference_is_found_in_four_of_five_studies() -> None:
     true = np.mean([detectable(pilot) for pilot in pilots])
     found = [jackknife_mean(generator.normal(true, 1, 900), np.arange(900) % 30).p < 0.05 for _ in range(300)]
     assert np.mean(found) == pytest.approx(0.8, abs=0.1)
+
+
+def workers_of(rng: np.random.Generator) -> np.ndarray:
+    return np.repeat(np.arange(12), rng.integers(1, 20, 12))
+
+
+def test_a_mean_is_a_function_of_two_sums() -> None:
+    rng = np.random.default_rng(0)
+    workers = workers_of(rng)
+    values = rng.normal(size=len(workers)) + workers % 3
+    parts = np.column_stack([np.ones(len(values)), values])
+    ours = jackknife_sums(lambda sums: sums[..., 1] / sums[..., 0], parts, workers)
+    mean = jackknife_mean(values, workers)
+    assert (ours.mean, ours.df) == pytest.approx((mean.mean, mean.df))
+    assert ours.moves == pytest.approx(mean.moves)
+
+
+def test_a_correlation_without_each_worker_by_a_loop() -> None:
+    rng = np.random.default_rng(1)
+    workers = workers_of(rng)
+    x, y = rng.normal(size=(2, len(workers)))
+
+    def slope(sums: np.ndarray) -> np.ndarray:
+        return sums[..., 0] / sums[..., 1]
+
+    ours = jackknife_sums(slope, np.column_stack([x * y, x * x]), workers)
+    without = [(x * y)[workers != one].sum() / (x * x)[workers != one].sum() for one in range(12)]
+    assert ours.mean == pytest.approx((x * y).sum() / (x * x).sum())
+    assert ours.standard_error == pytest.approx(np.sqrt(11 / 12 * ((np.array(without) - ours.mean) ** 2).sum()))
+
+
+def test_moments_of_the_squares_of_residuals_are_those_of_draws() -> None:
+    rng = np.random.default_rng(2)
+    workers = workers_of(rng)
+    sizes = np.bincount(workers)
+    for weights in (left_out(sizes), 1 / sizes):
+        mean, df = residual_form(weights, sizes, 0.5, 0.2)
+        draws = np.empty(20_000)
+        for i in range(len(draws)):
+            values = np.sqrt(0.2) * rng.standard_normal(12)[workers] + np.sqrt(0.5) * rng.standard_normal(len(workers))
+            draws[i] = weights @ (np.bincount(workers, values) - sizes * values.mean()) ** 2
+        assert mean == pytest.approx(draws.mean(), rel=0.02)
+        assert df == pytest.approx(2 * draws.mean() ** 2 / draws.var(), rel=0.06)
+    both = residual_form(1 / sizes, sizes, 0.5, np.array([[0.0], [0.2]]))
+    assert both[0] == pytest.approx([0.5 * 11, residual_form(1 / sizes, sizes, 0.5, 0.2)[0]])
+
+
+def test_components_of_equal_workers_by_hand() -> None:
+    values, workers = np.array([1.0, 3.0, 6.0, 8.0]), np.array([0, 0, 1, 1])
+    assert anova_size(np.array([2, 2])) == 2
+    assert components(values, workers) == pytest.approx((2.0, (25.0 - 2.0) / 2))
+    assert degrees_of_freedom(values, workers) == pytest.approx(1)
 
 
 def test_labels_and_their_intervals_need_no_figures() -> None:
