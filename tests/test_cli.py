@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ import pytest
 from typer.main import get_command
 
 from ifllm_hub import cli
+from ifllm_hub.dataset.label_worth import label_worth, worth_table
 from ifllm_hub.dataset.load import label_sources, load_config
 from ifllm_hub.preferences.labels import agreements
 from ifllm_hub.sources.ifllm import archive
-from ifllm_hub.statistics import wilson
 from tests.conftest import few_trees
 
 IFLLM = str(Path(sys.executable).with_name("ifllm"))
@@ -182,13 +183,16 @@ def test_label_reports_pairs_and_agreement_and_exports_them(dataset, tmp_path, c
         code, out, _ = ifllm(capsys, monkeypatch, "label", folder)
     assert code == 0
     rows = pl.concat(load_config(folder, f"preferences_{source}") for source in label_sources(folder))
+    printed = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
     for count in agreements(rows).iter_rows(named=True):
-        rated, hits = count["rated"], count["agreeing"]
-        low, high = wilson(hits, rated)
         cells = [count["label_source"], count["split"], str(count["pairs"]), f"{count['flip_prob']:.3f}"]
-        compared = [f"{hits / rated:.3f} of {rated}", f"{low:.3f}-{high:.3f}"]
+        ends = "" if isnan(count["low"]) else f"{max(count['low'], 0):.3f}-{min(count['high'], 1):.3f}"
+        compared = [f"{count['agreeing'] / count['rated']:.3f} of {count['rated']}", ends]
         cells += ["", ""] if count["label_source"] == "explicit" else compared
-        assert cells in [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
+        assert cells in printed
+    assert all(list(row) in printed for row in worth_table(label_worth(rows)))
+    worth = rows.filter(label_source="forest").select(((1 - 2 * pl.col("flip_prob")) ** 2).sum()).item()
+    assert [row[2].startswith(f"{worth:.1f} [") for row in printed if len(row) == 5 and row[0] == "forest"] == [True]
     file = tmp_path / "longer.jsonl"
     code, out, _ = ifllm(capsys, monkeypatch, "export-labels", folder, file, "--label-source", "longer")
     assert (code, out) == (0, f"{len(file.read_text().splitlines())} pairs: {file}\n")

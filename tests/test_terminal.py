@@ -116,6 +116,7 @@ def test_names_from_elsewhere_do_not_reach_the_terminal(
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     assert exit_status(script) == 2
     row = {"label_source": f"[/b]{CLEAR}", "split": "test", "pairs": 1, "flip_prob": 0.1, "rated": 0, "agreeing": 0}
+    row |= {"low": float("nan"), "high": float("nan")}
     print_label_sources(pl.DataFrame([row]))
     output = capsys.readouterr()
     for text in output:

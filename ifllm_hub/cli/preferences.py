@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ifllm_hub.cli.options import AllWorkersOption, FolderArgument
-from ifllm_hub.cli.printing import print_label_sources
+from ifllm_hub.cli.printing import print_label_sources, print_label_worth
 from ifllm_hub.terminal import say
 
 app = typer.Typer()
@@ -26,9 +26,12 @@ def label(
     ] = None,
 ) -> None:
     """Write the configs `preferences_*`: the workers' own labels, and those of models with flip probabilities."""
+    from ifllm_hub.dataset.label_worth import label_worth
     from ifllm_hub.preferences.labels import agreements, write_preferences
 
-    print_label_sources(agreements(write_preferences(dataset, all_workers, labels_file, label_source)))
+    rows = write_preferences(dataset, all_workers, labels_file, label_source)
+    print_label_sources(agreements(rows))
+    print_label_worth(label_worth(rows))
     say(f"preferences: {dataset / 'data'}, one config per label source")
 
 

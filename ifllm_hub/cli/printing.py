@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.progress import Progress
 
+    from ifllm_hub.dataset.label_worth import LabelWorth
     from ifllm_hub.reward.protocol.leaderboard import Board
 
 
@@ -19,16 +20,28 @@ def print_label_sources(counts: "pl.DataFrame") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ifllm_hub.statistics import wilson
-
     title = "label sources, and how often they agree with the worker's own label"
     table = Table("source", "split", "pairs", "mean flip prob.", "agreement", "95 % CI", title=title)
     for row in counts.iter_rows(named=True):
         cells = [row["label_source"], row["split"], str(row["pairs"]), f"{row['flip_prob']:.3f}"]
         if row["rated"] and row["label_source"] != "explicit":
-            low, high = wilson(row["agreeing"], row["rated"])
-            cells += [f"{row['agreeing'] / row['rated']:.3f} of {row['rated']}", f"{low:.3f}-{high:.3f}"]
+            interval = f"{max(row['low'], 0):.3f}-{min(row['high'], 1):.3f}" if row["low"] == row["low"] else ""
+            cells += [f"{row['agreeing'] / row['rated']:.3f} of {row['rated']}", interval]
         table.add_row(*map(cell, cells))
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def print_label_worth(worths: "list[LabelWorth]") -> None:
+    """A table of what label sources are worth."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ifllm_hub.dataset.label_worth import worth_table
+
+    title = "what all labels of a source are worth, in explicit labels [95 % CI]"
+    table = Table("source", "labels", "by flip prob.", "measured", "by flip prob., all weighed alike", title=title)
+    for row in worth_table(worths):
+        table.add_row(*map(cell, row))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 

@@ -1,5 +1,6 @@
 """Preference rows for DPO, labeled by the workers themselves and by models that never saw the worker."""
 
+import math
 from pathlib import Path
 
 import polars as pl
@@ -21,6 +22,7 @@ from ifllm_hub.reward.protocol.pairs import (
     load_pairs,
     with_behavior,
 )
+from ifllm_hub.statistics import mean_interval
 
 # The largest flip probability written: rDPO weighs a pair by 1 / (1 - 2 eps). The paper caps at the same value.
 MAX_FLIP_PROB = 0.45
@@ -154,16 +156,22 @@ def agreements(preferences: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         One row per source and split: `label_source`, `split`, `pairs`, `flip_prob` (mean), `rated` (pairs that the
-        worker labeled too), `agreeing`.
+        worker labeled too), `agreeing`, and the interval of their share by worker (`low`, `high`; NaN for fewer than
+        two workers).
     """
     answers = preferences.with_columns(text=pl.col("chosen").list.first().struct.field("content"))
     explicit = answers.filter(pl.col("label_source") == "explicit").select("question_id", explicit="text")
-    same = pl.col("text") == pl.col("explicit")
-    return (
-        answers.join(explicit, on="question_id", how="left", maintain_order="left")
-        .group_by("label_source", "split", maintain_order=True)
-        .agg(pairs=pl.len(), flip_prob=pl.col("flip_prob").mean(), rated=same.count(), agreeing=same.sum())
-    )
+    compared = answers.join(explicit, on="question_id", how="left", maintain_order="left")
+    compared = compared.with_columns(same=pl.col("text") == pl.col("explicit"))
+    rows = []
+    for (source, split), part in compared.group_by("label_source", "split", maintain_order=True):
+        rated = part.filter(pl.col("same").is_not_null())
+        row = {"label_source": source, "split": split, "pairs": part.height, "flip_prob": part["flip_prob"].mean()}
+        row |= {"rated": rated.height, "agreeing": rated["same"].sum(), "low": math.nan, "high": math.nan}
+        if rated.height:
+            row |= mean_interval(rated["same"].cast(pl.Float64).to_numpy(), rated["worker_id"].to_numpy())
+        rows.append(row)
+    return pl.DataFrame(rows)
 
 
 def agreement(preferences: pl.DataFrame, label_source: str = "forest") -> dict[str, float]:

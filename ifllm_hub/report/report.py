@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from ifllm_hub.dataset.label_worth import label_worth, worth_table
 from ifllm_hub.evaluation.comparison.document import read_comparison
 from ifllm_hub.evaluation.comparison.tables import signed
 from ifllm_hub.features.measures import CELL
@@ -177,6 +178,7 @@ def _models(run: Run) -> dict[str, Any]:
         "leaderboard_figure": leaderboard_picture(run.board),
         "calibration_figure": calibration_picture(rows),
         "sources": _label_sources(run.preferences),
+        "worth": worth_table(label_worth(run.preferences)),
         "agreement": words.agreement_sentences(agreement(run.preferences), flips),
         "flip_figure": flip_picture(run.preferences),
         "metrics": _METRICS,

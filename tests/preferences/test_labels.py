@@ -29,6 +29,7 @@ from ifllm_hub.preferences.labels import (
 )
 from ifllm_hub.preferences.splits import held_out_by
 from ifllm_hub.reward.protocol.pairs import FEATURES, GAZE_FEATURES, MOUSE_FEATURES, Pairs, labeled, with_behavior
+from ifllm_hub.statistics import mean_interval
 from tests.conftest import few_trees
 
 CONFIGS = [f"preferences_{source}" for source in SOURCES]
@@ -267,8 +268,17 @@ def test_agreement_against_a_loop(rows: pl.DataFrame) -> None:
         assert count["pairs"] == theirs.height
         assert count["flip_prob"] == pytest.approx(np.mean(theirs["flip_prob"].to_list()))
         assert agreement(rows, source)[split] == pytest.approx(np.mean(same))
+        workers = theirs.filter(pl.col("question_id").is_in(rows.filter(label_source="explicit")["question_id"]))
+        expected = mean_interval(np.array(same, float), workers["worker_id"].to_numpy())
+        assert (count["low"], count["high"]) == pytest.approx((expected["low"], expected["high"]))
     assert agreement(rows)["train"] > 0.55
     assert agreement(rows, "explicit") == {"train": 1, "test": 1}
+
+
+def test_pairs_that_nobody_rated_have_no_agreement(rows: pl.DataFrame) -> None:
+    (count,) = agreements(rows.filter(label_source="longer", split="test")).to_dicts()
+    assert (count["rated"], count["agreeing"]) == (0, 0)
+    assert np.isnan([count["low"], count["high"]]).all()
 
 
 def test_a_written_config_has_one_source_and_loads_with_datasets(

@@ -19,6 +19,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from ifllm_hub import __version__
+from ifllm_hub.dataset.label_worth import label_worth, worth_table
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.comparison.compare import run_comparison
 from ifllm_hub.evaluation.tables import write_table
@@ -217,6 +218,8 @@ def test_every_section_and_the_key_numbers_are_there(run: Path) -> None:
         assert f"{kind} " + " ".join(f"{value:,}" for value in listed) in shown.text
     for reason, count in manifest["quarantine_reasons"].items():
         assert f"{reason} {count}" in shown.text
+    for cells in worth_table(label_worth(load_run(run).preferences)):
+        assert " ".join(filter(None, cells)) in shown.text
     assert manifest["release_sha256"] in shown.text
     assert "ifllm run --out runs/again --workers 24 --questions 300 --seed 0 --seeds 2" in shown.text
     assert ("html", {"lang": "en"}) in shown.elements

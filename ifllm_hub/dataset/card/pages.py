@@ -18,6 +18,7 @@ from ifllm_hub.dataset.card.croissant import croissant
 from ifllm_hub.dataset.card.definitions import FEATURES_FILE, definitions
 from ifllm_hub.dataset.card.figures import draw_figures
 from ifllm_hub.dataset.contents import CONTENTS, Contents, card_configs, contents_of
+from ifllm_hub.dataset.label_worth import label_worth, worth_table
 from ifllm_hub.dataset.load import footer, load_config
 from ifllm_hub.dataset.manifest import Collected, read_manifest
 from ifllm_hub.dataset.privacy.report import read_privacy_report
@@ -96,6 +97,7 @@ def write_card(folder: Path, repo_id: str = PLACEHOLDER, redraw: bool = True) ->
         "privacy": read_privacy_report(folder),
         "data": _observed(folder, contents, questions, pairs),
         "contents": contents,
+        "worth": _worth(folder, contents),
         "row_is": {config: row_is(config) for config in contents},
         "repo_id": repo_id,
         "placeholder": PLACEHOLDER,
@@ -127,6 +129,7 @@ def _write_collected_card(folder: Path, manifest: Collected, contents: Contents,
     body = _template("collected.md.jinja").render(
         said,
         row_is={config: row_is(config) for config in contents},
+        worth=_worth(folder, contents),
         repo_id=repo_id,
         placeholder=PLACEHOLDER,
         columns=_column_tables(folder, contents, COLLECTED),
@@ -270,6 +273,12 @@ def _left_out(folder: Path, contents: Contents, pairs: pl.DataFrame) -> dict[str
     )
     counts = rest.group_by(why=why).len().sort("len", "why", descending=[True, False])
     return dict(counts.iter_rows())
+
+
+def _worth(folder: Path, contents: Contents) -> list[tuple[str, ...]]:
+    """What the labels of each source are worth, as cells of a table."""
+    configs = [config for config in contents if label_source_of(config)]
+    return worth_table(label_worth(pl.concat(load_config(folder, config) for config in configs))) if configs else []
 
 
 def _intervals(folder: Path) -> dict[str, int] | None:

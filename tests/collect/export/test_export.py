@@ -77,6 +77,8 @@ def test_from_the_browser_to_a_preference_row(site: Site, tmp_path: Path) -> Non
         assert row["chosen"] == [{"role": "assistant", "content": pair["response_left"]}]
         assert row["rejected"] == [{"role": "assistant", "content": pair["response_right"]}]
         assert row["flip_prob"] == (0 if source == "explicit" else pytest.approx(min(1 - left, 0.45)))
+    worth = (1 - 2 * min(1 - left, 0.45)) ** 2
+    assert f"| `shipped_forest` | 1 | {worth:.1f} | 1.0 | {worth:.1f} |" in (out / "README.md").read_text()
 
 
 @pytest.fixture
