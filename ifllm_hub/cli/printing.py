@@ -1,5 +1,6 @@
 """What the commands show: progress bars, and tables of results."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from ifllm_hub.dataset.label_worth import LabelWorth
+    from ifllm_hub.preferences.plan import Pilot, Plan
     from ifllm_hub.reward.protocol.leaderboard import Board
 
 
@@ -42,6 +44,26 @@ def print_label_worth(worths: "list[LabelWorth]") -> None:
     table = Table("source", "labels", "by flip prob.", "measured", "by flip prob., all weighed alike", title=title)
     for row in worth_table(worths):
         table.add_row(*map(cell, row))
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def print_plan(
+    pilot: "Pilot", plans: "dict[str, Plan]", variances: dict[str, float], readings: dict[str, tuple[float, float]]
+) -> None:
+    """A table of a plan: a column for each of `plans`, and of the numbers of readings as many."""
+    from rich.console import Console
+    from rich.table import Table
+
+    made, pairs = len(pilot.sizes), sum(pilot.sizes)
+    title = f"readers and readings, by {pilot.name}: {pairs:,} rated pairs of {made:,} readers"
+    table = Table("", *plans, title=cell(title), caption="with care: the upper 80 % limit of what the pilot estimates")
+    table.add_row("SD of the gain between readers", *(f"{variance**0.5:.3f}" for variance in variances.values()))
+    table.add_row("readers", *(f"{plan.readers:,}" for plan in plans.values()))
+    table.add_row("rated pairs", *(f"{plan.pairs:,.0f}" for plan in plans.values()))
+    table.add_row("standard error of the gain", *(f"{plan.standard_error:.4f}" for plan in plans.values()))
+    table.add_row("degrees of freedom", *(f"{plan.df:.0f}" for plan in plans.values()))
+    for what, numbers in readings.items():
+        table.add_row(what, *(f"{number:,.0f}" if math.isfinite(number) else "∞" for number in numbers))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
