@@ -12,8 +12,9 @@ STUDIES = sorted(path for path in ROOT.glob("eval/[rs]*/*.py") if "__main__" in 
 
 
 def test_studies_are_found() -> None:
-    named = {"last_seconds", "live_score", "coarse_tier", "reward_ideas", "judge_simulation", "paper_features"}
-    assert named | {"interval_coverage", "permutation_check"} == {path.stem for path in STUDIES}
+    pages = {"last_seconds", "live_score", "coarse_tier", "reward_ideas", "judge_simulation", "paper_features"}
+    checks = {"interval_coverage", "permutation_check", "label_value", "plan_check"}
+    assert pages | checks == {path.stem for path in STUDIES}
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
