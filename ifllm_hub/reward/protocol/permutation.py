@@ -141,6 +141,14 @@ def permutation_test(
 
     Raises:
         IfllmError: see `labeled`.
+
+    Examples:
+        >>> from ifllm_hub.reward.protocol.pairs import LENGTH_FEATURES, MOUSE_FEATURES, load_pairs
+        >>> from ifllm_hub.reward.protocol.permutation import permutation_test
+        >>> sets = {"mouse": LENGTH_FEATURES + MOUSE_FEATURES}
+        >>> found = permutation_test(load_pairs("ifllm"), sets, draws=9, seeds=1)
+        >>> found["conversations"], found["exchanged"], round(found["gains"]["mouse"]["brier"], 2)
+        (8, 0, -0.09)
     """
     from joblib import Parallel, delayed
 
