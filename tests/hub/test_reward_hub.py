@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import yaml
 from huggingface_hub import HfApi, ModelCard, eval_result_entries_to_yaml, parse_eval_result_entries
@@ -14,11 +15,12 @@ from ifllm_hub import ImplicitFeedbackReward, cli
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.card import model_card
 from ifllm_hub.reward.functions import BehaviorReward, default_model
+from ifllm_hub.reward.model.estimator import ImplicitFeedbackRewardModel
 from ifllm_hub.reward.model.flat_forest import FOREST_FILE
-from ifllm_hub.reward.model.persistence import CONFIG_FILE, LEADERBOARD_FILE, MODEL_FILE
+from ifllm_hub.reward.model.persistence import CONFIG_FILE, LEADERBOARD_FILE, MODEL_FILE, save_model
 from ifllm_hub.reward.model.pretrained import CARD_FILE, EVALUATION_FILE, fetch_reward, push_reward
 from ifllm_hub.reward.protocol.leaderboard import data_source
-from ifllm_hub.reward.protocol.pairs import FEATURES
+from ifllm_hub.reward.protocol.pairs import FEATURES, Pairs
 from tests.hub import client
 from tests.hub.publishing import content, send
 from tests.hub.server import READ_TOKEN, Hub
@@ -55,6 +57,22 @@ def test_unchanged_content_makes_no_commit_and_a_revision_stays(hub: Hub, tmp_pa
     pinned = fetch_reward(REPO, first)
     assert content(pinned) == content(default_model())
     assert content(fetch_reward(REPO)) == content(other) != content(pinned)
+
+
+def trained(pairs: Pairs, folder: Path) -> Path:
+    """The shipped folder with a model of these pairs, trained now."""
+    shutil.copytree(default_model(), folder)
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    model = ImplicitFeedbackRewardModel(n_estimators=4).fit(pairs.X(), pairs.y, pairs.groups("worker_id"))
+    save_model(model, folder, {key: config[key] for key in config if key not in ("format", "slope", "sha256")})
+    return folder
+
+
+def test_a_model_trained_again_makes_no_commit(hub: Hub, pairs: Pairs, tmp_path: Path) -> None:
+    first = push_reward(trained(pairs, tmp_path / "once"), REPO)
+    assert push_reward(trained(pairs, tmp_path / "again"), REPO) == first
+    fewer = pairs.filter(pl.int_range(pl.len()) > 0)
+    assert push_reward(trained(fewer, tmp_path / "other"), REPO) != first
 
 
 def test_a_file_that_was_changed_on_the_hub_is_refused(hub: Hub) -> None:

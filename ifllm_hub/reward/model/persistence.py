@@ -14,6 +14,7 @@ import numpy as np
 
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.files import write_atomically
+from ifllm_hub.reward.model.canonical import canonical
 from ifllm_hub.reward.model.config import ModelConfig, Trained
 from ifllm_hub.reward.model.estimator_audit import check_archive, without_repeats
 from ifllm_hub.reward.model.flat_forest import (
@@ -69,7 +70,7 @@ def flatten(model: "ImplicitFeedbackRewardModel") -> FlatForest:
 
 
 def save_model(model: "ImplicitFeedbackRewardModel", folder: Path, config: Trained) -> None:
-    """Write the three files into an existing folder.
+    """Write the three files into an existing folder; the same bytes for the same model and config.
 
     Args:
         config: what the model was trained on and how it did; `features` are the columns of X in order. `format`,
@@ -78,7 +79,7 @@ def save_model(model: "ImplicitFeedbackRewardModel", folder: Path, config: Train
     import skops.io
 
     contents = {
-        MODEL_FILE: skops.io.dumps(model, compression=8),
+        MODEL_FILE: canonical(skops.io.dumps(model)),
         FOREST_FILE: dump_forest(flatten(model)),
     }
     described: ModelConfig = {

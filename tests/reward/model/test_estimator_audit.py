@@ -196,7 +196,7 @@ def shared(forest: dict[str, Any]) -> None:
 
 def saying(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
     def change(forest: dict[str, Any]) -> None:
-        forest[name] = {**forest["verbose"], "content": json.dumps(value), "__id__": 1}
+        forest[name] = {**forest["verbose"], "content": json.dumps(value), "__id__": 1_000_000}
 
     return change
 
