@@ -1,6 +1,7 @@
 """JSON documents that one command writes and others read: a `TypedDict` declares each, for mypy and at run time."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints, is_typeddict
@@ -36,7 +37,7 @@ def _faults(value: Any, declared: Any, place: str) -> Iterator[str]:
         if value is not None:
             yield from _faults(value, parts[0], place)
     elif is_typeddict(declared):
-        yield from _faults_of_keys(value, get_type_hints(declared), declared.__optional_keys__, place)
+        yield from _faults_of_keys(value, _hints(declared), declared.__optional_keys__, place)
     elif kind is dict and get_origin(parts[0]) is Literal:
         yield from _faults_of_keys(value, dict.fromkeys(get_args(parts[0]), parts[1]), frozenset(), place)
     elif type(value) is not (kind or declared) and not (declared is float and type(value) is int):
@@ -58,3 +59,9 @@ def _faults_of_keys(value: Any, declared: dict[str, Any], optional: frozenset[st
             yield from _faults(value[name], inner, where)
         elif name not in optional:
             yield where
+
+
+@cache
+def _hints(declared: Any) -> dict[str, Any]:
+    """Of a document that has thousands of the same: to resolve them takes longer than to check one."""
+    return get_type_hints(declared)

@@ -25,7 +25,7 @@ from ifllm_hub.terms import MODALITIES, MODES, SIDES, Advance, Message
 Account = TypeVar("Account")
 
 # Conversations in memory at a time; results do not depend on it.
-CHUNK = 32
+CHUNK = 64
 _MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
 

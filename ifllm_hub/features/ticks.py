@@ -46,16 +46,18 @@ def on_text(ticks: pl.DataFrame, lengths: pl.DataFrame, modality: str) -> pl.Dat
     on its way to the form (docs/results/last_seconds.md).
 
     Args:
-        ticks: from `all_ticks`.
+        ticks: from `all_ticks`: a question's ticks stand together, in their order.
         lengths: `question_id`, `length_left`, `length_right` (code points).
 
     Returns:
         `question_id`, `side`, `t`, `dt`, `char`, `length` (Int64, code points of that answer), `visit` (Int64, number
-        of the run of consecutive on-text ticks on one side) and `move` (Int64, code points since the previous tick of
-        the visit; null on its first).
+        in the table of the run of consecutive on-text ticks of a question on one side) and `move` (Int64, code points
+        since the previous tick of the visit; null on its first).
     """
     side = pl.col(f"{modality}_side")
-    visit = (side.is_not_null() & (side.ne_missing(side.shift(1)))).cast(pl.Int64).cum_sum().over("question_id")
+    begins = pl.col("question_id").ne_missing(pl.col("question_id").shift(1))
+    visit = (side.is_not_null() & (begins | side.ne_missing(side.shift(1)))).cast(pl.Int64).cum_sum()
+    goes_on = pl.col("visit") == pl.col("visit").shift(1)
     last_with_mouse = pl.col("tick").filter(pl.col("mouse_side").is_not_null()).max().over("question_id")
     read = pl.col("tick") <= last_with_mouse.fill_null(pl.col("tick")) if modality == "gaze" else pl.lit(True)
     length = pl.when(pl.col("side") == "left").then("length_left").otherwise("length_right")
@@ -63,7 +65,7 @@ def on_text(ticks: pl.DataFrame, lengths: pl.DataFrame, modality: str) -> pl.Dat
         ticks.with_columns(side=side, char=pl.col(f"{modality}_char"), visit=visit)
         .filter(pl.col("side").is_not_null() & read)
         .join(lengths, on="question_id", how="left", maintain_order="left")
-        .with_columns(length=length.cast(pl.Int64), move=pl.col("char").diff().over("question_id", "visit"))
+        .with_columns(length=length.cast(pl.Int64), move=pl.when(goes_on).then(pl.col("char").diff()))
         .select("question_id", "side", "t", "dt", "char", "length", "visit", "move")
     )
 
@@ -89,17 +91,13 @@ def in_context(reading: pl.DataFrame) -> pl.DataFrame:
     cell = (pl.col("char") // CELL).clip(0, (pl.col("length") - 1) // CELL)
     begins = question.ne_missing(question.shift(1))
     crosses = (side != side.shift(1)) & ~begins
-    moves = (
-        begins
-        | pl.col("visit").ne_missing(pl.col("visit").shift(1))
-        | pl.col("cell").ne_missing(pl.col("cell").shift(1))
-    )
+    moves = pl.col("visit").ne_missing(pl.col("visit").shift(1)) | pl.col("cell").ne_missing(pl.col("cell").shift(1))
     before, total = dt.cum_sum().over("question_id") - dt, dt.sum().over("question_id")
     return (
         reading.with_columns(cell=cell)
         .with_columns(
             sign=pl.when(side == "left").then(1).otherwise(-1),
-            visit_dwell=dt.sum().over("question_id", "visit"),
+            visit_dwell=dt.sum().over("visit"),
             stay=crosses.cast(pl.Int64).cum_sum().over("question_id"),
             furthest=pl.col("char").cum_max().over(_ANSWER),
             # Without dwell, every tick is in the first quarter.

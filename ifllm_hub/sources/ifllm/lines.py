@@ -12,6 +12,7 @@ The delimiting quotes are overwritten in place by a control byte, so that the Po
 No Python runs per line. A line that contains a control byte of its own (such as a tab in its window) is quarantined.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -49,6 +50,9 @@ _FIRST_EPOCH, _LAST_EPOCH = 1_577_836_800_000, 4_102_444_800_000
 # Coordinates are stored as float32, and the largest one plus 1 is the size of the viewport, an int32.
 _BEYOND = 2.0**31
 
+# What is parsed at a time, bytes: a processor's cache holds it and the arrays made of it.
+_BATCH = 2 << 20
+
 # How many lines of a rel file decide its layout.
 _LAYOUT_LINES = 15
 
@@ -80,21 +84,25 @@ def parse_files(paths: list[Path], columns: int) -> Parsed:
     Raises:
         IfllmError: a file cannot be read or is not UTF-8; the message names the file, line and byte.
     """
-    contents = [_read(path) for path in paths]
-    lines = [content.count(b"\n") for content in contents]
-    data = np.frombuffer(bytearray().join(contents), dtype=np.uint8)
-    del contents
+    lines: list[int] = []
+    reasons, indexed = [np.array([], dtype=np.uint8)], [np.array([], dtype=bool)]
+    read = [_read_values(b"", columns, 0)]
+    for contents in _batches(paths):
+        data = np.frombuffer(bytearray().join(contents), dtype=np.uint8)
+        ends, reason, index_given = _split(data, columns)
+        lines += np.diff(np.searchsorted(ends, np.cumsum([0, *map(len, contents)]))).tolist()
+        reasons.append(reason)
+        indexed.append(index_given)
+        read.append(_read_values(data.tobytes(), columns, len(ends)))
+    reason, values = np.concatenate(reasons), pl.concat(read)
+    _refuse_bad_numbers(values, columns, np.concatenate(indexed), reason)
 
-    reason, index_given = _split(data, columns)
-    values = _read_values(data, columns, len(reason))
-    _refuse_bad_numbers(values, columns, index_given, reason)
-
+    bad = np.flatnonzero(reason)
     ok = pl.Series(reason == _OK)
-    if not ok.all():
+    if len(bad):
         values = values.select(pl.when(ok).then(pl.all()))
     file = np.repeat(np.arange(len(paths), dtype=np.int32), lines)
-    bad = np.flatnonzero(reason)
-    line = bad - np.concatenate([[0], np.cumsum(lines)])[file[bad]] + 1
+    line = bad - np.cumsum([0, *lines])[file[bad]] + 1
     quarantine = pl.DataFrame(
         {"file": file[bad], "line": line, "reason": [REASONS[code] for code in reason[bad]]},
         schema={"file": pl.Int32, "line": pl.Int64, "reason": pl.String},
@@ -122,16 +130,30 @@ def unreadable(path: Path, error: OSError) -> IfllmError:
     return IfllmError(f"{path}: cannot be read ({error.strerror}). Unpack the release again.")
 
 
+def _batches(paths: list[Path]) -> Iterator[list[bytes]]:
+    """The contents of the files in their order, some `_BATCH` bytes at a time."""
+    batch: list[bytes] = []
+    for path in paths:
+        batch.append(_read(path))
+        if sum(map(len, batch)) >= _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
 def _read(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from error
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise bad_byte(path, content, error.start, "is not UTF-8") from error
-    content = content.replace(b"\r\n", b"\n")  # line ends of a checkout on Windows
+    if not content.isascii():
+        try:
+            content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise bad_byte(path, content, error.start, "is not UTF-8") from error
+    if b"\r" in content:
+        content = content.replace(b"\r\n", b"\n")  # a checkout on Windows ends lines like this
     return content if content.endswith(b"\n") or not content else content + b"\n"
 
 
@@ -144,54 +166,77 @@ def bad_byte(path: Path, content: bytes, at: int, what: str) -> IfllmError:
     )
 
 
-def _split(data: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Check the shape of every line; in place, replace a window's quotes by `_DELIMITER` and control bytes by spaces.
+def _split(data: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Check every line's shape and overwrite, in place, a window's quotes by `_DELIMITER` and control bytes by spaces.
 
     Returns:
-        The reason code of each line (uint8), and whether its index field is given (bool; all False for abs files).
+        Where each line ends, its reason code (uint8), and whether its index field is given (bool; all False for abs
+        files).
     """
-    ends = np.flatnonzero(data == _NEWLINE)
-    control = np.flatnonzero((data < _SPACE) & (data != _NEWLINE))
-    data[control] = _SPACE
-    # Sentinels keep look-ups within the array for lines with too few commas; such lines are refused below.
-    commas = np.append(np.flatnonzero(data == _COMMA), len(data) + np.arange(8))
-    comma_to = np.searchsorted(commas, ends)
-    comma_from = np.concatenate([[0], comma_to[:-1]]) if len(ends) else comma_to
-    n_commas = comma_to - comma_from
+    marked = (data == _NEWLINE) | (data == _COMMA)
+    if columns > 4:
+        marked |= data == _QUOTE
+    marks = np.flatnonzero(marked)
+    kind = data[marks]
+    # The marks of a line are those from `start` to `stop`, which is its newline.
+    stop = np.flatnonzero(kind == _NEWLINE)
+    start = np.concatenate([[0], stop + 1])[:-1]
+    ends = marks[stop]
     reason = np.zeros(len(ends), dtype=np.uint8)
+    index_given = np.zeros(len(ends), dtype=bool)
     if columns == 4:
-        reason[n_commas != 3] = _FIELDS
-        reason[np.searchsorted(ends, control)] = _CONTROL
-        return reason, np.zeros(len(ends), dtype=bool)
+        reason[stop - start != 3] = _FIELDS
+        reason[_lines_of_control(data, ends)] = _CONTROL
+        return ends, reason, index_given
 
-    quotes = np.flatnonzero(data == _QUOTE)
-    quote_to = np.searchsorted(quotes, ends)
-    quote_from = np.concatenate([[0], quote_to[:-1]]) if len(ends) else quote_to
-    has_quotes = quote_to > quote_from
-    window_from = commas[comma_from + 1]
-    window_to = commas[np.maximum(comma_to - (columns - 3), 0)]
-    reason[n_commas < columns - 1] = _FIELDS
-    reason[~has_quotes & (n_commas > columns - 1)] = _FIELDS
-    reason[~has_quotes & (n_commas == columns - 1) & (window_to != window_from + 1)] = _UNQUOTED
+    commas = np.cumsum(kind == _COMMA, dtype=np.int32)
+    n_commas = np.diff(commas[stop], prepend=np.int32(0))
+    has_quotes = stop - start > n_commas
+    reason[np.where(has_quotes, n_commas < columns - 1, n_commas != columns - 1)] = _FIELDS
+    after = columns - 3  # commas behind the window
+    plain = np.flatnonzero(~has_quotes & (reason == _OK))
+    second = start[plain] + 1
+    reason[plain[marks[second + 1] != marks[second] + 1]] = _UNQUOTED
 
     line = np.flatnonzero(has_quotes)
-    first, last = quotes[quote_from[line]], quotes[quote_to[line] - 1]
-    delimits = (first < last) & (first == window_from[line] + 1) & (last == window_to[line] - 1)
+    # Where the quotes of a window must be among the marks, kept within the line.
+    first, last = np.minimum(start[line] + 2, stop[line]), np.maximum(stop[line] - after - 1, start[line])
+    delimits = (
+        (first < last)
+        & (kind[first] == _QUOTE)
+        & (kind[last] == _QUOTE)
+        & (commas[stop[line]] - commas[first] == n_commas[line] - 2)
+        & (commas[stop[line]] - commas[last] == after)
+        & (marks[first] == marks[first - 1] + 1)
+        & (marks[last] == marks[last + 1] - 1)
+    )
     reason[line[~delimits]] = _QUOTES
-    reason[np.searchsorted(ends, control)] = _CONTROL
-    data[first[delimits]] = _DELIMITER
-    data[last[delimits]] = _DELIMITER
-    index_to = commas[np.maximum(comma_to - (columns - 4), 0)]
-    return reason, (reason == _OK) & (index_to > window_to + 1)
+    reason[_lines_of_control(data, ends)] = _CONTROL
+    data[marks[first[delimits]]] = _DELIMITER
+    data[marks[last[delimits]]] = _DELIMITER
+    good = np.flatnonzero(reason == _OK)
+    window_to = stop[good] - after
+    index_given[good] = marks[window_to + 1] > marks[window_to] + 1
+    return ends, reason, index_given
 
 
-def _read_values(data: np.ndarray, columns: int, lines: int) -> pl.DataFrame:
+def _lines_of_control(data: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """The lines that hold control bytes, which are overwritten by spaces."""
+    low = data < _SPACE
+    if np.count_nonzero(low) == len(ends):
+        return np.array([], dtype=np.intp)
+    control = np.flatnonzero(low & (data != _NEWLINE))
+    data[control] = _SPACE
+    return np.searchsorted(ends, control)
+
+
+def _read_values(data: bytes, columns: int, lines: int) -> pl.DataFrame:
     schema = _SCHEMAS[columns]
     if lines == 0:
         values = pl.DataFrame(schema=schema)
     else:
         values = pl.read_csv(
-            data.tobytes(),
+            data,
             has_header=False,
             schema=schema,
             quote_char=chr(_DELIMITER),
@@ -213,6 +258,9 @@ def _refuse_bad_numbers(values: pl.DataFrame, columns: int, index_given: np.ndar
         good &= pl.col("face_ok").is_in([0, 1])
     on_screen = pl.all_horizontal(pl.col("x", "y").cast(pl.Float32).abs() < _BEYOND)
     recorded = pl.col("epoch").is_between(_FIRST_EPOCH, _LAST_EPOCH)
-    for code, fits in ((_NUMBER, good), (_COORDINATE, on_screen), (_EPOCH, recorded)):
-        bad = ~values.select(fits.fill_null(False)).to_series().to_numpy()
-        reason[bad & (reason == _OK)] = code
+    fits = values.select(
+        number=good.fill_null(False), coordinate=on_screen.fill_null(False), epoch=recorded.fill_null(False)
+    )
+    for code, name in ((_NUMBER, "number"), (_COORDINATE, "coordinate"), (_EPOCH, "epoch")):
+        if not fits[name].all():
+            reason[~fits[name].to_numpy() & (reason == _OK)] = code

@@ -25,6 +25,8 @@ from ifllm_hub.terms import MODALITIES, SIDES
 _REACH = 15
 # Shorter windows occur too often for a search to prove anything.
 _MIN_SEARCH = 6
+# A character of two UTF-16 units.
+_ASTRAL = r"[\x{10000}-\x{10FFFF}]"
 
 _REL_FILES = {
     False: {("gaze", "left"): "rel_gaze.csv", ("mouse", "left"): "rel_mouse.csv"},
@@ -112,22 +114,39 @@ def assemble_ticks(tasks: list[TaskFolder], pairwise: bool, columns: int, accoun
 
 def _account(tasks: list[TaskFolder], name: str, parsed: Parsed, accounts: Accounts) -> pl.DataFrame:
     """Drop exact repetitions (pairwise abs_gaze is written twice, batch by batch) and record every line's status."""
-    rows = parsed.rows.with_row_index("row").with_columns(repeated=pl.lit(False))
+    rows = parsed.rows
+    file, ok = rows["file"].to_numpy(), rows["ok"].to_numpy()
+    repeated = np.zeros_like(ok)
     if name.startswith("abs_"):
-        first = pl.col("row").min().over("file", "x", "y", "page_timer", "epoch")
-        rows = rows.with_columns(repeated=pl.col("ok") & (pl.col("row") > first))
+        repeated = ok & _repeats(rows.select("file", "epoch", "page_timer", "x", "y"))
     files = pl.Series("file", [f"{task.worker_id}/{task.task_id}/{name}" for task in tasks], dtype=pl.String)
-    statuses = rows.group_by("file").agg(
-        ticks=(pl.col("ok") & ~pl.col("repeated")).sum(),
-        duplicates=pl.col("repeated").sum(),
-        quarantined=(~pl.col("ok")).sum(),
+    statuses = {"ticks": ok & ~repeated, "duplicates": repeated, "quarantined": ~ok}
+    counts = {status: np.bincount(file[lines], minlength=len(tasks)) for status, lines in statuses.items()}
+    accounts.files.append(
+        pl.DataFrame([files, pl.Series("lines", parsed.lines, dtype=pl.Int64)]).with_columns(**counts)
     )
-    counted = pl.DataFrame(
-        {"file": range(len(tasks)), "lines": parsed.lines}, schema={"file": pl.Int32, "lines": pl.Int64}
-    ).join(statuses, on="file", how="left", maintain_order="left")
-    accounts.files.append(counted.with_columns(pl.exclude("file").fill_null(0).cast(pl.Int64), file=files))
     accounts.quarantine.append(parsed.quarantine.with_columns(file=files.gather(parsed.quarantine["file"])))
-    return rows.filter(~pl.col("repeated")).drop("row", "repeated", "ok").rename({"file": "task"})
+    rows = rows.filter(~repeated) if repeated.any() else rows
+    return rows.drop("ok").rename({"file": "task"})
+
+
+def _repeats(rows: pl.DataFrame) -> np.ndarray:
+    """Whether each row is the same as an earlier one; of rows with nulls, anything.
+
+    Almost all rows are of another file or epoch than the others, or the same as the row before of these.
+    """
+    values = [column.to_numpy() for column in rows]
+    file, epoch, *_ = values
+    order = np.lexsort((epoch, file))
+    same = [(ordered := column[order])[1:] == ordered[:-1] for column in values]
+    near = same[0] & same[1]
+    alike = near & same[2] & same[3] & same[4]
+    repeats = np.zeros(len(order), dtype=bool)
+    repeats[order[1:][alike]] = True
+    run = np.cumsum(np.append(True, ~near))[: len(order)]
+    unsure = order[np.isin(run, run[1:][near & ~alike])]
+    repeats[unsure] = ~rows[unsure].select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+    return repeats
 
 
 def _side_by_side(frames: list[pl.DataFrame], n_tasks: int, accounts: Accounts) -> pl.DataFrame:
@@ -259,12 +278,14 @@ def _char_index(
 ) -> pl.Series:
     """The char index of every tick (Int16, code points; -1 off the text); each distinct caret is decided once."""
     index, window = f"index_{modality}_{side}", f"window_{modality}_{side}"
+    answers = questions.select("question_id", text=f"response_{side}")
     carets = ticks.select("question_id", "schema_version", index=index, window=window)
+    on_box = carets["index"].is_not_null()
+    carets = carets.filter(on_box)
     distinct = (
-        carets.filter(pl.col("index").is_not_null())
-        .group_by("question_id", "schema_version", "index", "window")
-        .len("ticks")
-        .join(questions.select("question_id", text=f"response_{side}"), on="question_id", how="left")
+        carets.group_by("question_id", "index", "window")
+        .agg(pl.col("schema_version").first(), ticks=pl.len())
+        .join(answers.with_columns(astral=pl.col("text").str.contains(_ASTRAL)), on="question_id", how="left")
     )
     decided = _decide(distinct)
     beyond = decided.filter(pl.col("char") > _LAST_CHAR)
@@ -280,13 +301,15 @@ def _char_index(
         .with_columns(modality=pl.lit(modality), side=pl.lit(side))
         .select("schema_version", "modality", "side", "status", pl.col("ticks").cast(pl.Int64))
     )
-    return carets.join(
+    char = np.full(len(on_box), -1, dtype=np.int16)
+    char[on_box.to_numpy()] = carets.join(
         decided.select("question_id", "index", "window", pl.col("char").cast(pl.Int16)),
         on=["question_id", "index", "window"],
         how="left",
         nulls_equal=True,
         maintain_order="left",
-    )["char"].fill_null(-1)
+    )["char"].to_numpy()
+    return pl.Series(char)
 
 
 def _decide(distinct: pl.DataFrame) -> pl.DataFrame:
@@ -330,8 +353,7 @@ def _decide(distinct: pl.DataFrame) -> pl.DataFrame:
 def _code_points(distinct: pl.DataFrame) -> pl.Series:
     """Caret offsets in UTF-16 units -> code points; these differ only in texts with characters beyond U+FFFF."""
     at = distinct["index"].cast(pl.Int64).to_numpy().copy()
-    astral = distinct.with_row_index("row").filter(pl.col("text").str.contains(r"[\x{10000}-\x{10FFFF}]"))
-    for (text,), rows in astral.group_by("text"):
+    for (text,), rows in distinct.with_row_index("row").filter("astral").group_by("text"):
         units_to = np.cumsum([1 + (ord(char) > 0xFFFF) for char in str(text)])
         units = rows["index"].to_numpy()
         at[rows["row"].to_numpy()] = np.searchsorted(units_to, units, side="right") + np.maximum(
