@@ -1,4 +1,4 @@
-"""`ifllm simulate | build | scan | publish | replay`: from a release to the Hub dataset."""
+"""`ifllm simulate | build | card | scan | publish | replay`: from a release to the Hub dataset."""
 
 import sys
 from pathlib import Path
@@ -13,6 +13,12 @@ from ifllm_hub.terminal import say
 
 app = typer.Typer()
 PANEL = "Dataset"
+_PATHS = typer.Argument(
+    metavar="[RELEASE] OUT",
+    help="RELEASE: a folder, an archive or a URL; the study's public release if left out. OUT: the dataset folder to "
+    "write.",
+    show_default=False,
+)
 
 
 @app.command(rich_help_panel=PANEL)
@@ -31,15 +37,7 @@ def simulate(
 
 @app.command(rich_help_panel=PANEL)
 def build(
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="[RELEASE] OUT",
-            help="RELEASE: a folder, an archive or a URL; the study's public release if left out. OUT: the dataset "
-            "folder to write.",
-            show_default=False,
-        ),
-    ],
+    paths: Annotated[list[str], _PATHS],
     tier: Annotated[
         Literal["coarse", "public", "full"],
         typer.Option(
@@ -49,6 +47,9 @@ def build(
     withdraw: Annotated[
         Path | None, typer.Option(help="File of worker ids to leave out, one per line.", show_default=False)
     ] = None,
+    no_report: Annotated[
+        bool, typer.Option("--no-report", help="Leave the privacy report and the card to `ifllm card`.")
+    ] = False,
 ) -> None:
     """Build the dataset folder (Parquet, card, manifest, privacy report) from a release.
 
@@ -56,17 +57,20 @@ def build(
     """
     from ifllm_hub.dataset.build import build_dataset
     from ifllm_hub.dataset.privacy.consent import read_withdrawn
-    from ifllm_hub.sources.ifllm.archive import RELEASE_URL, open_release
+    from ifllm_hub.sources.ifllm.archive import open_release
     from ifllm_hub.sources.ifllm.study import known_workers
 
-    if len(paths) > 2:
-        raise IfllmError(f"build takes [RELEASE] OUT and was given {len(paths)} paths. Quote those with spaces.")
-    release, out = ([RELEASE_URL, *paths])[-2:]
+    release, out = _release_and_folder("build", paths)
     withdrawn = read_withdrawn(withdraw) if withdraw else frozenset()
     with bar("build") as advance:
         opened = open_release(release, advance=lambda share: advance(share / 3))
         manifest = build_dataset(
-            opened, Path(out), advance=lambda share: advance((1 + 2 * share) / 3), tier=tier, withdrawn=withdrawn
+            opened,
+            Path(out),
+            advance=lambda share: advance((1 + 2 * share) / 3),
+            tier=tier,
+            withdrawn=withdrawn,
+            report=not no_report,
         )
     rel = manifest["lines"]["rel"]
     say(
@@ -79,7 +83,31 @@ def build(
         if unknown := sorted(withdrawn - known_workers(opened)):
             which = f"{len(unknown)} ids are not in this release (the first: {unknown[0]})"
             say(f"warning: {withdraw}: {which}. Check them.")
+    if no_report:
+        say(f"without privacy report and card, and not to be published before: ifllm card {release} {out}")
     say(f"dataset: {out}")
+
+
+@app.command(rich_help_panel=PANEL)
+def card(paths: Annotated[list[str], _PATHS]) -> None:
+    """Write the privacy report and the card of a folder that was built with --no-report."""
+    from ifllm_hub.dataset.build import report_dataset
+    from ifllm_hub.sources.ifllm.archive import open_release
+
+    release, folder = _release_and_folder("card", paths)
+    with bar("card") as advance:
+        opened = open_release(release, advance=advance)
+    report_dataset(Path(folder), opened)
+    say(f"privacy report and card: {folder}")
+
+
+def _release_and_folder(command: str, paths: list[str]) -> list[str]:
+    """The public release where only a folder is given."""
+    from ifllm_hub.sources.ifllm.archive import RELEASE_URL
+
+    if len(paths) > 2:
+        raise IfllmError(f"{command} takes [RELEASE] OUT and was given {len(paths)} paths. Quote those with spaces.")
+    return [RELEASE_URL, *paths][-2:]
 
 
 @app.command(rich_help_panel=PANEL)

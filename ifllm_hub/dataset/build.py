@@ -8,9 +8,9 @@ import polars as pl
 
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.coarse import coarse
-from ifllm_hub.dataset.manifest import MANIFEST, TIERS, Built, built_manifest, write_manifest
+from ifllm_hub.dataset.manifest import MANIFEST, TIERS, Built, built_manifest, read_manifest, write_manifest
 from ifllm_hub.dataset.privacy.consent import apply_consent, check_workers
-from ifllm_hub.dataset.privacy.report import write_privacy_report
+from ifllm_hub.dataset.privacy.report import is_unreported, write_privacy_report
 from ifllm_hub.dataset.writers import ConfigWriter, write_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.centering import center_by_worker
@@ -36,6 +36,7 @@ def build_dataset(
     advance: Advance | None = None,
     tier: str = "full",
     withdrawn: Collection[str] = (),
+    report: bool = True,
 ) -> Built:
     """Build the configs of a tier, their privacy report and the card; `ifllm label` adds the preferences.
 
@@ -45,6 +46,8 @@ def build_dataset(
         advance: called with the share done (0-1).
         tier: "full"; "public": without `trajectories`; or "coarse": with two rounded features in place of all.
         withdrawn: ids of workers to leave out; only their number is kept.
+        report: write the privacy report and the card; False leaves them to `report_dataset`, before which the folder
+            cannot be published.
 
     Returns:
         The manifest, as written to `out/manifest.json`.
@@ -74,9 +77,31 @@ def build_dataset(
         manifest = built_manifest(tier, consented.left_out, release, consented.source.counts, questions, balanced)
         write_manifest(folder, manifest)
         check_workers(folder, consented.source.workers)
-        write_privacy_report(folder, release, manifest)
-        write_card(folder)
+        if report:
+            _write_report(folder, release, manifest)
     return manifest
+
+
+def report_dataset(folder: Path, release: Release) -> None:
+    """Write the privacy report and the card of a folder that was built without: the same bytes as if built with them.
+
+    Args:
+        release: that the folder was built from.
+
+    Raises:
+        IfllmError: the folder has them already, was not built from this release, or cannot be written.
+    """
+    manifest = read_manifest(folder)
+    if "collected" in manifest or manifest["release_sha256"] != release.digest():
+        raise IfllmError(f"{folder}: was not built from {release.root}. Give the release that it was built from.")
+    if not is_unreported(folder):
+        raise IfllmError(f"{folder}: has a privacy report or a card already. `ifllm build` makes both anew.")
+    _write_report(folder, release, manifest)
+
+
+def _write_report(folder: Path, release: Release, manifest: Built) -> None:
+    write_privacy_report(folder, release, manifest)
+    write_card(folder)
 
 
 def write_configs(

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.manifest import read_manifest
-from ifllm_hub.dataset.privacy.report import read_privacy_report
+from ifllm_hub.dataset.privacy.report import is_unreported, read_privacy_report
 from ifllm_hub.dataset.schema import (
     SPLITS,
     arrow_schema,
@@ -83,7 +83,7 @@ def by_label_source(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 
 def replace_configs(folder: Path, configs: dict[str, pl.DataFrame], earlier: Collection[str] = ()) -> None:
-    """Write configs into a dataset folder, all of them before the first takes its place, and rewrite the card.
+    """Write configs into a dataset folder, all of them before the first takes its place; rewrite the card, if any.
 
     Args:
         configs: the rows of each, with its columns and `split`.
@@ -93,7 +93,8 @@ def replace_configs(folder: Path, configs: dict[str, pl.DataFrame], earlier: Col
         IfllmError: the folder is not a dataset, or cannot be written.
     """
     # A folder from which no card can be made is refused before anything is written into it.
-    if "collected" not in read_manifest(folder):
+    has_card = not is_unreported(folder)
+    if has_card and "collected" not in read_manifest(folder):
         read_privacy_report(folder)
     with ExitStack() as stack:
         for config, rows in configs.items():
@@ -101,8 +102,9 @@ def replace_configs(folder: Path, configs: dict[str, pl.DataFrame], earlier: Col
             _write(stack.enter_context(place), config, rows)
     for config in set(earlier).difference(configs):
         shutil.rmtree(folder / "data" / config)
-    # No figure shows preferences.
-    write_card(folder, redraw=not all(map(label_source_of, configs)))
+    if has_card:
+        # No figure shows preferences.
+        write_card(folder, redraw=not all(map(label_source_of, configs)))
 
 
 def write_config(folder: Path, config: str, rows: pl.DataFrame) -> None:

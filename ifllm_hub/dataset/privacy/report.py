@@ -8,15 +8,16 @@ import polars as pl
 
 from ifllm_hub.dataset.coarse import COARSE, STEPS, coarse
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.manifest import TIERS, Built, FoundText
+from ifllm_hub.dataset.manifest import TIERS, Built, FoundText, read_manifest
 from ifllm_hub.dataset.privacy.attack import Attack, KAnonymity, k_anonymity, reidentify
 from ifllm_hub.documents import checked
+from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, write_atomically
 from ifllm_hub.sources.ifllm.archive import TABLES, Release
 from ifllm_hub.sources.ifllm.study import read_table
 from ifllm_hub.terms import MODES
 
-REPORT = "privacy_report.json"
+REPORT, CARD = "privacy_report.json", "README.md"
 # What somebody who knows a worker may know from elsewhere, and the column that would confirm it.
 DAY, TASK, QUESTIONS, VIEWPORT = "day of asked_at", "task_id", "questions of the worker", "viewport size"
 _WHY = {
@@ -94,12 +95,29 @@ class PrivacyReport(Attacks):
     free_text: FoundText | None
 
 
+def is_unreported(folder: Path) -> bool:
+    """Whether a dataset folder was built without a privacy report and a card, and has neither yet.
+
+    Raises:
+        IfllmError: its manifest is missing or damaged.
+    """
+    has_either = any((folder / name).exists() for name in (REPORT, CARD))
+    return "collected" not in read_manifest(folder) and not has_either
+
+
+def unreported(folder: Path) -> IfllmError:
+    """The error where the privacy report and the card are needed."""
+    return IfllmError(f"{folder}: has no privacy report and no card yet. Make them with `ifllm card RELEASE {folder}`.")
+
+
 def read_privacy_report(folder: Path) -> PrivacyReport:
     """The privacy report of a dataset folder.
 
     Raises:
-        IfllmError: it is missing or damaged.
+        IfllmError: it is missing or damaged, or the folder was built without.
     """
+    if is_unreported(folder):
+        raise unreported(folder)
     return checked(read_json(folder / REPORT), PrivacyReport, folder / REPORT, "Build the dataset again.")
 
 

@@ -25,7 +25,8 @@ from huggingface_hub.hf_api import RepoFile
 from ifllm_hub import __version__
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.contents import CONTENTS, Contents, card_configs, read_contents, types_of
-from ifllm_hub.dataset.manifest import read_manifest
+from ifllm_hub.dataset.manifest import MANIFEST, read_manifest
+from ifllm_hub.dataset.privacy.report import is_unreported, unreported
 from ifllm_hub.dataset.publishing.sending import DATASET, is_gated, sendable
 from ifllm_hub.dataset.publishing.versions import Older, forget_history, forget_versions, history, older_versions
 from ifllm_hub.errors import IfllmError, first_line
@@ -253,8 +254,13 @@ def repo_files(api: HfApi, repo_id: str, commit: str) -> dict[str, RepoFile]:
 
 
 def _check_folder(folder: Path) -> Contents:
-    """The content of `contents.json`, after checking that the card and every Parquet file agree with it."""
-    for name in ("manifest.json", "README.md"):
+    """The content of `contents.json`, after checking that the card and every Parquet file agree with it.
+
+    Whoever publishes should have seen the privacy report: it is not made here, but by a command of its own.
+    """
+    if (folder / MANIFEST).is_file() and is_unreported(folder):
+        raise unreported(folder)
+    for name in (MANIFEST, "README.md"):
         if not (folder / name).is_file():
             raise IfllmError(f"{folder}: not a dataset folder (no {name}). Make one with `ifllm build`.")
     contents = read_contents(folder / CONTENTS, f"{folder / CONTENTS}")
