@@ -173,11 +173,14 @@ def _split(data: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray, np.n
         Where each line ends, its reason code (uint8), and whether its index field is given (bool; all False for abs
         files).
     """
-    marked = (data == _NEWLINE) | (data == _COMMA)
-    if columns > 4:
-        marked |= data == _QUOTE
-    marks = np.flatnonzero(marked)
+    marks = np.flatnonzero(data <= _COMMA)
     kind = data[marks]
+    control = marks[(kind < _SPACE) & (kind != _NEWLINE)]
+    data[control] = _SPACE
+    wanted = (kind == _COMMA) | (kind == _NEWLINE)
+    if columns > 4:
+        wanted |= kind == _QUOTE
+    marks, kind = marks[wanted], kind[wanted]
     # The marks of a line are those from `start` to `stop`, which is its newline.
     stop = np.flatnonzero(kind == _NEWLINE)
     start = np.concatenate([[0], stop + 1])[:-1]
@@ -186,7 +189,7 @@ def _split(data: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray, np.n
     index_given = np.zeros(len(ends), dtype=bool)
     if columns == 4:
         reason[stop - start != 3] = _FIELDS
-        reason[_lines_of_control(data, ends)] = _CONTROL
+        reason[np.searchsorted(ends, control)] = _CONTROL
         return ends, reason, index_given
 
     commas = np.cumsum(kind == _COMMA, dtype=np.int32)
@@ -211,23 +214,13 @@ def _split(data: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray, np.n
         & (marks[last] == marks[last + 1] - 1)
     )
     reason[line[~delimits]] = _QUOTES
-    reason[_lines_of_control(data, ends)] = _CONTROL
+    reason[np.searchsorted(ends, control)] = _CONTROL
     data[marks[first[delimits]]] = _DELIMITER
     data[marks[last[delimits]]] = _DELIMITER
     good = np.flatnonzero(reason == _OK)
     window_to = stop[good] - after
     index_given[good] = marks[window_to + 1] > marks[window_to] + 1
     return ends, reason, index_given
-
-
-def _lines_of_control(data: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """The lines that hold control bytes, which are overwritten by spaces."""
-    low = data < _SPACE
-    if np.count_nonzero(low) == len(ends):
-        return np.array([], dtype=np.intp)
-    control = np.flatnonzero(low & (data != _NEWLINE))
-    data[control] = _SPACE
-    return np.searchsorted(ends, control)
 
 
 def _read_values(data: bytes, columns: int, lines: int) -> pl.DataFrame:
