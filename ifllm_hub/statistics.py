@@ -3,7 +3,7 @@
 Pairs of one worker are not independent, workers are few, and some have many more pairs than others: 46 workers of the
 study count like 14 of equal size. A percentile bootstrap over workers then covers 92 % instead of 95. `Jackknife`
 leaves out one worker at a time, and takes Student's t with degrees of freedom that follow from the sizes of the workers
-and from how much they differ (eval/studies/coverage.py has what it covers).
+and from how much they differ (docs/results/interval_coverage.md has what it covers).
 """
 
 import math
@@ -52,8 +52,8 @@ class Jackknife:
 
     Attributes:
         mean: the estimate on all workers.
-        moves: (workers,) sqrt((G - 1) / G) times the estimate without a worker less `mean`; their squares add up to
-            the variance of `mean` (CV3 of MacKinnon, Nielsen & Webb 2023).
+        moves: (workers,) sqrt((G - 1) / G) times the estimate without a worker less `mean`; none if it rests on one
+            worker. Their squares add up to the variance of `mean` (CV3 of MacKinnon, Nielsen & Webb 2023).
         df: degrees of freedom, see `degrees_of_freedom`.
     """
 
@@ -66,7 +66,7 @@ class Jackknife:
         return float(np.sqrt((self.moves**2).sum()))
 
     def interval(self, level: float = 0.95) -> Interval:
-        """`low` and `high` by Student's t; NaN where a single worker says nothing of others."""
+        """`low` and `high` by Student's t; NaN where it rests on a single worker, who says nothing of others."""
         if len(self.moves) < 2:
             return {"low": math.nan, "high": math.nan}
         half = float(stats.t.isf((1 - level) / 2, self.df)) * self.standard_error
@@ -91,13 +91,16 @@ def jackknife(mean: float, without: np.ndarray, linear: np.ndarray, workers: np.
 
     Args:
         mean: the estimate on all workers.
-        without: (workers,) the estimate without each of them; NaN (no AUC without that worker) moves nothing.
+        without: (workers,) the estimate without each of them; NaN (no AUC without that worker) moves nothing, but if
+            fewer than two are defined, the estimate rests on one worker and has no interval.
         linear: (n,) what each pair adds to the estimate, to first order; only how alike these are within a worker
             matters.
         workers: (n,) whose pair it is.
     """
     defined = np.isfinite(without)
-    count = max(int(defined.sum()), 1)
+    count = int(defined.sum())
+    if count < 2:
+        return Jackknife(float(mean), np.zeros(0), math.nan)
     moves = math.sqrt((count - 1) / count) * np.where(defined, without - mean, 0.0)
     return Jackknife(float(mean), moves, degrees_of_freedom(linear, workers))
 
@@ -237,9 +240,10 @@ def simultaneous(estimates: Sequence[Jackknife]) -> list[Adjusted]:
     Args:
         estimates: differences on the same workers.
     """
-    if not estimates or len(estimates[0].moves) < 2:
+    moving = [one.moves / (one.standard_error or 1.0) for one in estimates if len(one.moves) > 1]
+    if not moving:
         return [{**one.interval(), "p": one.p} for one in estimates]
-    moves = np.array([one.moves / (one.standard_error or 1.0) for one in estimates])
+    moves = np.array(moving)
     normal = np.random.default_rng(0).standard_normal((_DRAWS, moves.shape[1])) @ moves.T
     smallest = np.sort(2 * stats.norm.sf(np.abs(normal).max(axis=1)))
     level = float(np.quantile(smallest, 0.05))

@@ -85,6 +85,21 @@ def test_what_a_single_worker_says_of_others_is_not_defined() -> None:
     assert alone.p == 1.0
 
 
+def test_what_rests_on_one_worker_has_no_interval() -> None:
+    """Only the first worker has what is measured: without anybody else it stays, without the first there is none."""
+    parts = np.column_stack([WORKERS == 0, (WORKERS == 0) * np.arange(len(WORKERS))]).astype(float)
+    found = jackknife_sums(lambda sums: sums[..., 1] / sums[..., 0], parts[WORKERS < 2], WORKERS[WORKERS < 2])
+    assert found.mean == np.arange(SIZES[0]).mean()
+    assert np.isnan(found.interval()["high"])
+    assert found.p == 1.0
+    (alone,) = simultaneous([found])
+    assert np.isnan(alone["low"])
+    real = jackknife_mean(np.random.default_rng(9).normal(size=len(WORKERS)), WORKERS)
+    beside = simultaneous([found, real])
+    assert np.isnan(beside[0]["low"])
+    assert beside[1] == pytest.approx(simultaneous([real])[0])
+
+
 @pytest.mark.parametrize(
     ("between", "studies"),
     [(0.0, 300), pytest.param(0.0, 2_000, marks=pytest.mark.slow), pytest.param(0.05, 2_000, marks=pytest.mark.slow)],

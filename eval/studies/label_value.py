@@ -66,7 +66,7 @@ def page(worths: dict[str, LabelWorth], picture: str) -> Iterator[str]:
     yield paragraph(
         f"{len(workers)} pairs of answers that {len(np.unique(workers))} workers were seen reading (as many as "
         f"{effective_workers(workers):.1f} workers of equal size), {worths['explicit'].labels} of them rated. The unit "
-        "is one label that a worker gave."
+        "is one label that a worker gave. The labels of models use all of a worker's readings, later ones too."
     )
     yield markdown_table(
         ("label source", ">labels", "worth by flip probability", "measured", ">if all pairs weigh alike"),

@@ -23,6 +23,7 @@ from ifllm_hub.reward.protocol.permutation import permutation_test
 from ifllm_hub.reward.protocol.scores import MEASURES
 from ifllm_hub.sources.ifllm.archive import open_release
 from ifllm_hub.sources.simulation.simulate import simulate_release
+from ifllm_hub.statistics import wilson
 
 NULLS, STUDIES, DRAWS = 200, 20, 99
 # How far the preferences of a conversation lean to one side, as a standard deviation of the logit.
@@ -32,7 +33,7 @@ SETS = {"mouse + gaze": FEATURE_SETS["mouse + gaze"]}
 
 def main(dataset: Path) -> None:
     pairs = load_pairs(dataset)
-    nulls = np.array(Parallel(n_jobs=-1)(delayed(p_values)(unrelated(pairs, seed)) for seed in range(NULLS)))
+    nulls = np.array(Parallel(n_jobs=-1)(delayed(p_values)(unrelated(pairs, seed), seed) for seed in range(NULLS)))
     found = np.array(Parallel(n_jobs=-1)(delayed(of_simulated)(seed) for seed in range(STUDIES)))
     sys.stdout.write(f"""# What the permutation test holds
 
@@ -56,7 +57,7 @@ of the logit). Behavior stays, and so does its relation to length; it says nothi
 
 def unrelated(pairs: Pairs, seed: int) -> Pairs:
     """The same readings with preferences that behavior says nothing about."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng((1, seed))
     rated = labeled(pairs)
     slope = LogisticRegression(fit_intercept=False).fit(rated.X(LENGTH_FEATURES), rated.y).coef_[0, 0]
     conversations = pairs.groups("conversation_id")
@@ -66,8 +67,8 @@ def unrelated(pairs: Pairs, seed: int) -> Pairs:
     return Pairs(pairs.rows.with_columns(preference=pl.when(pl.col("preference").is_not_null()).then(drawn)))
 
 
-def p_values(pairs: Pairs) -> list[float]:
-    found = permutation_test(pairs, SETS, DRAWS, seeds=1)["p"]["mouse + gaze"]
+def p_values(pairs: Pairs, seed: int) -> list[float]:
+    found = permutation_test(pairs, SETS, DRAWS, seeds=1, seed=seed)["p"]["mouse + gaze"]
     return [found[measure] for measure in MEASURES]
 
 
@@ -75,7 +76,7 @@ def of_simulated(seed: int) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         release = simulate_release(Path(folder) / "release", workers=24, questions=300, seed=seed)
         build_dataset(open_release(release), Path(folder) / "dataset")
-        return p_values(load_pairs(Path(folder) / "dataset"))
+        return p_values(load_pairs(Path(folder) / "dataset"), seed)
 
 
 def uniformity(p: np.ndarray) -> Iterator[tuple[str, ...]]:
@@ -88,7 +89,9 @@ def uniformity(p: np.ndarray) -> Iterator[tuple[str, ...]]:
 
 def power(p: np.ndarray) -> Iterator[tuple[str, ...]]:
     for column, measure in enumerate(MEASURES):
-        yield measure, f"{(p[:, column] <= 0.05).sum()} of {len(p)}", f"{np.median(p[:, column]):.2f}"
+        hits = int((p[:, column] <= 0.05).sum())
+        low, high = wilson(hits, len(p))
+        yield measure, f"{hits} of {len(p)} [{low:.2f}, {high:.2f}]", f"{np.median(p[:, column]):.2f}"
 
 
 if __name__ == "__main__":

@@ -100,7 +100,8 @@ class LabelWorth:
         if not self.parts[:, _RATED].any():
             return None
         # The root is nearly linear in what workers do, also close to 0, where its square is not.
-        root = jackknife_sums(lambda sums: _root(sums, unit), self.parts, self.workers)
+        raters = np.isin(self.workers, self.workers[self.parts[:, _RATED] > 0])
+        root = jackknife_sums(lambda sums: _root(sums, unit), self.parts[raters], self.workers[raters])
         ends = root.interval(level)
         return {
             "mean": _signed_square(root.mean),

@@ -6,6 +6,9 @@ test is that of `statistics.jackknife_mean`: two-sided at 5 %, Student's t with 
 unequal size leave. Its power is that of a noncentral t, averaged over studies whose readers rate as many pairs as
 readers of the pilot, drawn with replacement.
 
+It plans for that test, of labels that use later readings too, not for the permutation test of the registered claim
+(`reward/protocol/claim.py`), which is about the readers at hand and can find more with fewer.
+
 How much readers differ is known badly from few of them. So the plan is made twice: with the variance that the pilot
 estimates, and with care, at the upper limit of its one-sided 80 % interval (Browne 1995, Statistics in Medicine 14).
 """

@@ -1,8 +1,11 @@
 """The one claim that is made of reading, written down before the next data is looked at, and its test on a dataset."""
 
+from math import isfinite
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypedDict
 
+from ifllm_hub.dataset.manifest import MANIFEST
+from ifllm_hub.files import read_json
 from ifllm_hub.pages.markdown import markdown_table
 from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER, logistic, with_habit
 from ifllm_hub.reward.protocol.folds import out_of_fold
@@ -20,7 +23,7 @@ from ifllm_hub.reward.protocol.scores import MEASURES, Measure, gains
 from ifllm_hub.statistics import Estimate, effective_workers
 from ifllm_hub.terms import Advance
 
-REGISTERED = "2026-11-28"
+Origin = Literal["study", "simulated", "collected", "unknown"]
 ALPHA = 0.05
 _PRIMARY = "mouse + gaze"
 _MEASURE: Measure = "brier"
@@ -28,7 +31,7 @@ _SEEDS = 20
 # Folds of the permutation test, which fits everything again in every draw.
 _TEST_SEEDS = 3
 _MOUSE, _GAZE = with_past_habit(MOUSE_FEATURES), with_past_habit(GAZE_FEATURES)
-# What may stand beside the length. Only the first is claimed of; the others are what was tried on the study as well.
+# What may stand beside the length. Only the first is claimed of; all are what `nested choice` chooses among.
 _BEHAVIOR = {
     _PRIMARY: _MOUSE + _GAZE,
     "mouse": _MOUSE,
@@ -44,29 +47,41 @@ _FORMS: tuple[tuple[Measure, str, str], ...] = (
     ("accuracy", "accuracy", "+.3f"),
     ("auc", "AUC", "+.3f"),
 )
+_CAVEATS: dict[Origin, str] = {
+    "study": " The claim was formed on this data, so that this confirms nothing.",
+    "simulated": " The data is simulated or modified, so that this says nothing of people.",
+    "collected": "",
+    "unknown": " Nothing says where the data is from; if the claim was formed on it, this confirms nothing.",
+}
 FEATURE_SETS = {name: LENGTH_FEATURES + behavior for name, behavior in _BEHAVIOR.items()}
 
-CLAIM = f"""**Claim.** How people read two answers says something about which one they prefer that the lengths of the
+# Registered as it stands: tests pin it, and the constants above.
+CLAIM = """**Claim.** How people read two answers says something about which one they prefer that the lengths of the
 answers do not say.
 
-- **Data**: pairs that one worker rated and was seen reading, as `ifllm leaderboard` takes them; all of a dataset.
-- **Models**: antisymmetric logistic regressions, on the log ratio of the lengths alone, and on that and four
-  contrasts: log ratio of dwell and difference of coverage, of mouse and of gaze, each less the reader's habit as known
-  from earlier readings and the reading itself. A contrast that is not there counts as 0. By name:
-  {", ".join(f"`{name}`" for name in FEATURE_SETS[_PRIMARY])}.
+- **Data**: any dataset of this layout but the study's release and simulations; one evaluation, when its collection has
+  closed. Pairs that one worker rated and was seen reading, without workers on an exclusion list (`labeled` of
+  `ifllm_hub.reward.protocol.pairs`). Habits and slopes on length are taken from all pairwise readings, rated or not.
+- **Models**: antisymmetric logistic regressions (no intercept, L2 with C = 1, features divided by their root mean
+  square in the training pairs), on the log ratio of the lengths alone, and on that and four contrasts: log ratio of
+  dwell and difference of coverage, of mouse and of gaze, each less the reader's habit as known from earlier readings
+  and the reading itself, shrunk as by three readings without a habit. A contrast that is not there counts as 0. By name:
+  `length_log_ratio`, `mouse_dwell_log_ratio_centered_causal`, `mouse_coverage_diff_centered_causal`,
+  `gaze_dwell_log_ratio_centered_causal`, `gaze_coverage_diff_centered_causal`.
 - **Measure**: Brier score of probabilities for workers never seen, five folds over workers.
-- **Test**: behavior exchanged given length, between a worker's conversations with equally many pairs
-  (`ifllm_hub.reward.protocol.permutation`), 999 draws, {_TEST_SEEDS} seeds of the folds, one-sided, at {ALPHA}.
-- **Effect**: the differences of Brier score and of accuracy, {_SEEDS} seeds, with 95 % intervals by jackknife over
-  workers.
+- **Test**: behavior exchanged given length, between a worker's conversations with equally many rated pairs
+  (`ifllm_hub.reward.protocol.permutation`), 999 draws, seed 0, folds of the seeds 0, 1 and 2, one-sided, at 0.05.
+- **Effect**: the differences of Brier score and of accuracy, folds of the seeds 0 to 19, with 95 % intervals by
+  jackknife over workers.
 
-Registered on {REGISTERED}, after the study's release and its simulation had been looked at, before any other data."""
+Registered on 2026-11-28 for version 0.1.0 of this package, after the study's release and its simulation had been looked
+at, before any other data."""
 
 
 class Claim(TypedDict):
     """What `evaluate_claim` found: `permuted` tests these workers, `effects` estimate other workers."""
 
-    released: bool
+    origin: Origin
     pairs: int
     workers: int
     effective_workers: float
@@ -81,7 +96,7 @@ def evaluate_claim(
     revision: str | None = None,
     advance: Advance | None = None,
 ) -> Claim:
-    """Test the claim on a dataset, and beside it everything else that was tried on the study.
+    """Test the claim on a dataset, and beside it the other feature sets that `nested choice` chooses among.
 
     Args:
         dataset: a dataset folder or Hub repo id.
@@ -100,38 +115,58 @@ def evaluate_claim(
     )
     effects = gains(ours, longer, pairs)
     return {
-        "released": bool(source.get("is_the_released_data", False)),
+        "origin": _origin(dataset, source.get("revision")),
         "pairs": len(pairs),
         "workers": int(pairs.rows["worker_id"].n_unique()),
         "effective_workers": effective_workers(pairs.groups("worker_id")),
         "effects": {measure: effects[measure].estimate for measure in MEASURES},
-        "permuted": permutation_test(everything, FEATURE_SETS, draws, _TEST_SEEDS, n_jobs, advance),
+        "permuted": permutation_test(everything, FEATURE_SETS, draws, _TEST_SEEDS, n_jobs, advance=advance),
     }
 
 
+def _origin(dataset: str | Path, revision: str | None) -> Origin:
+    """Whether the claim was formed on this data; "unknown" where no manifest says so."""
+    place = Path(dataset) / MANIFEST
+    if not Path(dataset).is_dir():
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError
+
+        try:
+            place = Path(hf_hub_download(str(dataset), MANIFEST, repo_type="dataset", revision=revision))
+        except EntryNotFoundError:
+            return "unknown"
+    manifest = read_json(place)
+    if "collected" in manifest:
+        return "collected"
+    return "study" if manifest.get("is_the_released_data", True) else "simulated"
+
+
 def claim_sentence(claim: Claim) -> str:
-    """What the test says, in one sentence."""
-    p, effect = claim["permuted"]["p"][_PRIMARY][_MEASURE], claim["effects"]["accuracy"]
+    """What the test says, and of which data."""
+    permuted, effect = claim["permuted"], claim["effects"]["accuracy"]
+    p = permuted["p"][_PRIMARY][_MEASURE]
     heard = (
-        "reading says something about preferences that length does not"
+        f"reading says something about preferences that length does not (p = {p:.3f})"
         if p <= ALPHA
-        else "this data does not show that reading says anything about preferences that length does not"
+        else f"this data does not show that reading says anything about preferences that length does not (p = {p:.3f})"
     )
-    return (
-        f"Of these {claim['workers']} workers, {heard} (p = {p:.3f}); how much more accurate it makes a model on other "
-        f"workers is between {100 * effect['low']:+.1f} and {100 * effect['high']:+.1f} points (95 %)."
+    if permuted["smallest_p"] > ALPHA:
+        heard = (
+            f"the claim cannot be tested: of {permuted['conversations']} conversations, {permuted['exchanged']} can "
+            "exchange their behavior with another"
+        )
+    open_ = (
+        f"how much more accurate it makes a model on other workers is between {100 * effect['low']:+.1f} and "
+        f"{100 * effect['high']:+.1f} points (95 %)"
+        if isfinite(effect["low"])
+        else "of other workers it says nothing"
     )
+    return f"Of these {claim['workers']} workers, {heard}; {open_}.{_CAVEATS[claim['origin']]}"
 
 
 def claim_page(claim: Claim) -> str:
     """The claim, its test on a dataset, and apart from it what else was looked at, as Markdown."""
     permuted = claim["permuted"]
-    formed = (
-        "\nThis is the data on which the claim was formed, so that the test confirms nothing: the family below, which "
-        "pays for\nthe choice among eight feature sets, is the fairer reading of it.\n"
-        if claim["released"]
-        else ""
-    )
     effects = [
         (f"{name} (less is better)" if measure == "brier" else name, _signed(claim["effects"][measure], form))
         for measure, name, form in _FORMS
@@ -156,10 +191,11 @@ Written by `ifllm claim DATASET --out FILE`; do not edit.
 ## The test
 
 {claim_sentence(claim)}
-{formed}
-{claim["pairs"]} pairs of {claim["workers"]} workers, who tell as much as {claim["effective_workers"]:.1f} with equally
-many pairs each; {permuted["conversations"]} conversations, of which {permuted["exchanged"]} could exchange their
-behavior with another; {permuted["draws"]} draws. The p value is that of the Brier score of "{_PRIMARY} + length".
+
+{claim["pairs"]} pairs of {claim["workers"]} workers, who, where workers differ much, tell as much as
+{claim["effective_workers"]:.1f} with equally many pairs each; {permuted["conversations"]} conversations, of which
+{permuted["exchanged"]} could exchange their behavior with another; {permuted["draws"]} draws. The p value is that of the
+Brier score of "{_PRIMARY} + length".
 
 {markdown_table(("over the longer answer", "effect on workers never seen [95 % CI]"), effects)}
 
@@ -168,8 +204,9 @@ the gain be there with workers drawn anew? With few workers the first can be cer
 
 ## Looked at beside it
 
-Every set of behavior that was tried on the study, by the same test ({_TEST_SEEDS} seeds). The last row is the p value
-of the best set, adjusted for the choice (max-T).
+The eight sets of behavior that the leaderboard's "nested choice" chooses among, by the same test ({_TEST_SEEDS} seeds).
+The last row is the p value of the best set, adjusted for the choice among these eight (max-T), and for no other: more
+was tried on the study ([ideas](reward_ideas.md)).
 
 {markdown_table(("model", ">Brier", ">accuracy", ">AUC", ">p, Brier", ">p, accuracy", ">p, AUC"), [*family, best])}
 """

@@ -4,13 +4,14 @@ Longer answers are read for longer and preferred more often, so that behavior pr
 nothing by itself. Here the null hypothesis is that it does not: given the lengths and the worker, it is arbitrary which
 conversation's behavior stands beside which conversation's preferences. What length does not explain of the contrasts
 is exchanged between whole conversations of a worker with equally many pairs, everything is fitted again, and the gain
-over length is compared with that on the real pairs (Freedman & Lane 1983; blocks as of Winkler et al. 2015).
-Conversations move as a whole because their preferences are alike: the same two LLMs answer in all of one.
+over length is compared with that on the real pairs (the method "Smith" of Winkler et al. 2014, in the blocks of Winkler
+et al. 2015). Conversations move as a whole because their preferences are alike: the same two LLMs answer in all of one.
 
 This asks about these workers. How much the gain varies between workers is another question, which the intervals of the
 leaderboard answer.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -41,11 +42,13 @@ _BETTER: dict[Measure, int] = {"accuracy": 1, "auc": 1, "brier": -1}
 class Permuted(TypedDict):
     """What `permutation_test` found.
 
-    `gains` are those of the real pairs over the longer answer, a dict a feature set; `p` the one-sided p values of
-    each; `best_p`, by measure, is the p value of the best feature set, adjusted for the choice among them.
+    `smallest_p` is the smallest p value that so many draws, and so many ways to exchange, allow. `gains` are those of
+    the real pairs over the longer answer, by feature set; `p` are the one-sided p values of each; `best_p`, by measure,
+    is the p value of the best feature set, adjusted for the choice among them.
     """
 
     draws: int
+    smallest_p: float
     conversations: int
     exchanged: int
     gains: dict[str, dict[Measure, float]]
@@ -123,6 +126,7 @@ def permutation_test(
     draws: int = 999,
     seeds: int = 5,
     n_jobs: int = 1,
+    seed: int = 0,
     advance: Advance | None = None,
 ) -> Permuted:
     """Whether logistic regressions on length and behavior gain over length more than with behavior exchanged.
@@ -137,6 +141,7 @@ def permutation_test(
         draws: exchanges.
         seeds: of the folds, over workers.
         n_jobs: processes.
+        seed: of the exchanges.
         advance: called with the share done (0-1).
 
     Raises:
@@ -158,20 +163,21 @@ def permutation_test(
     reference = {name: one.mean for name, one in _measured(exchange.pairs(), LONGER_ANSWER.fit, seeds).items()}
     found = []
     for one in Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_gains)(exchange, fits, reference, seeds, draw) for draw in (None, *range(draws))
+        delayed(_gains)(exchange, fits, reference, seeds, None if draw is None else (seed, draw))
+        for draw in (None, *range(draws))
     ):
         found.append(one)
         if advance:
             advance(len(found) / (draws + 1))
     gains = np.array(found)  # (1 + draws, sets, measures); the real pairs first
     better = gains * [_BETTER[measure] for measure in MEASURES]
-    deviation = better[1:].std(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        standard = np.nan_to_num((better - better[1:].mean(axis=0)) / deviation).max(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):  # nothing can be exchanged
+        standard = np.nan_to_num((better - better.mean(axis=0)) / better.std(axis=0)).max(axis=1)
     one_sided = (better >= better[0] - 1e-12).mean(axis=0)
     best = (standard >= standard[0] - 1e-12).mean(axis=0)
     return {
         "draws": draws,
+        "smallest_p": max(1 / (1 + draws), math.exp(-sum(math.lgamma(len(block) + 1) for block in exchange.blocks))),
         "conversations": int(exchange.rows[exchange.rated]["conversation_id"].n_unique()),
         "exchanged": sum(len(block) for block in exchange.blocks),
         "gains": {name: dict(zip(MEASURES, gains[0, i].tolist(), strict=True)) for i, name in enumerate(fits)},
@@ -181,7 +187,11 @@ def permutation_test(
 
 
 def _gains(
-    exchange: Exchange, fits: dict[str, FitPredict], reference: dict[Measure, float], seeds: int, draw: int | None
+    exchange: Exchange,
+    fits: dict[str, FitPredict],
+    reference: dict[Measure, float],
+    seeds: int,
+    draw: tuple[int, int] | None,
 ) -> list[list[float]]:
     """(feature sets, measures) gains with behavior exchanged, or as it was."""
     pairs = exchange.pairs(None if draw is None else np.random.default_rng(draw))

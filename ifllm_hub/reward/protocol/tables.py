@@ -183,7 +183,8 @@ def _adjusted(adjusted: Adjusted, form: str = "+.3f") -> tuple[str, str]:
 def precision_note(board: Board) -> str:
     """What stands under the tables: how many workers these are worth, and the least gain that shows."""
     return f"""The {board["workers"]} workers tell as much as {board["effective_workers"]:.1f} with equally many pairs
-each. A true gain of accuracy below {board["detectable_gain"]:.3f} is missed in more than one of five such studies.
+each where workers differ much. By its own interval, a true gain of accuracy below {board["detectable_gain"]:.3f} is
+missed in more than one of five such studies, and in more of them where it is adjusted.
 "All at once" are intervals that hold together, with 95 % probability, for every model and measure compared, and the
 adjusted p pays for looking at all of them; a row's own interval does not."""
 

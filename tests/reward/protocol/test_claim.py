@@ -1,5 +1,7 @@
 """The registered claim: what it says, and what its test says of a dataset."""
 
+import hashlib
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,12 +10,14 @@ from joblib import parallel_config
 from typer.testing import CliRunner
 
 from ifllm_hub.cli import app
+from ifllm_hub.features.centering import PRIOR_READINGS
 from ifllm_hub.reward.protocol import claim as module
-from ifllm_hub.reward.protocol.candidates import FULL
+from ifllm_hub.reward.protocol.candidates import FULL, logistic
 from ifllm_hub.reward.protocol.claim import (
     CLAIM,
     FEATURE_SETS,
     Claim,
+    Origin,
     claim_page,
     claim_sentence,
     evaluate_claim,
@@ -22,6 +26,8 @@ from ifllm_hub.reward.protocol.folds import out_of_fold
 from ifllm_hub.reward.protocol.pairs import Pairs, load_pairs
 from ifllm_hub.reward.protocol.permutation import permutation_test
 from ifllm_hub.reward.protocol.scores import score
+
+REGISTERED = "0c215d352fd14e89c55e3817bb8577d405eaf77a77f9ff0841be82e00aae4a21"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,7 +53,7 @@ def test_the_effect_is_that_of_the_leaderboard(claim: Claim, pairs: Pairs) -> No
     assert claim["effects"]["accuracy"] == pytest.approx(row["gain_over_longer_answer"])
     assert claim["effects"]["brier"] == pytest.approx(row["brier_over_longer_answer"])
     assert (claim["pairs"], claim["workers"]) == (len(pairs), pairs.rows["worker_id"].n_unique())
-    assert claim["released"] is False
+    assert claim["origin"] == "simulated"
 
 
 def test_the_test_is_the_permutation_given_length(claim: Claim, study: Path) -> None:
@@ -58,8 +64,8 @@ def test_the_page_says_what_was_found(claim: Claim) -> None:
     page = claim_page(claim)
     assert CLAIM in page
     assert claim_sentence(claim) in page
-    assert "on which the claim was formed" not in page
-    assert "on which the claim was formed" in claim_page(claim | {"released": True})
+    assert "was formed on this data" not in page
+    assert "was formed on this data" in claim_page(claim | {"origin": "study"})
     best = claim["permuted"]["best_p"]["brier"]
     assert f"| **best of all**, adjusted |  |  |  | {best:.3f} |" in page
 
@@ -71,9 +77,35 @@ def test_the_page_says_what_was_found(claim: Claim) -> None:
 def test_the_sentence_follows_from_the_p_value_of_the_claim(claim: Claim, p: float, words: str) -> None:
     permuted = claim["permuted"]
     sets = permuted["p"] | {"mouse + gaze": {"accuracy": 0.9, "auc": 0.9, "brier": p}}
-    sentence = claim_sentence(claim | {"permuted": permuted | {"p": sets}})
+    sentence = claim_sentence(claim | {"permuted": permuted | {"p": sets, "smallest_p": 0.001}})
     assert words in sentence
     assert f"(p = {p:.3f})" in sentence
+
+
+def test_what_cannot_be_tested_is_not_denied(claim: Claim) -> None:
+    sentence = claim_sentence(claim | {"permuted": claim["permuted"] | {"smallest_p": 0.1, "exchanged": 2}})
+    assert "the claim cannot be tested" in sentence
+    assert "2 can exchange" in sentence
+    assert "does not show" not in sentence
+
+
+@pytest.mark.parametrize(("origin", "words"), [("study", "confirms nothing"), ("unknown", "confirms nothing")])
+def test_the_sentence_says_where_the_data_is_from(claim: Claim, origin: Origin, words: str) -> None:
+    assert words in claim_sentence(claim | {"origin": origin})
+    assert words not in claim_sentence(claim | {"origin": "collected"})
+    assert "simulated or modified" in claim_sentence(claim)
+
+
+def test_what_was_registered_stays() -> None:
+    """Another claim is another registration: with a date, beside this one."""
+    assert hashlib.sha256(CLAIM.encode()).hexdigest() == REGISTERED
+    assert (module.ALPHA, module._SEEDS, module._MEASURE, module._PRIMARY) == (0.05, 20, "brier", "mouse + gaze")
+    assert all(f"`{name}`" in CLAIM for name in FEATURE_SETS["mouse + gaze"])
+    assert inspect.signature(evaluate_claim).parameters["draws"].default == 999
+    assert inspect.signature(logistic).parameters["C"].default == 1
+    assert PRIOR_READINGS == 3
+    source = inspect.getsource(module)
+    assert "\n_TEST_SEEDS = 3\n" in source
 
 
 def test_the_command(study: Path, tmp_path: Path, claim: Claim) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import kstest
+from scipy import stats
 
 from eval.studies.permutation_check import LEANING, unrelated
 from ifllm_hub.features.centering import HABITUAL
@@ -73,7 +73,7 @@ def test_a_reading_that_tells_is_found_and_one_that_does_not_is_not(all_pairs: P
     nothing = [
         permutation_test(unrelated(all_pairs, s), sets, draws=19, seeds=1)["p"]["mouse"]["brier"] for s in range(4)
     ]
-    assert max(nothing) > 0.1
+    assert np.mean(nothing) > 0.2
 
 
 def test_the_best_of_many_sets_pays_for_the_choice(all_pairs: Pairs) -> None:
@@ -82,8 +82,20 @@ def test_the_best_of_many_sets_pays_for_the_choice(all_pairs: Pairs) -> None:
     assert one["best_p"] == one["p"]["both"]
     twice = permutation_test(all_pairs, {"both": CAUSAL, "again": CAUSAL}, draws=19, seeds=1)
     assert twice["best_p"] == one["p"]["both"], "the same set again costs nothing"
-    chosen = permutation_test(unrelated(all_pairs, 1), sets, draws=19, seeds=1)
-    assert chosen["best_p"]["brier"] >= min(p["brier"] for p in chosen["p"].values())
+
+    pairs = unrelated(all_pairs, 1)
+    chosen = permutation_test(pairs, sets, draws=19, seeds=1, seed=5)
+    exchange = exchange_of(pairs)
+    gains = []
+    for generator in (None, *(np.random.default_rng((5, draw)) for draw in range(19))):
+        drawn = exchange.pairs(generator)
+        told = [
+            measured(out_of_fold(drawn, logistic(features), "worker", 1), drawn)["brier"] for features in sets.values()
+        ]
+        gains.append([-one.mean for one in told])
+    standard = stats.zscore(np.array(gains), axis=0).max(axis=1)
+    assert chosen["best_p"]["brier"] == pytest.approx((standard >= standard[0]).mean())
+    assert chosen["best_p"]["brier"] > min(p["brier"] for p in chosen["p"].values())
 
 
 @pytest.mark.slow
@@ -95,4 +107,4 @@ def test_p_values_are_uniform_where_there_is_nothing_to_find(all_pairs: Pairs) -
             for seed in range(200)
         ]
     )
-    assert kstest(p - np.random.default_rng(0).random(200) / 40, "uniform").pvalue > 0.01
+    assert stats.kstest(p - np.random.default_rng(0).random(200) / 40, "uniform").pvalue > 0.01
