@@ -28,7 +28,7 @@ length of an answer, teach the rule.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -100,8 +100,10 @@ class LabelWorth:
         if not self.parts[:, _RATED].any():
             return None
         # The root is nearly linear in what workers do, also close to 0, where its square is not.
+        # Workers who rated nothing move nothing, and do not count as workers who agree.
         raters = np.isin(self.workers, self.workers[self.parts[:, _RATED] > 0])
-        root = jackknife_sums(lambda sums: _root(sums, unit), self.parts[raters], self.workers[raters])
+        among = jackknife_sums(lambda sums: _root(sums, unit), self.parts[raters], self.workers[raters])
+        root = replace(among, mean=float(_root(self.parts.sum(axis=0), unit)))
         ends = root.interval(level)
         return {
             "mean": _signed_square(root.mean),

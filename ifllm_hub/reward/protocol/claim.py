@@ -65,7 +65,7 @@ answers do not say.
 - **Models**: antisymmetric logistic regressions (no intercept, L2 with C = 1, features divided by their root mean
   square in the training pairs), on the log ratio of the lengths alone, and on that and four contrasts: log ratio of
   dwell and difference of coverage, of mouse and of gaze, each less the reader's habit as known from earlier readings
-  and the reading itself, shrunk as by three readings without a habit. A contrast that is not there counts as 0. By name:
+  and the reading itself, shrunk as by three readings without a habit. A contrast that is not there counts as 0. Names:
   `length_log_ratio`, `mouse_dwell_log_ratio_centered_causal`, `mouse_coverage_diff_centered_causal`,
   `gaze_dwell_log_ratio_centered_causal`, `gaze_coverage_diff_centered_causal`.
 - **Measure**: Brier score of probabilities for workers never seen, five folds over workers.
@@ -194,8 +194,8 @@ Written by `ifllm claim DATASET --out FILE`; do not edit.
 
 {claim["pairs"]} pairs of {claim["workers"]} workers, who, where workers differ much, tell as much as
 {claim["effective_workers"]:.1f} with equally many pairs each; {permuted["conversations"]} conversations, of which
-{permuted["exchanged"]} could exchange their behavior with another; {permuted["draws"]} draws. The p value is that of the
-Brier score of "{_PRIMARY} + length".
+{permuted["exchanged"]} could exchange their behavior with another; {permuted["draws"]} draws. The p value is that of
+the Brier score of "{_PRIMARY} + length".
 
 {markdown_table(("over the longer answer", "effect on workers never seen [95 % CI]"), effects)}
 

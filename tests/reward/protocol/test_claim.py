@@ -27,7 +27,7 @@ from ifllm_hub.reward.protocol.pairs import Pairs, load_pairs
 from ifllm_hub.reward.protocol.permutation import permutation_test
 from ifllm_hub.reward.protocol.scores import score
 
-REGISTERED = "0c215d352fd14e89c55e3817bb8577d405eaf77a77f9ff0841be82e00aae4a21"
+REGISTERED = "8c0a8730790cddb522e2c7bc7dc44684b7654f76465dcbdf5feffc6c6e8f3fa5"
 
 
 @pytest.fixture(scope="module", autouse=True)
