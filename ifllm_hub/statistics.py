@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
-from scipy import stats
 
 _DRAWS = 50_000
 # Of a pair, by which sums are moved to see what it adds to an estimate.
@@ -67,6 +66,8 @@ class Jackknife:
 
     def interval(self, level: float = 0.95) -> Interval:
         """`low` and `high` by Student's t; NaN where it rests on a single worker, who says nothing of others."""
+        from scipy import stats
+
         if len(self.moves) < 2:
             return {"low": math.nan, "high": math.nan}
         half = float(stats.t.isf((1 - level) / 2, self.df)) * self.standard_error
@@ -80,6 +81,8 @@ class Jackknife:
     @property
     def p(self) -> float:
         """Two-sided p value of the estimate being 0; 1 where nothing moves it from there."""
+        from scipy import stats
+
         if self.mean == 0 or len(self.moves) < 2:
             return 1.0
         with np.errstate(divide="ignore"):
@@ -240,6 +243,8 @@ def simultaneous(estimates: Sequence[Jackknife]) -> list[Adjusted]:
     Args:
         estimates: differences on the same workers.
     """
+    from scipy import stats
+
     moving = [one.moves / (one.standard_error or 1.0) for one in estimates if len(one.moves) > 1]
     if not moving:
         return [{**one.interval(), "p": one.p} for one in estimates]
@@ -253,4 +258,6 @@ def simultaneous(estimates: Sequence[Jackknife]) -> list[Adjusted]:
 
 def detectable(estimate: Jackknife, power: float = 0.8) -> float:
     """The smallest true difference that a two-sided test at 5 % finds with this power, at this standard error."""
+    from scipy import stats
+
     return float(stats.t.isf(0.025, estimate.df) + stats.t.isf(1 - power, estimate.df)) * estimate.standard_error

@@ -22,8 +22,8 @@ METHOD = (
     f"Rounded to {', '.join(f'{step:g} (`{name}`)' for name, step in STEPS.items())}, at most {LARGEST:g} either way.",
     "Accuracy: of a logistic regression, out of worker folds. Re-identification: the attack of `privacy_report.json`",
     "on pairs with the mouse on text. The attacker has other conversations of the same workers and names the worker of",
-    "a new one. 95 % intervals, by jackknife over workers, in brackets. The features and their rounding were",
-    "chosen on this data, out of about twenty combinations.",
+    "a new one. 95 % intervals in brackets: by jackknife over workers, of the attack by bootstrap. The features and",
+    "their rounding were chosen on this data, out of about twenty combinations.",
 )
 
 

@@ -104,7 +104,8 @@ def interval(values: np.ndarray, of: np.ndarray, workers: np.ndarray, sign: str 
         without = (totals.sum() - totals) / (sizes.sum() - sizes)
     some = weight > 0
     ends = jackknife(mean, without, (total - mean * weight)[some], codes[some]).interval()
-    return f"{mean:{sign}.3f} [{ends['low']:{sign}.3f}, {ends['high']:{sign}.3f}]"
+    low, high = np.clip([ends["low"], ends["high"]], -1.0 if sign else 0.0, 1.0)
+    return f"{mean:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
 if __name__ == "__main__":

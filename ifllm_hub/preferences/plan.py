@@ -77,11 +77,11 @@ STUDY = Pilot(
         *(120, 85, 62, 37, 36, 34, 28, 21, 18, 15, 15, 10, 9, 9, 9, 9, 9, 9, 9, 8, 8, 8, 7),
         *(7, 6, 6, 6, 6, 6, 6, 6, 4, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 2, 2),
     ),
-    within=0.2085,
+    within=0.2042,
     between=0.0,
-    between_at_most=0.0021,
-    reading={"mean": 0.117, "low": 0.091, "high": 0.145},
-    beyond={"mean": 0.033, "low": 0.019, "high": 0.046},
+    between_at_most=0.0013,
+    reading={"mean": 0.117, "low": 0.092, "high": 0.145},
+    beyond={"mean": 0.033, "low": 0.020, "high": 0.046},
 )
 
 
@@ -169,7 +169,7 @@ def plan_study(pilot: Pilot, gain: float, power: float, between: float) -> Plan:
     Examples:
         >>> from ifllm_hub.preferences.plan import STUDY, plan_study
         >>> plan_study(STUDY, gain=0.05, power=0.8, between=STUDY.between).readers
-        57
+        56
     """
     low, high = 1, 2
     while _study(pilot, gain, between, high).power < power:

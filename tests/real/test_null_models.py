@@ -5,7 +5,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from eval.studies.window import around_the_end
+from eval.studies.last_seconds import LAST, T
+from eval.studies.window import off_text
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.features.centering import center_by_worker
 from ifllm_hub.features.extract import extract_features
@@ -30,8 +31,8 @@ def test_the_reading_tells_the_preference_and_not_its_last_seconds(folder: Path)
     assert len(pairs) > 640
     trajectories = load_config(folder, "trajectories")
     area = {}
-    for name, before in (("last", False), ("earlier", True)):
-        part = around_the_end(trajectories, LAST_MS, before)
+    for name, off in (("last", LAST - LAST_MS > T), ("earlier", LAST - LAST_MS <= T)):
+        part = off_text(trajectories, off)
         workers = part.select("question_id", "worker_id")
         features = center_by_worker(extract_features(part).join(workers, on="question_id"))
         read = features.select("question_id", *MOUSE_FEATURES)

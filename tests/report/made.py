@@ -10,7 +10,7 @@ from ifllm_hub.align.stages.dpo import METRICS
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.protocol.folds import PROTOCOLS
 from ifllm_hub.reward.protocol.pairs import FEATURES, Pairs
-from ifllm_hub.reward.protocol.scores import score
+from ifllm_hub.reward.protocol.scores import MEASURES, score
 
 
 def write(path: Path, content: Any) -> None:
@@ -24,13 +24,20 @@ def board(pairs: Pairs) -> dict[str, Any]:
     length = 1 / (1 + np.exp(-contrast[:, :1].T))
     both = 1 / (1 + np.exp(-contrast.sum(axis=1)[None]))
     scored = {FOREST.name: score(both, length, pairs), LONGER_ANSWER.name: score(length, length, pairs)}
+    adjusted = {"low": -0.1, "high": 0.2, "p": 0.4}
     return {
         "pairs": len(pairs),
         "workers": pairs.rows["worker_id"].n_unique(),
         "conversations": pairs.rows["conversation_id"].n_unique(),
         "left_preferred": float(pairs.y.mean()),
+        "effective_workers": 6.5,
+        "detectable_gain": 0.1,
         "seeds": 2,
-        "rows": [{"model": name, "protocol": p, **row} for p in PROTOCOLS for name, row in scored.items()],
+        "rows": [
+            {"model": name, "protocol": p, **row, "adjusted": dict.fromkeys(MEASURES, adjusted)}
+            for p in PROTOCOLS
+            for name, row in scored.items()
+        ],
         "permuted_labels": {protocol: {"mean": 0.5, "sd": 0.01} for protocol in PROTOCOLS},
     }
 

@@ -116,7 +116,7 @@ def test_numbers_figures_and_the_missing_are_there(folder: Path, html: str) -> N
     assert "agreement with people - 0.612 [0.500, 0.700], n 120" in text
     agreeing = [row for row in comparison_pairs(folder) if row["word_model_first"] == row["word_baseline_first"]]
     share = len(agreeing) / len(comparison_pairs(folder))
-    assert f"same winner in both orders {share:.3f} [" in text
+    assert f"same winner in both orders {share:.3f}, n {len(comparison_pairs(folder))}" in text
     assert html.count("<img ") == 4
     assert "one order scored: malformed 2" in text
 

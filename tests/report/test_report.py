@@ -305,7 +305,7 @@ def test_hostile_answers_of_a_real_release_are_shown_as_text(copy: Path) -> None
         assert strip["cells"] == [text[i : i + 20] for i in range(0, len(text), 20)]
         assert strip["ms"] == expected_dwell(copy, question_id, "mouse", "left", len(text))
     assert "Simulated or modified" not in shown.text
-    assert "interval of +1.0 to +7.0, which does not include 0" in shown.text
+    assert "(adjusted for all models and measures compared) of +0.5 to +7.5, which does not include 0" in shown.text
 
 
 @pytest.mark.parametrize(
