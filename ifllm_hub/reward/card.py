@@ -78,9 +78,10 @@ and test, and so flatter every model that can tell workers apart.
 
 Features named `_centered` are contrasts minus the same reader's habit on all questions, estimated from readings alone
 (`ifllm_hub.features.centering.center_by_worker`; the dataset's config `features` has them). The features were chosen
-while looking at these pairs; the row "nested choice" of `ifllm leaderboard` makes the choice inside the folds.
+while looking at these pairs; the row "nested choice" of `ifllm leaderboard` makes the choice inside the folds. Swapping
+the answers of all of a worker's questions turns P into 1 - P; of one question alone it does not quite, as the habit stays.
 
-Some of the mouse's information comes from the last seconds before it left the text for the rating form
+Much of the mouse's information comes from its last visit to the text before the rating form
 (`docs/results/last_seconds.md` of the package's repository): reading an answer once more, or crossing it on the way.
 
 Workers were told to follow the text with the cursor; cursors in the wild say less. The model compares two answers

@@ -18,7 +18,7 @@ from ifllm_hub.features.extract import feature_rows
 from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 
-# How likely the likelier answer must be: below this it was preferred in 56 % of the study's pairs, above it in 68 %
+# How likely the likelier answer must be: below this it was preferred in 55 % of the study's pairs, above it in 67 %
 # (docs/results/live_score.md, where the intervals are).
 LEAST_SURE = 0.56
 
