@@ -78,8 +78,9 @@ and test, and so flatter every model that can tell workers apart.
 
 Features named `_centered` are contrasts minus the same reader's habit on all questions, estimated from readings alone
 (`ifllm_hub.features.centering.center_by_worker`; the dataset's config `features` has them). The features were chosen
-while looking at these pairs; the row "nested choice" of `ifllm leaderboard` makes the choice inside the folds. Swapping
-the answers of all of a worker's questions turns P into 1 - P; of one question alone it does not quite, as the habit stays.
+while looking at these pairs; the row "nested choice" of `ifllm leaderboard` makes the choice inside the folds.
+Swapping the answers of all of a worker's questions turns P into 1 - P; of one question alone it does not quite, as the
+habit stays.
 
 Much of the mouse's information comes from its last visit to the text before the rating form
 (`docs/results/last_seconds.md` of the package's repository): reading an answer once more, or crossing it on the way.
