@@ -25,7 +25,7 @@ from ifllm_hub.reward.protocol.candidates import longer as choose_longer
 from ifllm_hub.reward.protocol.folds import out_of_fold
 from ifllm_hub.reward.protocol.leaderboard import data_source
 from ifllm_hub.reward.protocol.pairs import LEAST_PAIRS, Pairs, labeled, load_pairs
-from ifllm_hub.reward.protocol.scores import correct, score
+from ifllm_hub.reward.protocol.scores import adjusted_gains, correct, gains, score
 from ifllm_hub.reward.protocol.tables import leaderboard_markdown
 from ifllm_hub.terms import SIDES
 
@@ -109,9 +109,17 @@ def _chosen(pairs: Pairs, scored: np.ndarray, on: str) -> Pairs:
 
 def _part(pairs: Pairs, longer: np.ndarray, models: list[_Row], on: str) -> dict[str, Any]:
     """Rows of the longer answer, (seeds, n), and of some models, all on the same pairs."""
+    shown = ((LONGER_ANSWER.name, longer, _LONGER), *models)
+    adjusted = adjusted_gains([gains(probability, longer, pairs) for _, probability, _ in shown])
     rows = [
-        {"model": name, "trained_on": trained_on, "protocol": on, **score(probability, longer, pairs)}
-        for name, probability, trained_on in ((LONGER_ANSWER.name, longer, _LONGER), *models)
+        {
+            "model": name,
+            "trained_on": trained_on,
+            "protocol": on,
+            **score(probability, longer, pairs),
+            "adjusted": of_all,
+        }
+        for (name, probability, trained_on), of_all in zip(shown, adjusted, strict=True)
     ]
     return {
         "on": on,

@@ -16,8 +16,8 @@ from ifllm_hub.reward.model.config import DataSource
 from ifllm_hub.reward.protocol.candidates import CANDIDATES, FOREST, LONGER_ANSWER, TEXT_CONTRAST, Candidate
 from ifllm_hub.reward.protocol.folds import PROTOCOLS, block_permuted, out_of_fold, permuted
 from ifllm_hub.reward.protocol.pairs import Pairs
-from ifllm_hub.reward.protocol.scores import MEASURES, Measure, Score, correct, gains, score
-from ifllm_hub.statistics import Adjusted, Jackknife, detectable, effective_workers, simultaneous
+from ifllm_hub.reward.protocol.scores import Measure, Score, adjusted_gains, correct, gains, score
+from ifllm_hub.statistics import Adjusted, detectable, effective_workers
 from ifllm_hub.terms import Advance
 
 # What the probabilities rest on besides the data: a change to one of these makes finished results void.
@@ -226,7 +226,10 @@ def scored(results: dict[Job, np.ndarray], pairs: Pairs) -> Scored:
     judged = {job: result for job, result in results.items() if job.null is None}
     reference = {job.protocol: result for job, result in judged.items() if job.candidate == LONGER_ANSWER}
     over = {job: gains(result, reference[job.protocol], pairs) for job, result in judged.items()}
-    adjusted = {job: one for protocol in reference for job, one in _adjusted(over, protocol).items()}
+    adjusted: dict[Job, dict[Measure, Adjusted]] = {}
+    for protocol in reference:
+        family = [job for job in over if job.protocol == protocol]
+        adjusted |= dict(zip(family, adjusted_gains([over[job] for job in family]), strict=True))
     rows: list[Row] = [
         {
             "model": job.candidate.name,
@@ -245,12 +248,3 @@ def scored(results: dict[Job, np.ndarray], pairs: Pairs) -> Scored:
             draws: Draws = {"mean": float(result.mean()), "sd": float(result.std())}
             found.setdefault(job.null, {})[job.protocol] = draws
     return found
-
-
-def _adjusted(over: dict[Job, dict[Measure, Jackknife]], protocol: str) -> dict[Job, dict[Measure, Adjusted]]:
-    """The differences of one protocol, adjusted for each other; the reference is no difference."""
-    family = [(job, name) for job in over if job.protocol == protocol for name in MEASURES]
-    compared = [(job, name) for job, name in family if job.candidate != LONGER_ANSWER]
-    found = dict(zip(compared, simultaneous([over[job][name] for job, name in compared]), strict=True))
-    nothing: Adjusted = {"low": 0.0, "high": 0.0, "p": 1.0}
-    return {job: {name: found.get((job, name), nothing) for name in MEASURES} for job, _ in family}

@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from ifllm_hub.reward.model.config import ProtocolScores
 from ifllm_hub.reward.protocol.pairs import Pairs
-from ifllm_hub.statistics import Estimate, Jackknife, jackknife
+from ifllm_hub.statistics import Adjusted, Estimate, Jackknife, jackknife, simultaneous
 
 Measure = Literal["accuracy", "auc", "brier"]
 MEASURES: tuple[Measure, ...] = ("accuracy", "auc", "brier")
@@ -110,6 +110,18 @@ def gains(probability: np.ndarray, reference: np.ndarray, pairs: Pairs) -> dict[
     """What a model gains over a reference, by measure; arguments as of `score`."""
     ours, theirs = measured(probability, pairs), measured(reference, pairs)
     return {name: (ours[name] - theirs[name]).jackknife(pairs) for name in MEASURES}
+
+
+def adjusted_gains(models: list[dict[Measure, Jackknife]]) -> list[dict[Measure, Adjusted]]:
+    """The gains of models that are shown together, adjusted for all of them and all measures; see `simultaneous`.
+
+    A model that gains exactly nothing, as the reference over itself, is no comparison and costs the others nothing.
+    """
+    nothing: Adjusted = {"low": 0.0, "high": 0.0, "p": 1.0}
+    rows = [(at, name, one[name].moves) for at, one in enumerate(models) for name in MEASURES]
+    compared = [(at, name) for at, name, moves in rows if moves.any() or not len(moves)]
+    found = dict(zip(compared, simultaneous([models[at][name] for at, name in compared]), strict=True))
+    return [{name: found.get((at, name), nothing) for name in MEASURES} for at in range(len(models))]
 
 
 @dataclass(frozen=True)
