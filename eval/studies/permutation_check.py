@@ -48,11 +48,13 @@ answers, as strongly as the real ones, and by a leaning of each conversation to 
 of the logit). Behavior stays, and so does its relation to length; it says nothing else. The p values should be uniform.
 
 {markdown_table(("measure", ">p <= .05", ">p <= .20", ">p <= .50", ">Kolmogorov-Smirnov p"), uniformity(nulls))}
+
 ## Where there is something to find
 
 {STUDIES} simulated studies of 24 workers and 300 questions (`ifllm simulate`), in which people read what they prefer.
 
-{markdown_table(("measure", ">p <= .05 in", ">median p"), power(found))}""")
+{markdown_table(("measure", ">p <= .05 in", ">median p"), power(found))}
+""")
 
 
 def unrelated(pairs: Pairs, seed: int) -> Pairs:
