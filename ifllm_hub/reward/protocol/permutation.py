@@ -132,8 +132,8 @@ def permutation_test(
     """Whether logistic regressions on length and behavior gain over length more than with behavior exchanged.
 
     The p value of one set is (1 + draws in which the gain is at least as good) / (1 + draws). That of the best set is
-    the same of the largest standardized gain over all sets (max-T, Westfall & Young 1993), the standard deviations
-    being those over the draws.
+    the same of the largest standardized gain over all sets (max-T, Westfall & Young 1993), the mean and the standard
+    deviation being those over the real pairs and all draws.
 
     Args:
         pairs: all of a dataset, from `load_pairs`.
