@@ -11,6 +11,7 @@ from ifllm_hub.align.runs.results import Results
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.manifest import Built
 from ifllm_hub.dataset.schema import SPLITS, label_source_of, parquet_path, preferences_config, present_configs
+from ifllm_hub.documents import checked
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json
 from ifllm_hub.reward.model.config import ModelConfig
@@ -73,7 +74,8 @@ def load_run(folder: Path) -> Run:
             f"same `ifllm run --out {folder}` command again."
         )
     manifest = cast(Built, _json(folder, "dataset/manifest.json", "build"))
-    board = cast(Board, _json(folder, "reward/leaderboard.json", "reward"))
+    scored = "reward/leaderboard.json"
+    board = checked(_json(folder, scored, "reward"), Board, folder / scored, _remedy(folder, "reward"))
     reward = cast(ModelConfig, _json(folder, "reward/config.json", "reward"))
     if reward["training"]["release_sha256"] != manifest["release_sha256"]:
         path = folder / "reward/config.json"

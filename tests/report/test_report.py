@@ -347,6 +347,15 @@ def test_missing_or_damaged_part_is_named_with_its_remedy(
     assert sorted(run.iterdir()) == listing
 
 
+def test_a_leaderboard_of_an_older_version_is_named(copy: Path) -> None:
+    path = copy / "reward/leaderboard.json"
+    board = json.loads(path.read_text())
+    del board["rows"][1]["adjusted"]
+    write(path, board)
+    with pytest.raises(IfllmError, match=rf"{path}: .*adjusted.* is missing or damaged. .*un the same `ifllm run"):
+        build_report(copy)
+
+
 def test_a_reward_model_of_another_release_is_refused(copy: Path) -> None:
     write(copy / "reward/config.json", reward_config("0"))
     with pytest.raises(IfllmError, match=r"reward/config\.json: the reward model was trained on another release"):
