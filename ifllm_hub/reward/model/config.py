@@ -13,12 +13,15 @@ class FeatureColumn(TypedDict):
 
 
 class DataSource(TypedDict, total=False):
-    """What names the data: a Hub dataset and its commit, or for a folder the release that it was built from."""
+    """What names the data: a Hub dataset and its commit, or for a folder the release that it was built from, or the
+    digest of the manifest of collected data.
+    """
 
     dataset: str
     revision: str
     release_sha256: str
     is_the_released_data: bool
+    collected_sha256: str
 
 
 class Training(DataSource):

@@ -195,13 +195,17 @@ def _places(jobs: list[Job], pairs: Pairs, finished: Path) -> list[Path | None]:
 
 
 def data_source(dataset: str | Path, revision: str | None) -> DataSource:
-    """What names the data: the release's digest for a folder; on the Hub the repo and, as `revision`, the commit.
+    """What names the data: of a folder the release's digest, or the manifest's if it was collected; on the Hub the repo
+    and, as `revision`, the commit.
 
     Raises:
         IfllmError: there is no such dataset, or the Hub cannot be reached.
     """
     if Path(dataset).is_dir():
-        manifest = read_json(Path(dataset) / "manifest.json")
+        path = Path(dataset) / "manifest.json"
+        manifest = read_json(path)
+        if "collected" in manifest:
+            return {"collected_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         return {
             "release_sha256": manifest["release_sha256"],
             "is_the_released_data": manifest["is_the_released_data"],

@@ -2,6 +2,8 @@
 
 import hashlib
 import inspect
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +28,8 @@ from ifllm_hub.reward.protocol.folds import out_of_fold
 from ifllm_hub.reward.protocol.pairs import Pairs, load_pairs
 from ifllm_hub.reward.protocol.permutation import permutation_test
 from ifllm_hub.reward.protocol.scores import score
+from ifllm_hub.reward.train import train_reward
+from tests.conftest import few_trees
 
 REGISTERED = "8c0a8730790cddb522e2c7bc7dc44684b7654f76465dcbdf5feffc6c6e8f3fa5"
 
@@ -94,6 +98,26 @@ def test_the_sentence_says_where_the_data_is_from(claim: Claim, origin: Origin, 
     assert words in claim_sentence(claim | {"origin": origin})
     assert words not in claim_sentence(claim | {"origin": "collected"})
     assert "simulated or modified" in claim_sentence(claim)
+
+
+@pytest.fixture(scope="module")
+def collected(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same data, as if it had been collected."""
+    folder = tmp_path_factory.mktemp("collected") / "dataset"
+    shutil.copytree(study, folder)
+    (folder / "manifest.json").write_text(json.dumps({"collected": True, "people": 16}))
+    return folder
+
+
+def test_collected_data_is_tested_and_trained_on(collected: Path, claim: Claim, tmp_path: Path) -> None:
+    of_people = evaluate_claim(collected, draws=9)
+    assert of_people["origin"] == "collected"
+    assert of_people["permuted"] == claim["permuted"]
+    assert claim_sentence(of_people).endswith("points (95 %).")
+    with few_trees():
+        train_reward(collected, tmp_path / "reward", seeds=1)
+    digest = hashlib.sha256((collected / "manifest.json").read_bytes()).hexdigest()
+    assert f"collected dataset {digest[:12]}" in (tmp_path / "reward" / "README.md").read_text()
 
 
 def test_what_was_registered_stays() -> None:
