@@ -123,6 +123,7 @@ def test_collected_data_is_tested_and_trained_on(collected: Path, claim: Claim, 
 def test_what_was_registered_stays() -> None:
     """Another claim is another registration: with a date, beside this one."""
     assert hashlib.sha256(CLAIM.encode()).hexdigest() == REGISTERED
+    assert CLAIM in (Path(__file__).parents[3] / "docs/results/claim.md").read_text(encoding="utf-8")
     assert (module.ALPHA, module._SEEDS, module._MEASURE, module._PRIMARY) == (0.05, 20, "brier", "mouse + gaze")
     assert all(f"`{name}`" in CLAIM for name in FEATURE_SETS["mouse + gaze"])
     assert inspect.signature(evaluate_claim).parameters["draws"].default == 999
