@@ -115,11 +115,15 @@ def jackknife_mean(values: np.ndarray, workers: np.ndarray) -> Jackknife:
         values: (n,) one a pair.
         workers: (n,) whose pair it is.
     """
+    return jackknife(values.mean(), means_without(values, workers), values, workers)
+
+
+def means_without(values: np.ndarray, workers: np.ndarray) -> np.ndarray:
+    """(workers,) the mean of (n,) values without each worker; NaN where nothing is left."""
     codes = np.unique(workers, return_inverse=True)[1]
     totals, sizes = np.bincount(codes, values), np.bincount(codes)
-    with np.errstate(invalid="ignore"):  # nothing is left without the only worker
-        without = (totals.sum() - totals) / (len(values) - sizes)
-    return jackknife(values.mean(), without, values, codes)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((totals.sum() - totals) / (len(values) - sizes))
 
 
 def jackknife_sums(estimate: Callable[[np.ndarray], Any], parts: np.ndarray, workers: np.ndarray) -> Jackknife:

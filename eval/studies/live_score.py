@@ -13,7 +13,7 @@ from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER, forest
 from ifllm_hub.reward.protocol.folds import out_of_fold
 from ifllm_hub.reward.protocol.pairs import FEATURES, GAZE_FEATURES, Pairs, labeled, load_pairs, with_past_habit
 from ifllm_hub.reward.protocol.scores import correct
-from ifllm_hub.statistics import jackknife
+from ifllm_hub.statistics import jackknife_sums
 
 SEEDS = 20
 SECONDS = (0, 1, 2, 3, 5, 8, 12, 20, 30, 45)
@@ -95,17 +95,11 @@ def interval(values: np.ndarray, of: np.ndarray, workers: np.ndarray, sign: str 
     """Mean of some (seed, pair) values, and its 95 % interval by jackknife over workers."""
     if not of.any():
         return "-"
-    codes = np.unique(workers, return_inverse=True)[1]
-    weight = of.sum(axis=0)
-    total = (values * of).sum(axis=0)
-    mean = total.sum() / weight.sum()
-    totals, sizes = np.bincount(codes, total), np.bincount(codes, weight)
-    with np.errstate(invalid="ignore"):  # nothing may be left without a worker
-        without = (totals.sum() - totals) / (sizes.sum() - sizes)
-    some = weight > 0
-    ends = jackknife(mean, without, (total - mean * weight)[some], codes[some]).interval()
-    low, high = np.clip([ends["low"], ends["high"]], -1.0 if sign else 0.0, 1.0)
-    return f"{mean:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+    parts = np.column_stack([(values * of).sum(axis=0), of.sum(axis=0)]).astype(float)
+    some = of.any(axis=0)
+    found = jackknife_sums(lambda sums: sums[..., 0] / sums[..., 1], parts[some], workers[some]).estimate
+    low, high = np.clip([found["low"], found["high"]], -1.0 if sign else 0.0, 1.0)
+    return f"{found['mean']:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
 if __name__ == "__main__":

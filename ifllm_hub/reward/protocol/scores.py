@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from ifllm_hub.reward.model.config import ProtocolScores
 from ifllm_hub.reward.protocol.pairs import Pairs
-from ifllm_hub.statistics import Adjusted, Estimate, Jackknife, jackknife, simultaneous
+from ifllm_hub.statistics import Adjusted, Estimate, Jackknife, jackknife, means_without, simultaneous
 
 Measure = Literal["accuracy", "auc", "brier"]
 MEASURES: tuple[Measure, ...] = ("accuracy", "auc", "brier")
@@ -150,9 +150,7 @@ def measured(probability: np.ndarray, pairs: Pairs) -> dict[Measure, Measured]:
 
 
 def _mean(values: np.ndarray, workers: np.ndarray) -> Measured:
-    totals, sizes = np.bincount(workers, values), np.bincount(workers)
-    with np.errstate(invalid="ignore"):  # nothing is left without the only worker
-        return Measured(float(values.mean()), (totals.sum() - totals) / (len(values) - sizes), values)
+    return Measured(float(values.mean()), means_without(values, workers), values)
 
 
 def _area(probability: np.ndarray, y: np.ndarray, workers: np.ndarray) -> Measured:
