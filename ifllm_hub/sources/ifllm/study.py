@@ -64,7 +64,7 @@ class Study:
         tasks = [task for task in self._tasks() if f"{task.worker_id}/{task.task_id}" in wanted]
         ours = self.questions.filter(pl.col("conversation_id").is_in(wanted))
         ticks = align_tasks(tasks, ours, accounts, self.unanswered)
-        return Recorded(_as_trajectories(ours, ticks), accounts)
+        return Recorded(as_trajectories(ours, ticks), accounts)
 
     def _tasks(self) -> Iterator[TaskFolder]:
         return (task for task in self.release.tasks if task.worker_id in self.workers)
@@ -110,8 +110,8 @@ def read_table(release: Release, name: str) -> pl.DataFrame:
         raise IfllmError(f"{release.root / name}: cannot be read ({error}). Unpack the release again.") from error
 
 
-def _as_trajectories(questions: pl.DataFrame, ticks: pl.DataFrame) -> pl.DataFrame:
-    """One row per question, with lists of its ticks."""
+def as_trajectories(questions: pl.DataFrame, ticks: pl.DataFrame) -> pl.DataFrame:
+    """One row per question, with lists of its ticks (rows of `align_tasks`): the config `trajectories`."""
     lists = ticks.group_by("question_id", maintain_order=True).agg(
         pl.col("schema_version").first(), pl.exclude("schema_version")
     )

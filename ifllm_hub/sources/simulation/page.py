@@ -5,6 +5,7 @@ All lengths are CSS px. Viewport coordinates have their origin at the top left a
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -110,6 +111,11 @@ class Page:
         """Characters per line."""
         return int((self.box_width - 70) / CHAR_WIDTH)
 
+    @property
+    def lines_in_view(self) -> int:
+        """Whole lines that the box shows at a time."""
+        return int((self.box_height - _PADDING) // LINE_HEIGHT)
+
     def box_left(self, side: int) -> float:
         return self.width / 2 + 0.5 if side else _MARGIN
 
@@ -129,12 +135,8 @@ class Page:
 
     def probe(
         self, layout: Layout, side: int, x: np.ndarray, y: np.ndarray, top: np.ndarray, scroll: np.ndarray
-    ) -> tuple[list[str], np.ndarray]:
-        """What the site records about viewport points relative to one answer.
-
-        Returns:
-            The `x,y,"window",index` part of each row, and the caret's code point offset in `layout` (-1: not on it).
-        """
+    ) -> "Probe":
+        """What the site sees under viewport points, relative to one answer."""
         box_x, box_y = x - self.box_left(side), y - top
         text_x, text_y = box_x - _PADDING, box_y - _PADDING + scroll
         in_box = (box_x >= 0) & (box_x <= self.box_width) & (box_y >= 0) & (box_y <= self.box_height)
@@ -148,18 +150,39 @@ class Page:
             inside = in_box
         in_view = (x >= 0) & (x < self.width) & (y >= 0) & (y < self.height)
         caret = np.where(inside & in_box & in_view, layout.caret_at(text_x, text_y), -1)
-        fields = layout.fields(caret)
         below = np.flatnonzero(inside & ~in_box & in_view & (box_y > self.box_height))
-        form_y = box_y[below] - self.box_height - _FORM_OFFSET
-        for i, field in zip(below, _FORM_LAYOUT.fields(_form_caret(text_x[below], form_y)), strict=True):
+        return Probe(rel_x, rel_y, inside, caret, below, text_x[below], box_y[below] - self.box_height - _FORM_OFFSET)
+
+
+class Probe(NamedTuple):
+    """What lies under viewport points.
+
+    Attributes:
+        x, y: relative to the box, px.
+        inside: whether the point is in the box.
+        caret: code point offset in the answer; -1: not on it.
+        below: positions of the points on the rating form; `form_x`, `form_y`: relative to it, px.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    inside: np.ndarray
+    caret: np.ndarray
+    below: np.ndarray
+    form_x: np.ndarray
+    form_y: np.ndarray
+
+    def cells(self, layout: Layout) -> list[str]:
+        """The `x,y,"window",index` part of each row that the site records."""
+        fields = layout.fields(self.caret)
+        for i, field in zip(self.below, _FORM_LAYOUT.fields(_form_caret(self.form_x, self.form_y)), strict=True):
             fields[i] = field
-        cells = [
+        return [
             f"{px:.8g},{py:.8g},{field}" if hit else "-1,-1,,"
             for px, py, field, hit in zip(
-                np.round(rel_x, 2).tolist(), np.round(rel_y, 2).tolist(), fields, inside.tolist(), strict=True
+                np.round(self.x, 2).tolist(), np.round(self.y, 2).tolist(), fields, self.inside.tolist(), strict=True
             )
         ]
-        return cells, caret
 
 
 # Each label of the form is a text node of its own.

@@ -2,11 +2,21 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ifllm_hub.sources.simulation.reading import Reader, Recording, Turn
+from ifllm_hub.sources.simulation.readers import (
+    CONVERSATION_SD,
+    KINDS,
+    MOUSE_LAG_MS,
+    QUESTION_SD,
+    WORKER_SD,
+    Habit,
+    Reader,
+    Turn,
+)
+from ifllm_hub.sources.simulation.reading import Recording
 from ifllm_hub.sources.simulation.text import MAX_LENGTH, MIN_LENGTH, STYLES, TOPICS, Topic, write_answer, write_query
 
 # Model -> mean quality of its answers, in standard normal units.
@@ -28,6 +38,7 @@ class Question:
         label: the same code after label noise; None if not labeled.
         flip_probability: that the label was flipped, given the utilities.
         cr_lf, model_cr_lf, ai_error, emoji: whether the question has this quirk.
+        log_pace: its effect on the log of a known reader's pace.
     """
 
     turn: int
@@ -45,6 +56,7 @@ class Question:
     ai_error: bool = False
     emoji: bool = False
     question_id: int = 0
+    log_pace: float = 0.0
 
 
 @dataclass
@@ -58,6 +70,8 @@ class Conversation:
         no_date: its first query time is stored as zeros.
         behavior, logged: whether it has a behavior folder, and rows in the query log.
         damaged: number of rows to break in one of its files; `damaged_ticks`: which ticks these became.
+        log_pace: its effect on the log of a known reader's pace.
+        seeds: of a known reader: what the random numbers of each question start from.
     """
 
     worker: "Worker"
@@ -74,6 +88,8 @@ class Conversation:
     questions: list[Question] = field(default_factory=list)
     recording: Recording | None = None
     damaged_ticks: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    log_pace: float = 0.0
+    seeds: tuple[int, ...] = ()
 
     @property
     def task_id(self) -> int:
@@ -190,6 +206,20 @@ def place_quirks(rng: np.random.Generator, people: list[Worker]) -> None:
     worker.conversations.append(lost)
 
 
+def know_readers(people: list[Worker], seed: int) -> None:
+    """Give every worker a known way of reading, the kinds in equal numbers, and every question seeds of its own."""
+    rng = np.random.default_rng([seed, 2])
+    kinds = [KINDS[i % len(KINDS)] for i in rng.permutation(len(people)).tolist()]
+    for number, (worker, kind) in enumerate(zip(people, kinds, strict=True)):
+        habit = Habit(kind, float(rng.uniform(*MOUSE_LAG_MS)), float(rng.normal(0, WORKER_SD)))
+        worker.reader = replace(worker.reader, habit=habit)
+        for i, conversation in enumerate(worker.conversations):
+            conversation.seeds = (seed, 3, number, i)
+            conversation.log_pace = float(rng.normal(0, CONVERSATION_SD))
+            for question in conversation.questions:
+                question.log_pace = float(rng.normal(0, QUESTION_SD))
+
+
 def converse(rng: np.random.Generator, conversation: Conversation) -> list[Turn]:
     """Fill in the questions of a conversation: texts, utilities, labels. Returns what the worker has to read."""
     n_sides = 1 + conversation.pairwise
@@ -197,6 +227,9 @@ def converse(rng: np.random.Generator, conversation: Conversation) -> list[Turn]
     turns = []
     before: float | None = None
     for question in conversation.questions:
+        seeds = (*conversation.seeds, question.turn)
+        if conversation.seeds:
+            rng = np.random.default_rng(seeds)
         _write_texts(rng, conversation, question, models)
         labeled = conversation.finished or question.turn < conversation.n_turns
         gap = question.utility[0] - (question.utility[1] if conversation.pairwise else (before or 0.0) - 0.9)
@@ -215,7 +248,9 @@ def converse(rng: np.random.Generator, conversation: Conversation) -> list[Turn]
         if labeled:
             question.ratings = _rate(rng, question, abs(gap))
         before = question.utility[0]
-        turns.append(Turn(tuple(question.answers), liking, (question.label or 0) if labeled else None))
+        chosen = (question.label or 0) if labeled else None
+        log_pace = conversation.log_pace + question.log_pace
+        turns.append(Turn(tuple(question.answers), liking, chosen, question.bullet_points, log_pace, (*seeds, 1)))
     return turns
 
 
@@ -227,10 +262,12 @@ def _write_texts(rng: np.random.Generator, conversation: Conversation, question:
     for model in models:
         quality = float(_MODELS[model] + rng.normal(0, 0.85))
         length = int(np.clip(np.exp(typical + rng.normal(0, 0.4)), MIN_LENGTH, MAX_LENGTH))
-        style = "bullets" if question.bullet_points else STYLES[int(rng.choice(len(STYLES), p=_STYLE_SHARES))]
+        # Of a known reader, nothing but the words of an answer depends on whether it has bullet points.
+        words = rng.spawn(1)[0] if conversation.seeds else rng
+        style = "bullets" if question.bullet_points else STYLES[int(words.choice(len(STYLES), p=_STYLE_SHARES))]
         if conversation.damaged:
             style = "quotes"  # a CSV round trip breaks quotation marks most of all
-        answer = write_answer(rng, topic, part, quality, style, length, question.emoji)
+        answer = write_answer(words, topic, part, quality, style, length, question.emoji)
         question.answers.append(answer)
         question.utility.append(quality + 1.05 * float(np.log(len(answer) / 600)))
     if question.ai_error:

@@ -9,54 +9,20 @@ import csv
 import io
 import re
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from ifllm_hub.sources.ifllm.archive import PAIRWISE_FILES, POINTWISE_FILES
 from ifllm_hub.sources.simulation.page import BOX_TOP, PLACEHOLDER, Layout, Page
+from ifllm_hub.sources.simulation.paths import reading_path
+from ifllm_hub.sources.simulation.readers import Reader, Turn
 
 BATCH = 100  # ticks that the page sends at once; a last, incomplete batch is lost
 _BEFORE, _READING, _RATING, _WAITING = range(4)
 _INPUT_Y = 190  # px, the query field above the boxes
 _GOOD_LINE = re.compile(r'-?[\d.]+,-?[\d.]+,("(.*)")?,\d*,[\d.]+,([01],)?\d+')
 _QUOTED_END = re.compile(r'[^,]"",\d')
-
-
-@dataclass(frozen=True)
-class Reader:
-    """The constants of a worker.
-
-    Attributes:
-        width, height: viewport, CSS px.
-        interval: typical time between ticks, ms.
-        whole_ms: the browser's timer counts whole ms.
-        pace: code points per second while reading.
-        strength: how much a preference shows in the reading; 1 is average.
-        follow: probability that a tick finds the mouse moved.
-        gaze_bias: constant error of the webcam, px.
-        splits_text: a browser extension splits the answers' text nodes.
-    """
-
-    width: int
-    height: int
-    interval: float
-    whole_ms: bool
-    pace: float
-    strength: float
-    follow: float
-    gaze_bias: tuple[float, float]
-    splits_text: bool
-
-
-@dataclass(frozen=True)
-class Turn:
-    """The texts on screen, how much the reader likes each (-1 to 1), and the side rated higher (None: not rated)."""
-
-    texts: tuple[str, ...]
-    liking: tuple[float, ...]
-    chosen: int | None
 
 
 @dataclass
@@ -66,8 +32,8 @@ class Recording:
     Attributes:
         epoch: Unix ms. timer: page timer in 0.1 ms; stops while the tab is hidden.
         gaze, mouse: (ticks, 2), viewport px. face_ok: 0 or 1.
-        cells: (modality, side) -> the `x,y,"window",index` part of each row.
-        on_text: (modality, side) -> whether the point lies on the answer that is on screen.
+        cells: (modality, side) -> the `x,y,"window",index` part of each row; empty where no files are to be written.
+        chars: (modality, side) -> code point offset of the point in the answer that is on screen; -1 off it.
         shown: turn on screen, from 0; -1 before the first answer.
         rendered_at: Unix ms of each answer. reading_s: seconds each side of each turn was read.
         kept: how many ticks reached the server. ended_at: Unix ms.
@@ -85,14 +51,17 @@ class Recording:
     first_batch: int
     ended_at: int
     cells: dict[tuple[str, int], list[str]] = field(default_factory=dict)
-    on_text: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
+    chars: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
 class _Plan:
     """Where the reader aims to look: at a character of a side, or (side -1) at a point of the viewport."""
 
-    parts: list[tuple[np.ndarray, ...]] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    places: list[tuple[float, ...]] = field(default_factory=list)
+    sides: list[np.ndarray] = field(default_factory=list)
+    chars: list[np.ndarray] = field(default_factory=list)
 
     def add(
         self,
@@ -104,19 +73,28 @@ class _Plan:
         y: float = 0,
         page_scroll: float = 0,
     ) -> None:
-        n = len(char)
-        values = (phase, shown, side, x, y, page_scroll)
-        self.parts.append((*(np.broadcast_to(np.asarray(value), n) for value in values), char))
+        self.sizes.append(len(char))
+        self.places.append((phase, shown, x, y, page_scroll))
+        self.sides.append(np.full(len(char), side) if isinstance(side, int) else side)
+        self.chars.append(char)
 
     def columns(self) -> list[np.ndarray]:
-        return [np.concatenate(column) for column in zip(*self.parts, strict=True)]
+        """Per tick: phase, shown, x, y and page scroll, side, char."""
+        phase, shown, *points = (np.repeat(column, self.sizes) for column in zip(*self.places, strict=True))
+        return [phase, shown, *points, np.concatenate(self.sides), np.concatenate(self.chars)]
 
 
-def record(rng: np.random.Generator, reader: Reader, page: Page, turns: list[Turn], started_at: int) -> Recording:
-    """Simulate one conversation from the loading of the page at `started_at` (Unix ms)."""
+def record(
+    rng: np.random.Generator, reader: Reader, page: Page, turns: list[Turn], started_at: int, cells: bool = True
+) -> Recording:
+    """Simulate one conversation from the loading of the page at `started_at` (Unix ms).
+
+    Args:
+        cells: prepare the rows of the behavior files, which takes longer than all the rest.
+    """
     layouts = _layouts(rng, reader, page, turns)
     sides = range(2 if page.pairwise else 1)
-    phase, shown, side, x, y, page_scroll, char = _plan(rng, reader, page, turns).columns()
+    phase, shown, x, y, page_scroll, side, char = _plan(rng, reader, page, turns).columns()
     top = BOX_TOP - page_scroll
     starts = np.searchsorted(shown, np.arange(-1, len(turns) + 1))
     screens = [(slice(starts[i], starts[i + 1]), layouts[i]) for i in range(len(turns) + 1)]
@@ -134,7 +112,7 @@ def record(rng: np.random.Generator, reader: Reader, page: Page, turns: list[Tur
             y[span] = np.where(here, aim_y, y[span])
 
     epoch, timer, face_ok = _clock(rng, reader, started_at, phase)
-    mouse = _mouse(rng, reader, x, y)
+    mouse = _mouse(rng, reader, x, y, epoch)
     gaze = _gaze(rng, reader, x, y, mouse)
     read_for = np.diff(timer, append=timer[-1]) / 1e4
     reading = phase == _READING
@@ -156,14 +134,15 @@ def record(rng: np.random.Generator, reader: Reader, page: Page, turns: list[Tur
     )
     for modality, points in (("gaze", gaze), ("mouse", mouse)):
         for s in sides:
-            cells: list[str] = []
-            on_text = np.zeros(len(char), dtype=bool)
+            rows: list[str] = []
+            chars = np.full(len(char), -1)
             for span, texts in screens:
-                rows, caret = page.probe(texts[s], s, points[span, 0], points[span, 1], top[span], scroll[s, span])
-                cells += rows
-                on_text[span] = (caret >= 0) & (shown[span] >= 0)
-            recording.cells[modality, s] = cells
-            recording.on_text[modality, s] = on_text
+                under = page.probe(texts[s], s, points[span, 0], points[span, 1], top[span], scroll[s, span])
+                chars[span] = np.where(shown[span] >= 0, under.caret, -1)
+                if cells:
+                    rows += under.cells(texts[s])
+            recording.cells[modality, s] = rows
+            recording.chars[modality, s] = chars
     return recording
 
 
@@ -192,12 +171,12 @@ def _plan(rng: np.random.Generator, reader: Reader, page: Page, turns: list[Turn
     read_scroll = float(rng.uniform(0.4, 1.0)) * form_scroll
     _wait(rng, reader, page, plan, -1, (PLACEHOLDER,), seconds=rng.uniform(3, 6))
     for k, turn in enumerate(turns):
-        side, char = reading_path(rng, reader, [len(text) for text in turn.texts], turn.liking)
+        side, char = reading_path(rng, reader, turn)
         plan.add(_READING, k, side, char, page_scroll=read_scroll)
         if turn.chosen is not None:
             stops = [0, 1, turn.chosen] if page.pairwise else [0, 0]
             for i, s in enumerate(stops):
-                n = _ticks(reader, rng.uniform(0.9, 1.8))
+                n = reader.ticks(rng.uniform(0.9, 1.8))
                 center = page.box_left(s) + 0.42 * page.box_width if page.pairwise else 0.25 * page.width
                 spread = 0.07 * page.width
                 x = center + rng.normal(0, spread) + (0.08 * page.width * turn.chosen if not page.pairwise and i else 0)
@@ -205,11 +184,11 @@ def _plan(rng: np.random.Generator, reader: Reader, page: Page, turns: list[Turn
                 plan.add(_RATING, k, -1, np.zeros(n, dtype=np.int64), x, y, form_scroll)
         if k + 1 < len(turns):
             # The page is scrolled back to the query field only after the hand has left the form.
-            n = _ticks(reader, 0.9)
+            n = reader.ticks(0.9)
             plan.add(_WAITING, k, -1, np.zeros(n, dtype=np.int64), 0.5 * page.width, form_y + 175, form_scroll)
             _wait(rng, reader, page, plan, k, turn.texts, seconds=rng.uniform(2.5, 7))
         else:
-            n = _ticks(reader, rng.uniform(5, 7))
+            n = reader.ticks(rng.uniform(5, 7))
             plan.add(_WAITING, k, -1, np.zeros(n, dtype=np.int64), 0.5 * page.width, form_y + 175, form_scroll)
     return plan
 
@@ -224,10 +203,10 @@ def _wait(
     seconds: float,
 ) -> None:
     """Typing a query and waiting for the answer, with a glance at the old one, which is still on screen."""
-    n = _ticks(reader, seconds)
+    n = reader.ticks(seconds)
     x = float(rng.uniform(0.2, 0.7)) * page.width
     side = int(rng.integers(len(texts)))
-    glance = min(n // 3, _ticks(reader, rng.uniform(0.8, 2)))
+    glance = min(n // 3, reader.ticks(rng.uniform(0.8, 2)))
     start = float(rng.uniform(0, 0.7)) * len(texts[side])
     char = np.minimum(start + np.arange(glance) * reader.pace * reader.interval / 1000, len(texts[side]) - 1)
     phase = _WAITING if shown >= 0 else _BEFORE
@@ -235,43 +214,6 @@ def _wait(
     plan.add(phase, shown, -1, np.zeros(before, dtype=np.int64), x, _INPUT_Y)
     plan.add(phase, shown, side, char.astype(np.int64))
     plan.add(phase, shown, -1, np.zeros(max(n - before - glance, 3), dtype=np.int64), x + 40, _INPUT_Y + 10)
-
-
-def reading_path(
-    rng: np.random.Generator, reader: Reader, lengths: list[int], liking: tuple[float, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The side and the character (code point offset) aimed at on each tick while reading."""
-    queues: list[list[tuple[float, float, int]]] = []
-    for length, like in zip(lengths, liking, strict=True):
-        pull = reader.strength * like
-        stop = length * float(np.clip(0.74 + 0.15 * pull + rng.normal(0, 0.2), 0.12, 1.0))
-        pace = reader.pace * (length / 600) ** 0.4 * np.exp(-0.13 * pull + rng.normal(0, 0.32))
-        cuts = np.concatenate([[0], np.sort(rng.uniform(0.2, 0.9, rng.binomial(2, 0.3))), [1]]) * stop
-        queues.append([(a, b, _ticks(reader, (b - a) / pace)) for a, b in pairwise(cuts.tolist())])
-    visits: list[tuple[int, float, float, int]] = []
-    side = int(len(lengths) == 2 and rng.random() < 0.35)
-    while any(queues):
-        if queues[side]:
-            visits.append((side, *queues[side].pop(0)))
-        side = (side + 1) % len(lengths)
-    for _ in range(rng.poisson(1.0)):
-        side = int(len(lengths) == 2 and rng.random() < 0.5 + 0.25 * liking[1])
-        start = float(rng.uniform(0, 0.6)) * lengths[side]
-        seconds = float(rng.uniform(0.6, 2.0))
-        visits.append((side, start, start + seconds * reader.pace, _ticks(reader, seconds)))
-    chars = []
-    for side, start, stop, n in visits:
-        steps = np.cumsum(rng.gamma(2.0, size=n))
-        char = start + (stop - start) * steps / steps[-1]
-        for _ in range(rng.poisson(n / 70)):
-            at = int(rng.integers(n))
-            char[at : at + int(rng.integers(5, 16))] -= rng.uniform(20, 120)
-        chars.append(np.clip(char, 0, lengths[side] - 1).astype(np.int64))
-    return np.repeat([visit[0] for visit in visits], [len(char) for char in chars]), np.concatenate(chars)
-
-
-def _ticks(reader: Reader, seconds: float) -> int:
-    return max(3, round(float(seconds) * 1000 / reader.interval))
 
 
 def _clock(
@@ -297,18 +239,21 @@ def _clock(
     return started_at + timer // 10 + away, timer - shift, face_ok
 
 
-def _mouse(rng: np.random.Generator, reader: Reader, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Follows the aim a few ticks late, rests now and then, and is (-1, -1) before its first move."""
+def _mouse(rng: np.random.Generator, reader: Reader, x: np.ndarray, y: np.ndarray, epoch: np.ndarray) -> np.ndarray:
+    """Follows the aim a few ticks or a known time late, rests now and then, and is (-1, -1) before its first move."""
     n = len(x)
     lag = int(rng.integers(3, 7))
     source = np.maximum(np.arange(n) - lag, 0)
+    if reader.habit is not None:
+        # The tick nearest in time.
+        source = np.searchsorted((epoch[1:] + epoch[:-1]) / 2, epoch - reader.habit.mouse_lag_ms)
     stretch = np.cumsum(rng.random(n) < 1 / 45)
     resting = (rng.random(int(stretch[-1]) + 1) < 0.25)[stretch]
     moves = (rng.random(n) < reader.follow) & ~resting
     far = np.hypot(np.diff(x, prepend=x[0]), np.diff(y, prepend=y[0]))[source]
     moves |= (far > 0.35 * reader.width) & (rng.random(n) < 0.8)
     at = np.maximum.accumulate(np.where(moves, np.arange(n), -1))
-    points = np.stack([x, y], axis=1)[source] + rng.normal((0, 8), (10, 9), (n, 2))
+    points = np.stack([x, y], axis=1)[source] + (rng.standard_normal((n, 2)) * (10, 9) + (0, 8))
     points = np.clip(np.rint(points), 0, (reader.width - 1, reader.height - 1))
     return np.where((at >= 0)[:, None], points[at], -1).astype(np.int64)
 

@@ -5,6 +5,7 @@ every step of the package runs, and is tested against known answers, without the
 """
 
 import csv
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ifllm_hub.sources.simulation.people import (
     Worker,
     assign_conversations,
     converse,
+    know_readers,
     person_id,
     place_quirks,
     recruit,
@@ -59,7 +61,9 @@ _GENDERS = ("Female", "Male", "Non-binary")
 _Rows = list[list[Any]]
 
 
-def simulate_release(out: Path, workers: int = 24, questions: int = 300, seed: int = 0) -> Path:
+def simulate_release(
+    out: Path, workers: int = 24, questions: int = 300, seed: int = 0, known_readers: bool = False
+) -> Path:
     """Write a simulated release to `out/dataset` and what is true about it to `out/ground_truth.parquet`.
 
     The same arguments give the same bytes. The folder appears under its name only when it is complete.
@@ -69,6 +73,10 @@ def simulate_release(out: Path, workers: int = 24, questions: int = 300, seed: i
         workers: people who answered, 4 to 200.
         questions: turns, at least 30, and 4 to 40 per worker. Roughly half are pairwise.
         seed: 0 or more.
+        known_readers: let people read in one of four known ways, with known effects of length, bullet points and a
+            second answer (`ifllm_hub.sources.simulation.readers`). The ground truth then also has `reader_kind`,
+            `mouse_lag_ms`, and the effects on the log of pace `log_pace_worker`, `log_pace_conversation` and
+            `log_pace_question`.
 
     Returns:
         `out`.
@@ -83,38 +91,35 @@ def simulate_release(out: Path, workers: int = 24, questions: int = 300, seed: i
         >>> sorted(path.name for path in folder.iterdir())
         ['dataset', 'ground_truth.parquet']
     """
-    _check(out, workers, questions, seed)
+    check(str(out), workers, questions, seed)
     with replacing_folder(out, TRUTH_FILE) as folder:
-        _write(folder, workers, questions, seed)
+        _write(folder, workers, questions, seed, known_readers)
     return out
 
 
-def _check(out: Path, workers: int, questions: int, seed: int) -> None:
+def check(what: str, workers: int, questions: int, seed: int) -> None:
+    """Raise an `IfllmError` that begins with `what` where a number is out of range."""
     if not _WORKERS[0] <= workers <= _WORKERS[1]:
-        raise IfllmError(f"{out}: workers is {workers}; give {_WORKERS[0]} to {_WORKERS[1]}.")
+        raise IfllmError(f"{what}: workers is {workers}; give {_WORKERS[0]} to {_WORKERS[1]}.")
     least, most = (workers * each for each in _QUESTIONS_PER_WORKER)
     least = max(least, _MIN_QUESTIONS)
     if not least <= questions <= most:
-        raise IfllmError(f"{out}: questions is {questions}; give {least} to {most} for {workers} workers.")
+        raise IfllmError(f"{what}: questions is {questions}; give {least} to {most} for {workers} workers.")
     if seed < 0:
-        raise IfllmError(f"{out}: seed is {seed}; give 0 or more.")
+        raise IfllmError(f"{what}: seed is {seed}; give 0 or more.")
 
 
-def _write(folder: Path, workers: int, questions: int, seed: int) -> None:
+def _write(folder: Path, workers: int, questions: int, seed: int, known_readers: bool) -> None:
     rng = np.random.default_rng([seed, 0])
-    # Enough topics for the busiest worker not to repeat one, and few enough for workers to share tasks.
-    people = recruit(rng, workers, max(130, questions // 10), seed)
-    assign_conversations(rng, people, questions)
-    place_quirks(rng, people)
+    people = invite(rng, workers, questions, seed, known_readers)
     dataset = folder / "dataset"
-    for number, worker in enumerate(people):
-        first, days = _PERIODS[worker.schema_version]
-        now = int(first.timestamp() * 1000) + int(rng.uniform(0, days * _DAY_MS))
-        for i, conversation in enumerate(worker.conversations):
-            own = np.random.default_rng([seed, 1, number, i])
-            now = _hold(own, conversation, now, dataset / "user_behavior") + int(own.integers(60_000, 300_000))
+    for own, conversation, page in take_place(rng, people, seed):
+        if conversation.behavior:
+            of_conversation = dataset / "user_behavior" / conversation.worker.worker_id / str(conversation.task_id)
+            late, damaged = conversation.late_batch, conversation.damaged
+            conversation.damaged_ticks = write_recording(own, conversation.ticks, page, of_conversation, late, damaged)
     logged = [c for worker in people for c in worker.conversations if c.logged]
-    _number(rng, logged)
+    number_questions(rng, logged)
     for name, header, rows in (
         ("query_logs_table.csv", _LOG_HEADER, _log_rows(rng, logged)),
         ("task_table.csv", _TASK_HEADER, _task_rows(rng, people)),
@@ -124,23 +129,42 @@ def _write(folder: Path, workers: int, questions: int, seed: int) -> None:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(header.split(","))
             writer.writerows(rows)
-    _ground_truth(logged).write_parquet(folder / TRUTH_FILE)
+    ground_truth(logged).write_parquet(folder / TRUTH_FILE)
 
 
-def _hold(rng: np.random.Generator, conversation: Conversation, started_at: int, behavior: Path) -> int:
-    """Let a conversation take place and write its behavior files; returns its end, Unix ms."""
-    worker = conversation.worker
-    turns = converse(rng, conversation)
-    page = Page(worker.schema_version, conversation.pairwise, worker.reader.width, worker.reader.height)
-    recording = conversation.recording = record(rng, worker.reader, page, turns, started_at)
-    if conversation.behavior:
-        folder = behavior / worker.worker_id / str(conversation.task_id)
-        late, damaged = conversation.late_batch, conversation.damaged
-        conversation.damaged_ticks = write_recording(rng, recording, page, folder, late, damaged)
-    return recording.ended_at
+def invite(rng: np.random.Generator, workers: int, questions: int, seed: int, known_readers: bool) -> list[Worker]:
+    """The workers, with what they will do; the arguments as in `simulate_release`."""
+    # Enough topics for the busiest worker not to repeat one, and few enough for workers to share tasks.
+    people = recruit(rng, workers, max(130, questions // 10), seed)
+    assign_conversations(rng, people, questions)
+    place_quirks(rng, people)
+    if known_readers:
+        know_readers(people, seed)
+    return people
 
 
-def _number(rng: np.random.Generator, conversations: list[Conversation]) -> None:
+def take_place(
+    rng: np.random.Generator, people: list[Worker], seed: int, cells: bool = True
+) -> Iterator[tuple[np.random.Generator, Conversation, Page]]:
+    """Let every conversation take place, and yield it with its page and the random numbers for its files.
+
+    Args:
+        cells: as in `record`.
+    """
+    for number, worker in enumerate(people):
+        first, days = _PERIODS[worker.schema_version]
+        now = int(first.timestamp() * 1000) + int(rng.uniform(0, days * _DAY_MS))
+        for i, conversation in enumerate(worker.conversations):
+            own = np.random.default_rng([seed, 1, number, i])
+            turns = converse(own, conversation)
+            page = Page(worker.schema_version, conversation.pairwise, worker.reader.width, worker.reader.height)
+            recording = conversation.recording = record(own, worker.reader, page, turns, now, cells)
+            # Known readers do the same whether or not files are written.
+            yield own.spawn(1)[0] if worker.reader.habit else own, conversation, page
+            now = recording.ended_at + int(own.integers(60_000, 300_000))
+
+
+def number_questions(rng: np.random.Generator, conversations: list[Conversation]) -> None:
     """Question numbers grow with time over all workers, with gaps."""
     asked = [
         (at, question) for c in conversations for at, question in zip(c.ticks.rendered_at, c.questions, strict=True)
@@ -154,7 +178,7 @@ def _number(rng: np.random.Generator, conversations: list[Conversation]) -> None
 def _log_rows(rng: np.random.Generator, conversations: list[Conversation]) -> _Rows:
     rows = []
     for conversation in conversations:
-        for question, asked_at in zip(conversation.questions, _asked_at(conversation), strict=True):
+        for question, asked_at in zip(conversation.questions, seconds_asked_at(conversation), strict=True):
             answers, models = [*question.answers, ""][:2], [*question.models, ""][:2]
             if question.cr_lf:
                 side = int(rng.integers(len(question.answers)))
@@ -231,7 +255,8 @@ def _record_rows(rng: np.random.Generator, people: list[Worker], seed: int) -> _
     return [rows[i] for i in rng.permutation(len(rows)).tolist()]
 
 
-def _ground_truth(conversations: list[Conversation]) -> pl.DataFrame:
+def ground_truth(conversations: list[Conversation]) -> pl.DataFrame:
+    """What is true about each question of conversations that took place, by `question_id`."""
     rows = [row for conversation in conversations for row in _truths(conversation)]
     return pl.DataFrame(rows, infer_schema_length=None).sort("question_id")
 
@@ -239,11 +264,9 @@ def _ground_truth(conversations: list[Conversation]) -> pl.DataFrame:
 def _truths(conversation: Conversation) -> list[dict[str, Any]]:
     """The truth about each question; times in Unix ms, counts in ticks that reached the files."""
     ticks = conversation.ticks
-    kept = slice(0, ticks.kept if conversation.behavior else 0)
-    epoch, timer, shown = ticks.epoch[kept], ticks.timer[kept], ticks.shown[kept]
-    asked_at = _asked_at(conversation)
-    bounds = np.searchsorted(epoch, asked_at)
-    slots = [slice(a, b) for a, b in zip(bounds, [*bounds[1:], len(epoch)], strict=True)]
+    asked_at = seconds_asked_at(conversation)
+    slots = question_ticks(conversation)
+    timer, shown, damaged = ticks.timer, ticks.shown, conversation.damaged_ticks
     rows = []
     for k, (question, slot) in enumerate(zip(conversation.questions, slots, strict=True)):
         here = shown[slot] == k
@@ -273,7 +296,7 @@ def _truths(conversation: Conversation) -> list[dict[str, Any]]:
             row[f"utility_{side}"] = question.utility[s]
             row[f"reading_s_{side}"] = ticks.reading_s[k][s]
             for modality in MODALITIES:
-                row[f"{modality}_text_ticks_{side}"] = int((ticks.on_text[modality, s][kept][slot] & here).sum())
+                row[f"{modality}_text_ticks_{side}"] = int(((ticks.chars[modality, s][slot] >= 0) & here).sum())
         if conversation.pairwise:
             row["latent_preference"] = sides[question.latent or 0]
         elif question.latent is not None:
@@ -289,15 +312,30 @@ def _truths(conversation: Conversation) -> list[dict[str, Any]]:
             "emoji": question.emoji,
             "split_nodes": conversation.worker.reader.splits_text,
             "late_batch": conversation.late_batch,
-            "broken_lines": int(np.isin(conversation.damaged_ticks, np.arange(slot.start, slot.stop)).sum()),
+            "broken_lines": int(((damaged >= slot.start) & (damaged < slot.stop)).sum()),
             "repeated_timers": int((np.diff(timer, prepend=-1)[slot] == 0).sum()),
         }
+        if habit := conversation.worker.reader.habit:
+            row |= {
+                "reader_kind": habit.kind,
+                "mouse_lag_ms": habit.mouse_lag_ms,
+                "log_pace_worker": habit.log_pace,
+                "log_pace_conversation": conversation.log_pace,
+                "log_pace_question": question.log_pace,
+            }
         rows.append(row)
     return rows
 
 
-def _asked_at(conversation: Conversation) -> list[int]:
-    """The page records whole seconds, rounded down."""
+def question_ticks(conversation: Conversation) -> list[slice]:
+    """The ticks of each question that reached the server."""
+    epoch = conversation.ticks.epoch[: conversation.ticks.kept if conversation.behavior else 0]
+    bounds = np.searchsorted(epoch, seconds_asked_at(conversation)).tolist()
+    return [slice(a, b) for a, b in zip(bounds, [*bounds[1:], len(epoch)], strict=True)]
+
+
+def seconds_asked_at(conversation: Conversation) -> list[int]:
+    """When each answer appeared, Unix ms; the page records whole seconds, rounded down."""
     return [at // 1000 * 1000 for at in conversation.ticks.rendered_at]
 
 
