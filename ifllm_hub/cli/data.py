@@ -1,4 +1,4 @@
-"""`ifllm simulate | build | card | scan | publish | replay`: from a release to the Hub dataset."""
+"""`ifllm simulate | build | card | scan | publish | replay | export-bids`: from a release to the Hub dataset."""
 
 import sys
 from pathlib import Path
@@ -27,11 +27,17 @@ def simulate(
     workers: Annotated[int, typer.Option(help="Simulated workers.")] = 24,
     questions: Annotated[int, typer.Option(help="Simulated questions.")] = 300,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    known_readers: Annotated[
+        bool,
+        typer.Option(
+            "--known-readers", help="People read in four known ways, with known effects, which the ground truth names."
+        ),
+    ] = False,
 ) -> None:
     """Write a simulated release with the layout and the quirks of the real one, and the ground truth beside it."""
     from ifllm_hub.sources.simulation.simulate import simulate_release
 
-    simulate_release(out, workers, questions, seed)
+    simulate_release(out, workers, questions, seed, known_readers)
     say(f"simulated release: {out / 'dataset'}\nground truth: {out / 'ground_truth.parquet'}")
 
 
@@ -167,3 +173,36 @@ def replay(
     from ifllm_hub.report.replay import write_replay
 
     say(f"replay: {write_replay(dataset, question_id, out)}")
+
+
+@app.command("export-bids", rich_help_panel=PANEL)
+def export_bids(
+    dataset: Annotated[str, typer.Argument(help="A dataset folder or Hub repo id.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    screen_resolution: Annotated[
+        tuple[int, int] | None, typer.Option(metavar="W H", help="Of everybody's screen, CSS px.", show_default=False)
+    ] = None,
+    screen_size_cm: Annotated[
+        tuple[float, float] | None, typer.Option(metavar="W H", help="Its visible area, cm.", show_default=False)
+    ] = None,
+    distance_cm: Annotated[
+        float | None, typer.Option(help="From the eyes to the screen, cm.", show_default=False)
+    ] = None,
+) -> None:
+    """Write the mouse and gaze recordings as an Eye-Tracking-BIDS folder, without texts.
+
+    Pass what is known of the screen, all of it or nothing: no dataset has it.
+    """
+    from ifllm_hub.patterns.exports.bids import write_bids
+    from ifllm_hub.patterns.exports.samples import Screen
+
+    given = (screen_resolution, screen_size_cm, distance_cm)
+    screen = None
+    if screen_resolution and screen_size_cm and distance_cm is not None:
+        screen = Screen(screen_resolution, screen_size_cm, distance_cm)
+    elif any(value is not None for value in given):
+        raise IfllmError(
+            "A part of the screen does not do. Pass --screen-resolution, --screen-size-cm and --distance-cm together, "
+            "or none of them."
+        )
+    say(f"{write_bids(dataset, out, screen):,} runs: {out}")

@@ -23,6 +23,10 @@ TIERS = {
 }
 
 
+# Where the readings of a dataset are from; "unknown" where no manifest says so.
+Origin = Literal["study", "simulated", "collected", "unknown"]
+
+
 class Scanner(TypedDict):
     """The tool with its version, and the entities that it recognizes."""
 
@@ -139,6 +143,27 @@ def read_manifest(folder: Path) -> Built | Collected:
     if "collected" in content:
         return checked(content, Collected, path, advice)
     return checked(content, Built, path, advice)
+
+
+def data_origin(dataset: str | Path, revision: str | None = None) -> Origin:
+    """Where the readings of a dataset folder or Hub repo are from; a changed release counts as simulated.
+
+    Raises:
+        IfllmError: the manifest of a folder is missing or damaged.
+    """
+    place = Path(dataset) / MANIFEST
+    if not Path(dataset).is_dir():
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError
+
+        try:
+            place = Path(hf_hub_download(str(dataset), MANIFEST, repo_type="dataset", revision=revision))
+        except EntryNotFoundError:
+            return "unknown"
+    manifest = read_json(place)
+    if "collected" in manifest:
+        return "collected"
+    return "study" if manifest.get("is_the_released_data", True) else "simulated"
 
 
 class _Tiered(TypedDict):

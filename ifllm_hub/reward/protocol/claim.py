@@ -2,10 +2,9 @@
 
 from math import isfinite
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import TypedDict
 
-from ifllm_hub.dataset.manifest import MANIFEST
-from ifllm_hub.files import read_json
+from ifllm_hub.dataset.manifest import Origin, data_origin
 from ifllm_hub.pages.markdown import markdown_table
 from ifllm_hub.reward.protocol.candidates import LONGER_ANSWER, logistic, with_habit
 from ifllm_hub.reward.protocol.folds import out_of_fold
@@ -23,7 +22,6 @@ from ifllm_hub.reward.protocol.scores import MEASURES, Measure, gains
 from ifllm_hub.statistics import Estimate, effective_workers
 from ifllm_hub.terms import Advance
 
-Origin = Literal["study", "simulated", "collected", "unknown"]
 ALPHA = 0.05
 _PRIMARY = "mouse + gaze"
 _MEASURE: Measure = "brier"
@@ -115,30 +113,13 @@ def evaluate_claim(
     )
     effects = gains(ours, longer, pairs)
     return {
-        "origin": _origin(dataset, source.get("revision")),
+        "origin": data_origin(dataset, source.get("revision")),
         "pairs": len(pairs),
         "workers": int(pairs.rows["worker_id"].n_unique()),
         "effective_workers": effective_workers(pairs.groups("worker_id")),
         "effects": {measure: effects[measure].estimate for measure in MEASURES},
         "permuted": permutation_test(everything, FEATURE_SETS, draws, _TEST_SEEDS, n_jobs, advance=advance),
     }
-
-
-def _origin(dataset: str | Path, revision: str | None) -> Origin:
-    """Whether the claim was formed on this data; "unknown" where no manifest says so."""
-    place = Path(dataset) / MANIFEST
-    if not Path(dataset).is_dir():
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError
-
-        try:
-            place = Path(hf_hub_download(str(dataset), MANIFEST, repo_type="dataset", revision=revision))
-        except EntryNotFoundError:
-            return "unknown"
-    manifest = read_json(place)
-    if "collected" in manifest:
-        return "collected"
-    return "study" if manifest.get("is_the_released_data", True) else "simulated"
 
 
 def claim_sentence(claim: Claim) -> str:

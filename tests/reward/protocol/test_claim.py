@@ -12,6 +12,7 @@ from joblib import parallel_config
 from typer.testing import CliRunner
 
 from ifllm_hub.cli import app
+from ifllm_hub.dataset.manifest import Origin
 from ifllm_hub.features.centering import PRIOR_READINGS
 from ifllm_hub.reward.protocol import claim as module
 from ifllm_hub.reward.protocol.candidates import FULL, logistic
@@ -19,7 +20,6 @@ from ifllm_hub.reward.protocol.claim import (
     CLAIM,
     FEATURE_SETS,
     Claim,
-    Origin,
     claim_page,
     claim_sentence,
     evaluate_claim,

@@ -1,0 +1,1 @@
+"""The study's experiment: what asking for bullet points causes."""

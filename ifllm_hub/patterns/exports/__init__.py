@@ -1,0 +1,1 @@
+"""Recordings in the formats of eye-movement research: pymovements and Eye-Tracking-BIDS."""

@@ -1,0 +1,1 @@
+"""How much readings vary: between workers, in kinds of paths, with length and layout."""
