@@ -83,6 +83,11 @@ def stages(settings: Settings, out: Path) -> list[Stage]:
         release = open_release(source, advance=lambda share: advance(share / 3))
         build_dataset(release, dataset, advance=lambda share: advance((1 + 2 * share) / 3))
 
+    def read(advance: Advance) -> None:
+        from ifllm_hub.report.patterns.page import write_patterns
+
+        write_patterns(dataset, out / "patterns", advance=advance)
+
     def train(advance: Advance) -> None:
         from ifllm_hub.reward.train import train_reward
 
@@ -130,6 +135,7 @@ def stages(settings: Settings, out: Path) -> list[Stage]:
     return [
         *simulated,
         Stage("build", {"release": _identity(settings.release)}, dataset / "manifest.json", build),
+        Stage("patterns", {}, out / "patterns" / "patterns.html", read),
         Stage("reward", {"seeds": settings.seeds}, reward / "leaderboard.json", train),
         Stage("label", {}, parquet_path(dataset, preferences_config("explicit"), "test"), label),
         Stage(
@@ -154,7 +160,7 @@ def run(settings: Settings, out: Path, on_stage: Callable[[str, str, float], Non
         on_stage: called with (stage, "running" | "done" | "kept", share done 0-1).
 
     Returns:
-        The paths of the dataset, the reward model, the policy and the report.
+        The paths of the dataset, the page of reading patterns, the reward model, the policy and the report.
 
     Raises:
         IfllmError: a stage failed; names the stage and what to do. Later stages did not start, earlier ones are kept.
@@ -181,6 +187,7 @@ def run(settings: Settings, out: Path, on_stage: Callable[[str, str, float], Non
         tell(stage.name, "done", 1.0)
     return {
         "dataset": out / "dataset",
+        "patterns": out / "patterns" / "patterns.html",
         "reward model": out / "reward",
         "policy": out / "policy",
         "report": out / "report.html",

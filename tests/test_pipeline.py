@@ -10,7 +10,7 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.pipeline import Settings, Stage, run
 from tests.conftest import few_trees
 
-STAGES = ["simulate", "build", "reward", "label", "align", "report"]
+STAGES = ["simulate", "build", "patterns", "reward", "label", "align", "report"]
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_failed_stage_is_named_and_the_earlier_ones_are_kept(
         failing(broken, "label", IfllmError("too few labeled pairs. Simulate more questions."))
         with pytest.raises(IfllmError, match=r"stage 'label': too few labeled pairs.*finished stages are kept"):
             run(Settings(), tmp_path / "run")
-    assert light == ["simulate", "build", "reward"]
+    assert light == ["simulate", "build", "patterns", "reward"]
     assert worked_again(light, Settings(), tmp_path / "run") == ["label", "align", "report"]
 
 

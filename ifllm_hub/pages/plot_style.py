@@ -88,6 +88,11 @@ class Picture:
     caption: str
     wide: bool
 
+    @property
+    def svg(self) -> bytes:
+        """The image itself."""
+        return base64.b64decode(self.source.partition(",")[2])
+
 
 @contextmanager
 def styled(size: tuple[float, float] = PANEL) -> Iterator[tuple[Figure, Axes]]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import polars as pl
 
@@ -18,7 +18,22 @@ from ifllm_hub.reward.model.config import ModelConfig
 from ifllm_hub.reward.protocol.leaderboard import Board
 
 # If this folder is deleted, `ifllm run` repeats the stage that writes it.
-_FOLDERS = {"build": "dataset", "reward": "reward", "label": "dataset/data/preferences_explicit", "align": "policy"}
+_FOLDERS = {
+    "build": "dataset",
+    "patterns": "patterns",
+    "reward": "reward",
+    "label": "dataset/data/preferences_explicit",
+    "align": "policy",
+}
+
+
+class ReadingPatterns(TypedDict):
+    """What a report takes of `patterns/patterns.json`."""
+
+    questions: int
+    workers: int
+    findings: list[str]
+    effects: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -27,6 +42,7 @@ class Run:
 
     Attributes:
         manifest: `dataset/manifest.json`.
+        patterns: `patterns/patterns.json`.
         pairwise, pointwise, features: configs of the dataset, in its units.
         preferences: those of all label sources, one after the other.
         board: `reward/leaderboard.json`.
@@ -39,6 +55,7 @@ class Run:
 
     folder: Path
     manifest: Built
+    patterns: ReadingPatterns
     pairwise: pl.DataFrame
     pointwise: pl.DataFrame
     features: pl.DataFrame
@@ -74,6 +91,8 @@ def load_run(folder: Path) -> Run:
             f"same `ifllm run --out {folder}` command again."
         )
     manifest = cast(Built, _json(folder, "dataset/manifest.json", "build"))
+    read = "patterns/patterns.json"
+    patterns = checked(_json(folder, read, "patterns"), ReadingPatterns, folder / read, _remedy(folder, "patterns"))
     scored = "reward/leaderboard.json"
     board = checked(_json(folder, scored, "reward"), Board, folder / scored, _remedy(folder, "reward"))
     reward = cast(ModelConfig, _json(folder, "reward/config.json", "reward"))
@@ -85,6 +104,7 @@ def load_run(folder: Path) -> Run:
     return Run(
         folder=folder,
         manifest=manifest,
+        patterns=patterns,
         pairwise=_config(folder, "pairwise", "build"),
         pointwise=_config(folder, "pointwise", "build"),
         features=_config(folder, "features", "build"),

@@ -1,5 +1,6 @@
 """Three readings in full: which questions are shown, and the dwell on each stretch of an answer."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from ifllm_hub.features.measures import CELL
 from ifllm_hub.features.ticks import all_ticks, on_text
 from ifllm_hub.pages.plot_style import Picture
 from ifllm_hub.report.figures.trajectory import trajectory_picture
-from ifllm_hub.report.heat import heat_level
+from ifllm_hub.report.heat import LEVELS_MS, heat_level
 from ifllm_hub.report.inputs import Run
 from ifllm_hub.terms import MODALITIES, SIDES
 
@@ -164,6 +165,12 @@ def strip(text: str, dwell: list[int], modality: str) -> Strip:
     ]
     cut = max(len(text) - SHOWN, 0)
     return Strip(modality, cells, sum(dwell), cut, sum(dwell[len(cells) :]))
+
+
+def legend() -> list[tuple[int, str]]:
+    """Heat level and its range of dwell, ms."""
+    bounds = [f"{low:,}–{high - 1:,}" for low, high in itertools.pairwise(LEVELS_MS)]
+    return list(enumerate(["0", *bounds, f"{LEVELS_MS[-1]:,} or more"]))
 
 
 def _reading(question: dict[str, Any], located: dict[str, pl.DataFrame]) -> Reading:

@@ -3,7 +3,6 @@
 Whatever needs a script is on a page beside it: replays of the readings shown, and the evaluation.
 """
 
-import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,8 @@ from ifllm_hub.report.figures.data import (
     rating_picture,
 )
 from ifllm_hub.report.figures.models import calibration_picture, curve_pictures, leaderboard_picture
-from ifllm_hub.report.heat import LEVELS_MS
 from ifllm_hub.report.inputs import Run, load_run
-from ifllm_hub.report.reading import readings
+from ifllm_hub.report.reading import legend, readings
 from ifllm_hub.report.replay import write_reading
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.sources.ifllm.accounts import CaretCounts
@@ -82,10 +80,11 @@ def build_report(run: Path) -> Path:
         **_summary(loaded),
         **_dataset(loaded),
         **_models(loaded),
+        patterns=loaded.patterns,
         readings=shown,
         replays=REPLAYS,
         evaluation=_evaluation(run),
-        legend=_legend(),
+        legend=legend(),
     )
     path = run / REPORT_FILE
     write_atomically(path, html)
@@ -213,9 +212,3 @@ def _label_sources(preferences: pl.DataFrame) -> list[dict[str, Any]]:
         median=pl.col("flip_prob").median(),
     )
     return counted.sort("label_source", "split", descending=[False, True]).to_dicts()
-
-
-def _legend() -> list[tuple[int, str]]:
-    """Heat level and its range of dwell, ms."""
-    bounds = [f"{low:,}–{high - 1:,}" for low, high in itertools.pairwise(LEVELS_MS)]
-    return list(enumerate(["0", *bounds, f"{LEVELS_MS[-1]:,} or more"]))

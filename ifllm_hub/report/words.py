@@ -5,6 +5,7 @@ import shlex
 from typing import Any
 
 from ifllm_hub.align.runs.results import Results
+from ifllm_hub.pages.amounts import percent
 from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.reward.protocol.leaderboard import Board, Row
 from ifllm_hub.statistics import Estimate
@@ -12,11 +13,6 @@ from ifllm_hub.statistics import Estimate
 CLAIM_SEEDS = 20
 # How many standard errors a permuted-label accuracy may exceed what a rule without information reaches.
 _TOLERANCE = 2.0
-
-
-def percent(value: float, digits: int = 1) -> str:
-    """A share as "62.3 %", or "not defined"."""
-    return f"{100 * value:.{digits}f}\u00a0%" if math.isfinite(value) else "not defined"
 
 
 def points(value: float) -> str:

@@ -42,6 +42,11 @@ def board(pairs: Pairs) -> dict[str, Any]:
     }
 
 
+def patterns() -> dict[str, Any]:
+    findings = ["Twice the length changes <nothing>.", "Nobody skips."]
+    return {"questions": 52, "workers": 8, "findings": findings, "effects": [{"p": 0.5}] * 3}
+
+
 def reward_config(digest: str) -> dict[str, Any]:
     return {
         "features": [{"name": name, "unit": "log"} for name in FEATURES],

@@ -30,7 +30,7 @@ from ifllm_hub.report.reading import choose
 from ifllm_hub.report.report import build_report
 from ifllm_hub.reward.protocol.pairs import labeled, load_pairs
 from tests.evaluation.made import both, table
-from tests.report.made import board, log, results, reward_config, write
+from tests.report.made import board, log, patterns, results, reward_config, write
 
 SPLITS = ("train", "test")
 HOSTILE = (
@@ -46,6 +46,8 @@ def run(simulated: Path, labeled_dataset: Path, tmp_path_factory: pytest.TempPat
     folder = tmp_path_factory.mktemp("report") / "run"
     shutil.copytree(simulated, folder / "simulated")
     shutil.copytree(labeled_dataset, folder / "dataset")
+    write(folder / "patterns/patterns.json", patterns())
+    write(folder / "patterns/patterns.html", "the page")
     write(folder / "reward/leaderboard.json", board(labeled(load_pairs(folder / "dataset"))))
     digest = json.loads((folder / "dataset/manifest.json").read_text())["release_sha256"]
     write(folder / "reward/config.json", reward_config(digest))
@@ -201,6 +203,7 @@ def test_every_section_and_the_key_numbers_are_there(run: Path) -> None:
             "data",
             "manifest",
             "labels",
+            "patterns",
             "readings",
             "reward",
             "calibration",
@@ -315,6 +318,7 @@ def test_hostile_answers_of_a_real_release_are_shown_as_text(copy: Path) -> None
         ("dataset/data/pairwise/test-00000-of-00001.parquet", "build"),
         ("dataset/data/trajectories/train-00000-of-00001.parquet", "build"),
         ("dataset/data/preferences_forest/train-00000-of-00001.parquet", "label"),
+        ("patterns/patterns.json", "patterns"),
         ("reward/leaderboard.json", "reward"),
         ("reward/config.json", "reward"),
         ("policy/results.json", "align"),
@@ -339,9 +343,8 @@ def test_missing_or_damaged_part_is_named_with_its_remedy(
         part.write_bytes(kept)
     assert str(error.value).startswith(f"{part}: ")
     assert f"The stage '{stage}' writes it." in str(error.value)
-    folder = {"build": "dataset", "label": "dataset/data/preferences_explicit", "reward": "reward", "align": "policy"}[
-        stage
-    ]
+    named = {"build": "dataset", "label": "dataset/data/preferences_explicit", "align": "policy"}
+    folder = named.get(stage, stage)
     assert f"Delete {run / folder}, then run the same `ifllm run --out {run}` command again." in str(error.value)
     assert (run / "report.html").read_bytes() == old
     assert sorted(run.iterdir()) == listing
@@ -380,3 +383,10 @@ def test_folder_without_usable_stages_is_no_run(tmp_path: Path, content: str | N
 def test_no_run_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(IfllmError, match=r"no such run folder.*ifllm run --out"):
         build_report(tmp_path / "nowhere")
+
+
+def test_the_chapter_on_reading_has_the_findings_and_leads_to_their_page(run: Path) -> None:
+    html = (run / "report.html").read_text()
+    assert "<li>Twice the length changes &lt;nothing&gt;.</li>\n<li>Nobody skips.</li>" in html
+    assert "52 questions whose answers 8 workers were seen reading; 3 comparisons" in html
+    assert '<a href="patterns/patterns.html">' in html

@@ -1,0 +1,1 @@
+"""The page about how people read."""
