@@ -8,7 +8,6 @@ import pytest
 
 from ifllm_hub.patterns.attention import (
     BINS,
-    CATEGORIES,
     LENGTH_CLASSES,
     Attention,
     _around,
@@ -16,8 +15,8 @@ from ifllm_hub.patterns.attention import (
     _characters,
     _compared,
     attention,
-    parts_of,
 )
+from ifllm_hub.patterns.text_parts import CATEGORIES, parts_of
 from tests.patterns.walks import odd_ones, walks
 
 CELLS = 120
