@@ -317,7 +317,9 @@ def _part(category: str, modality: str, sums: np.ndarray, workers: np.ndarray, e
                     one.p,
                     "jackknife",
                     *size,
-                    caveat="" if name == category else "it depends on what is taken for the same place",
+                    caveat="where it stands is in it"
+                    if name == category
+                    else "it depends on what is taken for the same place",
                 )
             )
         else:

@@ -326,7 +326,7 @@ def measured(readings: Readings) -> pl.DataFrame:
         >>> from ifllm_hub.patterns.readings import load_readings
         >>> table = measured(load_readings("ifllm"))
         >>> table.filter(measure="coverage", modality="mouse").height
-        80
+        77
     """
     answer = ["question_id", "side"]
     of_answer = readings.answers.select(*answer, "length", "rival_length")

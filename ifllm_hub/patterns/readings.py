@@ -67,7 +67,7 @@ def load_readings(dataset: str | Path, revision: str | None = None) -> Readings:
         >>> from ifllm_hub.patterns.readings import load_readings
         >>> readings = load_readings("ifllm")
         >>> readings.questions["mode"].value_counts(sort=True).rows()
-        [('pairwise', 28), ('pointwise', 24)]
+        [('pointwise', 27), ('pairwise', 25)]
     """
     asked = pl.concat([_asked(load_config(dataset, mode, revision), mode) for mode in ("pairwise", "pointwise")])
     readings = readings_of(asked, load_config(dataset, "trajectories", revision))

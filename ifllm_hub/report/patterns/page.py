@@ -58,6 +58,13 @@ def write_patterns(
 
     Raises:
         IfllmError: the dataset cannot be read, has no trajectories or no readings, or the folder cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from ifllm_hub.report.patterns.page import write_patterns
+        >>> page, patterns = write_patterns("ifllm", Path("patterns"))
+        >>> page.name, patterns.origin, patterns.questions
+        ('patterns.html', 'simulated', 52)
     """
     make_folder(out)
     patterns, readings, table = find_patterns(dataset, revision, lambda share: advance(0.9 * share))

@@ -72,6 +72,12 @@ def simulate_frames(
 
     Raises:
         IfllmError: a number is out of range.
+
+    Examples:
+        >>> from ifllm_hub.sources.simulation.frames import simulate_frames
+        >>> questions, trajectories, truth = simulate_frames(workers=4, questions=30)
+        >>> sorted(truth["reader_kind"].unique())
+        ['alternator', 'linear', 'scanner', 'skimmer']
     """
     check("simulate_frames", workers, questions, seed)
     rng = np.random.default_rng([seed, 0])

@@ -146,7 +146,7 @@ class Tags(HTMLParser):
 
 def test_the_page_counts_its_comparisons_and_loads_nothing(written: Path, found: dict[str, Any]) -> None:
     html = (written / "patterns.html").read_text()
-    assert f"This page makes {len(found['effects'])} comparisons." in html
+    assert f"This page makes {len(found['effects'])} comparisons with a p value" in html
     surviving = sum(effect["holm"] <= 0.05 for effect in found["effects"])
     assert f"{surviving} survive at 0.05" in html
     assert "Simulated or modified data." in html
