@@ -1,4 +1,4 @@
-"""`ifllm simulate | build | card | scan | publish | replay | export-bids`: from a release to the Hub dataset."""
+"""`ifllm simulate | build | card | scan | publish | replay | patterns | export-bids`: the dataset and the readings."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ifllm_hub.cli.options import FolderArgument, ForceOption, PrivateOption
+from ifllm_hub.cli.options import DatasetArgument, FolderArgument, ForceOption, PrivateOption
 from ifllm_hub.cli.printing import bar
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.terminal import say
@@ -173,6 +173,20 @@ def replay(
     from ifllm_hub.report.replay import write_replay
 
     say(f"replay: {write_replay(dataset, question_id, out)}")
+
+
+@app.command(rich_help_panel=PANEL)
+def patterns(
+    dataset: DatasetArgument,
+    out: Annotated[Path, typer.Option(help="Folder to write.", show_default=False)],
+) -> None:
+    """How people read: measures of each reading, what they vary with, and a page about it, patterns.html."""
+    from ifllm_hub.report.patterns.page import write_patterns
+
+    with bar("patterns") as advance:
+        page, found = write_patterns(dataset, out, advance=advance)
+    surviving = sum(effect.holm <= 0.05 for effect in found.effects)
+    say(f"{len(found.effects)} comparisons, {surviving} of which survive them all (Holm)\npage: {page}")
 
 
 @app.command("export-bids", rich_help_panel=PANEL)

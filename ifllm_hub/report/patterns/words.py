@@ -13,7 +13,7 @@ ALPHA = 0.05
 # How a verdict on a principle is reached, see `patterns.mouse_gaze.principles`.
 PRINCIPLE_RULE = (
     f"Supported: the interval lies above 0. Not supported: it reaches 0 and excludes {LEAST_EFFECT}, which near even "
-    "odds is 5 points of accuracy for a doubling of the length. Undecided otherwise."
+    "odds is 2.5 points of accuracy for a doubling of the length. Undecided otherwise."
 )
 # Differences of shares are shown in percentage points.
 _SHOWN: dict[str, tuple[str, float]] = {
