@@ -13,9 +13,11 @@ from ifllm_hub.statistics import (
     degrees_of_freedom,
     detectable,
     effective_workers,
+    holm,
     jackknife_mean,
     jackknife_sums,
     left_out,
+    logistic,
     mean_interval,
     residual_form,
     simultaneous,
@@ -220,3 +222,24 @@ for module in ("statistics", "preferences.labels", "preferences.load", "align.st
     assert "matplotlib" not in sys.modules, module
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_logistic_regression_against_statsmodels() -> None:
+    from statsmodels.api import Logit
+
+    generator = np.random.default_rng(2)
+    x = generator.normal(size=(400, 2))
+    y = (generator.random(400) < 1 / (1 + np.exp(-x @ [0.8, -0.4]))).astype(float)
+    found, influence = logistic(x, y)
+    expected = Logit(y, x).fit(disp=False)
+    assert found == pytest.approx(expected.params, abs=2e-3)  # the penalty is small, not nothing
+    # Without a row, the coefficients lose about what it adds.
+    without = logistic(x[1:], y[1:])[0]
+    assert found - without == pytest.approx(influence[0], rel=0.1)
+    assert influence.sum(axis=0) == pytest.approx(0.1 * np.linalg.inv(-Logit(y, x).hessian(found)) @ found, rel=1e-2)

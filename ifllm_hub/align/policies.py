@@ -159,6 +159,7 @@ def lora_config(policy: "PreTrainedModel", r: int, alpha: int, layers: int | Non
         IfllmError: the policy has fewer layers.
     """
     from peft import LoraConfig
+    from transformers.pytorch_utils import Conv1D
 
     total = policy.config.num_hidden_layers
     if layers is not None and not 1 <= layers <= total:
@@ -170,7 +171,12 @@ def lora_config(policy: "PreTrainedModel", r: int, alpha: int, layers: int | Non
         # The blocks are numbered the same way in every architecture: `model.layers.7.`, `transformer.h.7.`, ...
         excluded = rf".*\.({'|'.join(map(str, range(total - layers)))})\..*"
     return LoraConfig(
-        r=r, lora_alpha=alpha, target_modules="all-linear", exclude_modules=excluded, task_type="CAUSAL_LM"
+        r=r,
+        lora_alpha=alpha,
+        target_modules="all-linear",
+        exclude_modules=excluded,
+        task_type="CAUSAL_LM",
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in policy.modules()),  # GPT-2 stores weights so
     )
 
 

@@ -11,8 +11,9 @@ from ifllm_hub.terminal import say
 
 app = typer.Typer()
 PANEL = "Preferences and alignment"
-# Headings in the help of `ifllm align`.
+# Headings in the help of `ifllm align`, and of `ifllm compare-labels`.
 WHAT, HOW = "What is trained", "On which machine"
+FIRST_ORDER, TRAINING = "With first_order", "With training"
 
 
 @app.command(rich_help_panel=PANEL)
@@ -68,18 +69,45 @@ def align(
 @app.command(rich_help_panel=PANEL)
 def compare_labels(
     dataset: DatasetArgument,
-    out: Annotated[Path, typer.Option(help="Folder of the runs; a second run resumes there.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the results; a second run resumes there.", show_default=False)],
+    method: Annotated[
+        Literal["first_order", "training"] | None,
+        typer.Option(
+            help="By one gradient an answer, or by a training run a label source; default: training with a GPU, else "
+            "first_order.",
+            show_default=False,
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes at a time, of one thread each.")] = 1,
+    policy: Annotated[
+        str, typer.Option(help="A policy's name, folder or Hub id.", rich_help_panel=FIRST_ORDER)
+    ] = "smollm2-135m",
+    layers: Annotated[int, typer.Option(min=1, help="Last layers that are trained.", rich_help_panel=FIRST_ORDER)] = 10,
+    judged_by: Annotated[
+        str, typer.Option(help="Label source that says what is better.", rich_help_panel=FIRST_ORDER)
+    ] = "explicit",
+    permutations: Annotated[
+        int, typer.Option(min=200, help="Of the workers' labels, for the control.", rich_help_panel=FIRST_ORDER)
+    ] = 999,
     recipe: Annotated[
-        str, typer.Option(help="A recipe with the stages sft and dpo, for all label sources.")
+        str, typer.Option(help="A recipe with the stages sft and dpo.", rich_help_panel=TRAINING)
     ] = "smollm2-135m-labels",
-    seeds: Annotated[int, typer.Option(min=1, help="Training seeds.")] = 3,
-    jobs: Annotated[int, typer.Option(min=1, help="Training processes at a time.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Training seeds.", rich_help_panel=TRAINING)] = 3,
 ) -> None:
     """Tune a policy on each label source, all else equal, and measure whether it prefers what unseen workers prefer."""
     from ifllm_hub.align.compare_labels import Comparison, compare_labels
+    from ifllm_hub.align.first_order.comparison import FirstOrder
+    from ifllm_hub.align.first_order.gradients import Adapter
+    from ifllm_hub.align.first_order.page import write_first_order
     from ifllm_hub.align.labels_table import write_labels_page
+    from ifllm_hub.align.policies import accelerator_available
 
-    comparison = Comparison(dataset, recipe, out, seeds, jobs)
     with bar("compare labels") as advance:
-        margins = compare_labels(comparison, advance)
-    say(f"labels: {write_labels_page(comparison, margins)}")
+        if (method or ("training" if accelerator_available() else "first_order")) == "training":
+            comparison = Comparison(dataset, recipe, out, seeds, jobs)
+            page = write_labels_page(comparison, compare_labels(comparison, advance))
+        else:
+            page = write_first_order(
+                FirstOrder(dataset, out, Adapter(policy, layers), judged_by, permutations, jobs), advance
+            )
+    say(f"labels: {page}")

@@ -1,10 +1,7 @@
-"""Comparisons with an interval and a p value, and what remains of them when all that were made are paid for."""
+"""A comparison with an interval and a p value."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
-
-import numpy as np
 
 
 @dataclass(frozen=True)
@@ -40,13 +37,3 @@ class Effect:
     workers: int
     caveat: str = ""
     holm: float = nan
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """p values adjusted for all of them, in the same order (Holm 1979)."""
-    values = np.asarray(p, dtype=float)
-    order = np.argsort(values, kind="stable")
-    steps = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)), 1.0)
-    adjusted = np.empty_like(values)
-    adjusted[order] = steps
-    return [float(one) for one in adjusted]

@@ -8,7 +8,7 @@ import polars as pl
 from ifllm_hub import __version__
 from ifllm_hub.dataset.manifest import Origin, data_origin
 from ifllm_hub.patterns.attention import Attention, attention
-from ifllm_hub.patterns.effects import Effect, holm
+from ifllm_hub.patterns.effects import Effect
 from ifllm_hub.patterns.experiment.bullets import Bullets, bullets
 from ifllm_hub.patterns.measures import measured
 from ifllm_hub.patterns.mouse_gaze.coupling import Coupling, coupling
@@ -19,7 +19,7 @@ from ifllm_hub.patterns.variation.groups import Groups, grouped, paths
 from ifllm_hub.patterns.variation.layout import Layouts, layouts
 from ifllm_hub.patterns.variation.length import Lengths, lengths
 from ifllm_hub.patterns.variation.variance import Decomposition, decompositions
-from ifllm_hub.statistics import effective_workers
+from ifllm_hub.statistics import effective_workers, holm
 from ifllm_hub.terms import MODALITIES, Advance
 
 # Rows of the table of measures from which starting processes pays.

@@ -91,9 +91,7 @@ def compare_first_order(settings: FirstOrder, advance: Advance = lambda _: None)
     names = [*compared.sources, *controls]
     shuffled = compared.permuted(settings.permutations)
     folds = np.unique(compared.folds)
-    by_fold = {
-        int(fold): np.column_stack([compared.labels(settings.dataset, int(fold)), *controls.values()]) for fold in folds
-    }
+    by_fold = {int(fold): np.column_stack([compared.labels(int(fold)), *controls.values()]) for fold in folds}
     tokenizer = load_policy(settings.adapter.policy)[1]
     tokens = np.array(
         [len(ids) - start for ids, start in tokenize(tokenizer, texts, settings.adapter.max_length).tokens]

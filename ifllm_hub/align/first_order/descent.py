@@ -88,12 +88,12 @@ def descend(
 
 
 def _slopes(flips: np.ndarray, labeled: np.ndarray, weighting: str) -> tuple[np.ndarray, np.ndarray]:
-    """(1 - e) / (1 - 2 e), and the weights, in `ell'`."""
+    """(1 - e) / (1 - 2 e), and the weights, 0 without a label."""
     clean = (1 - 2 * flips).astype(np.float32)
-    weight = np.ones_like(clean)
+    weight = labeled.astype(np.float32)
     if weighting == "inverse_variance":
-        squares = np.where(labeled, clean**2, 0)
-        weight = clean**2 / (squares.sum(axis=0) / np.maximum(labeled.sum(axis=0), 1))
+        weight *= clean**2
+        weight *= labeled.sum(axis=0) / weight.sum(axis=0)
     return (1 - flips.astype(np.float32)) / clean, weight
 
 

@@ -1,6 +1,5 @@
 """Which answer each label source chooses, by a model that saw no pair of the fold that is tested on."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,12 +30,14 @@ class Compared:
         judge: (pairs,) int8: 1 where the left answer is the better one, -1 where the right one is.
         stored: (pairs, sources) the labels of the dataset as signs, 0 where there is none; those of the package's own
             models are made anew for each fold, see `labels`.
+        every: all pairs of the dataset, which the models behind labels learn from.
     """
 
     rows: pl.DataFrame
     sources: list[str]
     judge: np.ndarray
     stored: np.ndarray
+    every: Pairs
 
     @property
     def folds(self) -> np.ndarray:
@@ -82,7 +83,7 @@ class Compared:
             ]
         )
 
-    def labels(self, dataset: str | Path, fold: int) -> np.ndarray:
+    def labels(self, fold: int) -> np.ndarray:
         """(pairs, sources) signs for training on the other folds.
 
         The models of the package learn again from these: each fold of workers is labeled by a model that saw neither it
@@ -90,10 +91,9 @@ class Compared:
         """
         signs = self.stored.copy()
         models = [name for name in self.sources if name in MODELS and name != LONGER]
-        every = load_pairs(dataset)
         is_test = pl.col("fold_worker") == fold
         held_out = Pairs(
-            every.rows.with_columns(split=pl.when(is_test).then(pl.lit("test")).otherwise(pl.lit("train")))
+            self.every.rows.with_columns(split=pl.when(is_test).then(pl.lit("test")).otherwise(pl.lit("train")))
         )
         excluded = bool(self.rows["excluded_worker"].any())
         for name in models:
@@ -107,7 +107,7 @@ class Compared:
         return np.stack([generator.permutation(self.explicit) for _ in range(count)], axis=1)
 
 
-def load_compared(dataset: str | Path, judged_by: str = EXPLICIT, extra: Sequence[str] = ()) -> Compared:
+def load_compared(dataset: str | Path, judged_by: str = EXPLICIT) -> Compared:
     """The pairs that workers rated and the judge labeled, with every label source of the dataset.
 
     Args:
@@ -115,7 +115,8 @@ def load_compared(dataset: str | Path, judged_by: str = EXPLICIT, extra: Sequenc
         judged_by: the label source that says which answer is better.
 
     Raises:
-        IfllmError: the dataset cannot be read or has no labels, or there is no such label source.
+        IfllmError: the dataset cannot be read or has no labels, there is no such label source, or its workers are in
+            fewer than three folds.
     """
     there = [name for name in label_sources(dataset) if name != SHUFFLED]
     for name in (EXPLICIT, judged_by):
@@ -126,11 +127,18 @@ def load_compared(dataset: str | Path, judged_by: str = EXPLICIT, extra: Sequenc
             )
     sources = sorted(there, key=lambda name: (name != judged_by, name != EXPLICIT, name == LONGER))
     labels = {name: load_config(dataset, preferences_config(name)) for name in sources}
-    rows = load_pairs(dataset).rows
+    every = load_pairs(dataset)
+    rows = every.rows
     for name in (EXPLICIT, judged_by):
         rows = rows.join(labels[name], on="question_id", how="semi", maintain_order="left")
+    folds = rows["fold_worker"].n_unique()
+    if folds < 3:
+        raise IfllmError(
+            f"{dataset}: the workers of its {rows.height} pairs with labels are in {folds} of the folds (fold_worker), "
+            "and three are needed: to train on, to choose how long, and to test. Build the dataset from more workers."
+        )
     stored = np.stack([_signs(labels[name], rows) for name in sources], axis=1)
-    return Compared(rows, sources, stored[:, sources.index(judged_by)], stored)
+    return Compared(rows, sources, stored[:, sources.index(judged_by)], stored, every)
 
 
 def _signs(labels: pl.DataFrame, rows: pl.DataFrame) -> np.ndarray:

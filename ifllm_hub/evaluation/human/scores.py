@@ -13,7 +13,7 @@ from scipy.stats import rankdata, ttest_1samp
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.human.agreement import between_raters, with_judges
 from ifllm_hub.evaluation.human.questions import COMPARISON, SCALES
-from ifllm_hub.statistics import Interval, mean_interval
+from ifllm_hub.statistics import Interval, holm, mean_interval
 
 # What is asked about each answer; of errors, fewer are better.
 DIMENSIONS = ("claim_supported", *(scale.name for scale in SCALES))
@@ -58,8 +58,10 @@ def _group(rows: pl.DataFrame, judgments: pl.DataFrame | None, llm: Any, label_s
     dimensions = [_dimension(rows, name) for name in DIMENSIONS]
     comparison = _comparison(rows)
     tests = [*dimensions, comparison]
-    for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
-        test["p_holm"] = corrected
+    tested = [test for test in tests if test["p"] is not None]
+    corrected = dict(zip(map(id, tested), holm([test["p"] for test in tested]), strict=True))
+    for test in tests:
+        test["p_holm"] = corrected.get(id(test))
     return {
         "llm": llm,
         "label_source": label_source,
@@ -150,21 +152,6 @@ def signed_rank(differences: np.ndarray) -> tuple[float | None, float | None]:
     positive, total = ranks[differences > 0].sum(), ranks[signed].sum()
     as_far = abs(2 * np.arange(len(chance)) - total) >= abs(2 * positive - total)
     return float(min(positive, total - positive) / 2), min(1.0, float(chance[as_far].sum()))
-
-
-def holm(p: list[float | None]) -> list[float | None]:
-    """p-values corrected for their number (Holm 1979), None staying None.
-
-    It bounds the chance of even one false claim, however the tests depend on each other. Benjamini-Hochberg bounds the
-    share of false ones instead, which suits long lists; here there are six, and any one of them would be a headline.
-    """
-    tested = sorted((value, at) for at, value in enumerate(p) if value is not None)
-    corrected = list(p)
-    largest = 0.0
-    for rank, (value, at) in enumerate(tested):
-        largest = max(largest, min(1.0, value * (len(tested) - rank)))
-        corrected[at] = largest
-    return corrected
 
 
 def clustered_interval(values: np.ndarray, clusters: np.ndarray) -> Interval | None:

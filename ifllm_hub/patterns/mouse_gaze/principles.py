@@ -13,7 +13,15 @@ import polars as pl
 
 from ifllm_hub.patterns.effects import Effect
 from ifllm_hub.patterns.readings import Readings
-from ifllm_hub.statistics import Jackknife, detectable, jackknife, jackknife_mean, jackknife_sums
+from ifllm_hub.statistics import (
+    Jackknife,
+    detectable,
+    expit,
+    jackknife,
+    jackknife_mean,
+    jackknife_sums,
+    logistic,
+)
 from ifllm_hub.terms import MODALITIES, SIDES
 
 # Smallest interaction that would matter, log odds: per doubling of the length, one standard deviation of the log ratio
@@ -22,8 +30,6 @@ from ifllm_hub.terms import MODALITIES, SIDES
 LEAST_EFFECT = 0.1
 # Added to each dwell before its logarithm is taken, ms: an answer that was not looked at is not infinitely so.
 _BASE_MS = 1_000
-# Of the squared coefficients, in log likelihood: for the few pairs that a line divides without error.
-_PENALTY = 0.1
 _PERMUTATIONS = 2_000
 _FAMILY = "mouse and gaze"
 # Fewer workers than this are no sample of workers.
@@ -178,11 +184,8 @@ def interaction_fits(read: np.ndarray, size: np.ndarray, chosen: np.ndarray, cod
         codes: (pairs,) number of the worker, from 0.
     """
     x = np.column_stack([read, read * size[:, None]])
-    full = _logistic(x, chosen)
-    without = np.array([_logistic(x[codes != one], chosen[codes != one]) for one in range(codes.max() + 1)])
-    chance = _expit(x @ full)
-    information = (x * (chance * (1 - chance))[:, None]).T @ x + _PENALTY * np.eye(x.shape[1])
-    influence = (x * (chosen - chance)[:, None]) @ np.linalg.inv(information)
+    full, influence = logistic(x, chosen)
+    without = np.array([logistic(x[codes != one], chosen[codes != one])[0] for one in range(codes.max() + 1)])
     fits = {}
     for name, weights in (("mouse", (1.0, 0.0)), ("gaze", (0.0, 1.0)), ("both", (1.0, -1.0))):
         w = np.array(weights)
@@ -204,7 +207,7 @@ def permutation_p(
     """
     rng = np.random.default_rng(0)
     base = read
-    chance = _expit(base @ _logistic(base, chosen))
+    chance = expit(base @ logistic(base, chosen)[0])
     residual, weight = chosen - chance, np.sqrt(chance * (1 - chance))
     root = np.linalg.qr(base * weight[:, None])[0]
     weighted, unexplained = read * weight[:, None], residual / weight
@@ -268,30 +271,12 @@ def _principle(modality: str, one: Jackknife, sign: float, p: float, pairs: int,
     return Principle(_NAMES[modality], modality, verdict, sign * one.mean, low, high, p, LEAST_EFFECT, found, *needed)
 
 
-def _expit(x: np.ndarray) -> np.ndarray:
-    return np.asarray(1 / (1 + np.exp(-np.clip(x, -30, 30))))
-
-
-def _logistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(k,) coefficients by Newton's method, with a small penalty on their squares."""
-    beta = np.zeros(x.shape[1])
-    for _ in range(50):
-        chance = _expit(x @ beta)
-        slope = x.T @ (y - chance) - _PENALTY * beta
-        bend = (x * (chance * (1 - chance))[:, None]).T @ x + _PENALTY * np.eye(len(beta))
-        step = np.linalg.solve(bend, slope)
-        beta = beta + step
-        if np.abs(step).max() < 1e-9:
-            break
-    return beta
-
-
 def _right(x: np.ndarray, chosen: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """(pairs,) 1 where a fit to the other workers is right, 0 where wrong, 0.5 where it does not say."""
     score = np.empty(len(x))
     for one in range(codes.max() + 1):
         out = codes == one
-        score[out] = x[out] @ _logistic(x[~out], chosen[~out])
+        score[out] = x[out] @ logistic(x[~out], chosen[~out])[0]
     return np.where(score == 0, 0.5, (score > 0) == (chosen > 0.5))
 
 

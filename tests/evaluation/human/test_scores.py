@@ -12,7 +12,7 @@ from scipy.stats import t, wilcoxon
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.human.report import ratings_page
-from ifllm_hub.evaluation.human.scores import clustered_interval, holm, score_ratings, signed_rank
+from ifllm_hub.evaluation.human.scores import clustered_interval, score_ratings, signed_rank
 from ifllm_hub.evaluation.tables import JUDGMENTS, RATINGS
 from ifllm_hub.statistics import degrees_of_freedom
 
@@ -112,12 +112,6 @@ def test_dimensions_by_hand() -> None:
     # Six equal differences: p = 2/64; five p-values are defined.
     assert found["errors"]["p"] == pytest.approx(2 / 64)
     assert found["errors"]["p_holm"] == pytest.approx(5 * 2 / 64)
-
-
-def test_holm_by_hand() -> None:
-    assert holm([0.04, None, 0.01, 0.03]) == pytest.approx([0.06, None, 0.03, 0.06])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
 
 
 def test_signed_rank_keeps_zeros_in_the_ranking() -> None:
