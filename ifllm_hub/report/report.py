@@ -9,6 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from ifllm_hub.align.first_order.figure import worlds_picture
+from ifllm_hub.align.first_order.page import LABELS, read_labels_file, table_rows
 from ifllm_hub.dataset.label_worth import label_worth, worth_table
 from ifllm_hub.evaluation.comparison.document import read_comparison
 from ifllm_hub.evaluation.comparison.tables import signed
@@ -34,7 +36,7 @@ from ifllm_hub.reward.protocol.candidates import FOREST, LONGER_ANSWER
 from ifllm_hub.sources.ifllm.accounts import CaretCounts
 from ifllm_hub.terms import SIDES, Mode
 
-REPORT_FILE, REPLAYS, EVALUATION = "report.html", "replays", "evaluation"
+REPORT_FILE, REPLAYS, COMPARED, EVALUATION = "report.html", "replays", "labels", "evaluation"
 _TEMPLATE = Path(__file__).parent / "pages" / "report.html.jinja"
 _STATUSES = ("matched", "repaired", "ambiguous", "elsewhere")
 _SIMULATION = ("workers", "questions")
@@ -61,8 +63,9 @@ def build_report(run: Path) -> Path:
     """Write `report.html` into a run folder that `ifllm run` made, and the pages that it links to.
 
     These are `replays/QUESTION_ID.html` of each reading that is shown, and `evaluation/evaluation.html` if models of
-    the run were judged and compared in `evaluation/` (see `report.evaluation`). The same run gives the same bytes. If
-    anything fails, an earlier report stays as it is.
+    the run were judged and compared in `evaluation/` (see `report.evaluation`). If `ifllm compare-labels --method
+    first_order --out RUN/labels` compared the run's label sources, the page shows it. The same run gives the same
+    bytes. If anything fails, an earlier report stays as it is.
 
     Returns:
         The path of the report.
@@ -83,6 +86,7 @@ def build_report(run: Path) -> Path:
         patterns=loaded.patterns,
         readings=shown,
         replays=REPLAYS,
+        compared=_labels_compared(run),
         evaluation=_evaluation(run),
         legend=legend(),
     )
@@ -102,6 +106,20 @@ def _write_replays(run: Run, question_ids: list[int]) -> None:
     ]
     for stale in set(folder.glob("*.html")).difference(pages):
         stale.unlink()
+
+
+def _labels_compared(run: Path) -> dict[str, Any] | None:
+    """What policies learn from each label source, if `ifllm compare-labels` wrote it into `labels/` of the run."""
+    if not (run / COMPARED / LABELS).is_file():
+        return None
+    document = read_labels_file(run / COMPARED / LABELS)
+    board = document["board"]
+    return {
+        "settings": document["settings"],
+        "board": board,
+        "table": table_rows(board, "adam"),
+        "picture": worlds_picture({"": board}),
+    }
 
 
 def _evaluation(run: Path) -> dict[str, Any] | None:

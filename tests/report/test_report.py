@@ -19,16 +19,19 @@ import pytest
 from matplotlib.figure import Figure
 
 from ifllm_hub import __version__
+from ifllm_hub.align.first_order.summary import board as first_order_board
 from ifllm_hub.dataset.label_worth import label_worth, worth_table
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.evaluation.comparison.compare import run_comparison
 from ifllm_hub.evaluation.tables import write_table
+from ifllm_hub.files import without_nan
 from ifllm_hub.pipeline import Settings
 from ifllm_hub.report.heat import LEVELS_MS
 from ifllm_hub.report.inputs import load_run
 from ifllm_hub.report.reading import choose
 from ifllm_hub.report.report import build_report
 from ifllm_hub.reward.protocol.pairs import labeled, load_pairs
+from tests.align.first_order.made import made_result
 from tests.evaluation.made import both, table
 from tests.report.made import board, log, patterns, results, reward_config, write
 
@@ -165,7 +168,23 @@ def test_each_reading_can_be_played_and_old_replays_go(run: Path) -> None:
     assert {Path(link).stem for link in replays} <= set(asked)
 
 
-@pytest.mark.usefixtures("undrawn")
+def test_label_sources_compared_in_the_run_have_their_place(copy: Path) -> None:
+    assert "compared" not in [attributes["id"] for tag, attributes in page(copy).elements if tag == "section"]
+    found = first_order_board(made_result())
+    settings = {"policy": "tiny", "judged_by": "explicit"}
+    document = {"settings": settings, "board": without_nan(found), "seconds": 1.0, "peak_memory_gb": 0.5}
+    write(copy / "labels/labels.json", document)
+    build_report(copy)
+    shown = page(copy)
+    assert "compared" in [attributes["id"] for tag, attributes in shown.elements if tag == "section"]
+    row = found["tables"]["adam"]["rows"][0]
+    accuracy = row["accuracy"]
+    assert f"{accuracy['mean']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]" in shown.text
+    write(copy / "labels/labels.json", {})
+    with pytest.raises(IfllmError, match=r"labels\.json: `settings` is missing or damaged"):
+        build_report(copy)
+
+
 def test_an_evaluation_in_the_run_has_its_page_and_its_place(copy: Path) -> None:
     assert "evaluation" not in [attributes["id"] for tag, attributes in page(copy).elements if tag == "section"]
     made = [one for question in range(6) for one in both(question, (9, 3), (8, 4))]

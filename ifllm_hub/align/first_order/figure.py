@@ -1,7 +1,6 @@
 """Accuracy by label source, in one world or several side by side."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ifllm_hub.align.first_order.summary import FirstOrderBoard
@@ -10,26 +9,24 @@ from ifllm_hub.statistics import Estimate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from ifllm_hub.pages.plot_style import Picture
+
 _LOOKS = {"adam": ("o", "#332288", "Adam's geometry"), "plain": ("D", "#d55e00", "plain gradient")}
 _OFFSETS = {"adam": -0.12, "plain": 0.12}
 # Inches.
-_WIDTH, _ROW, _MARGIN = 3.7, 0.34, 1.5
+_WIDTH, _LEAST, _ROW, _MARGIN = 3.7, 5.2, 0.34, 1.5
 
 
-def draw_worlds(file: Path, boards: Mapping[str, FirstOrderBoard]) -> None:
-    """Write an SVG with a panel a world, the same bytes for the same numbers.
+def worlds_picture(boards: Mapping[str, FirstOrderBoard]) -> "Picture":
+    """A panel a world, the same bytes for the same numbers.
 
     Args:
         boards: title of a panel -> its comparison.
-
-    Raises:
-        IfllmError: the file cannot be written.
     """
-    from ifllm_hub.pages.plot_style import styled, write_svg
+    from ifllm_hub.pages.plot_style import picture, styled
 
     names = list(dict.fromkeys(row["name"] for found in boards.values() for row in found["tables"]["adam"]["rows"]))
-    height = _MARGIN + _ROW * (len(names) + 1)
-    with styled((max(5.2, _WIDTH * len(boards)), height)) as (figure, first):
+    with styled((max(_LEAST, _WIDTH * len(boards)), _MARGIN + _ROW * (len(names) + 1))) as (figure, first):
         first.remove()
         panels = figure.subplots(1, len(boards), sharey=True, squeeze=False)[0]
         for axes, (title, found) in zip(panels, boards.items(), strict=True):
@@ -37,7 +34,7 @@ def draw_worlds(file: Path, boards: Mapping[str, FirstOrderBoard]) -> None:
             axes.set_title(title)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, handlelength=1.6)
-        write_svg(file, figure)
+        return picture(figure, "Accuracy of policies by the labels they were trained on, with 95 % intervals")
 
 
 def _draw(axes: "Axes", found: FirstOrderBoard, names: list[str]) -> None:

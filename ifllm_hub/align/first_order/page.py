@@ -14,7 +14,7 @@ import polars as pl
 
 from ifllm_hub.align.first_order.comparison import FirstOrder, FirstOrderResult, at_chosen, compare_first_order
 from ifllm_hub.align.first_order.descent import LENGTHS
-from ifllm_hub.align.first_order.figure import draw_worlds
+from ifllm_hub.align.first_order.figure import worlds_picture
 from ifllm_hub.align.first_order.sources import EXPLICIT, LONGER
 from ifllm_hub.align.first_order.summary import FirstOrderBoard, Row, Table, board
 from ifllm_hub.documents import checked
@@ -25,9 +25,10 @@ from ifllm_hub.terms import Advance
 
 LABELS, PAGE, FIGURE, MARGINS = "labels.json", "labels.md", "labels.svg", "margins.parquet"
 WHAT = {
+    "truth": "what is better in truth",
     "explicit": "the workers' own labels",
     "forest": "the forest on mouse, gaze and length",
-    "forest_mouse": "the forest on the mouse and length",
+    "forest_mouse": "the forest on the mouse alone",
     "forest_gaze": "the forest on gaze alone",
     "longer": "the longer answer",
     "list_items": "the answer with more list items",
@@ -73,7 +74,7 @@ def write_first_order(settings: FirstOrder, advance: Advance = lambda _: None) -
     }
     write_atomically(settings.out / LABELS, json.dumps(document, indent=2) + "\n")
     write_parquet(settings.out / MARGINS, margins(result))
-    draw_worlds(settings.out / FIGURE, {"": found})
+    write_atomically(settings.out / FIGURE, worlds_picture({"": found}).svg)
     write_atomically(settings.out / PAGE, first_order_page(found, described))
     return settings.out / PAGE
 
@@ -153,7 +154,12 @@ def tables(found: FirstOrderBoard) -> str:
 
 
 def table_markdown(found: FirstOrderBoard, geometry: str) -> str:
-    """One row a label source, the control, and the longer answer itself."""
+    """`table_rows` in Markdown."""
+    return markdown_table(*table_rows(found, geometry))
+
+
+def table_rows(found: FirstOrderBoard, geometry: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The head, and one row a label source, the control, and the longer answer itself."""
     table = found["tables"][geometry]
     head = (
         "trained on",
@@ -195,7 +201,7 @@ def table_markdown(found: FirstOrderBoard, geometry: str) -> str:
     rows.append(
         ("the longer answer itself, no policy", itself, "", "", with_interval(found["longer_similar"]), "", "1", "")
     )
-    return markdown_table(head, rows)
+    return head, rows
 
 
 def controls(found: FirstOrderBoard) -> str:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from ifllm_hub.align.first_order.comparison import FirstOrder, FirstOrderResult, at_chosen, hits, train_by_folds
+from ifllm_hub.align.first_order.comparison import FirstOrder, at_chosen, hits, train_by_folds
 from ifllm_hub.align.first_order.descent import LENGTHS
 from ifllm_hub.align.first_order.gradients import Adapter
 from ifllm_hub.align.first_order.page import read_labels_file, write_first_order
@@ -18,33 +18,8 @@ from ifllm_hub.align.first_order.summary import board
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward.protocol.pairs import Pairs
 from ifllm_hub.statistics import jackknife_mean
+from tests.align.first_order.made import PAIRS, WORKERS, by_fold, made, made_result
 from tests.conftest import few_trees
-
-PAIRS, WORKERS = 240, 24
-
-
-def made(seed: int = 0) -> tuple[Compared, np.ndarray]:
-    """Pairs of 24 workers in five folds, of which the first number of a text decides what is better; and the kernel."""
-    generator = np.random.default_rng(seed)
-    delta = generator.normal(size=(PAIRS, 30)) * np.r_[2, 2, np.ones(28)]
-    better = np.where(delta[:, 0] + 0.7 * generator.normal(size=PAIRS) > 0, 1, -1).astype(np.int8)
-    workers = np.arange(PAIRS) % WORKERS
-    rows = pl.DataFrame(
-        {
-            "question_id": np.arange(PAIRS),
-            "worker_id": [f"w{worker:02}" for worker in workers],
-            "fold_worker": workers % 5,
-            "length_log_ratio": delta[:, 1] / 4,
-        }
-    )
-    longer = np.sign(delta[:, 1]).astype(np.int8)
-    return Compared(
-        rows, ["explicit", "longer"], better, np.column_stack([better, longer]), Pairs(rows)
-    ), delta @ delta.T
-
-
-def by_fold(compared: Compared) -> dict[int, np.ndarray]:
-    return dict.fromkeys(range(5), compared.stored)
 
 
 def test_what_a_policy_can_learn_is_learned_and_permuted_labels_are_at_chance() -> None:
@@ -101,12 +76,8 @@ def test_p_is_uniform_where_labels_say_nothing() -> None:
 
 
 def test_numbers_by_hand() -> None:
-    compared, kernel = made()
-    trained = train_by_folds(kernel, compared, by_fold(compared), compared.permuted(200))
-    signs = compared.stored
-    likelihood = train_by_folds(kernel, compared, dict.fromkeys(range(5), signs[:, :1]), compared.permuted(200))
-    both = {"adam": trained, "plain": trained}
-    result = FirstOrderResult(compared, ["explicit", "longer"], signs, both, dict.fromkeys(both, likelihood))
+    result = made_result()
+    compared, trained, signs = result.compared, result.trained["adam"], result.signs
     found = board(result)
     assert (found["pairs"], found["workers"], found["folds"], found["permutations"]) == (PAIRS, WORKERS, 5, 200)
     margins = at_chosen(trained, compared.folds)

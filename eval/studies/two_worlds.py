@@ -1,0 +1,173 @@
+"""What labels teach a policy, where the truth is known and where it is not: two tables, a figure, three questions.
+
+ifllm simulate runs/simulated --workers 60 --questions 1400
+ifllm build --no-report runs/simulated runs/simulated-dataset
+ifllm label runs/simulated-dataset
+python -m eval.studies.two_worlds runs/simulated runs/simulated-dataset runs/real/dataset --out docs/results/labels.md
+
+The real dataset is labeled, too. Gradients are kept under runs/labels, so that a second run takes minutes.
+"""
+
+import argparse
+from pathlib import Path
+from textwrap import fill
+
+import numpy as np
+import polars as pl
+
+from ifllm_hub.align.first_order.comparison import FirstOrder, hits
+from ifllm_hub.align.first_order.figure import worlds_picture
+from ifllm_hub.align.first_order.page import (
+    LABELS,
+    MARGINS,
+    Labels,
+    controls,
+    method,
+    read_labels_file,
+    table_markdown,
+    write_first_order,
+)
+from ifllm_hub.align.first_order.summary import FirstOrderBoard, Row
+from ifllm_hub.cli.printing import bar
+from ifllm_hub.files import write_atomically
+from ifllm_hub.preferences.labels import write_preferences
+from ifllm_hub.reward.protocol.tables import with_interval
+from ifllm_hub.sources.simulation.simulate import TRUTH_FILE
+from ifllm_hub.statistics import Estimate, jackknife_mean
+
+TRUTH = "truth"
+WORLDS = ("simulated", "real")
+WIDTH = 120
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("simulation", type=Path, help="a folder made by `ifllm simulate`")
+    parser.add_argument("simulated", type=Path, help="the dataset built from it")
+    parser.add_argument("real", help="the dataset of the study")
+    parser.add_argument("--runs", type=Path, default=Path("runs/labels"))
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/labels.md"))
+    options = parser.parse_args()
+    label_by_truth(options.simulation, options.simulated, options.runs / "truth.csv")
+    for world, dataset, judge in zip(WORLDS, (options.simulated, options.real), (TRUTH, "explicit"), strict=True):
+        with bar(world) as advance:
+            write_first_order(
+                FirstOrder(str(dataset), options.runs / world, judged_by=judge, jobs=options.jobs), advance
+            )
+    write_page(options.out, options.runs)
+
+
+def label_by_truth(simulation: Path, dataset: Path, file: Path) -> None:
+    """Add the label source `truth` to a simulated dataset: the answer of higher utility."""
+    truth = pl.read_parquet(simulation / TRUTH_FILE).filter(mode="pairwise")
+    left = (pl.col("latent_preference") == "left").cast(pl.Float64)
+    write_atomically(file, truth.select("question_id", probability=left).write_csv())
+    write_preferences(dataset, labels=file, name=TRUTH)
+
+
+def write_page(out: Path, runs: Path) -> None:
+    """The page and its figure, from the results of both worlds."""
+    found = {world: read_labels_file(runs / world / LABELS) for world in WORLDS}
+    margins = {world: pl.read_parquet(runs / world / MARGINS) for world in WORLDS}
+    picture = out.with_suffix(".svg")
+    titles = {"simulated": "simulated: truth is known", "real": "the study: what workers said"}
+    write_atomically(picture, worlds_picture({titles[world]: found[world]["board"] for world in WORLDS}).svg)
+    write_atomically(out, page(found, margins, picture.name))
+
+
+def page(found: dict[str, Labels], margins: dict[str, pl.DataFrame], picture: str) -> str:
+    parts = [f"# What labels teach a policy\n\n{fill(summary(found), WIDTH)}"]
+    parts.append(f"![Accuracy by label source, in the simulated world and in the study]({picture})")
+    parts.append(questions(found, margins))
+    for world in WORLDS:
+        board, settings = found[world]["board"], found[world]["settings"]
+        parts.append(
+            f"## {'The simulated world' if world == 'simulated' else 'The study'}\n\n{method(board, settings)}"
+        )
+        for geometry, name in (("adam", "In Adam's geometry"), ("plain", "Plain gradient")):
+            parts.append(f"### {name}\n\n{table_markdown(board, geometry)}")
+        parts.append(f"### Controls\n\n{controls(board)}")
+    commands = "\n".join(line for line in (__doc__ or "").splitlines() if line.startswith(("ifllm", "python")))
+    took = ", ".join(
+        f"{world} {found[world]['seconds'] / 60:.0f} min and {found[world]['peak_memory_gb']:.1f} GB"
+        for world in WORLDS
+    )
+    parts.append(
+        f"## How it was made\n\n```sh\n{commands}\n```\n\n" + fill(f"With the gradients there: {took}.", WIDTH)
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(found: dict[str, Labels]) -> str:
+    """Two sentences."""
+    known, study = (found[world]["board"] for world in WORLDS)
+    told = [row for row in rows(study) if row["holm"] <= 0.05]
+    names = ", ".join(f"`{row['name']}`" for row in told) or "none"
+    beside = [row for row in rows(study) if row["beside_length"]["low"] > 0]
+    more = ", ".join(f"`{row['name']}`" for row in beside) or "no label source"
+    return (
+        f"Where the truth is known, a policy trained on labels from reading (`forest`) prefers the better answer in "
+        f"{rate(known, 'forest')} of the pairs of unseen readers, one trained on what readers said in "
+        f"{rate(known, 'explicit')}, on the truth in {rate(known, TRUTH)}, on shuffled labels in "
+        f"{known['tables']['adam']['shuffled']['mean']:.3f}. On the study's {study['pairs']} pairs, told from shuffled "
+        f"labels after correction: {names}; beside the length of the answers, {more} says anything. The method can see "
+        f"a preference that is in the text; in the study's, it sees length."
+    )
+
+
+def questions(found: dict[str, Labels], margins: dict[str, pl.DataFrame]) -> str:
+    """What a sceptic asks."""
+    known, study = (found[world]["board"] for world in WORLDS)
+    gaps = {world: difference(margins[world], "forest", "explicit") for world in WORLDS}
+    chances = {world: found[world]["board"]["tables"]["adam"]["shuffled"] for world in WORLDS}
+    controls_learned = "".join(f", by `{row['name']}` {row['own']:.3f}" for row in study["tables"]["adam"]["positive"])
+    items = (
+        (
+            "Does the trainer learn what labels say?",
+            f"Of labels by the truth it reproduces {of(known, TRUTH)['own']:.3f} on unseen readers of the simulated "
+            f"world; in the study, of labels by length {of(study, 'longer')['own']:.3f}"
+            f"{controls_learned}.",
+        ),
+        (
+            "Are labels from reading nearly as good as what people say?",
+            f"`forest` less `explicit`, simulated: {with_interval(gaps['simulated'], '+.3f')}; in the study: "
+            f"{with_interval(gaps['real'], '+.3f')}, where neither is told from training on the longer answer "
+            f"(`forest` less `longer` {with_interval(of(study, 'forest')['over_longer'], '+.3f')}, `explicit` less "
+            f"`longer` {with_interval(of(study, 'explicit')['over_longer'], '+.3f')}).",
+        ),
+        (
+            "Is the control at chance?",
+            "; ".join(
+                f"{world}: {chance['mean']:.3f} on average, sd {chance['sd']:.3f} between permutations"
+                for world, chance in chances.items()
+            )
+            + ". One permutation is no control: its result is anywhere in this range.",
+        ),
+    )
+    return "\n".join(fill(f"- **{asked}** {said}", WIDTH, subsequent_indent="  ") for asked, said in items)
+
+
+def rows(board: FirstOrderBoard) -> list[Row]:
+    return board["tables"]["adam"]["rows"]
+
+
+def of(board: FirstOrderBoard, name: str) -> Row:
+    return next(row for row in rows(board) if row["name"] == name)
+
+
+def rate(board: FirstOrderBoard, name: str) -> str:
+    return with_interval(of(board, name)["accuracy"])
+
+
+def difference(margins: pl.DataFrame, one: str, other: str) -> Estimate:
+    """How much more often a policy trained on one source is right than one trained on another."""
+    right = {}
+    for name in (one, other):
+        own = margins.filter(geometry="adam", source=name).sort("question_id")
+        right[name] = hits(own["margin"].to_numpy(), np.where(own["better"] == "left", 1, -1))
+    return jackknife_mean(right[one] - right[other], own["worker_id"].to_numpy()).estimate
+
+
+if __name__ == "__main__":
+    main()
