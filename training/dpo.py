@@ -34,7 +34,7 @@ def train(args: stage.DPOArguments, config: FlipProbDPOConfig, recipe: dict[str,
     pairs = stage.load_pairs(args, config, commit)
 
     # Load the model.
-    policy, tokenizer = chat_policy(args.policy, config.seed)
+    policy, tokenizer = chat_policy(args.policy, config.seed, args.load_in)
     check_lengths(config, policy, args.policy, tokenizer, pairs)
 
     # Build the trainer. A folder of another run is refused here; an interrupted run continues.
@@ -51,6 +51,7 @@ def train(args: stage.DPOArguments, config: FlipProbDPOConfig, recipe: dict[str,
             eval_dataset=pairs["test"],
             processing_class=tokenizer,
             peft_config=peft_config(args, policy),
+            stored_reference=stage.stored_reference(policy, run.config),
         )
         if args.cut_answers:  # as the paper's released code does
             stage.cut_data(trainer, tokenizer)

@@ -43,7 +43,7 @@ def train(args: GRPOArguments, config: GRPOConfig, recipe: dict[str, Any]) -> di
     data = subsample(load_prompts(args.dataset, commit), config.seed, args.train_size, args.test_size)
 
     # Load the model.
-    policy, tokenizer = chat_policy(args.policy, config.seed)
+    policy, tokenizer = chat_policy(args.policy, config.seed, args.load_in)
 
     # Build the trainer. A folder of another run is refused here; an interrupted run continues. Each process draws its
     # answers with random numbers of its own, so the number of processes must stay the same.

@@ -34,7 +34,7 @@ def train(args: KTOArguments, config: KTOConfig, recipe: dict[str, Any]) -> dict
     data = load_ratings(args, config.seed, commit)
 
     # Load the model.
-    policy, tokenizer = chat_policy(args.policy, config.seed)
+    policy, tokenizer = chat_policy(args.policy, config.seed, args.load_in)
     check_lengths(config, policy, args.policy, tokenizer, data)
 
     # Build the trainer. A folder of another run is refused here; an interrupted run continues. The KL term is estimated

@@ -20,6 +20,7 @@ from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import preferences_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import make_folder, read_json, read_parquet, write_atomically, write_parquet
+from ifllm_hub.preferences.labels import SHUFFLED
 from ifllm_hub.preferences.load import fingerprint, load_preferences
 from ifllm_hub.terms import Advance
 
@@ -27,15 +28,16 @@ LOG_PROBS = "log_probs.parquet"
 COMPARED = "comparison.json"
 # The policy as the recipe names it, and after supervised fine-tuning, which is where all label sources start.
 BASE, SFT = "base", "sft"
-# What each row is trained on: a label source, and the flags of the recipe that it changes.
+# What each row is trained on: a label source, and the flags of the recipe that it changes. A recipe need not have the
+# likelihood that `nll_only` is about.
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
-    "nll_only": ("explicit", {"loss_weights": [0.0]}),
+    "nll_only": ("explicit", {"loss_weights": [0.0], "nll": "token_mean"}),
     "explicit": ("explicit", {}),
     "forest": ("forest", {}),
     "forest_mouse": ("forest_mouse", {}),
     "forest_gaze": ("forest_gaze", {}),
     "longer": ("longer", {}),
-    "shuffled": ("shuffled", {}),
+    SHUFFLED: (SHUFFLED, {}),
 }
 # The labels that policies are judged by: the test workers' own.
 JUDGED_BY = "explicit"
@@ -49,7 +51,8 @@ class Comparison:
         dataset: a folder or Hub id with the preferences of every label source in `ROWS`.
         recipe: a recipe with the stages `sft` and `dpo`, the latter with `beta` and `max_length`.
         out: where the runs go, `<out>/seed-<n>/<row>`; a second call runs only what is missing there.
-        seeds: how many (0, 1, ...); each seeds the draw and order of the pairs and the adapter.
+        seeds: how many (0, 1, ...); each seeds the draw and order of the pairs, the adapter and the permutation of
+            `shuffled`.
         jobs: training processes at a time.
     """
 
@@ -168,6 +171,8 @@ def _command(comparison: Comparison, seed: int, row: str) -> list[str]:
     same_pairs = sorted({source for source, _ in ROWS.values()})
     start = _folder(comparison, seed, SFT)
     overrides = {"seed": seed, "policy": start, "label_source": source, "same_pairs": same_pairs, **changes}
+    if source == SHUFFLED:
+        overrides["shuffle_seed"] = seed
     return command_line(comparison.recipe, comparison.dataset, folder, overrides)
 
 

@@ -203,6 +203,16 @@ def accelerator_available() -> bool:
     return torch.accelerator.is_available()
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether this machine has instructions for products of bfloat16 matrices: without, they are the slower ones."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
 def _tiny(seed: int) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM

@@ -1,23 +1,27 @@
 """TRL's `DPOTrainer` with a flip probability for each pair: robust DPO plus the likelihood of the chosen answer.
 
 It replaces the loss of TRL 1.16 and nothing else: the loss through the public `compute_loss`, the extra column through
-the private `_set_signature_columns_if_needed` and `_prepare_dataset`. `tests/align/test_trainer.py` checks what this
-relies on, and pyproject.toml pins TRL's minor version.
+the private `_set_signature_columns_if_needed` and `_prepare_dataset`, stored log-probabilities of the reference through
+the private `_precompute_ref_logps`. `tests/align/test_trainer.py` checks what this relies on, and pyproject.toml pins
+TRL's minor version.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
+from ifllm_hub.align.stored_reference import StoredReference, answer_keys
 from ifllm_hub.errors import IfllmError
 
 FLIP_PROB = "flip_prob"
+REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")
 # Settings of DPOConfig that change the loss in ways that are not defined here: the one value accepted, and why.
 FIXED = {
     "loss_type": (["robust"], "Plain DPO is flip_prob 0 for every pair; TRL's `sft` is --nll token_mean."),
@@ -104,11 +108,15 @@ class FlipProbDPOTrainer(DPOTrainer):
     train_dataset: Any
     _signature_columns: Any
 
-    def __init__(self, *, args: FlipProbDPOConfig, **kwargs: Any) -> None:
+    def __init__(
+        self, *, args: FlipProbDPOConfig, stored_reference: StoredReference | None = None, **kwargs: Any
+    ) -> None:
         """Take the arguments of TRL's `DPOTrainer`, by name.
 
         Args:
             args: the configuration.
+            stored_reference: with `precompute_ref_log_probs`, where the log-probabilities of the reference are looked
+                up, and what is missing is added; None asks the reference about every pair.
             kwargs: as for `DPOTrainer`; each data set is a `datasets.Dataset` with the column `flip_prob`.
 
         Raises:
@@ -119,6 +127,7 @@ class FlipProbDPOTrainer(DPOTrainer):
             value = getattr(args, name, accepted)
             if value != accepted:
                 raise IfllmError(f"{name} is {value!r}, but must be {accepted!r} here. {reason}")
+        self._stored_reference = stored_reference
         super().__init__(args=args, **kwargs)
         # TRL adds up the losses named here; with none it returns only other terms, such as the router loss of an MoE.
         self.loss_types, self.loss_weights = [], []
@@ -159,6 +168,20 @@ class FlipProbDPOTrainer(DPOTrainer):
         _check_flip_prob(dataset, dataset_name)
         return super()._prepare_dataset(dataset, processing_class, args, dataset_name)
 
+    def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
+        ask = super()._precompute_ref_logps
+        if self._stored_reference is None:
+            return ask(dataset, name, batch_size)
+
+        def asked(rows: list[int]) -> np.ndarray:
+            answered = ask(dataset.select(rows), name, batch_size)
+            return np.column_stack([answered[column] for column in REFERENCE])
+
+        answers = np.array([answer_keys(self.data_collator([row])) for row in dataset])
+        found = self._stored_reference.log_probs(answers, asked)
+        columns = Dataset.from_dict(dict(zip(REFERENCE, found.T, strict=True)))
+        return concatenate_datasets([dataset, columns], axis=1)
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
@@ -168,7 +191,7 @@ class FlipProbDPOTrainer(DPOTrainer):
         stored = self.precompute_ref_logps
         if not stored:
             reference = self.compute_ref_log_probs(self.ref_model or self.model, inputs)
-            inputs = inputs | dict(zip(("ref_chosen_logps", "ref_rejected_logps"), reference, strict=True))
+            inputs = inputs | dict(zip(REFERENCE, reference, strict=True))
         outputs: list[Any] = []
 
         def policy(**kwargs: Any) -> Any:

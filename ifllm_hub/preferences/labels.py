@@ -33,8 +33,8 @@ MODELS: dict[str, FitPredict] = {
     "forest_gaze": forest(GAZE_FEATURES),
     "longer": logistic(LENGTH_FEATURES),
 }
-SOURCES = ("explicit", *MODELS, "shuffled")
-_SHUFFLE_SEED = 0
+SHUFFLED = "shuffled"
+SOURCES = ("explicit", *MODELS, SHUFFLED)
 
 
 def rated_rows(pairs: Pairs) -> pl.DataFrame:
@@ -70,7 +70,9 @@ def out_of_fold_probabilities(
     return pl.concat(parts)
 
 
-def preference_rows(pairs: Pairs, all_workers: bool = False, sources: tuple[str, ...] = SOURCES) -> pl.DataFrame:
+def preference_rows(
+    pairs: Pairs, all_workers: bool = False, sources: tuple[str, ...] = SOURCES, shuffle_seed: int = 0
+) -> pl.DataFrame:
     """Rows of the `preferences_*` configs of some label sources, with `split`.
 
     Label sources, over the same pairs (see `with_behavior`; answers that differ):
@@ -81,15 +83,16 @@ def preference_rows(pairs: Pairs, all_workers: bool = False, sources: tuple[str,
       they are without that behavior. The flip probability is the other side's, at most `MAX_FLIP_PROB`.
     - `longer`: the longer answer, no label for a tie; the flip probability is that of the shorter answer, by a
       logistic regression on the log length ratio, out of fold as above.
-    - `shuffled`: the explicit labels (left, right) permuted among the rated pairs of each split, flip probability 0.
+    - `shuffled`: the explicit labels (left, right) permuted among the rated pairs of each split, by `shuffle_seed`;
+      flip probability 0.
     """
     rows = _candidates(pairs, all_workers)
     labels = []
     for source in sources:
         if source == "explicit":
             label = _explicit(rows)
-        elif source == "shuffled":
-            label = _explicit(rows).with_columns(pl.col("left_chosen").shuffle(_SHUFFLE_SEED).over("split"))
+        elif source == SHUFFLED:
+            label = _explicit(rows).with_columns(pl.col("left_chosen").shuffle(shuffle_seed).over("split"))
         else:
             probabilities = out_of_fold_probabilities(pairs, all_workers, MODELS[source])
             likely = pl.col(LENGTH_FEATURES[0]) if source == "longer" else pl.col("probability") - 0.5

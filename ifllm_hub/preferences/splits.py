@@ -8,15 +8,21 @@ import polars as pl
 
 from ifllm_hub.dataset.splits import TEST_FOLD
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.preferences.labels import SOURCES, preference_rows, rated_rows
+from ifllm_hub.preferences.labels import SHUFFLED, SOURCES, preference_rows, rated_rows
 from ifllm_hub.preferences.load import stored_rows
 from ifllm_hub.reward.protocol.pairs import Pairs, load_pairs
 
 Split = Literal["worker", "conversation", "question", "reference"]
 
 
-def relabel(dataset: str | Path, label_source: str, split: Split, revision: str | None = None) -> pl.DataFrame:
-    """The rows of one label source with other splits, for `load_preferences(..., rows=)`.
+def relabel(
+    dataset: str | Path,
+    label_source: str,
+    split: Split,
+    revision: str | None = None,
+    shuffle_seed: int | None = None,
+) -> pl.DataFrame:
+    """The rows of one label source with other splits or another permutation, for `load_preferences(..., rows=)`.
 
     The labels of the package's own models are made again, which fits the models (a matter of seconds): the one behind a
     stored train label may have learned from what is now a test pair. Labels from elsewhere stay as they are; only their
@@ -28,14 +34,20 @@ def relabel(dataset: str | Path, label_source: str, split: Split, revision: str 
             split; `worker` is the split as stored. `reference` draws single questions as the paper's released code does
             (`reference_split`); its explicit pairs are all that workers rated, even without a recorded reading.
         revision: branch, tag or commit of a Hub dataset.
+        shuffle_seed: of the permutation of `shuffled`; None is the stored one.
 
     Raises:
-        IfllmError: there is no such split or label source, or the dataset cannot be read.
+        IfllmError: there is no such split or label source, the dataset cannot be read, or labels that are not shuffled
+            are given a seed.
     """
     if split not in get_args(Split):
         raise IfllmError(f"There is no split {split!r}. Choose one of: {', '.join(get_args(Split))}.")
+    if shuffle_seed is not None and label_source != SHUFFLED:
+        raise IfllmError(
+            f"shuffle_seed is {shuffle_seed}, but the labels of {label_source!r} are not shuffled. Leave it out."
+        )
     rows = stored_rows(dataset, label_source, revision)
-    if split == "worker":
+    if split == "worker" and shuffle_seed is None:
         return rows
     every = load_pairs(dataset, revision)
     pairs = reference_split(every) if split == "reference" else held_out_by(every, split)
@@ -46,7 +58,8 @@ def relabel(dataset: str | Path, label_source: str, split: Split, revision: str 
     )
     if label_source not in SOURCES:
         return places.drop("excluded_worker")
-    return preference_rows(pairs, all_workers=bool(places["excluded_worker"].any()), sources=(label_source,))
+    all_workers = bool(places["excluded_worker"].any())
+    return preference_rows(pairs, all_workers, (label_source,), shuffle_seed or 0)
 
 
 def held_out_by(pairs: Pairs, group: str) -> Pairs:

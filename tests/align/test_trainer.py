@@ -353,6 +353,7 @@ def test_the_hooks_of_trl_are_what_they_were() -> None:
         "compute_ref_log_probs": ["self", "model", "inputs"],
         "_prepare_dataset": ["self", "dataset", "processing_class", "args", "dataset_name"],
         "_set_signature_columns_if_needed": ["self"],
+        "_precompute_ref_logps": ["self", "dataset", "name", "batch_size"],
     }
     assert {name: list(inspect.signature(getattr(DPOTrainer, name)).parameters) for name in hooks} == hooks
     source = inspect.getsource(DPOTrainer._compute_loss)

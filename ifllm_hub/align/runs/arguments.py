@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ifllm_hub.align.policies import accelerator_available, policy_origin
+from ifllm_hub.align.policies import accelerator_available, multiplies_bfloat16, policy_origin
 from ifllm_hub.align.runs.push import model_name
 from ifllm_hub.align.runs.script import paths_at_home
 from ifllm_hub.dataset.load import commit_on_hub
@@ -53,6 +53,16 @@ class PolicyArguments(DataArguments):
     lora_layers: int | None = field(
         default=None, metadata={"help": "Adapt only this many of the last layers; all if unset."}
     )
+    frozen_weights: Literal["float32", "auto"] = field(
+        default="float32",
+        metadata={"help": "Weights that LoRA leaves as they are; auto: bfloat16 where the machine multiplies in it."},
+    )
+
+    @property
+    def load_in(self) -> Literal["float32", "bfloat16"]:
+        """The data type of the policy's weights in training; those of an adapter are float32."""
+        is_short = self.lora and self.frozen_weights == "auto" and multiplies_bfloat16()
+        return "bfloat16" if is_short else "float32"
 
 
 def parse_arguments(
@@ -147,6 +157,9 @@ def describe_policy(args: PolicyArguments) -> dict[str, Any]:
     }
 
 
-def lora_settings(args: PolicyArguments) -> dict[str, int | None] | None:
-    """The adapter, for `results.json` and the card."""
-    return {"r": args.lora_r, "alpha": args.lora_alpha, "layers": args.lora_layers} if args.lora else None
+def lora_settings(args: PolicyArguments) -> dict[str, int | str | None] | None:
+    """The adapter, for `results.json` and the card, and what it was trained beside, if that was not float32."""
+    if not args.lora:
+        return None
+    frozen = {} if args.load_in == "float32" else {"frozen_weights": args.load_in}
+    return {"r": args.lora_r, "alpha": args.lora_alpha, "layers": args.lora_layers, **frozen}

@@ -173,9 +173,10 @@ def _trained_weights(lora: Adapter | None) -> str:
     if lora is None:
         return "all of them"
     where = f"the linear layers of the last {lora['layers']} blocks" if lora["layers"] else "all linear layers"
+    beside = f", trained beside {lora['frozen_weights']} weights" if "frozen_weights" in lora else ""
     return (
-        f"a LoRA adapter on {where} (r {lora['r']}, alpha {lora['alpha']}), merged into these weights; the folder "
-        "`adapter` holds it alone"
+        f"a LoRA adapter on {where} (r {lora['r']}, alpha {lora['alpha']}){beside}, merged into these weights; the "
+        "folder `adapter` holds it alone"
     )
 
 

@@ -18,11 +18,12 @@ class StartCounts(TypedDict):
 
 
 class Adapter(TypedDict):
-    """A LoRA adapter; `layers` None: on all of them."""
+    """A LoRA adapter; `layers` None: on all of them. `frozen_weights`: what it was trained beside, if not float32."""
 
     r: int
     alpha: int
     layers: int | None
+    frozen_weights: NotRequired[str]
 
 
 class Correct(TypedDict):

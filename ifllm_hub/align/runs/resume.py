@@ -233,6 +233,13 @@ def _settings(config: Any, setup: dict[str, Any]) -> dict[str, Any]:
     return settings | {flag: parse_flag_from_env(flag) for flag in SHARDED}
 
 
+def is_sharded() -> bool:
+    """Whether each process of this run holds a part of the weights."""
+    from accelerate.utils import parse_flag_from_env
+
+    return any(parse_flag_from_env(flag) for flag in SHARDED)
+
+
 def _differing(stored: dict[str, Any], run: dict[str, Any]) -> list[str]:
     pairs = [(key, stored["setup"].get(key), value) for key, value in run["setup"].items() if key not in FREE_IN_SETUP]
     # Another version of TRL has other settings; what it does not know cannot be compared.

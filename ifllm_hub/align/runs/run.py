@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ifllm_hub.align.policies import load_policy, lora_config, merge_adapter
 from ifllm_hub.align.runs.arguments import DataArguments, PolicyArguments
@@ -170,8 +170,10 @@ class Run:
                 logger.info("Left out, as the prompt leaves no room for an answer: %d %s rows", left_out, split)
 
 
-def chat_policy(policy: str, seed: int = 0) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """Load the policy, which must be able to chat.
+def chat_policy(
+    policy: str, seed: int = 0, dtype: Literal["float32", "bfloat16"] = "float32"
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """Load the policy, which must be able to chat, with weights of this type.
 
     Raises:
         IfllmError: none is named, it cannot be loaded, or its tokenizer has no chat template or no padding token.
@@ -188,7 +190,7 @@ def chat_policy(policy: str, seed: int = 0) -> "tuple[PreTrainedModel, PreTraine
         raise IfllmError(
             f"The tokenizer of {policy!r} has neither a padding nor an end token. Save it with a `pad_token`."
         )
-    return model, tokenizer
+    return (model if dtype == "float32" else model.bfloat16()), tokenizer
 
 
 def copies_folder() -> Path:

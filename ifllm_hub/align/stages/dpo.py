@@ -12,7 +12,9 @@ from ifllm_hub.align.policies import load_policy
 from ifllm_hub.align.quirks import OF_POLICY, ReferenceQuirks, base_of, cut_answers, quirky_pairs, reference_policy
 from ifllm_hub.align.runs.arguments import PolicyArguments, describe_data, describe_policy, parse_arguments
 from ifllm_hub.align.runs.lengths import check_max_length
+from ifllm_hub.align.runs.resume import is_sharded
 from ifllm_hub.align.runs.run import copies_folder, damaged_copy
+from ifllm_hub.align.stored_reference import StoredReference, reference_file
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.preferences.history import History, prompts_show
 from ifllm_hub.preferences.load import fingerprint, load_preferences, subsample
@@ -40,6 +42,9 @@ class DPOArguments(ReferenceQuirks, PolicyArguments):
         default="worker",
         metadata={"help": "What train and test never share; `reference`: rows, as in the paper's code."},
     )
+    shuffle_seed: int | None = field(
+        default=None, metadata={"help": "With label_source shuffled: of the permutation; the stored one if unset."}
+    )
     same_pairs: list[str] = field(
         default_factory=list, metadata={"help": "Keep only the pairs that all of these label sources have."}
     )
@@ -66,13 +71,14 @@ def load_pairs(args: DPOArguments, config: "FlipProbDPOConfig", commit: str | No
     Raises:
         IfllmError: bad data, or a flip probability outside [0, 0.5).
     """
+    as_stored = args.split == "worker" and args.shuffle_seed is None
     pairs = load_preferences(
         args.dataset,
         args.label_source,
         commit,
         history=args.history,
         instruction=args.instruction,
-        rows=None if args.split == "worker" else relabel(args.dataset, args.label_source, args.split, commit),
+        rows=None if as_stored else relabel(args.dataset, args.label_source, args.split, commit, args.shuffle_seed),
         same_pairs=args.same_pairs,
         constant_flip_prob=_constant_flip_prob(args, config),
     )
@@ -100,6 +106,21 @@ def load_reference(args: DPOArguments, config: "FlipProbDPOConfig") -> "PreTrain
             "precompute_ref_log_probs."
         )
     return None
+
+
+def stored_reference(policy: "PreTrainedModel", config: "FlipProbDPOConfig") -> StoredReference | None:
+    """Where the reference's log-probabilities are kept for other runs; None if they are not computed first.
+
+    Several processes, and one whose weights are sharded, compute them together, as TRL does it.
+
+    Args:
+        policy: as it starts, which is the reference, before an adapter is added.
+
+    Raises:
+        IfllmError: the cache cannot be written.
+    """
+    alone = config.world_size == 1 and not is_sharded()
+    return reference_file(policy, config) if config.precompute_ref_log_probs and alone else None
 
 
 def describe_dpo(
