@@ -60,6 +60,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/reward.py
 	$(BIN)/python benchmarks/dpo.py
+	$(BIN)/python -m benchmarks.alignment
 
 clean:
 	rm -rf $(VENV) $(VENV)-lowest build dist .mypy_cache .pytest_cache .ruff_cache

@@ -14,6 +14,7 @@ from scipy.stats import t
 
 from ifllm_hub.align.compare_labels import LOG_PROBS, ROWS, SFT, Comparison, compare_labels
 from ifllm_hub.align.compare_labels import _claim as check_setup
+from ifllm_hub.align.compare_labels import _command as command_of
 from ifllm_hub.align.implicit_reward import answer_log_probs
 from ifllm_hub.align.labels_table import labels_markdown, summary, write_labels_page
 from ifllm_hub.align.policies import load_policy
@@ -147,6 +148,20 @@ def test_runs_of_another_comparison_are_not_mixed_in(
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"beta": 0.2, "optim": "sgd"}))
     with pytest.raises(IfllmError, match=r"another comparison \(dpo beta 0\.1 -> 0\.2, dpo optim None -> 'sgd'\)"):
         check_setup(Comparison(str(folder), recipe, out))
+
+
+def test_each_row_is_what_it_says_with_the_shipped_recipe(tmp_path: Path) -> None:
+    comparison = Comparison("ORG/ifllm", "smollm2-135m-labels", tmp_path, seeds=3)
+    parsed = {}
+    for row in ROWS:
+        words = command_of(comparison, 2, row)
+        parsed[row] = parse_dpo(words[next(at for at, word in enumerate(words) if word.endswith("dpo.py")) + 1 :])
+    assert (parsed["nll_only"][1].loss_weights, parsed["nll_only"][1].nll) == ([0.0], "token_mean")
+    assert {config.nll for row, (_, config, _) in parsed.items() if row != "nll_only"} == {"none"}
+    assert {row: args.shuffle_seed for row, (args, _, _) in parsed.items() if args.shuffle_seed is not None} == {
+        "shuffled": 2
+    }
+    assert {(config.max_length, config.precompute_ref_log_probs) for _, config, _ in parsed.values()} == {(768, True)}
 
 
 def test_a_recipe_that_does_not_say_how_to_measure(tmp_path: Path) -> None:

@@ -64,8 +64,8 @@ def trained(folder: Path) -> dict[str, torch.Tensor]:
 def test_the_numbers_are_those_of_trl(
     six_pairs: list[dict[str, Any]], tmp_path: Path, cache: Path, max_length: int
 ) -> None:
-    settings: dict[str, Any] = {"max_length": max_length, "precompute_ref_log_probs": True, "use_cpu": True, "bf16": False}
-    settings |= {"report_to": "none", "activation_checkpointing": False}
+    settings: dict[str, Any] = {"max_length": max_length, "precompute_ref_log_probs": True, "report_to": "none"}
+    settings |= {"use_cpu": True, "bf16": False, "activation_checkpointing": False}
     data, (_, tokenizer) = Dataset.from_list(six_pairs), load_policy("tiny")
     given: dict[str, Any] = {"train_dataset": data, "processing_class": tokenizer}
     theirs: Any = DPOTrainer(model=load_policy("tiny")[0], args=DPOConfig(str(tmp_path), **settings), **given)

@@ -309,6 +309,28 @@ def test_other_splits_have_labels_made_for_them(study: Path, group: Any) -> None
             assert all(row["chosen"][0]["content"] == left[row["question_id"]] for row in preferences["train"])
 
 
+def test_each_seed_has_its_own_permutation_of_the_labels(labeled_dataset: Path) -> None:
+    side = load_config(labeled_dataset, "pairwise").select("question_id", "response_left")
+
+    def lefts(rows: pl.DataFrame) -> pl.DataFrame:
+        said = rows.with_columns(said=pl.col("chosen").list.first().struct.field("content"))
+        left = said.join(side, on="question_id").select(
+            "question_id", "split", left=pl.col("said") == pl.col("response_left")
+        )
+        return left.sort("question_id")
+
+    stored = load_config(labeled_dataset, "preferences_shuffled")
+    seeds = [lefts(relabel(labeled_dataset, "shuffled", "worker", shuffle_seed=seed)) for seed in (0, 1, 2)]
+    assert seeds[0].equals(lefts(stored))
+    explicit = lefts(load_config(labeled_dataset, "preferences_explicit"))
+    for other in seeds:
+        assert other.drop("left").equals(explicit.drop("left"))
+        assert other.group_by("split").agg(pl.sum("left")).sort("split").equals(
+            explicit.group_by("split").agg(pl.sum("left")).sort("split")
+        )  # fmt: skip
+    assert not any(seeds[at]["left"].equals(seeds[at - 1]["left"]) for at in range(3))
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 def test_exported_pairs_are_read_without_this_package(tmp_path: Path, suffix: str) -> None:
     folder = write(tmp_path / "dataset")

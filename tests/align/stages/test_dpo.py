@@ -15,14 +15,16 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from ifllm_hub.align.policies import load_policy
+from ifllm_hub.align.policies import load_policy, multiplies_bfloat16
 from ifllm_hub.align.runs.arguments import parse_arguments
 from ifllm_hub.align.runs.launch import launch_dpo
 from ifllm_hub.align.stages.dpo import _on_disk as on_disk
 from ifllm_hub.align.stages.dpo import parse_dpo
 from ifllm_hub.align.stages.sft import SFTArguments, answers
+from ifllm_hub.align.trainer import FlipProbDPOTrainer
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import shipped_folder
 from ifllm_hub.preferences.load import fingerprint, load_preferences
@@ -115,6 +117,43 @@ def test_lora_saves_the_sum_and_the_adapter(
     assert run(max_steps=4, lora=True, lora_r=4, lora_alpha=8)["resumed_from"] == "checkpoint-3"
 
 
+def test_frozen_weights_are_short_where_the_machine_multiplies_them(
+    run: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lora = {"lora": True, "lora_r": 4, "max_steps": 2, "frozen_weights": "auto"}
+    monkeypatch.setattr("ifllm_hub.align.runs.arguments.multiplies_bfloat16", lambda: False)
+    assert "frozen_weights" not in run(**lora, output_dir=tmp_path / "long")["lora"]
+    monkeypatch.setattr("ifllm_hub.align.runs.arguments.multiplies_bfloat16", lambda: True)
+    assert run(max_steps=1, frozen_weights="auto", output_dir=tmp_path / "all")["lora"] is None
+    trained: list[dict[str, torch.dtype]] = []
+    evaluate = FlipProbDPOTrainer.evaluate
+
+    def spy(self: Any, *args: Any, **kwargs: Any) -> Any:
+        trained.append({name: value.dtype for name, value in self.model.named_parameters()})
+        return evaluate(self, *args, **kwargs)
+
+    monkeypatch.setattr(FlipProbDPOTrainer, "evaluate", spy)
+    results = run(**lora, output_dir=tmp_path / "short")
+    assert {dtype for name, dtype in trained[-1].items() if ".lora_" in name} == {torch.float32}
+    assert {dtype for name, dtype in trained[-1].items() if ".lora_" not in name} == {torch.bfloat16}
+    assert results["lora"]["frozen_weights"] == "bfloat16"
+    assert "trained beside bfloat16 weights" in (tmp_path / "short" / "README.md").read_text()
+    start = load_policy("tiny")[0].state_dict()
+    saved, long = (load_file(tmp_path / name / "model.safetensors") for name in ("short", "long"))
+    learned = max((saved[name] - start[name]).abs().max().item() for name in saved)
+    apart = max((saved[name] - long[name]).abs().max().item() for name in saved)
+    assert {weights.dtype for weights in saved.values()} == {torch.float32}
+    assert 1e-4 < learned
+    assert apart < learned
+
+
+@pytest.mark.parametrize(("name", "expected"), [("avx512_bf16", True), ("amx_bf16", True), ("avx2", False)])
+def test_which_processors_multiply_bfloat16(monkeypatch: pytest.MonkeyPatch, name: str, expected: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {name: True})
+    assert multiplies_bfloat16() is expected
+
+
 def test_precomputed_reference_gives_the_same(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     live, stored = run(max_steps=2), run(max_steps=2, precompute_ref_log_probs=True, output_dir=tmp_path / "stored")
     assert stored["eval_after"] == pytest.approx(live["eval_after"], abs=1e-5)
@@ -137,6 +176,7 @@ def test_long_pairs_are_counted(run: Callable[..., dict[str, Any]]) -> None:
         ({"same_pairs": "gaze"}, "No label source 'gaze'"),
         ({"policy": "./nowhere"}, "Unknown policy './nowhere'"),
         ({"label_source": "gaze"}, "No label source 'gaze'"),
+        ({"shuffle_seed": 1}, "shuffle_seed is 1, but the labels of 'forest' are not shuffled"),
         ({"max_length": 8}, "Every prompt of the train split has max_length = 8 tokens or more"),
         ({"max_length": 8, "precompute_ref_log_probs": True}, "Every prompt of the train split has max_length = 8"),
         ({"max_length": 4096}, "max_length is 4096, but the policy 'tiny' can read 2048 tokens. Lower max_length"),
@@ -240,8 +280,9 @@ def test_shipped_recipes_parse_and_flags_override_them(recipe: Path) -> None:
     policy = align_args.policy or "paper"
     assert recipe.parent.name.removesuffix("-cpu").removesuffix("-labels") == policy
     assert dpo_args.beta == 0.3
-    assert (dpo_args.loss_type, dpo_args.nll, dpo_args.flip_weighting) == (["robust"], "token_mean", "none")
     same_for_all = recipe.parent.name.endswith("-labels")
+    nll = "none" if same_for_all else "token_mean"
+    assert (dpo_args.loss_type, dpo_args.nll, dpo_args.flip_weighting) == (["robust"], nll, "none")
     assert dpo_args.label_smoothing == (0.0 if same_for_all else None), (
         "each pair has its own, but where labels compete"
     )
