@@ -14,7 +14,14 @@ STUDIES = sorted(path for path in ROOT.glob("eval/[rs]*/*.py") if "__main__" in 
 
 def test_studies_are_found() -> None:
     pages = {"last_seconds", "live_score", "coarse_tier", "reward_ideas", "judge_simulation", "paper_features"}
-    checks = {"interval_coverage", "permutation_check", "label_value", "plan_check", "patterns_recovery"}
+    checks = {
+        "interval_coverage",
+        "permutation_check",
+        "label_value",
+        "plan_check",
+        "patterns_recovery",
+        "real_training",
+    }
     assert pages | checks == {path.stem for path in STUDIES}
 
 
