@@ -1,6 +1,8 @@
 """Log-probabilities of the reference, stored by answer: TRL's own numbers, and nothing asked twice."""
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +129,23 @@ def test_another_policy_is_asked_itself(run: Run, asked: list[int], cache: Path,
     run("seed", precompute_ref_log_probs=True, seed=1)
     run("folder", precompute_ref_log_probs=True, policy=tmp_path / "first")
     assert (sum(asked), len(list(cache.glob("reference-*.parquet")))) == (18, 3)
+
+
+def test_two_that_ask_at_once_ask_once(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    stored, rows = StoredReference(cache / "reference.parquet"), []
+
+    def ask(missing: list[int]) -> np.ndarray:
+        rows.append(missing)
+        time.sleep(0.2)
+        return np.array([[10 * row, 10 * row + 1] for row in missing])
+
+    answers = np.array([["a", "b"], ["c", "d"]])
+    with ThreadPoolExecutor(2) as pool:
+        first, swapped = pool.map(lambda keys: stored.log_probs(keys, ask), (answers, answers[:, ::-1]))
+    assert first.tolist() == [[0, 1], [10, 11]] or swapped.tolist() == [[0, 1], [10, 11]]
+    np.testing.assert_array_equal(first, swapped[:, ::-1])
+    assert rows == [[0, 1]]
 
 
 def test_a_damaged_file_is_named(run: Run, cache: Path) -> None:
