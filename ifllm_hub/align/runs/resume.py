@@ -224,20 +224,22 @@ def _step(checkpoint: Path) -> int:
 
 def _settings(config: Any, setup: dict[str, Any]) -> dict[str, Any]:
     """What defines the run besides the setup."""
-    from accelerate.utils import parse_flag_from_env  # type: ignore[import-untyped]
-
     free = FREE | setup.keys()
     if config.lr_scheduler_type in LENGTHLESS_SCHEDULES and not 0 < config.warmup_steps < 1:
         free |= LENGTH
     settings = {name: value for name, value in json.loads(config.to_json_string()).items() if name not in free}
-    return settings | {flag: parse_flag_from_env(flag) for flag in SHARDED}
+    return settings | _sharding()
 
 
 def is_sharded() -> bool:
     """Whether each process of this run holds a part of the weights."""
-    from accelerate.utils import parse_flag_from_env
+    return any(_sharding().values())
 
-    return any(parse_flag_from_env(flag) for flag in SHARDED)
+
+def _sharding() -> dict[str, bool]:
+    from accelerate.utils import parse_flag_from_env  # type: ignore[import-untyped]
+
+    return {flag: parse_flag_from_env(flag) for flag in SHARDED}
 
 
 def _differing(stored: dict[str, Any], run: dict[str, Any]) -> list[str]:
