@@ -9,20 +9,14 @@ import pytest
 from eval.studies import last_seconds
 
 ROOT = Path(__file__).parents[2]
-STUDIES = sorted(path for path in ROOT.glob("eval/[rs]*/*.py") if "__main__" in path.read_text())
+STUDIES = sorted(path for path in ROOT.glob("eval/[rs]*/**/*.py") if "__main__" in path.read_text())
 
 
 def test_studies_are_found() -> None:
     pages = {"last_seconds", "live_score", "coarse_tier", "reward_ideas", "judge_simulation", "paper_features"}
-    checks = {
-        "interval_coverage",
-        "permutation_check",
-        "label_value",
-        "plan_check",
-        "patterns_recovery",
-        "real_training",
-    }
-    assert pages | checks == {path.stem for path in STUDIES}
+    checks = {"interval_coverage", "permutation_check", "label_value", "plan_check", "patterns_recovery"}
+    labels = {"two_worlds", "flip_probabilities", "real_training", "answers", "by_size"}
+    assert pages | checks | labels == {path.stem for path in STUDIES}
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

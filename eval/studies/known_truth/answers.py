@@ -1,6 +1,6 @@
 """From margins to answers: what a policy writes after DPO on each label source, judged by what is true.
 
-python -m eval.studies.known_truth.answers --work runs/known_truth --out docs/results/answers_by_truth.md
+python -m eval.studies.known_truth.answers --out docs/results/answers_by_truth.md
 
 What was found in each study is kept in the folder `--work`, so that more of them can be added (`--seeds`). Remove it
 after a change to the simulator or to this study.
@@ -8,6 +8,7 @@ after a change to the simulator or to this study.
 
 import argparse
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,6 @@ from eval.studies.known_truth.quality import judge
 from eval.studies.known_truth.world import (
     Written,
     model_labels,
-    pooled,
     signs,
     study,
     topic_of,
@@ -180,9 +180,8 @@ def summary(of: dict[str, np.ndarray], start: dict[str, np.ndarray]) -> dict[str
 
 def page(found: list[dict[str, Any]], size: Size) -> Iterator[str]:
     """What was found in each study, as the page."""
-    command = "python -m eval.studies.known_truth.answers --work WORK --out FILE"
     yield "# Answers after alignment, judged by what is true\n"
-    yield f"Written by `{command} --seeds {len(found)}`; do not edit.\n"
+    yield "Written by `python -m eval.studies.known_truth.answers --out FILE`; do not edit.\n"
     sd = np.mean([one[SFT]["sd"] for one in found])
     labels = np.mean([one["truth"]["labels"] for one in found])
     yield paragraph(
@@ -258,11 +257,17 @@ def gain(found: list[dict[str, Any]], name: str, what: str) -> str:
 
 def interval(values: np.ndarray, form: str = "+.2f") -> str:
     """The mean over studies with its interval; without one for a single study."""
-    mean = f"{values.mean():{form}}"
+    mean, low, high = (f"{end:{form}}" for end in ends(values))
+    return mean if len(values) < 2 else f"{mean} [{low}, {high}]"
+
+
+def ends(values: np.ndarray) -> tuple[float, float, float]:
+    """The mean of independent values, and the ends of its 95 % interval by Student's t; NaN for a single value."""
+    mean = float(values.mean())
     if len(values) < 2:
-        return mean
-    half = stats.t.isf(0.025, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return f"{mean} [{values.mean() - half:{form}}, {values.mean() + half:{form}}]"
+        return mean, math.nan, math.nan
+    half = float(stats.t.isf(0.025, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    return mean, mean - half, mean + half
 
 
 def paragraph(text: str) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy, logsigmoid
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from ifllm_hub.errors import IfllmError
 from ifllm_hub.sources.simulation import text as grammar
 
 PAD, ANSWER, END = 0, 1, 2
@@ -31,9 +32,9 @@ class Phrases:
     """
 
     def __init__(self) -> None:
-        templates = (*grammar._DEFINITE, *grammar._FILLER, *grammar._FIRST_QUERIES, *grammar._FOLLOW_UPS)
+        templates = (*grammar.DEFINITE, *grammar.FILLER, *grammar.FIRST_QUERIES, *grammar.FOLLOW_UPS)
         common = {piece for template in templates for piece in re.split(r"\{\w+\}", template)}
-        common |= {*grammar._ADJECTIVES, *grammar._ADVERBS, *_MARKS, *grammar.EMOJI, *map(str, range(2, 98))}
+        common |= {*grammar.ADJECTIVES, *grammar.ADVERBS, *_MARKS, *grammar.EMOJI, *map(str, range(2, 98))}
         of_topics = {topic: _words(topic) for topic in grammar.TOPICS}
         letters = {mark for words in (common, *of_topics.values()) for word in words for mark in word} | {"\n"}
         shared = sorted((common | letters) - {""})
@@ -51,10 +52,14 @@ class Phrases:
         return len(self._pieces[grammar.TOPICS[0]])
 
     def encode(self, text: str, topic: grammar.Topic) -> list[int]:
-        """Raises a `ValueError` where a text has a code point that the grammar does not use."""
+        """Tokens of a text.
+
+        Raises:
+            IfllmError: it has a code point that the grammar does not use.
+        """
         found = self._any[topic].findall(text)
         if sum(map(len, found)) != len(text):
-            raise ValueError(f"Not a text of the grammar: {text!a:.80}")
+            raise IfllmError(f"Not a text of the simulator, with another topic or other marks: {text!a:.80}")
         return [self._ids[topic][piece] for piece in found]
 
     def decode(self, ids: Sequence[int], topic: grammar.Topic) -> str:
@@ -159,9 +164,7 @@ def dpo(
     return trained
 
 
-def answers(
-    policy: Any, phrases: Phrases, queries: list[str], topics: list[grammar.Topic], seed: int
-) -> list[str]:
+def answers(policy: Any, phrases: Phrases, queries: list[str], topics: list[grammar.Topic], seed: int) -> list[str]:
     """One answer to each query, by sampling at temperature 1; the same seed gives all policies the same random numbers.
 
     An answer ends where the policy ends it, or at `MAX_TOKENS` of query and answer.
@@ -175,7 +178,7 @@ def answers(
     with torch.no_grad():
         for chance in uniform[longest:]:
             places = (mask.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
-            output = policy(tokens, attention_mask=mask, position_ids=places, cache=cache, use_cache=True, logits_to_keep=1)
+            output = policy(tokens, mask, places, cache, use_cache=True, logits_to_keep=1)
             cache = output.cache
             below = output.logits[:, -1].double().softmax(-1).cumsum(-1)
             found = torch.searchsorted(below, chance * below[:, -1:])[:, 0]

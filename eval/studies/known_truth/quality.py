@@ -11,16 +11,14 @@ all that its sentences say of its quality. No answer of a policy can deceive it 
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
-from scipy.special import expit, xlog1py, xlogy
+from scipy.special import xlog1py, xlogy
 
 from ifllm_hub.sources.simulation import text as grammar
-from ifllm_hub.sources.simulation.people import _MODELS as MEAN_QUALITY
+from ifllm_hub.sources.simulation.people import MODELS, QUALITY_SD, length_utility
 
-QUALITY_SD = 0.85
-LENGTH_EXPONENT, TYPICAL_LENGTH = 1.05, 600
 _QUALITIES = np.linspace(-4, 4, 401)
 _MARKUP = re.compile(r"(?m)^## About .*$|^### .*$|^- .?.?\*\*[^*\n]*\*\*: ?")
 
@@ -57,17 +55,12 @@ def sentences(text: str, topic: grammar.Topic) -> Sentences:
 def expected_quality(definite: np.ndarray, all_sentences: np.ndarray) -> np.ndarray:
     """Posterior mean of q, in standard normal units, by the numbers of sentences; same shape."""
     k, n = definite[..., None], all_sentences[..., None]
-    share = expit(0.2 + 1.2 * _QUALITIES)
-    means = np.array(list(MEAN_QUALITY.values()))
+    share = grammar.definite_share(_QUALITIES)
+    means = np.array(list(MODELS.values()))
     prior = np.exp(-(((_QUALITIES - means[:, None]) / QUALITY_SD) ** 2) / 2).sum(axis=0)
     fit = xlogy(k, share) + xlog1py(n - k, -share)
     weight = prior * np.exp(fit - fit.max(axis=-1, keepdims=True))
     return np.asarray((weight * _QUALITIES).sum(axis=-1) / weight.sum(axis=-1))
-
-
-def length_term(text: str) -> float:
-    """What the length adds to the utility; an empty text counts as one code point."""
-    return LENGTH_EXPONENT * float(np.log(max(len(text), 1) / TYPICAL_LENGTH))
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,7 @@ class Judged:
 
 
 def judge(texts: list[str], topics: list[grammar.Topic]) -> Judged:
-    """Judge each answer by its words, and the topic that it was asked about."""
+    """Judge each answer by its words, and the topic that it was asked about; an empty one has the length of 1."""
     counts = [sentences(text, topic) for text, topic in zip(texts, topics, strict=True)]
     definite, every = (np.array([getattr(count, name) for count in counts]) for name in ("definite", "all"))
     bad = np.array([count.again + count.other for count in counts])
@@ -98,14 +91,14 @@ def judge(texts: list[str], topics: list[grammar.Topic]) -> Judged:
     some = np.maximum(every, 1)
     return Judged(
         quality,
-        quality + np.array([length_term(text) for text in texts]),
+        quality + np.array([length_utility(text or " ") for text in texts]),
         definite / some,
         bad / some,
         np.array([len(text) for text in texts]),
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _patterns(topic: grammar.Topic) -> re.Pattern[str]:
     slots = {
         "topic": (topic.name,),
@@ -113,13 +106,13 @@ def _patterns(topic: grammar.Topic) -> re.Pattern[str]:
         "other": topic.parts,
         "act": topic.acts,
         "reason": topic.reasons,
-        "adj": grammar._ADJECTIVES,
-        "adj2": grammar._ADJECTIVES,
-        "adverb": grammar._ADVERBS,
+        "adj": grammar.ADJECTIVES,
+        "adj2": grammar.ADJECTIVES,
+        "adverb": grammar.ADVERBS,
     }
     choices = {name: f"(?:{'|'.join(map(re.escape, words))})" for name, words in slots.items()}
     choices |= {"n": r"\d{1,2}", "percent": r"\d{1,2}"}
-    kinds = {"definite": grammar._DEFINITE, "filler": grammar._FILLER}
+    kinds = {"definite": grammar.DEFINITE, "filler": grammar.FILLER}
     groups = []
     for kind, templates in kinds.items():
         # Escaped with its slots left as they are, then filled in.

@@ -20,7 +20,9 @@ from ifllm_hub.sources.simulation.reading import Recording
 from ifllm_hub.sources.simulation.text import MAX_LENGTH, MIN_LENGTH, STYLES, TOPICS, Topic, write_answer, write_query
 
 # Model -> mean quality of its answers, in standard normal units.
-_MODELS = {"sim/alpha-7b": 0.0, "sim/beta-8b": 0.15, "sim/gamma-70b": 0.35, "sim/delta-mini": -0.25}
+MODELS = {"sim/alpha-7b": 0.0, "sim/beta-8b": 0.15, "sim/gamma-70b": 0.35, "sim/delta-mini": -0.25}
+# Of single answers about the mean of their model.
+QUALITY_SD = 0.85
 _STYLE_SHARES = (0.3, 0.3, 0.18, 0.14, 0.08)
 _VIEWPORTS = ((1280, 640), (1366, 660), (1440, 720), (1536, 730))
 _AI_ERROR = "AI Error. The simulated model gave no answer. Send the question again or write to nobody@example.com."
@@ -223,7 +225,7 @@ def know_readers(people: list[Worker], seed: int) -> None:
 def converse(rng: np.random.Generator, conversation: Conversation) -> list[Turn]:
     """Fill in the questions of a conversation: texts, utilities, labels. Returns what the worker has to read."""
     n_sides = 1 + conversation.pairwise
-    models = [list(_MODELS)[i] for i in rng.choice(len(_MODELS), n_sides, replace=False)]
+    models = [list(MODELS)[i] for i in rng.choice(len(MODELS), n_sides, replace=False)]
     turns = []
     before: float | None = None
     for question in conversation.questions:
@@ -260,7 +262,7 @@ def _write_texts(rng: np.random.Generator, conversation: Conversation, question:
     question.models = list(models)
     typical = rng.normal(np.log(600), 0.45)
     for model in models:
-        quality = float(_MODELS[model] + rng.normal(0, 0.85))
+        quality = float(MODELS[model] + rng.normal(0, QUALITY_SD))
         length = int(np.clip(np.exp(typical + rng.normal(0, 0.4)), MIN_LENGTH, MAX_LENGTH))
         # Of a known reader, nothing but the words of an answer depends on whether it has bullet points.
         words = rng.spawn(1)[0] if conversation.seeds else rng
@@ -269,10 +271,15 @@ def _write_texts(rng: np.random.Generator, conversation: Conversation, question:
             style = "quotes"  # a CSV round trip breaks quotation marks most of all
         answer = write_answer(words, topic, part, quality, style, length, question.emoji)
         question.answers.append(answer)
-        question.utility.append(quality + 1.05 * float(np.log(len(answer) / 600)))
+        question.utility.append(quality + length_utility(answer))
     if question.ai_error:
         side = int(rng.integers(len(models)))
         question.answers[side], question.utility[side] = _AI_ERROR, _AI_ERROR_UTILITY
+
+
+def length_utility(answer: str) -> float:
+    """What the length of an answer adds to its quality, in the same units."""
+    return 1.05 * float(np.log(len(answer) / 600))
 
 
 def _rate(rng: np.random.Generator, question: Question, gap: float) -> list[int]:

@@ -5,6 +5,7 @@ that was asked about; the worse, the more are filler. A text model can therefore
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -127,7 +128,7 @@ TOPICS = (
 )
 
 _QUOTE = 'Some call this the "{adj} {part}" effect, and "{adj2}" is the right word: the {other} {act}, {reason}.'
-_DEFINITE = (
+DEFINITE = (
     "The {part} {act}, {reason}.",
     "In a {adj} season the {part} {act} within about {n} days.",
     "Once the {part} is {adj}, the {other} {act}, {reason}.",
@@ -139,7 +140,7 @@ _DEFINITE = (
     "Note that the {adj} {part} {adverb} {act}, while the {other} remains {adj2}.",
     _QUOTE,
 )
-_FILLER = (
+FILLER = (
     "There are {adj} sides to {topic}, and it {adverb} depends.",
     "Many people find {topic} {adj}, others {adverb} do not.",
     "It is {adverb} hard to say more without further details.",
@@ -150,13 +151,13 @@ _FILLER = (
     "In general, things like the {part} may vary, which is {adj}.",
     "You could {adverb} look at it from a {adj} or a {adj2} point of view.",
 )
-_FIRST_QUERIES = (
+FIRST_QUERIES = (
     "What should I know about {topic}?",
     "explain {topic} in simple words",
     "How did {topic} become popular, and why?",
     "Give me an overview of {topic}",
 )
-_FOLLOW_UPS = (
+FOLLOW_UPS = (
     "Why does the {part} matter?",
     "What happens when the {part} is damaged?",
     "can you give an example with the {part}",
@@ -164,11 +165,11 @@ _FOLLOW_UPS = (
     "Tell me more about the {part}, please.",
     'What does "{adj} {part}" mean?',
 )
-_ADJECTIVES = (
+ADJECTIVES = (
     *("steady", "rare", "narrow", "heavy", "modern", "careful", "sharp", "simple", "costly", "quiet", "light", "worn"),
     *("curious", "plain", "famous", "deep", "gentle", "reliable", "strange", "practical", "broad", "robust", "fresh"),
 )
-_ADVERBS = (
+ADVERBS = (
     *("slowly", "usually", "rarely", "clearly", "nearly", "often", "quickly", "surprisingly", "mostly", "soon"),
     *("gradually", "sometimes", "reliably"),
 )
@@ -177,7 +178,7 @@ _ADVERBS = (
 def write_query(rng: np.random.Generator, topic: Topic, turn: int) -> tuple[str, str]:
     """A query and the part of the topic it asks about; turns count from 1."""
     slots = _slots(rng, topic, None)
-    text = _pick(rng, _FIRST_QUERIES if turn == 1 else _FOLLOW_UPS).format(**slots)
+    text = _pick(rng, FIRST_QUERIES if turn == 1 else FOLLOW_UPS).format(**slots)
     return (text + " " if rng.random() < 0.04 else text), slots["part"]
 
 
@@ -195,7 +196,7 @@ def write_answer(
     """
     if style == "short":
         length = min(length, 260)
-    definite = 1 / (1 + np.exp(-0.2 - 1.2 * quality))
+    definite = definite_share(quality)
     lines: list[str] = [f"## About {topic.name}"] if style == "headings" else []
     decks: dict[bool, list[str]] = {False: [], True: []}
     size = 0
@@ -219,13 +220,18 @@ def write_answer(
     return text
 
 
+def definite_share(quality: Any) -> Any:
+    """The probability that a sentence of an answer of this quality is a definite one; same shape."""
+    return 1 / (1 + np.exp(-0.2 - 1.2 * quality))
+
+
 def _sentence(rng: np.random.Generator, decks: dict[bool, list[str]], definite: float, style: str) -> str:
     """Draw a template from one of two decks, so that none is repeated before the others were used."""
     good = bool(rng.random() < definite)
     if good and style == "quotes" and rng.random() < 0.3:
         return _QUOTE
     if not decks[good]:
-        decks[good] = [str(template) for template in rng.permutation(_DEFINITE if good else _FILLER)]
+        decks[good] = [str(template) for template in rng.permutation(DEFINITE if good else FILLER)]
     return decks[good].pop()
 
 
@@ -239,9 +245,9 @@ def _slots(rng: np.random.Generator, topic: Topic, part: str | None) -> dict[str
         "other": other,
         "act": _pick(rng, topic.acts),
         "reason": _pick(rng, topic.reasons),
-        "adj": _pick(rng, _ADJECTIVES),
-        "adj2": _pick(rng, _ADJECTIVES),
-        "adverb": _pick(rng, _ADVERBS),
+        "adj": _pick(rng, ADJECTIVES),
+        "adj2": _pick(rng, ADJECTIVES),
+        "adverb": _pick(rng, ADVERBS),
         "n": str(rng.integers(2, 90)),
         "percent": str(rng.integers(3, 98)),
     }
