@@ -138,7 +138,7 @@ def test_a_study_has_the_truth_beside_what_readers_said(work: Path) -> None:
     rows = study(work, 1).rows
     better = np.where(rows["utility_left"] > rows["utility_right"], "left", "right")
     assert (rows["latent_preference"].to_numpy() == better).all()
-    assert 0.6 < (rows["preference"] == rows["latent_preference"]).mean() < 1
+    assert 0.6 < (rows["preference"] == rows["latent_preference"]).to_numpy().mean() < 1
     assert not set(rows["worker_id"]) & set(study(work, 2).rows["worker_id"])
 
 

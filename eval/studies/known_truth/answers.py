@@ -99,7 +99,7 @@ def run(work: Path, out: Path, seeds: int, size: Size) -> None:
         if not file.is_file():
             write_atomically(file, json.dumps(one_study(work, seed, size), indent=1) + "\n")
         found.append(read_json(file))
-    write_atomically(out, "\n".join(page(found, size)) + "\n")
+    write_atomically(out, "\n".join([*page(found, size), check_of_the_judge(size.texts)]) + "\n")
 
 
 def one_study(work: Path, seed: int, size: Size) -> dict[str, Any]:
@@ -187,9 +187,10 @@ def page(found: list[dict[str, Any]], size: Size) -> Iterator[str]:
     yield paragraph(
         f"{len(found)} simulated studies, {labels:.0f} rated pairs each on average. In each of them a policy of two "
         f"layers, which has learned to write from {2 * size.texts:,} of the simulator's answers, is tuned by DPO "
-        f"(AdamW, {size.steps} steps of 8 pairs, beta {BETA:g}, no other loss, every label at its word) on one label "
-        f"source at a time, and answers {size.prompts} new questions, with the same random numbers for all, in at most "
-        f"{MAX_TOKENS} tokens of question and answer. The judge is the world itself: the utility that is expected of "
+        f"(AdamW, {size.steps} steps of 8 pairs, beta {BETA:g}, no other loss, every label at its word, those of a "
+        f"source again and again) on one label source at a time, and answers {size.prompts} new questions, with the "
+        f"same random numbers for all, in at most {MAX_TOKENS} tokens of question and answer. The judge is the world "
+        "itself: the utility that is expected of "
         "an answer with these words (`eval/studies/known_truth/quality.py`). Gains are over the policy before DPO; one "
         f"unit of utility is {1 / sd:.2f} SD of its answers. The unit of the intervals is the study: 95 %, Student's t."
     )
@@ -243,6 +244,27 @@ def page(found: list[dict[str, Any]], size: Size) -> Iterator[str]:
             )
             for one, two in against
         ),
+    )
+
+
+def check_of_the_judge(questions: int) -> str:
+    """Does the judge give the simulator's answers the utilities that the simulator knows?"""
+    texts = write(questions, 30_000)
+    found = judge(
+        [answer for one in texts for answer in one.answers], [one.topic for one in texts for _ in one.answers]
+    )
+    utility = np.array([value for one in texts for value in one.utilities])
+    quality = utility - (found.utility - found.quality)
+    (r, slope), (r_quality, slope_quality) = (
+        (np.corrcoef(judged, true)[0, 1], np.polyfit(judged, true, 1)[0])
+        for judged, true in ((found.utility, utility), (found.quality, quality))
+    )
+    order = np.diff(found.utility.reshape(-1, 2)) * np.diff(utility.reshape(-1, 2)) > 0
+    return paragraph(
+        f"On {len(utility):,} answers that the simulator wrote, what the judge expects and what is true have a "
+        f"correlation of {r:.3f} in utility and {r_quality:.3f} in quality, and the truth rises by {slope:.2f} and "
+        f"{slope_quality:.2f} for each unit that the judge expects (1 is calibrated). The better of two answers is the "
+        f"one that the judge prefers in {order.mean():.3f} of pairs: more cannot be read off the words."
     )
 
 

@@ -6,7 +6,7 @@ Studies and gradients are kept in the folder `--work`, which `answers` shares. T
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from eval.studies.known_truth.world import model_labels, pooled, signs, study
 from ifllm_hub.align.first_order.comparison import hits
 from ifllm_hub.align.first_order.descent import LENGTHS, Labels, descend
 from ifllm_hub.align.first_order.gradients import Adapter, gradients, with_adapter
+from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import write_atomically
 from ifllm_hub.pages.markdown import markdown_table
 from ifllm_hub.pages.plot_style import MUTED, SERIES, legend_below, styled, write_svg
@@ -108,6 +109,8 @@ def one_draw(every: list[Pairs], kernel: np.ndarray, number: int, sizes: tuple[i
     test, other = number % count, (number + 1) % count
     rest = [at for at in range(count) if at not in (test, other)]
     readings = pooled([every[at] for at in rest])
+    if len(readings) < max(sizes):
+        raise IfllmError(f"{count} studies have {len(readings)} readings, and {max(sizes)} are needed. Add studies.")
     order = np.random.default_rng([number, 6]).permutation(len(readings))[: max(sizes)]
     labels = {"truth": signs(readings, "latent_preference"), "explicit": signs(readings)}
     labels = {name: label[order] for name, label in (labels | model_labels(every[other], readings)).items()}
@@ -166,7 +169,7 @@ def accuracy(kernel: np.ndarray, signs_of: np.ndarray, better: np.ndarray, seed:
 def explicit_curve(found: list[Draw]) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of explicit labels, and the mean accuracy of policies trained on so many; made not to fall."""
     sizes = [size for name, size in found[0].accuracy if name == "explicit"]
-    points = {labels: mean(found, lambda one, labels=labels: one.few[labels]) for labels in found[0].few}
+    points = {labels: float(np.mean([one.few[labels] for one in found])) for labels in found[0].few}
     points |= {size: float(by_draw(found, "explicit", size).mean()) for size in sizes}
     numbers = np.array(sorted(points))
     return numbers, np.maximum.accumulate([points[number] for number in numbers])
@@ -179,7 +182,7 @@ def page(found: list[Draw], every: list[Pairs], sizes: tuple[int, ...], picture:
     pairs = np.mean([len(one) for one in every])
     yield paragraph(
         f"{len(every)} simulated studies of {pairs:.0f} rated pairs on average. In each of {len(found)} draws one of "
-        "them is tested on, whole; another is where `forest`, `forest_mouse` and `text` learned from what readers said; "
+        "them is tested on, whole; in another, `forest`, `forest_mouse` and `text` learned from what readers said; "
         "readings are drawn from the rest. So no label of these readers is behind a model's label, but those of "
         "the other study, once. A small policy that writes such texts (`answers`) is trained on the labels to the "
         "first order (`ifllm_hub/align/first_order`), for as many steps as reproduce most labels of one half of a "
@@ -207,14 +210,16 @@ def page(found: list[Draw], every: list[Pairs], sizes: tuple[int, ...], picture:
             if name not in ("truth", "explicit_2")
         ),
     )
-    yield f"\n![Accuracy on unseen pairs against the number of readings]({picture})\n"
+    yield "\n" + paragraph(reading_of(found, sizes))
+    yield f"![Accuracy on unseen pairs against the number of readings]({picture})\n"
     yield "## What labels were worth, and what was predicted\n"
     yield paragraph(
-        "Of 100 labels of a source, how many explicit ones they were worth: predicted as 100 (1 - 2e)², with e the "
-        "share that is not what the reader said (`ifllm_hub/dataset/label_worth.py`); by the truth, as that with e the "
-        "share that is not true, over the same of explicit labels; and measured, as the number of explicit labels with "
-        "which the policy gets as far, read off the mean curve of explicit labels, whose own error is not in the "
-        f"intervals. The curve begins at 1 label and ends at {max(sizes):,}, and so does what is read off it."
+        "Of 100 labels of a source, how many explicit ones they were worth, which is also the percentage of readers "
+        "whose explicit feedback is worth as much: predicted as 100 (1 - 2e)², with e the share that is not what the "
+        "reader said (`ifllm_hub/dataset/label_worth.py`); by the truth, as that with e the share that is not true, "
+        "over the same of explicit labels; and measured, as the number of explicit labels with which the policy gets "
+        "as far, read off the mean curve of explicit labels, whose own error is not in the intervals. The curve begins "
+        f"at 1 label and ends at {max(sizes):,}, and so does what is read off it."
     )
     shown = [size for size in sizes if size >= LEAST]
     yield markdown_table(
@@ -229,27 +234,48 @@ def page(found: list[Draw], every: list[Pairs], sizes: tuple[int, ...], picture:
         (
             (
                 f"`{name}`",
-                f"{mean(found, lambda one, name=name: one.said[name]):.3f}",
-                f"{mean(found, lambda one, name=name: one.right[name]):.3f}",
-                f"{100 * mean(found, lambda one, name=name: (2 * one.said[name] - 1) ** 2):.0f}",
-                f"{100 * mean(found, lambda one, name=name: by_truth(one, name)):.0f}",
+                f"{shares(found, 'said', name).mean():.3f}",
+                f"{shares(found, 'right', name).mean():.3f}",
+                f"{100 * clean(found, 'said', name).mean():.0f}",
+                f"{100 * (clean(found, 'right', name) / clean(found, 'right', 'explicit')).mean():.0f}",
                 *(measured(found, name, size) for size in shown),
             )
             for name in IMPLICIT
         ),
     )
+    yield "\n" + paragraph(
+        "The prediction takes what readers say for what is true. Readers who err hide how good a label is: of labels "
+        "that err independently of them, it counts (1 - 2x)⁴ of the worth by the truth, x being the share of explicit "
+        f"labels that are wrong; that is {clean(found, 'right', 'explicit').mean() ** 2:.2f} here."
+    )
+
+
+def reading_of(found: list[Draw], sizes: tuple[int, ...]) -> str:
+    """Where each source that takes no feedback of these readers is told from what takes some, or takes no reading."""
+    parts = []
+    for other, what in (("explicit_2", "explicit feedback by 2 % of readers"), (STUDY, f"`{STUDY}`")):
+        told = [f"`{name}` {ahead(found, name, other, sizes)}" for name in (*IMPLICIT, BOTH)]
+        parts.append(f"Beyond {what}, with an interval that lies above 0: {'; '.join(told)}.")
+    return " ".join(parts) + " Intervals are not adjusted for their number."
+
+
+def ahead(found: list[Draw], name: str, other: str, sizes: tuple[int, ...]) -> str:
+    above = [size for size in sizes if ends(by_draw(found, name, size) - by_draw(found, other, size))[1] > 0]
+    return f"at {', '.join(f'{size:,}' for size in above)}" if above else "nowhere"
 
 
 def by_draw(found: list[Draw], name: str, size: int) -> np.ndarray:
     return np.array([one.accuracy[name, size] for one in found])
 
 
-def mean(found: list[Draw], of: Callable[[Draw], float]) -> float:
-    return float(np.mean([of(one) for one in found]))
+def shares(found: list[Draw], what: str, name: str) -> np.ndarray:
+    """(draws,) of a source's labels: `right` or `said`, see `Draw`."""
+    return np.array([getattr(one, what)[name] for one in found])
 
 
-def by_truth(one: Draw, name: str) -> float:
-    return ((2 * one.right[name] - 1) / (2 * one.right["explicit"] - 1)) ** 2
+def clean(found: list[Draw], what: str, name: str) -> np.ndarray:
+    """(draws,) (1 - 2e)²."""
+    return (2 * shares(found, what, name) - 1) ** 2
 
 
 def measured(found: list[Draw], name: str, size: int) -> str:
