@@ -185,8 +185,9 @@ def page(found: list[dict[str, Any]], size: Size) -> Iterator[str]:
     sd = np.mean([one[SFT]["sd"] for one in found])
     labels = np.mean([one["truth"]["labels"] for one in found])
     yield paragraph(
-        f"{len(found)} simulated studies, {labels:.0f} rated pairs each on average. In each of them a policy of two "
-        f"layers, which has learned to write from {2 * size.texts:,} of the simulator's answers, is tuned by DPO "
+        f"{len(found)} simulated studies (`--seeds {len(found)}`), {labels:.0f} rated pairs each on average. In each "
+        f"of them a policy of two layers, which has learned to write from {2 * size.texts:,} of the simulator's "
+        "answers, is tuned by DPO "
         f"(AdamW, {size.steps} steps of 8 pairs, beta {BETA:g}, no other loss, every label at its word, those of a "
         f"source again and again) on one label source at a time, and answers {size.prompts} new questions, with the "
         f"same random numbers for all, in at most {MAX_TOKENS} tokens of question and answer. The judge is the world "

@@ -74,8 +74,13 @@ def main() -> None:
 
 
 def run(work: Path, out: Path, draws: int, studies: int, sizes: tuple[int, ...], size: Size) -> None:
-    """Do what is missing and write the page."""
+    """Do what is missing and write the page, with those of the sizes for which the studies have enough readings."""
     every = [study(work, seed, size.workers, size.questions) for seed in range(1, studies + 1)]
+    # At least, whichever two are not for readings.
+    readings = sum(sorted(map(len, every))[:-2])
+    sizes = tuple(number for number in sizes if number <= readings)
+    if not sizes:
+        raise IfllmError(f"{studies} studies leave {readings} readings, which are too few. Add studies.")
     gradient = np.concatenate(pair_gradients(work, every, size))
     kernel = gradient @ gradient.T
     found = [one_draw(every, kernel, number, sizes) for number in range(draws)]
@@ -109,8 +114,6 @@ def one_draw(every: list[Pairs], kernel: np.ndarray, number: int, sizes: tuple[i
     test, other = number % count, (number + 1) % count
     rest = [at for at in range(count) if at not in (test, other)]
     readings = pooled([every[at] for at in rest])
-    if len(readings) < max(sizes):
-        raise IfllmError(f"{count} studies have {len(readings)} readings, and {max(sizes)} are needed. Add studies.")
     order = np.random.default_rng([number, 6]).permutation(len(readings))[: max(sizes)]
     labels = {"truth": signs(readings, "latent_preference"), "explicit": signs(readings)}
     labels = {name: label[order] for name, label in (labels | model_labels(every[other], readings)).items()}
@@ -181,8 +184,9 @@ def page(found: list[Draw], every: list[Pairs], sizes: tuple[int, ...], picture:
     yield "Written by `python -m eval.studies.known_truth.by_size --out FILE`; do not edit.\n"
     pairs = np.mean([len(one) for one in every])
     yield paragraph(
-        f"{len(every)} simulated studies of {pairs:.0f} rated pairs on average. In each of {len(found)} draws one of "
-        "them is tested on, whole; in another, `forest`, `forest_mouse` and `text` learned from what readers said; "
+        f"{len(every)} simulated studies of {pairs:.0f} rated pairs on average (`--studies {len(every)} --draws "
+        f"{len(found)}`). In each draw one of them is tested on, whole; in another, "
+        "`forest`, `forest_mouse` and `text` learned from what readers said; "
         "readings are drawn from the rest. So no label of these readers is behind a model's label, but those of "
         "the other study, once. A small policy that writes such texts (`answers`) is trained on the labels to the "
         "first order (`ifllm_hub/align/first_order`), for as many steps as reproduce most labels of one half of a "
