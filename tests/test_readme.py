@@ -31,11 +31,24 @@ def test_it_can_be_read_in_five_minutes() -> None:
     assert README.count("```python") == 3
 
 
-def test_its_table_has_four_rows_of_the_shipped_models_leaderboard(board: dict[str, Any]) -> None:
-    header, line, *rows = [line for line in README.splitlines() if line.startswith("|")]
-    assert len(rows) == 4
+def test_its_first_table_is_of_the_shipped_models_leaderboard(board: dict[str, Any]) -> None:
+    header, line, *rows = tables()[0]
+    assert len(rows) == 3
     assert {header, line, *rows} < set(leaderboard_markdown(board).splitlines())
     assert f"({board['pairs']} pairs, {board['workers']} workers, {board['seeds']} seeds, 95 % intervals)" in README
+
+
+def test_its_second_table_is_of_the_labels_compared() -> None:
+    assert len(tables()[1]) == 2 + 4
+    page = (ROOT / "docs" / "results" / "labels.md").read_text(encoding="utf-8")
+    assert set(tables()[1]) < set(page.splitlines())
+
+
+def tables() -> list[list[str]]:
+    """The lines of the two tables."""
+    found = [paragraph.splitlines() for paragraph in README.split("\n\n") if paragraph.startswith("|")]
+    assert len(found) == 2
+    return found
 
 
 def test_the_reward_page_has_all_of_it(board: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 python -m eval.studies.real_training runs/sim/dataset --fold 4 --sources explicit forest_mouse longer shuffled
 
+For each source `run.json` has the correlation of its margins with those of the first order, after each number of steps.
+
 A LoRA adapter on the last layers is trained on whole answers, without padding, NLL term or label smoothing. What enters
 the first adapted layer never changes, so one pass gives it for every answer, together with the log-probabilities of the
 reference, and all label sources share them. Only the tokens that some answer contains are in the output head, as in the
@@ -21,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from datasets import Dataset
 
+from ifllm_hub.align.first_order.descent import LENGTHS, Labels, descend
 from ifllm_hub.align.first_order.gradients import SEED, Adapter, tokenize, with_adapter
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.dataset.load import load_config
@@ -40,25 +43,41 @@ def main() -> None:
     parser.add_argument("--policy", default=Adapter.policy)
     parser.add_argument("--layers", type=int, default=4, help="the last ones, which are trained")
     parser.add_argument("--sources", nargs="+", default=["explicit", "longer", SHUFFLED])
+    parser.add_argument("--pairs", type=int, help="use only so many, drawn at random; all if left out")
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--out", type=Path, default=Path("runs/real_training"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = rated_pairs(options.dataset)
+    if options.pairs is not None:
+        rows = rows.sample(min(options.pairs, rows.height), seed=SEED).sort("question_id")
     labels = {source: left_chosen(options.dataset, rows, source, options.fold) for source in options.sources}
     held_out = np.flatnonzero(rows["fold_worker"] == options.fold)
     make_folder(options.out)
     training = Training(rows, Adapter(options.policy, options.layers))
     costs, margins = [{"pass": "hidden states, reference", "tokens": training.tokens, "CPU s": time.process_time()}], []
+    started = time.process_time()
+    kernel = training.kernel()
+    costs.append({"pass": "gradients", "tokens": training.tokens, "CPU s": time.process_time() - started})
+    agreement = {}
     for source, chosen in labels.items():
         started = time.process_time()
         tokens = training.train(chosen, options.learning_rate)
         costs.append({"pass": source, "tokens": tokens, "CPU s": time.process_time() - started})
-        found = {"question_id": rows["question_id"].gather(held_out), "margin": training.margins(held_out.tolist())}
+        margin = training.margins(held_out.tolist())
+        foretold = first_order(kernel, chosen)[:, held_out]
+        agreement[source] = {n: np.corrcoef(margin, of)[0, 1] for n, of in zip(LENGTHS, foretold, strict=True)}
+        found = {"question_id": rows["question_id"].gather(held_out), "margin": margin}
         margins.append(pl.DataFrame(found).select("question_id", pl.lit(source).alias("source"), "margin"))
         write_parquet(options.out / "margins.parquet", pl.concat(margins))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        said = {**vars(options), "training pairs": len(chosen), "costs": costs, "peak memory (GiB)": peak}
+        said = {
+            **vars(options),
+            "training pairs": len(chosen),
+            "costs": costs,
+            "r": agreement,
+            "peak memory (GiB)": peak,
+        }
         write_atomically(options.out / "run.json", json.dumps(said, indent=2, default=str) + "\n")
 
 
@@ -87,6 +106,13 @@ def left_chosen(dataset: str, rows: pl.DataFrame, source: str, fold: int) -> dic
     known = known.sort("row").with_columns(left=pl.col("chosen") == pl.col("response_left"))
     left = known["left"].shuffle(SEED) if source == SHUFFLED else known["left"]
     return dict(zip(known["row"], left, strict=True))
+
+
+def first_order(kernel: np.ndarray, chosen: dict[int, bool]) -> np.ndarray:
+    """(lengths, pairs) margins to the first order, see `descend`."""
+    signs = np.zeros((len(kernel), 1), np.int8)
+    signs[list(chosen), 0] = [1 if left else -1 for left in chosen.values()]
+    return descend(kernel, signs[:, 0] != 0, Labels.at_their_word(signs))[:, :, 0]
 
 
 class Training:
@@ -122,6 +148,18 @@ class Training:
         sides = (2 * row, 2 * row + 1)
         left, right = (self._said(at, inputs_embeds=self._states[at]) - self._reference[at] for at in sides)
         return BETA * (left - right)
+
+    def kernel(self) -> np.ndarray:
+        """(pairs, pairs) see `descend`, in Adam's geometry, of the adapter at its start."""
+        parameters = [value for name, value in self._adapter() if ".lora_B." in name]
+        rows = []
+        for at, states in enumerate(self._states):
+            found = torch.autograd.grad(self._said(at, inputs_embeds=states), parameters)
+            rows.append(torch.cat([part.reshape(-1) for part in found]))
+        answers = torch.stack(rows)
+        delta = answers[::2] - answers[1::2]
+        mean_square = delta.square().mean(0)
+        return ((delta * torch.where(mean_square > 0, mean_square, torch.inf).rsqrt()) @ delta.T).double().numpy()
 
     def train(self, chosen: dict[int, bool], learning_rate: float) -> int:
         """Start again, and take one epoch; the tokens trained on."""

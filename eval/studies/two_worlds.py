@@ -20,6 +20,7 @@ from ifllm_hub.align.first_order.figure import worlds_picture
 from ifllm_hub.align.first_order.page import (
     LABELS,
     MARGINS,
+    WHAT,
     Labels,
     controls,
     method,
@@ -30,6 +31,7 @@ from ifllm_hub.align.first_order.page import (
 from ifllm_hub.align.first_order.summary import FirstOrderBoard, Row
 from ifllm_hub.cli.printing import bar
 from ifllm_hub.files import write_atomically
+from ifllm_hub.pages.markdown import markdown_table
 from ifllm_hub.preferences.labels import write_preferences
 from ifllm_hub.reward.protocol.tables import with_interval
 from ifllm_hub.sources.simulation.simulate import TRUTH_FILE
@@ -79,6 +81,7 @@ def write_page(out: Path, runs: Path) -> None:
 def page(found: dict[str, Labels], margins: dict[str, pl.DataFrame], picture: str) -> str:
     parts = [f"# What labels teach a policy\n\n{fill(summary(found), WIDTH)}"]
     parts.append(f"![Accuracy by label source, in the simulated world and in the study]({picture})")
+    parts.append(both_worlds(found))
     parts.append(questions(found, margins))
     for world in WORLDS:
         board, settings = found[world]["board"], found[world]["settings"]
@@ -94,7 +97,8 @@ def page(found: dict[str, Labels], margins: dict[str, pl.DataFrame], picture: st
         for world in WORLDS
     )
     parts.append(
-        f"## How it was made\n\n```sh\n{commands}\n```\n\n" + fill(f"With the gradients there: {took}.", WIDTH)
+        f"## How it was made\n\n```sh\n{commands}\n```\n\n"
+        + fill(f"Without the gradients: {took}, which include the files of the gradients.", WIDTH)
     )
     return "\n\n".join(parts) + "\n"
 
@@ -112,8 +116,24 @@ def summary(found: dict[str, Labels]) -> str:
         f"{rate(known, 'explicit')}, on the truth in {rate(known, TRUTH)}, on shuffled labels in "
         f"{known['tables']['adam']['shuffled']['mean']:.3f}. On the study's {study['pairs']} pairs, told from shuffled "
         f"labels after correction: {names}; beside the length of the answers, {more} says anything. The method can see "
-        f"a preference that is in the text; in the study's, it sees length."
+        f"a preference that is in the text; in the study's it sees no more than length."
     )
+
+
+def both_worlds(found: dict[str, Labels]) -> str:
+    """The accuracy of both worlds side by side, which README.md shows."""
+    boards = [found[world]["board"] for world in WORLDS]
+    names = [row["name"] for row in rows(boards[0])]
+    lines = []
+    for name in names:
+        cells = [
+            next((with_interval(row["accuracy"]) for row in rows(one) if row["name"] == name), "") for one in boards
+        ]
+        lines.append((f"{WHAT.get(name, name)} (`{name}`)", *cells))
+    chances = [one["tables"]["adam"]["shuffled"] for one in boards]
+    spread = (f"{chance['mean']:.3f}, 95 % in {chance['low']:.3f} to {chance['high']:.3f}" for chance in chances)
+    lines.append(("the workers' labels, permuted (`shuffled`)", *spread))
+    return markdown_table(("trained on", "simulated, by the truth [95 % CI]", "study, by its workers [95 % CI]"), lines)
 
 
 def questions(found: dict[str, Labels], margins: dict[str, pl.DataFrame]) -> str:
@@ -131,10 +151,11 @@ def questions(found: dict[str, Labels], margins: dict[str, pl.DataFrame]) -> str
         ),
         (
             "Are labels from reading nearly as good as what people say?",
-            f"`forest` less `explicit`, simulated: {with_interval(gaps['simulated'], '+.3f')}; in the study: "
-            f"{with_interval(gaps['real'], '+.3f')}, where neither is told from training on the longer answer "
-            f"(`forest` less `longer` {with_interval(of(study, 'forest')['over_longer'], '+.3f')}, `explicit` less "
-            f"`longer` {with_interval(of(study, 'explicit')['over_longer'], '+.3f')}).",
+            f"Simulated: `forest` less `explicit` {with_interval(gaps['simulated'], '+.3f')}, `forest` less `longer` "
+            f"{with_interval(of(known, 'forest')['over_longer'], '+.3f')}. In the study: `forest` less `explicit` "
+            f"{with_interval(gaps['real'], '+.3f')}, `forest` less `longer` "
+            f"{with_interval(of(study, 'forest')['over_longer'], '+.3f')}, `explicit` less `longer` "
+            f"{with_interval(of(study, 'explicit')['over_longer'], '+.3f')}.",
         ),
         (
             "Is the control at chance?",

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from peft import get_peft_model
 
-from eval.studies.real_training import BETA, Training, left_chosen, rated_pairs
+from eval.studies.real_training import BETA, Training, first_order, left_chosen, rated_pairs
 from ifllm_hub.align.first_order.gradients import SEED, Adapter
 from ifllm_hub.align.implicit_reward import answer_tokens
 from ifllm_hub.align.policies import load_policy, lora_config
@@ -59,10 +59,12 @@ def test_from_hidden_states_as_from_tokens(labeled_dataset: Path) -> None:
     chosen = {0: True, 1: False, 2: True, 3: True}
     training = Training(rows, ADAPTER)
     np.testing.assert_allclose(training.margins([0, 1, 2, 3]), 0, atol=1e-4)
+    foretold = first_order(training.kernel(), chosen)[0]
     training.train({row: not left for row, left in chosen.items()}, 1e-3)  # leaves nothing behind
     training.train(chosen, 1e-3)
     margins = training.margins([0, 1, 2, 3])
     assert [margin > 0 for margin in margins] == list(chosen.values())
+    assert np.corrcoef(margins, foretold)[0, 1] > 0.9
     np.testing.assert_allclose(margins, by_tokens(rows, chosen, 1e-3), rtol=0, atol=2e-3 * np.abs(margins).max())
 
 

@@ -28,7 +28,7 @@ def worlds_picture(boards: Mapping[str, FirstOrderBoard]) -> "Picture":
     names = list(dict.fromkeys(row["name"] for found in boards.values() for row in found["tables"]["adam"]["rows"]))
     with styled((max(_LEAST, _WIDTH * len(boards)), _MARGIN + _ROW * (len(names) + 1))) as (figure, first):
         first.remove()
-        panels = figure.subplots(1, len(boards), sharey=True, squeeze=False)[0]
+        panels = figure.subplots(1, len(boards), sharex=True, sharey=True, squeeze=False)[0]
         for axes, (title, found) in zip(panels, boards.items(), strict=True):
             _draw(axes, found, names)
             axes.set_title(title)
@@ -64,4 +64,4 @@ def _draw(axes: "Axes", found: FirstOrderBoard, names: list[str]) -> None:
         )
     axes.set_yticks(range(len(names) + 1), [*names, "shuffled"])
     axes.set_ylim(len(names) + 0.5, -0.5)
-    axes.set_xlabel("pairs in which the policy prefers the better answer, %")
+    axes.set_xlabel("accuracy on unseen workers, %")

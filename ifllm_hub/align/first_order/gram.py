@@ -34,7 +34,7 @@ class Gram:
 def gram(files: Sequence[Path]) -> Gram:
     """Of the files of `answer_gradients`; a parameter that no pair moves has no part in either.
 
-    Memory: about 800 MB, and two matrices of (answers, answers) float64.
+    Memory: about 800 MB, two matrices of (answers, answers) float64, and the files, mapped.
     """
     import torch
     from safetensors import safe_open
