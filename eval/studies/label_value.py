@@ -35,7 +35,7 @@ LEAST = 10
 FORMULA = (
     "By flip probability: the sum of (1 - 2 `flip_prob`)² over a source's labels, which is what they are worth to a "
     "trainer that weighs pairs by it (`flip_weighting: inverse_variance`); in the last column to one that weighs all "
-    "alike (`none`, the default). Measured: by how often they are the worker's own. Labels of both splits, each by a "
+    "alike (`none`). Measured: by how often they are the worker's own. Labels of both splits, each by a "
     "model that saw no pair of the worker. The intervals are 95 %, by jackknife over workers."
 )
 

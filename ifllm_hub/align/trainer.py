@@ -52,7 +52,7 @@ class FlipProbDPOConfig(DPOConfig):
     )
     nll_weight: float = field(default=1.0, metadata={"help": "Weight of the NLL term; the paper's alpha."})
     flip_weighting: Literal["none", "inverse_variance"] = field(
-        default="none",
+        default="inverse_variance",
         metadata={"help": "`inverse_variance`: a pair's robust loss counts by (1 - 2 flip_prob)^2, on average 1."},
     )
 

@@ -13,8 +13,8 @@ Of many pairs, it depends on the weights a_i that the trainer gives them. Their 
 
 - sum (1 - 2e_i)^2, the most there is, by weights in proportion to (1 - 2e_i)^2: `flip_weighting: inverse_variance` of
   `FlipProbDPOTrainer`. This is what is called worth here.
-- n^2 / sum (1 - 2e_i)^-2 by equal weights: `flip_weighting: none`, the trainer's default. It is much less where some
-  labels are close to a coin flip, for these push hardest.
+- n^2 / sum (1 - 2e_i)^-2 by equal weights: `flip_weighting: none`. It is much less where some labels are close to a
+  coin flip, for these push hardest.
 
 So much the flip probabilities say. Where workers rated the same pairs it is measured, too. Let w = 1 - 2e, and s = 1
 where the label is the worker's own, else -1. The gradient with the best weights is sum w s, of variance sum w^2; that

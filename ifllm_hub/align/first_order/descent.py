@@ -49,6 +49,7 @@ def descend(
     labels: Labels,
     push: np.ndarray | None = None,
     lengths: tuple[int, ...] = LENGTHS,
+    speed: float = 1.0,
 ) -> np.ndarray:
     """Margins of all pairs after training on some of them.
 
@@ -61,6 +62,7 @@ def descend(
         labels: of all pairs; those of pairs that are not trained on are not looked at.
         push: (pairs, labelings) how the gradient of a further, linear loss moves each margin; None for no such loss.
         lengths: numbers of steps, ascending.
+        speed: share of the largest learning rate to take.
 
     Returns:
         (lengths, pairs, labelings) float32, nats: of the left answer.
@@ -68,7 +70,7 @@ def descend(
     signs = np.where(train[:, None], labels.signs, 0)[train].astype(np.float32)
     target, weight = _slopes(labels.flips[train], signs != 0, labels.weighting)
     among = np.ascontiguousarray(kernel[np.ix_(train, train)], np.float32)
-    rate = np.float32(4 / (np.linalg.eigvalsh(kernel[np.ix_(train, train)])[-1] * weight.max()))
+    rate = np.float32(speed * 4 / (np.linalg.eigvalsh(kernel[np.ix_(train, train)])[-1] * weight.max()))
     further = None if push is None else rate * push.astype(np.float32)
     found = np.empty((len(lengths), len(kernel), signs.shape[1]), np.float32)
     coefficients = np.zeros_like(signs)

@@ -136,15 +136,16 @@ Written by `ifllm compare-labels DATASET --method first_order --out FOLDER`; do 
 def method(found: FirstOrderBoard, settings: dict[str, Any]) -> str:
     """How the numbers come about."""
     judged = "the worker who read it preferred" if settings["judged_by"] == EXPLICIT else "is the better one in truth"
+    adapter = f"a LoRA of rank {settings['rank']} on the last {settings['layers']} layers"
     text = f"""\
 `{settings["policy"]}` is tuned by DPO on one label source at a time, to the first order in the step: one gradient an
-answer (whole, up to {settings["max_length"]} tokens) of a LoRA of rank {settings["rank"]} on the last {settings["layers"]} layers, and from their inner products descent on any labels (`ifllm_hub/align/first_order`). Labels
-are taken at their word, without a likelihood term. Each of {found["folds"]} folds of workers is left out once, so that
-each of {found["pairs"]} pairs of {found["workers"]} workers is tested once, by policies that saw no pair of its worker;
-the forests behind labels did not either. How long to train is chosen inside the training folds, by the labels trained
-on. A policy is right where the answer with the larger implicit reward is the one that {judged}. Intervals are 95 %, by
-jackknife over workers; p compares with {found["permutations"]} permutations of the workers' labels, "p, all rows" after
-Holm."""
+answer (whole, up to {settings["max_length"]} tokens) of {adapter}, and from their inner products descent on any labels
+(`ifllm_hub/align/first_order`). Labels are taken at their word, without a likelihood term. Each of
+{found["folds"]} folds of workers is left out once, so that each of {found["pairs"]} pairs of {found["workers"]} workers
+is tested once, by policies that saw no pair of its worker; the forests behind labels did not either. How long to train
+is chosen inside the training folds, by the labels trained on. A policy is right where the answer with the larger
+implicit reward is the one that {judged}. Intervals are 95 %, by jackknife over workers; p compares with
+{found["permutations"]} permutations of the workers' labels, "p, all rows" after Holm."""
     return fill(" ".join(text.split()), 120)
 
 

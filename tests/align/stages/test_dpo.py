@@ -282,7 +282,7 @@ def test_shipped_recipes_parse_and_flags_override_them(recipe: Path) -> None:
     assert dpo_args.beta == 0.3
     same_for_all = recipe.parent.name.endswith("-labels")
     nll = "none" if same_for_all else "token_mean"
-    assert (dpo_args.loss_type, dpo_args.nll, dpo_args.flip_weighting) == (["robust"], nll, "none")
+    assert (dpo_args.loss_type, dpo_args.nll, dpo_args.flip_weighting) == (["robust"], nll, "inverse_variance")
     assert dpo_args.label_smoothing == (0.0 if same_for_all else None), (
         "each pair has its own, but where labels compete"
     )

@@ -76,7 +76,7 @@ def test_results(trained: Path, dataset: Path) -> None:
         "flip_prob_mean": pytest.approx(0.2),
         "flip_prob_max": 0.4,
         "flip_prob_origin": "each pair its own",
-        "flip_weighting": "none",
+        "flip_weighting": "inverse_variance",
         "robust_weight": 1.0,
         "nll": "token_mean",
         "nll_weight": 1.0,
