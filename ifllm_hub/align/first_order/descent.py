@@ -66,6 +66,14 @@ def descend(
 
     Returns:
         (lengths, pairs, labelings) float32, nats: of the left answer.
+
+    Examples:
+        >>> import numpy as np
+        >>> from ifllm_hub.align.first_order.descent import Labels, descend
+        >>> kernel = np.array([[2.0, 1.0, -1.0], [1.0, 2.0, 0.0], [-1.0, 0.0, 2.0]])
+        >>> labels = Labels.at_their_word(np.array([[1], [1], [0]], dtype=np.int8))
+        >>> descend(kernel, np.array([True, True, False]), labels, lengths=(1,))[0, :, 0].round(2)
+        array([ 2.  ,  2.  , -0.67], dtype=float32)
     """
     signs = np.where(train[:, None], labels.signs, 0)[train].astype(np.float32)
     target, weight = _slopes(labels.flips[train], signs != 0, labels.weighting)
