@@ -28,7 +28,7 @@ from ifllm_hub.statistics import Estimate
 
 DRAWS = 40
 # Smaller steps than those of a comparison: with equal weights, doubtful labels push many times as hard.
-LENGTHS, SPEED = (1, 3, 10, 30, 100, 300, 1000), 0.1
+LENGTHS, SPEED = (1, 3, 10, 30, 100, 300, 1000), 0.3
 Weighting = Literal["none", "inverse_variance"]
 # How a trainer uses flip probabilities: told of them or not, and the weights of pairs.
 TRAINERS: dict[str, tuple[bool, Weighting]] = {
@@ -52,6 +52,7 @@ def main() -> None:
         "half .2, half .45": lambda rng, n: np.where(rng.random(n) < 0.5, 0.2, 0.45),
         "half .3, half .42": lambda rng, n: np.where(rng.random(n) < 0.5, 0.3, 0.42),
         "those of the forest's labels": lambda rng, n: rng.choice(flips, n),
+        "all .3": lambda rng, n: np.full(n, 0.3),
         "no noise": lambda rng, n: np.zeros(n),
     }
     found = {name: accuracies(kernel, compared.folds, noise) for name, noise in noises.items()}
@@ -105,7 +106,7 @@ def page(found: dict[str, dict[str, np.ndarray]], pairs: int, folds: int) -> str
     intro = (
         f"Texts and gradients of the study's {pairs} rated pairs; {DRAWS} made-up preferences, each a direction of the "
         "policy's weights, with labels that are wrong as often as their flip probability says. Policies are trained to "
-        "the first order (Adam's geometry, a tenth of the largest learning rate) on four of "
+        f"the first order (Adam's geometry, at {SPEED:g} of the largest learning rate) on four of "
         f"{folds} folds of workers and judged by the truth on the fifth, each at its own best number of steps, which "
         "stands behind the accuracy. Intervals are 95 %, over draws."
     )

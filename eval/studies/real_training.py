@@ -1,13 +1,14 @@
 """Real training beside the first order: margins of held-out pairs after one epoch of DPO with AdamW.
 
-python -m eval.studies.real_training runs/sim/dataset --fold 4 --sources explicit forest_mouse longer shuffled
+python -m eval.studies.real_training runs/sim/dataset --sources explicit forest_mouse longer shuffled
 
 For each source `run.json` has the correlation of its margins with those of the first order, after each number of steps.
 
 A LoRA adapter on the last layers is trained on whole answers, without padding, NLL term or label smoothing. What enters
 the first adapted layer never changes, so one pass gives it for every answer, together with the log-probabilities of the
 reference, and all label sources share them. Only the tokens that some answer contains are in the output head, as in the
-comparison to first order (`ifllm_hub.align.first_order`), whose margins these are to be held against.
+comparison to first order (`ifllm_hub.align.first_order`), whose margins these are to be held against. The test fold of
+workers is held out, of which no model behind stored labels saw a pair.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from ifllm_hub.align.first_order.gradients import SEED, Adapter, tokenize, with_
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import preferences_config
+from ifllm_hub.dataset.splits import TEST_FOLD
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import make_folder, write_atomically, write_parquet
 from ifllm_hub.preferences.labels import SHUFFLED
@@ -39,7 +41,6 @@ PAIRS_PER_STEP = 8
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("dataset", help="a folder made by `ifllm build` and labeled by `ifllm label`")
-    parser.add_argument("--fold", type=int, default=4, help="of workers (`fold_worker`), held out")
     parser.add_argument("--policy", default=Adapter.policy)
     parser.add_argument("--layers", type=int, default=4, help="the last ones, which are trained")
     parser.add_argument("--sources", nargs="+", default=["explicit", "longer", SHUFFLED])
@@ -51,8 +52,8 @@ def main() -> None:
     rows = rated_pairs(options.dataset)
     if options.pairs is not None:
         rows = rows.sample(min(options.pairs, rows.height), seed=SEED).sort("question_id")
-    labels = {source: left_chosen(options.dataset, rows, source, options.fold) for source in options.sources}
-    held_out = np.flatnonzero(rows["fold_worker"] == options.fold)
+    labels = {source: left_chosen(options.dataset, rows, source, TEST_FOLD) for source in options.sources}
+    held_out = np.flatnonzero(rows["fold_worker"] == TEST_FOLD)
     make_folder(options.out)
     training = Training(rows, Adapter(options.policy, options.layers))
     costs, margins = [{"pass": "hidden states, reference", "tokens": training.tokens, "CPU s": time.process_time()}], []

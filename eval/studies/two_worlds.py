@@ -81,7 +81,7 @@ def write_page(out: Path, runs: Path) -> None:
 def page(found: dict[str, Labels], margins: dict[str, pl.DataFrame], picture: str) -> str:
     parts = [f"# What labels teach a policy\n\n{fill(summary(found), WIDTH)}"]
     parts.append(f"![Accuracy by label source, in the simulated world and in the study]({picture})")
-    parts.append(both_worlds(found))
+    parts.append(both_worlds(found, margins))
     parts.append(questions(found, margins))
     for world in WORLDS:
         board, settings = found[world]["board"], found[world]["settings"]
@@ -104,36 +104,62 @@ def page(found: dict[str, Labels], margins: dict[str, pl.DataFrame], picture: st
 
 
 def summary(found: dict[str, Labels]) -> str:
-    """Two sentences."""
+    """What both worlds say, in a paragraph."""
     known, study = (found[world]["board"] for world in WORLDS)
-    told = [row for row in rows(study) if row["holm"] <= 0.05]
-    names = ", ".join(f"`{row['name']}`" for row in told) or "none"
-    beside = [row for row in rows(study) if row["beside_length"]["low"] > 0]
-    more = ", ".join(f"`{row['name']}`" for row in beside) or "no label source"
+    every = [row for table in study["tables"].values() for row in table["rows"]]
+    told = (
+        ", ".join(f"`{name}`" for name in dict.fromkeys(row["name"] for row in every if row["holm"] <= 0.05)) or "none"
+    )
+    beside = ", ".join(dict.fromkeys(f"`{row['name']}`" for row in every if row["beside_length"]["low"] > 0))
+    ahead = ", ".join(dict.fromkeys(f"`{row['name']}`" for row in every if row["over_longer"]["low"] > 0)) or "none"
+    above = [row for row in every if row["accuracy"]["mean"] > study["longer_answer"]["mean"]]
+    left = (
+        f"Beside the length of the answers, {beside} says something, each by an interval of its own."
+        if beside
+        else "Beside the length of the answers nothing is detected; a weak preference is not ruled out by so few pairs."
+    )
     return (
-        f"Where the truth is known, a policy trained on labels from reading (`forest`) prefers the better answer in "
-        f"{rate(known, 'forest')} of the pairs of unseen readers, one trained on what readers said in "
+        "In a simulated world, whose truth is known, a policy trained on labels from reading (`forest`) prefers the "
+        f"better answer in {rate(known, 'forest')} of the pairs of unseen readers, one trained on what readers said in "
         f"{rate(known, 'explicit')}, on the truth in {rate(known, TRUTH)}, on shuffled labels in "
         f"{known['tables']['adam']['shuffled']['mean']:.3f}. On the study's {study['pairs']} pairs, told from shuffled "
-        f"labels after correction: {names}; beside the length of the answers, {more} says anything. The method can see "
-        f"a preference that is in the text; in the study's it sees no more than length."
+        f"labels after correction in one geometry or the other: {told}; ahead of training on the longer answer, by an "
+        f"interval of its own: {ahead}; of {len(every)} policies {len(above)} are right more often than the longer "
+        f"answer itself. {left} The simulated texts are of few words, and quality is nearly a matter of which words. "
+        "One world was simulated, and how far labels from reading fall behind what readers say depends on how many "
+        "there are ([by number of readings](label_sources_by_size.md))."
     )
 
 
-def both_worlds(found: dict[str, Labels]) -> str:
+def both_worlds(found: dict[str, Labels], margins: dict[str, pl.DataFrame]) -> str:
     """The accuracy of both worlds side by side, which README.md shows."""
     boards = [found[world]["board"] for world in WORLDS]
-    names = [row["name"] for row in rows(boards[0])]
     lines = []
-    for name in names:
-        cells = [
+    for name in [row["name"] for row in rows(boards[0])]:
+        truth, study = (
             next((with_interval(row["accuracy"]) for row in rows(one) if row["name"] == name), "") for one in boards
-        ]
-        lines.append((f"{WHAT.get(name, name)} (`{name}`)", *cells))
+        )
+        right, workers = by_workers(margins["simulated"], name)
+        said = with_interval(jackknife_mean(right, workers).estimate)
+        lines.append((f"{WHAT.get(name, name)} (`{name}`)", truth, said, study))
     chances = [one["tables"]["adam"]["shuffled"] for one in boards]
-    spread = (f"{chance['mean']:.3f}, 95 % in {chance['low']:.3f} to {chance['high']:.3f}" for chance in chances)
-    lines.append(("the workers' labels, permuted (`shuffled`)", *spread))
-    return markdown_table(("trained on", "simulated, by the truth [95 % CI]", "study, by its workers [95 % CI]"), lines)
+    truth, study = (f"{chance['mean']:.3f}, 95 % in {chance['low']:.3f} to {chance['high']:.3f}" for chance in chances)
+    lines.append(("the workers' labels, permuted (`shuffled`)", truth, "", study))
+    truth, study = (with_interval(one["longer_answer"]) for one in boards)
+    lines.append(("no policy: the longer answer itself", truth, "", study))
+    head = (
+        "trained on",
+        "simulated, by the truth [95 % CI]",
+        "simulated, by its workers",
+        "study, by its workers [95 % CI]",
+    )
+    return markdown_table(head, lines)
+
+
+def by_workers(margins: pl.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Whether a policy prefers what the worker said, and who that was, for each pair."""
+    own = margins.filter(geometry="adam", source=name).sort("question_id")
+    return hits(own["margin"].to_numpy(), np.where(own["said"] == "left", 1, -1)), own["worker_id"].to_numpy()
 
 
 def questions(found: dict[str, Labels], margins: dict[str, pl.DataFrame]) -> str:

@@ -48,7 +48,7 @@ class Trained:
     Attributes:
         margins: (lengths, pairs, labelings) nats, of the left answer.
         chosen: (folds, labelings) index of the length at which a policy reproduced most of the same source's labels of
-            unseen workers, with each training fold held out in turn. The judge's labels have no part in it.
+            unseen workers, with each training fold held out in turn. No label of the fold tested on has a part in it.
         learned: (labelings,) mean share of its training labels that a policy reproduces at the chosen length.
     """
 

@@ -3,7 +3,9 @@ r"""Inner products of the answers' gradients, in the geometry of plain gradient 
 Plain: $G_{ij} = \langle\phi_i,\phi_j\rangle$. Adam divides each parameter's step by the root of a running mean of its
 squared gradient (https://huggingface.co/papers/1412.6980). At the start of DPO that gradient is, for pair i and either
 label, $\mp\frac\beta2(\phi_{left}-\phi_{right})$, so that its mean square does not depend on labels:
-$G_{ij} = \sum_p \phi_{ip}\phi_{jp}/\sqrt{v_p}$ with $v_p$ the mean over pairs of $(\phi_{left}-\phi_{right})_p^2$.
+$G_{ij} = \sum_p \phi_{ip}\phi_{jp}/\sqrt{v_p}$ with $v_p$ the mean over pairs of $(\phi_{left}-\phi_{right})_p^2$. This
+is for one pair a step; of more pairs the mean, which labels move, has a part in $v$ that is left out. All pairs have a
+part in it, those tested on too, but none of their labels.
 """
 
 from collections.abc import Sequence

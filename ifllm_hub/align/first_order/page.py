@@ -100,9 +100,9 @@ def _with_nan(value: Any) -> Any:
 
 
 def margins(result: FirstOrderResult) -> pl.DataFrame:
-    """`geometry`, `source`, `question_id`, `worker_id`, `better` and `margin` (nats) of every pair."""
+    """Of each pair `geometry`, `source`, `question_id`, `worker_id`, `better`, `said` by the worker, `margin`, nats."""
     rows = result.compared.rows
-    better = np.where(result.compared.judge > 0, "left", "right")
+    better, said = (np.where(of > 0, "left", "right") for of in (result.compared.judge, result.compared.explicit))
     parts = [
         rows.select(
             pl.lit(geometry).alias("geometry"),
@@ -110,6 +110,7 @@ def margins(result: FirstOrderResult) -> pl.DataFrame:
             "question_id",
             "worker_id",
             pl.Series("better", better),
+            pl.Series("said", said),
             pl.Series("margin", values[:, at].astype(np.float32)),
         )
         for geometry, trained in result.trained.items()
@@ -138,14 +139,17 @@ def method(found: FirstOrderBoard, settings: dict[str, Any]) -> str:
     judged = "the worker who read it preferred" if settings["judged_by"] == EXPLICIT else "is the better one in truth"
     adapter = f"a LoRA of rank {settings['rank']} on the last {settings['layers']} layers"
     text = f"""\
-`{settings["policy"]}` is tuned by DPO on one label source at a time, to the first order in the step: one gradient an
-answer (whole, up to {settings["max_length"]} tokens) of {adapter}, and from their inner products descent on any labels
-(`ifllm_hub/align/first_order`). Labels are taken at their word, without a likelihood term. Each of
-{found["folds"]} folds of workers is left out once, so that each of {found["pairs"]} pairs of {found["workers"]} workers
-is tested once, by policies that saw no pair of its worker; the forests behind labels did not either. How long to train
-is chosen inside the training folds, by the labels trained on. A policy is right where the answer with the larger
-implicit reward is the one that {judged}. Intervals are 95 %, by jackknife over workers; p compares with
-{found["permutations"]} permutations of the workers' labels, "p, all rows" after Holm."""
+`{settings["policy"]}`, linearized, is tuned by DPO on one label source at a time, that is, to the first order in the
+step, however large its margins get: one gradient an answer (whole, up to {settings["max_length"]} tokens) of {adapter},
+and from their inner products descent on any labels (`ifllm_hub/align/first_order`). Labels are taken at their word,
+without a likelihood term. Each of {found["folds"]} folds of workers is left out once, so that each of
+{found["pairs"]} pairs of {found["workers"]} workers is tested once, by policies that saw no pair of its worker; the
+forests behind labels did not either. How long to train is chosen inside the training folds, by the labels trained on. A
+policy is right where the answer with the larger implicit reward is the one that {judged}. Intervals are 95 %, by
+jackknife over workers, and take the policies as given: other workers to train on, and another start of the adapter, are
+not in them. p compares with {found["permutations"]} permutations of the workers' labels, one-sided; "p, all rows" is
+after Holm over both geometries. Of sources that are not the workers' labels it says where they lie among labels without
+meaning."""
     return fill(" ".join(text.split()), 120)
 
 
@@ -172,6 +176,7 @@ def table_rows(found: FirstOrderBoard, geometry: str) -> tuple[tuple[str, ...], 
         "beside length [95 % CI]",
         "prefers longer",
         "own labels",
+        "margin, nats",
     )
     rows: list[tuple[str, ...]] = [
         (
@@ -183,6 +188,7 @@ def table_rows(found: FirstOrderBoard, geometry: str) -> tuple[tuple[str, ...], 
             with_interval(row["beside_length"], "+.2f"),
             f"{row['agrees_with_longer']:.2f}",
             f"{row['own']:.2f}",
+            f"{row['margin']:.2f}",
         )
         for row in table["rows"]
     ]
@@ -195,13 +201,14 @@ def table_rows(found: FirstOrderBoard, geometry: str) -> tuple[tuple[str, ...], 
             "",
             f"{chance['similar']:.3f}",
             "",
-            f"{chance['agrees_with_longer']:.2f}",
+            f"{chance['agrees_with_longer']:.2f}, 95 % in {chance['agrees_low']:.2f} to {chance['agrees_high']:.2f}",
+            "",
             "",
         )
     )
     itself = with_interval(found["longer_answer"])
     rows.append(
-        ("the longer answer itself, no policy", itself, "", "", with_interval(found["longer_similar"]), "", "1", "")
+        ("the longer answer itself, no policy", itself, "", "", with_interval(found["longer_similar"]), "", "1", "", "")
     )
     return head, rows
 

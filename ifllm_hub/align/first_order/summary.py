@@ -7,7 +7,7 @@ import numpy as np
 
 from ifllm_hub.align.first_order.comparison import FirstOrderResult, Trained, at_chosen, hits
 from ifllm_hub.align.first_order.descent import LENGTHS
-from ifllm_hub.align.first_order.sources import EXPLICIT, LONGER
+from ifllm_hub.align.first_order.sources import EXPLICIT, LONGER, Compared
 from ifllm_hub.statistics import Estimate, Jackknife, holm, jackknife, jackknife_mean, logistic
 
 # Answers whose lengths differ by less than e^0.3, a factor of 1.35, are alike in length.
@@ -20,13 +20,14 @@ class Row(TypedDict):
     Attributes:
         name: of the source.
         accuracy: share of pairs in which the policy prefers the better answer; a margin of 0 counts half.
-        p: share of permuted labels that do at least as well, with the row itself among them; `holm`: corrected for the
-            rows of the table, NaN for what is not among them.
-        over_shuffled: accuracy less the mean of permuted labels; the interval has the variance between permutations.
+        p: share of permuted labels that do at least as well, with the row itself among them, one-sided; `holm`:
+            corrected for the label sources of both geometries, NaN for a control.
+        over_shuffled: accuracy less the mean of permuted labels; the interval has what differs between permutations
+            beyond what differs between workers.
         over_longer: accuracy less that of training on `longer`; NaN without such a row.
         similar: accuracy where the answers are alike in length.
-        beside_length: coefficient of the margin, in its standard deviations, in a logistic regression of what is better
-            on it and the log of the length ratio.
+        beside_length: coefficient of the margin, in its standard deviations within each fold, in a logistic regression
+            of what is better on it and the log of the length ratio.
         agrees_with_longer: share of pairs in which the policy prefers the longer answer.
         own: share of the same source's labels, of workers not trained on, that the policy reproduces.
         learned: the same of the labels that it was trained on.
@@ -55,7 +56,8 @@ class Control(TypedDict):
     Attributes:
         mean, sd: of the accuracy over permutations; `low`, `high`: 95 % of them lie between.
         similar: mean accuracy where the answers are alike in length.
-        agrees_with_longer: mean share of pairs in which the longer answer is preferred.
+        agrees_with_longer: mean share of pairs in which the longer answer is preferred; `agrees_low`, `agrees_high`:
+            95 % of permutations lie between.
         by_length: mean accuracy after each number of steps of `LENGTHS`.
     """
 
@@ -65,6 +67,8 @@ class Control(TypedDict):
     high: float
     similar: float
     agrees_with_longer: float
+    agrees_low: float
+    agrees_high: float
     by_length: list[float]
 
 
@@ -110,6 +114,10 @@ def board(result: FirstOrderResult) -> FirstOrderBoard:
     compared = result.compared
     near = np.abs(compared.length_ratio) < SIMILAR
     itself = hits(compared.length_ratio, compared.judge)
+    found = {geometry: _table(result, geometry) for geometry in result.trained}
+    sources = [row for table in found.values() for row in table["rows"]]
+    for row, adjusted in zip(sources, holm([row["p"] for row in sources]), strict=True):
+        row["holm"] = adjusted
     return {
         "pairs": len(compared.judge),
         "workers": len(np.unique(compared.workers)),
@@ -118,7 +126,7 @@ def board(result: FirstOrderResult) -> FirstOrderBoard:
         "permutations": result.trained["adam"].margins.shape[2] - len(result.names),
         "longer_answer": jackknife_mean(itself, compared.workers).estimate,
         "longer_similar": jackknife_mean(itself[near], compared.workers[near]).estimate,
-        "tables": {geometry: _table(result, geometry) for geometry in result.trained},
+        "tables": found,
     }
 
 
@@ -130,8 +138,6 @@ def _table(result: FirstOrderResult, geometry: str) -> Table:
     rows = [view.row(at, names[at], result.signs[:, at]) for at in range(len(names))]
     for at, row in enumerate(rows):
         row["over_longer"] = view.over(at, names.index(LONGER)) if LONGER in names else _NONE
-    for row, adjusted in zip(rows[:sources], holm([row["p"] for row in rows[:sources]]), strict=True):
-        row["holm"] = adjusted
     with_likelihood = _View(result, likelihood, 1)
     return {
         "rows": rows[:sources],
@@ -154,6 +160,10 @@ class _View:
         self.right = hits(self.margins, self.compared.judge[:, None])
         self.near = np.abs(self.compared.length_ratio) < SIMILAR
         self.chance = self.right[:, own:]
+        workers = self.compared.workers
+        # What labels without meaning add to the variance that workers make: the number of pairs is finite for both.
+        by_workers = np.mean([jackknife_mean(one, workers).standard_error ** 2 for one in self.chance.T])
+        self.between = max(0.0, float(self.chance.mean(axis=0).var(ddof=1) - by_workers))
 
     def row(self, at: int, name: str, signs: np.ndarray) -> Row:
         margin, right, workers = self.margins[:, at], self.right[:, at], self.compared.workers
@@ -165,10 +175,10 @@ class _View:
             "accuracy": jackknife_mean(right, workers).estimate,
             "p": (1 + int((permuted >= right.mean()).sum())) / (1 + len(permuted)),
             "holm": math.nan,
-            "over_shuffled": _wider(over, float(permuted.var(ddof=1))),
+            "over_shuffled": _wider(over, self.between),
             "over_longer": _NONE,
             "similar": jackknife_mean(right[self.near], workers[self.near]).estimate,
-            "beside_length": beside_length(margin, self.compared.length_ratio, self.compared.judge, workers).estimate,
+            "beside_length": beside_length(margin, self.compared).estimate,
             "agrees_with_longer": _agreement(margin, self.compared.longer),
             "own": float(hits(margin, signs)[labeled].mean()),
             "learned": float(self.trained.learned[at]),
@@ -182,13 +192,18 @@ class _View:
     def control(self) -> Control:
         permuted = self.chance.mean(axis=0)
         low, high = np.quantile(permuted, [0.025, 0.975])
+        longer = self.compared.longer
+        agrees = hits(self.margins[:, self.own :], longer[:, None])[longer != 0].mean(axis=0)
+        agrees_low, agrees_high = np.quantile(agrees, [0.025, 0.975])
         return {
             "mean": float(permuted.mean()),
             "sd": float(permuted.std(ddof=1)),
             "low": float(low),
             "high": float(high),
             "similar": float(self.chance[self.near].mean()),
-            "agrees_with_longer": _agreement(self.margins[:, self.own :], self.compared.longer[:, None]),
+            "agrees_with_longer": float(agrees.mean()),
+            "agrees_low": float(agrees_low),
+            "agrees_high": float(agrees_high),
             "by_length": self._by_length(slice(self.own, None)),
         }
 
@@ -199,8 +214,7 @@ class _View:
 
 def _agreement(margins: np.ndarray, signs: np.ndarray) -> float:
     """Of pairs with a sign, the share in which the margin has it."""
-    there = np.broadcast_to(signs != 0, margins.shape)
-    return float(hits(margins, signs)[there].mean())
+    return float(hits(margins, signs)[signs != 0].mean())
 
 
 def _wider(estimate: Jackknife, variance: float) -> Estimate:
@@ -211,10 +225,14 @@ def _wider(estimate: Jackknife, variance: float) -> Estimate:
     return {"mean": estimate.mean, "low": estimate.mean - half, "high": estimate.mean + half}
 
 
-def beside_length(margin: np.ndarray, length_ratio: np.ndarray, judge: np.ndarray, workers: np.ndarray) -> Jackknife:
+def beside_length(margin: np.ndarray, compared: Compared) -> Jackknife:
     """What the margin says of the better answer where length is known; see `Row.beside_length`."""
-    x = np.column_stack([margin / max(float(margin.std()), np.finfo(float).tiny), length_ratio])
-    better = (judge > 0).astype(float)
-    whole, influence = logistic(x, better)
-    without = [logistic(x[workers != out], better[workers != out])[0][0] for out in np.unique(workers)]
+    scaled = np.zeros(len(margin))
+    for fold in np.unique(compared.folds):
+        here = compared.folds == fold
+        # Folds may have been trained for different lengths.
+        scaled[here] = margin[here] / max(float(margin[here].std()), np.finfo(float).tiny)
+    x, better, workers = np.column_stack([scaled, compared.length_ratio]), compared.judge > 0, compared.workers
+    whole, influence = logistic(x, better.astype(float))
+    without = [logistic(x[workers != out], better[workers != out].astype(float))[0][0] for out in np.unique(workers)]
     return jackknife(float(whole[0]), np.array(without), influence[:, 0], workers)

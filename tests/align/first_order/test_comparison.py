@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy import stats
+from statsmodels.api import Logit
 
 from ifllm_hub.align.first_order.comparison import FirstOrder, at_chosen, hits, train_by_folds
 from ifllm_hub.align.first_order.descent import LENGTHS
@@ -86,9 +87,13 @@ def test_numbers_by_hand() -> None:
     assert row["accuracy"] == jackknife_mean(right[:, 0], compared.workers).estimate
     permuted = right[:, 2:].mean(axis=0)
     assert row["p"] == (1 + (permuted >= right[:, 0].mean()).sum()) / 201
-    assert row["holm"] == pytest.approx(min(1, 2 * row["p"]))
+    assert row["holm"] == pytest.approx(min(1, 4 * row["p"]))  # two sources in two geometries
     over = jackknife_mean(right[:, 0] - right[:, 2:].mean(axis=1), compared.workers)
-    half = stats.t.isf(0.025, over.df) * np.sqrt(over.standard_error**2 + permuted.var(ddof=1))
+    # Of permutations, what they differ by beyond the workers and the finite number of pairs.
+    among = [jackknife_mean(right[:, 2 + at], compared.workers).standard_error ** 2 for at in range(200)]
+    between = permuted.var(ddof=1) - np.mean(among)
+    assert between > 0
+    half = stats.t.isf(0.025, over.df) * np.sqrt(over.standard_error**2 + between)
     assert row["over_shuffled"] == pytest.approx({"mean": over.mean, "low": over.mean - half, "high": over.mean + half})
     assert row["over_longer"]["mean"] == pytest.approx((right[:, 0] - right[:, 1]).mean())
     near = np.abs(compared.length_ratio) < 0.3
@@ -97,6 +102,13 @@ def test_numbers_by_hand() -> None:
     assert longer["own"] == pytest.approx((margins[:, 1] * signs[:, 1] > 0).mean())
     assert row["agrees_with_longer"] == pytest.approx((margins[:, 0] * signs[:, 1] > 0).mean())
     assert row["by_length"] == pytest.approx([(of[:, 0] * compared.judge > 0).mean() for of in trained.margins])
+    scaled = np.zeros(PAIRS)
+    for fold in range(5):
+        here = compared.folds == fold
+        scaled[here] = margins[here, 0] / margins[here, 0].std()
+    x = np.column_stack([scaled, compared.length_ratio])
+    expected = Logit(compared.judge > 0, x).fit(disp=False).params[0]
+    assert row["beside_length"]["mean"] == pytest.approx(expected, rel=0.05)  # a small penalty
     # What decides is beside length, and what does not is not.
     assert row["beside_length"]["low"] > 0 > longer["beside_length"]["low"]
 
