@@ -39,7 +39,7 @@ def test_its_first_table_is_of_the_shipped_models_leaderboard(board: dict[str, A
 
 
 def test_its_second_table_is_of_the_labels_compared() -> None:
-    assert len(tables()[1]) == 2 + 4
+    assert len(tables()[1]) == 2 + 5
     page = (ROOT / "docs" / "results" / "labels.md").read_text(encoding="utf-8")
     assert set(tables()[1]) < set(page.splitlines())
 

@@ -60,7 +60,7 @@ def main() -> None:
     started = time.process_time()
     kernel = training.kernel()
     costs.append({"pass": "gradients", "tokens": training.tokens, "CPU s": time.process_time() - started})
-    agreement = {}
+    agreement, size = {}, {}
     for source, chosen in labels.items():
         started = time.process_time()
         tokens = training.train(chosen, options.learning_rate)
@@ -68,15 +68,18 @@ def main() -> None:
         margin = training.margins(held_out.tolist())
         foretold = first_order(kernel, chosen)[:, held_out]
         agreement[source] = {n: np.corrcoef(margin, of)[0, 1] for n, of in zip(LENGTHS, foretold, strict=True)}
+        size[source] = float(np.abs(margin).mean())
         found = {"question_id": rows["question_id"].gather(held_out), "margin": margin}
         margins.append(pl.DataFrame(found).select("question_id", pl.lit(source).alias("source"), "margin"))
         write_parquet(options.out / "margins.parquet", pl.concat(margins))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         said = {
             **vars(options),
+            "pairs": rows.height,
             "training pairs": len(chosen),
             "costs": costs,
             "r": agreement,
+            "margin": size,
             "peak memory (GiB)": peak,
         }
         write_atomically(options.out / "run.json", json.dumps(said, indent=2, default=str) + "\n")

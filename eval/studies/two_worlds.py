@@ -3,6 +3,7 @@
 ifllm simulate runs/simulated --workers 60 --questions 1400
 ifllm build --no-report runs/simulated runs/simulated-dataset
 ifllm label runs/simulated-dataset
+python -m eval.studies.real_training runs/simulated-dataset --pairs 300 --out runs/labels/training
 python -m eval.studies.two_worlds runs/simulated runs/simulated-dataset runs/real/dataset --out docs/results/labels.md
 
 The real dataset is labeled, too. Gradients are kept under runs/labels, so that a second run takes minutes.
@@ -11,6 +12,7 @@ The real dataset is labeled, too. Gradients are kept under runs/labels, so that 
 import argparse
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -30,7 +32,7 @@ from ifllm_hub.align.first_order.page import (
 )
 from ifllm_hub.align.first_order.summary import FirstOrderBoard, Row
 from ifllm_hub.cli.printing import bar
-from ifllm_hub.files import write_atomically
+from ifllm_hub.files import read_json, write_atomically
 from ifllm_hub.pages.markdown import markdown_table
 from ifllm_hub.preferences.labels import write_preferences
 from ifllm_hub.reward.protocol.tables import with_interval
@@ -70,15 +72,16 @@ def label_by_truth(simulation: Path, dataset: Path, file: Path) -> None:
 
 def write_page(out: Path, runs: Path) -> None:
     """The page and its figure, from the results of both worlds."""
+    trained = read_json(runs / "training" / "run.json")
     found = {world: read_labels_file(runs / world / LABELS) for world in WORLDS}
     margins = {world: pl.read_parquet(runs / world / MARGINS) for world in WORLDS}
     picture = out.with_suffix(".svg")
     titles = {"simulated": "simulated: truth is known", "real": "the study: what workers said"}
     write_atomically(picture, worlds_picture({titles[world]: found[world]["board"] for world in WORLDS}).svg)
-    write_atomically(out, page(found, margins, picture.name))
+    write_atomically(out, page(found, margins, trained, picture.name))
 
 
-def page(found: dict[str, Labels], margins: dict[str, pl.DataFrame], picture: str) -> str:
+def page(found: dict[str, Labels], margins: dict[str, pl.DataFrame], trained: dict[str, Any], picture: str) -> str:
     parts = [f"# What labels teach a policy\n\n{fill(summary(found), WIDTH)}"]
     parts.append(f"![Accuracy by label source, in the simulated world and in the study]({picture})")
     parts.append(both_worlds(found, margins))
@@ -91,6 +94,7 @@ def page(found: dict[str, Labels], margins: dict[str, pl.DataFrame], picture: st
         for geometry, name in (("adam", "In Adam's geometry"), ("plain", "Plain gradient")):
             parts.append(f"### {name}\n\n{table_markdown(board, geometry)}")
         parts.append(f"### Controls\n\n{controls(board)}")
+    parts.append(f"## Against real training\n\n{against(trained)}")
     commands = "\n".join(line for line in (__doc__ or "").splitlines() if line.startswith(("ifllm", "python")))
     took = ", ".join(
         f"{world} {found[world]['seconds'] / 60:.0f} min and {found[world]['peak_memory_gb']:.1f} GB"
@@ -193,6 +197,23 @@ def questions(found: dict[str, Labels], margins: dict[str, pl.DataFrame]) -> str
         ),
     )
     return "\n".join(fill(f"- **{asked}** {said}", WIDTH, subsequent_indent="  ") for asked, said in items)
+
+
+def against(trained: dict[str, Any]) -> str:
+    """How margins of real training go with those to the first order."""
+    lengths = list(next(iter(trained["r"].values())))
+    held_out = trained["pairs"] - trained["training pairs"]
+    text = (
+        f"`{trained['policy']}`, one epoch of DPO with AdamW ({trained['learning_rate']:g}, 8 pairs a step) on a LoRA "
+        f"of the last {trained['layers']} layers, on {trained['training pairs']} pairs of the simulated world: the "
+        f"correlation of the margins of {held_out} pairs of held-out workers with those to the first order, in Adam's "
+        "geometry, of the same adapter after so many steps. The last column has the mean size in real training."
+    )
+    lines = [
+        (f"`{source}`", *(f"{r:.3f}" for r in each.values()), f"{trained['margin'][source]:.2f}")
+        for source, each in trained["r"].items()
+    ]
+    return f"{fill(text, WIDTH)}\n\n{markdown_table(('trained on', *lengths, 'margin, nats'), lines)}"
 
 
 def rows(board: FirstOrderBoard) -> list[Row]:

@@ -198,7 +198,7 @@ def test_loss_weight_0_is_the_likelihood_alone(build: Build, six_pairs: list[dic
 
 @pytest.mark.parametrize("flip", [0.0, 0.1, 0.3, 0.45])
 def test_gradient_at_zero_margin(build: Build, six_pairs: list[dict[str, Any]], flip: float) -> None:
-    trainer = build(nll="none")
+    trainer = build(nll="none", flip_weighting="none")
     flips = torch.tensor([row["flip_prob"] for row in six_pairs])
 
     def slope() -> float:
@@ -214,7 +214,7 @@ def test_gradient_at_zero_margin(build: Build, six_pairs: list[dict[str, Any]], 
 
 def test_unbiased_and_weighted_by_the_inverse_of_its_variance(build: Build, six_pairs: list[dict[str, Any]]) -> None:
     """Every true label and flip enumerated: expectation and variance, without the formulas of the docstring."""
-    trainer = build(nll="none")
+    trainer = build(nll="none", flip_weighting="none")
     flips = torch.tensor([row["flip_prob"] for row in six_pairs], dtype=torch.float64)
     nothing = torch.zeros_like(flips)
 
@@ -245,7 +245,7 @@ def test_unbiased_and_weighted_by_the_inverse_of_its_variance(build: Build, six_
 def test_order_and_padding_do_not_matter(
     build: Build, six_pairs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"nll": "token_sum", "nll_weight": 0.1}
+    settings = {"nll": "token_sum", "nll_weight": 0.1, "flip_weighting": "none"}
     together = per_pair(build(**settings), monkeypatch)
     assert together.unique().numel() == 6
     order = [3, 1, 5, 0, 4, 2]
