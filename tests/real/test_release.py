@@ -55,9 +55,9 @@ def test_dataset_and_features_take_minutes_at_most(built: Built) -> None:
 
 def test_features_of_all_questions_are_quick_and_the_stored_ones(built: Built) -> None:
     trajectories, stored = built["trajectories"], built["features"]
-    started = time.perf_counter()
+    started = time.process_time()  # of all threads: other work on the machine does not count
     features = extract_features(trajectories)
-    assert time.perf_counter() - started <= 10
+    assert time.process_time() - started <= 10
     kept = stored.select(features.columns).join(features.select("question_id"), on="question_id", how="semi")
     assert features.sort("question_id").equals(kept.sort("question_id"), null_equal=True)
 

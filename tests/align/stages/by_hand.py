@@ -11,7 +11,10 @@ BETA = 0.1
 def by_hand(
     rows: list[dict[str, Any]], policy: Any, reference: Any, tokenizer: Any, epsilon: float | None = None
 ) -> dict[str, float]:
-    """Robust DPO with each pair's flip probability, or `epsilon`, + token-mean NLL, from logits, without TRL."""
+    """Robust DPO with each pair's flip probability, or `epsilon`, + token-mean NLL, from logits, without TRL.
+
+    Pairs are weighted by the inverse of their variance, as if trained on pairs with the same flip probabilities.
+    """
 
     def log_probs(model: Any, row: dict[str, Any], answer: str) -> torch.Tensor:
         prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True)["input_ids"]
@@ -33,8 +36,9 @@ def by_hand(
         return 1 / (1 + math.exp(-x))
 
     flips = [row["flip_prob"] if epsilon is None else epsilon for row in rows]
+    precision = sum((1 - 2 * e) ** 2 for e in flips) / len(flips)
     robust = [
-        (-(1 - e) * math.log(sigmoid(m)) + e * math.log(sigmoid(-m))) / (1 - 2 * e)
+        (1 - 2 * e) ** 2 / precision * (-(1 - e) * math.log(sigmoid(m)) + e * math.log(sigmoid(-m))) / (1 - 2 * e)
         for m, e in zip(margins, flips, strict=True)
     ]
     return {
