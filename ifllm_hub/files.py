@@ -132,6 +132,29 @@ def read_json(path: Path) -> Any:
         raise IfllmError(f"{path}: missing or damaged ({error}). Run the command that writes it again.") from error
 
 
+def claim_folder(file: Path, settings: dict[str, Any], holds: str) -> None:
+    """Record in a file what its folder belongs to, and make the folder; or refuse one that belongs to something else.
+
+    Args:
+        holds: what stands in such a folder, for the message.
+
+    Raises:
+        IfllmError: the file has other settings or cannot be written.
+    """
+    now = json.loads(json.dumps(settings))
+    if not file.is_file():
+        make_folder(file.parent)
+        write_atomically(file, json.dumps(now, indent=2) + "\n")
+        return
+    stored = read_json(file)
+    names = [name for name in {**stored, **now} if stored.get(name) != now.get(name)]
+    if names:
+        changes = ", ".join(f"{name} {stored.get(name)!r} -> {now.get(name)!r}" for name in names)
+        raise IfllmError(
+            f"{file.parent} holds {holds} ({changes}). Choose another folder, or delete it to start again."
+        )
+
+
 def without_nan(value: Any) -> Any:
     """JSON has no NaN: a number that is not finite, at any depth, becomes null."""
     if isinstance(value, dict):

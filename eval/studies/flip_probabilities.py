@@ -24,7 +24,7 @@ from ifllm_hub.dataset.schema import preferences_config
 from ifllm_hub.files import write_atomically
 from ifllm_hub.pages.markdown import markdown_table
 from ifllm_hub.reward.protocol.tables import with_interval
-from ifllm_hub.statistics import Estimate
+from ifllm_hub.statistics import Estimate, jackknife_mean
 
 DRAWS = 40
 # Smaller steps than those of a comparison: with equal weights, doubtful labels push many times as hard.
@@ -86,12 +86,8 @@ def best(right: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def interval(values: np.ndarray) -> Estimate:
-    """Mean over draws, with 95 % by Student's t."""
-    from scipy import stats
-
-    half = float(stats.t.isf(0.025, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    mean = float(values.mean())
-    return {"mean": mean, "low": mean - half, "high": mean + half}
+    """Mean over draws, with 95 % by Student's t, as each draw is a group of its own."""
+    return jackknife_mean(values, np.arange(len(values))).estimate
 
 
 def page(found: dict[str, dict[str, np.ndarray]], pairs: int, folds: int) -> str:

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from datasets import Dataset
 
 from ifllm_hub.align.first_order.descent import LENGTHS, Labels, descend
-from ifllm_hub.align.first_order.gradients import SEED, Adapter, tokenize, with_adapter
+from ifllm_hub.align.first_order.gradients import SEED, Adapter, log_prob, tokenize, with_adapter
 from ifllm_hub.align.policies import load_policy
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import preferences_config
@@ -142,10 +142,7 @@ class Training:
 
     def _said(self, at: int, **inputs: torch.Tensor) -> torch.Tensor:
         """The log-probability of an answer, nats."""
-        ids, start = self._answers[at]
-        asked = torch.arange(start - 1, len(ids) - 1)
-        logits = self._model(**inputs, use_cache=False, logits_to_keep=asked).logits[0]
-        return logits.log_softmax(-1).gather(1, self._places[torch.tensor(ids[start:])][:, None]).sum()
+        return log_prob(self._model, self._places, *self._answers[at], **inputs)
 
     def _margin(self, row: int) -> torch.Tensor:
         """The implicit reward of the left answer minus that of the right one, nats."""

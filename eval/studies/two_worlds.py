@@ -143,8 +143,7 @@ def both_worlds(found: dict[str, Labels], margins: dict[str, pl.DataFrame]) -> s
         truth, study = (
             next((with_interval(row["accuracy"]) for row in rows(one) if row["name"] == name), "") for one in boards
         )
-        right, workers = by_workers(margins["simulated"], name)
-        said = with_interval(jackknife_mean(right, workers).estimate)
+        said = with_interval(jackknife_mean(*right(margins["simulated"], name, "said")).estimate)
         lines.append((f"{WHAT.get(name, name)} (`{name}`)", truth, said, study))
     chances = [one["tables"]["adam"]["shuffled"] for one in boards]
     truth, study = (f"{chance['mean']:.3f}, 95 % in {chance['low']:.3f} to {chance['high']:.3f}" for chance in chances)
@@ -160,10 +159,10 @@ def both_worlds(found: dict[str, Labels], margins: dict[str, pl.DataFrame]) -> s
     return markdown_table(head, lines)
 
 
-def by_workers(margins: pl.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Whether a policy prefers what the worker said, and who that was, for each pair."""
+def right(margins: pl.DataFrame, name: str, of: str) -> tuple[np.ndarray, np.ndarray]:
+    """Whether a policy prefers the answer that column `of` names, and whose pair it is, for each pair."""
     own = margins.filter(geometry="adam", source=name).sort("question_id")
-    return hits(own["margin"].to_numpy(), np.where(own["said"] == "left", 1, -1)), own["worker_id"].to_numpy()
+    return hits(own["margin"].to_numpy(), np.where(own[of] == "left", 1, -1)), own["worker_id"].to_numpy()
 
 
 def questions(found: dict[str, Labels], margins: dict[str, pl.DataFrame]) -> str:
@@ -230,11 +229,8 @@ def rate(board: FirstOrderBoard, name: str) -> str:
 
 def difference(margins: pl.DataFrame, one: str, other: str) -> Estimate:
     """How much more often a policy trained on one source is right than one trained on another."""
-    right = {}
-    for name in (one, other):
-        own = margins.filter(geometry="adam", source=name).sort("question_id")
-        right[name] = hits(own["margin"].to_numpy(), np.where(own["better"] == "left", 1, -1))
-    return jackknife_mean(right[one] - right[other], own["worker_id"].to_numpy()).estimate
+    (hits_one, workers), (hits_other, _) = (right(margins, name, "better") for name in (one, other))
+    return jackknife_mean(hits_one - hits_other, workers).estimate
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Loss, starting policy, reference model, pairs and their order, number of steps a
 label sources of a seed. They differ only in who said which answer is better.
 """
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from ifllm_hub.align.runs.results import RESULTS
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import preferences_config
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import make_folder, read_json, read_parquet, write_atomically, write_parquet
+from ifllm_hub.files import claim_folder, read_parquet, write_parquet
 from ifllm_hub.preferences.labels import SHUFFLED
 from ifllm_hub.preferences.load import fingerprint, load_preferences
 from ifllm_hub.terms import Advance
@@ -127,20 +126,8 @@ def _claim(comparison: Comparison) -> None:
     sources = dict.fromkeys(source for source, _ in ROWS.values())
     rows = [load_config(comparison.dataset, preferences_config(source)) for source in sources]
     digest = fingerprint(Dataset.from_polars(pl.concat(rows)))
-    now = json.loads(json.dumps(settings | {"SHA-256 of the labels": digest}))
-    file = comparison.out / COMPARED
-    if file.is_file():
-        stored = read_json(file)
-        names = [name for name in {**stored, **now} if stored.get(name) != now.get(name)]
-        if names:
-            changes = ", ".join(f"{name} {stored.get(name)!r} -> {now.get(name)!r}" for name in names)
-            raise IfllmError(
-                f"{comparison.out} holds runs of another comparison ({changes}). Choose another folder, or delete it "
-                "to start again."
-            )
-        return
-    make_folder(comparison.out)
-    write_atomically(file, json.dumps(now, indent=2) + "\n")
+    now = settings | {"SHA-256 of the labels": digest}
+    claim_folder(comparison.out / COMPARED, now, "runs of another comparison")
 
 
 def _folder(comparison: Comparison, seed: int, row: str) -> Path:

@@ -12,7 +12,6 @@ Answers are taken one by one, whole, and without padding. Only the tokens that s
 the output head: the policy is asked what it would say if it could say nothing else.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ifllm_hub.align.implicit_reward import answer_tokens
 from ifllm_hub.align.policies import load_policy, lora_config
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import make_folder, read_json, write_atomically
+from ifllm_hub.files import claim_folder, write_atomically
 from ifllm_hub.preferences.load import fingerprint
 from ifllm_hub.terms import Advance
 
@@ -107,7 +106,8 @@ def answer_gradients(
     """
     _, tokenizer = load_policy(adapter.policy, SEED)
     answers = tokenize(tokenizer, pairs, adapter.max_length)
-    _claim(folder, adapter, pairs)
+    settings = {**asdict(adapter), "SHA-256 of the pairs": fingerprint(pairs)}
+    claim_folder(folder / SETTINGS_FILE, settings, "gradients of something else")
     parts = [range(start, min(start + PAIRS_PER_FILE, len(pairs))) for start in range(0, len(pairs), PAIRS_PER_FILE)]
     files = [folder / f"gradients-{number:05d}-of-{len(parts):05d}.safetensors" for number in range(len(parts))]
     # The longest first, so that the processes end together.
@@ -120,21 +120,6 @@ def answer_gradients(
         done += sizes[at]
         advance(done / total)
     return files
-
-
-def _claim(folder: Path, adapter: Adapter, pairs: "Dataset") -> None:
-    now = {**asdict(adapter), "SHA-256 of the pairs": fingerprint(pairs)}
-    file = folder / SETTINGS_FILE
-    if not file.is_file():
-        make_folder(folder)
-        write_atomically(file, json.dumps(now, indent=2) + "\n")
-    elif (stored := read_json(file)) != now:
-        changed = ", ".join(
-            f"{name} {stored.get(name)!r} -> {now[name]!r}" for name in now if stored.get(name) != now[name]
-        )
-        raise IfllmError(
-            f"{folder} holds gradients of something else ({changed}). Choose another folder, or delete it."
-        )
 
 
 _Task = tuple[Path, list[tuple[list[int], int]]]
@@ -222,9 +207,23 @@ def gradients(
     import torch
 
     for ids, start in answers:
-        tokens = torch.tensor([ids])
-        asked = torch.arange(start - 1, len(ids) - 1)
-        logits = model(input_ids=tokens, use_cache=False, logits_to_keep=asked).logits[0].float()
-        said = logits.log_softmax(-1).gather(1, places[tokens[0, start:], None]).sum()
+        said = log_prob(model, places, ids, start, input_ids=torch.tensor([ids]))
         found = torch.autograd.grad(said, parameters)
         yield torch.cat([part.reshape(-1) for part in found])
+
+
+def log_prob(
+    model: Any, places: "torch.Tensor", ids: list[int], start: int, **inputs: "torch.Tensor"
+) -> "torch.Tensor":
+    """The log-probability of one answer, nats, a scalar.
+
+    Args:
+        model: with `places`, from `with_adapter`.
+        ids: tokens of the conversation, of which the answer begins at `start`.
+        inputs: what the model reads, `input_ids` or `inputs_embeds`, (1, tokens, ...).
+    """
+    import torch
+
+    asked = torch.arange(start - 1, len(ids) - 1)
+    logits = model(**inputs, use_cache=False, logits_to_keep=asked).logits[0].float()
+    return logits.log_softmax(-1).gather(1, places[torch.tensor(ids[start:])][:, None]).sum()

@@ -18,6 +18,7 @@ from ifllm_hub.align.first_order.descent import LENGTHS
 from ifllm_hub.align.first_order.figure import worlds_picture
 from ifllm_hub.align.first_order.sources import EXPLICIT, LONGER
 from ifllm_hub.align.first_order.summary import FirstOrderBoard, Row, Table, board
+from ifllm_hub.align.labels_table import WHAT as SOURCES
 from ifllm_hub.documents import checked
 from ifllm_hub.files import read_json, without_nan, write_atomically, write_parquet
 from ifllm_hub.pages.markdown import markdown_table
@@ -26,12 +27,8 @@ from ifllm_hub.terms import Advance
 
 LABELS, PAGE, FIGURE, MARGINS = "labels.json", "labels.md", "labels.svg", "margins.parquet"
 WHAT = {
+    **SOURCES,
     "truth": "what is better in truth",
-    "explicit": "the workers' own labels",
-    "forest": "the forest on mouse, gaze and length",
-    "forest_mouse": "the forest on the mouse alone",
-    "forest_gaze": "the forest on gaze alone",
-    "longer": "the longer answer",
     "list_items": "the answer with more list items",
     "longer_words": "the answer with longer words",
 }

@@ -10,13 +10,13 @@ import polars as pl
 from ifllm_hub.dataset.load import label_sources, load_config
 from ifllm_hub.dataset.schema import preferences_config
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.preferences.labels import MODELS, preference_rows
+from ifllm_hub.preferences.labels import MODELS, SHUFFLED, preference_rows
 from ifllm_hub.reward.protocol.pairs import LENGTH_FEATURES, Pairs, load_pairs
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-EXPLICIT, LONGER, SHUFFLED = "explicit", "longer", "shuffled"
+EXPLICIT, LONGER = "explicit", "longer"
 _SEED = 0
 
 

@@ -59,9 +59,10 @@ def _group(rows: pl.DataFrame, judgments: pl.DataFrame | None, llm: Any, label_s
     comparison = _comparison(rows)
     tests = [*dimensions, comparison]
     tested = [test for test in tests if test["p"] is not None]
-    corrected = dict(zip(map(id, tested), holm([test["p"] for test in tested]), strict=True))
     for test in tests:
-        test["p_holm"] = corrected.get(id(test))
+        test["p_holm"] = None
+    for test, corrected in zip(tested, holm([test["p"] for test in tested]), strict=True):
+        test["p_holm"] = corrected
     return {
         "llm": llm,
         "label_source": label_source,
