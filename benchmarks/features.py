@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ifllm_hub.dataset.build import build_dataset
-from ifllm_hub.dataset.schema import SPLITS, parquet_path
+from ifllm_hub.dataset.layout import parquet_path
+from ifllm_hub.dataset.schema import SPLITS
 from ifllm_hub.features.catalog import CATALOG
 from ifllm_hub.features.extract import extract_features
 from ifllm_hub.files import read_json

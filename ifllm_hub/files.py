@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ifllm_hub.errors import IfllmError
 
@@ -20,12 +20,14 @@ _PACKAGE = Path(__file__).parent
 
 
 @contextmanager
-def replacing_folder(target: Path, made_by_us: str, private: bool = False) -> Iterator[Path]:
+def replacing_folder(target: Path, made_by_us: str, private: bool = False, resumed: bool = False) -> Iterator[Path]:
     """A fresh folder beside `target` that takes its place if the block succeeds and is deleted if it fails.
 
     Args:
         made_by_us: a file that marks a folder as ours; an existing non-empty target without it is not touched.
         private: nobody but the owner may read the folder, or any file in it, at any moment.
+        resumed: the folder is `unfinished(target)`, stays if the block fails, and is found as it was the next time; one
+            process at a time may do this.
 
     Raises:
         IfllmError: the target is not a folder of ours, or its parent cannot be written.
@@ -35,9 +37,9 @@ def replacing_folder(target: Path, made_by_us: str, private: bool = False) -> It
         raise IfllmError(f"{target}: exists and was not made by this command (no {made_by_us}). Choose another folder.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.parent / f".{target.name}-{secrets.token_hex(4)}"
+        partial = unfinished(target) if resumed else target.parent / f".{target.name}-{secrets.token_hex(4)}"
         # Unless private, it gets the user's usual permissions, not the 0700 of `tempfile`.
-        partial.mkdir(mode=0o700 if private else 0o777)
+        partial.mkdir(mode=0o700 if private else 0o777, exist_ok=resumed)
     except OSError as error:
         raise IfllmError(
             f"{target}: cannot be written ({error.strerror}). Choose a folder you may write to."
@@ -51,7 +53,13 @@ def replacing_folder(target: Path, made_by_us: str, private: bool = False) -> It
     except OSError as error:
         raise IfllmError(f"{target}: cannot be written ({error.strerror or error}).") from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if not resumed:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def unfinished(target: Path) -> Path:
+    """Where `replacing_folder` keeps what it resumes."""
+    return target.with_name(f".{target.name}.unfinished")
 
 
 def _take_place(partial: Path, target: Path) -> None:
@@ -90,10 +98,22 @@ def write_atomically(path: Path, content: str | bytes, private: bool = False) ->
     Raises:
         IfllmError: the folder cannot be written, or the disk is full.
     """
+    with writing_atomically(path, private) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def writing_atomically(path: Path, private: bool = False) -> Iterator[BinaryIO]:
+    """A file to write beside its final place; it is renamed if the block succeeds, and deleted if it fails.
+
+    Raises:
+        IfllmError: see `write_atomically`.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.touch(0o600 if private else 0o666)
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        with partial.open("wb") as file:
+            yield file
         partial.replace(path)
     except OSError as error:
         raise IfllmError(f"{path}: cannot be written ({error.strerror}).") from error

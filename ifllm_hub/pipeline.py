@@ -12,7 +12,8 @@ from typing import Any
 
 from ifllm_hub import __version__
 from ifllm_hub.align.runs.launch import recipe_file
-from ifllm_hub.dataset.schema import parquet_path, preferences_config
+from ifllm_hub.dataset.layout import parquet_path
+from ifllm_hub.dataset.schema import preferences_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json, write_atomically
 from ifllm_hub.terms import Advance

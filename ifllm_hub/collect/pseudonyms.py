@@ -20,7 +20,7 @@ class Pseudonyms:
     """
 
     def __init__(self, key: bytes):
-        self._key = key
+        self.key = key
 
     def person(self, person: str) -> str:
         """The pseudonym, in the store and in tokens, of the integrator's id of a person; 32 hexadecimal digits."""
@@ -39,4 +39,4 @@ class Pseudonyms:
         return (int.from_bytes(self._hash(kind, person, id_)[:8], "big") >> (64 - _NUMBER_BITS)) + 1
 
     def _hash(self, *parts: str) -> bytes:
-        return hmac.digest(self._key, json.dumps(parts).encode(), hashlib.sha256)[:16]
+        return hmac.digest(self.key, json.dumps(parts).encode(), hashlib.sha256)[:16]

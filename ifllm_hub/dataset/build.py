@@ -1,17 +1,20 @@
 """Build a dataset: a source -> a folder laid out like the Hub repo (Parquet, card, manifest)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import polars as pl
 
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.coarse import coarse
-from ifllm_hub.dataset.manifest import MANIFEST, TIERS, Built, built_manifest, read_manifest, write_manifest
+from ifllm_hub.dataset.layout import bucket_of
+from ifllm_hub.dataset.manifest import COUNTED, MANIFEST, TIERS, Built, built_manifest, read_manifest, write_manifest
 from ifllm_hub.dataset.privacy.consent import apply_consent, check_workers
 from ifllm_hub.dataset.privacy.report import is_unreported, write_privacy_report
-from ifllm_hub.dataset.writers import ConfigWriter, write_config
+from ifllm_hub.dataset.writers import ConfigWriter
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.centering import center_by_worker
 from ifllm_hub.features.extract import feature_rows
@@ -19,7 +22,7 @@ from ifllm_hub.files import replacing_folder
 from ifllm_hub.sources.ifllm.accounts import balance, check_read, together
 from ifllm_hub.sources.ifllm.archive import Release
 from ifllm_hub.sources.ifllm.study import read_study
-from ifllm_hub.sources.source import Source
+from ifllm_hub.sources.source import Source, in_parts
 from ifllm_hub.terms import MODALITIES, MODES, SIDES, Advance, Message
 
 Account = TypeVar("Account")
@@ -69,12 +72,17 @@ def build_dataset(
         raise IfllmError(f"There is no tier '{tier}'. Choose one of: {', '.join(TIERS)}.")
     consented = apply_consent(read_study(release), withdrawn)
     with replacing_folder(out, MANIFEST) as folder:
-        questions, parts = write_configs(consented.source, consented.questions, folder, tier, chunk, advance)
+        questions, parts = [], []
+        for part in write_parts(consented.source, folder, tier, chunk, advance=advance):
+            questions.append(part.questions.select(COUNTED))
+            parts.append(part.account)
         accounts = together(parts)
         check_read(accounts, release.root)
         accounts.quarantined().write_csv(folder / "quarantine.csv")
         balanced = balance(accounts, release.root)
-        manifest = built_manifest(tier, consented.left_out, release, consented.source.counts, questions, balanced)
+        manifest = built_manifest(
+            tier, consented.left_out, release, consented.source.counts, pl.concat(questions), balanced
+        )
         write_manifest(folder, manifest)
         check_workers(folder, consented.source.workers)
         if report:
@@ -104,52 +112,67 @@ def _write_report(folder: Path, release: Release, manifest: Built) -> None:
     write_card(folder)
 
 
-def write_configs(
+@dataclass(frozen=True)
+class Part(Generic[Account]):
+    """What was written of some people.
+
+    Attributes:
+        questions: see `Recorded`, with `has_mouse` and `has_gaze`.
+        features: rows of the config `features`, with `split`.
+        account: see `Recorded`.
+    """
+
+    questions: pl.DataFrame
+    features: pl.DataFrame
+    account: Account
+
+
+def write_parts(
     source: Source[Account],
-    questions: pl.DataFrame,
     folder: Path,
     tier: str = "full",
     chunk: int = CHUNK,
+    shard: int = 0,
+    shards: int = 1,
     advance: Advance | None = None,
-) -> tuple[pl.DataFrame, list[Account]]:
-    """Write the configs of a tier, from any source, in one pass over its partitions.
+) -> Iterator[Part[Account]]:
+    """Write the configs of a tier, from any source, a part of its people at a time.
+
+    The files depend on neither the parts nor other shards, and are whole once the last part has been yielded.
 
     Args:
-        questions: those of the source, with folds and `split`.
         folder: to write `data/` into.
-
-    Returns:
-        The questions with `has_mouse` and `has_gaze`, and the account of each partition.
+        chunk: about how many conversations to hold in memory at a time.
+        shard: write only the people of this one of the `shards`; see `layout.bucket_of`.
 
     Raises:
         IfllmError: a recording is damaged.
     """
-    splits = questions.select("question_id", "split")
-    place = folder / "data" / "trajectories"
-    trajectories = ConfigWriter(place, "trajectories") if "trajectories" in TIERS[tier] else None
-    features: list[pl.DataFrame] = []
-    accounts: list[Account] = []
-    partitions = source.partitions(chunk)
-    for done, conversations in enumerate(partitions, start=1):
-        recorded = source.read(conversations)
-        rows = recorded.trajectories.join(splits, on="question_id", maintain_order="left")
-        if trajectories:
-            trajectories.write(rows.filter(pl.col("t").list.len() > 0))
-        features.append(feature_rows(rows))
-        accounts.append(recorded.account)
-        if advance:
-            advance(done / len(partitions))
-    if trajectories:
-        trajectories.close()
-    centered = center_by_worker(pl.concat(features)).join(splits, on="question_id", maintain_order="left")
-    if "features" in TIERS[tier]:
-        write_config(folder, "features", centered)
-    else:
-        write_config(folder, "coarse", coarse(centered.filter(mode="pairwise")))
-    questions = _with_has_behavior(questions, centered)
-    for mode in MODES:
-        write_config(folder, mode, _with_messages(questions.filter(pl.col("mode") == mode), mode))
-    return questions, accounts
+    with ExitStack() as stack:
+        writers = {
+            config: stack.enter_context(closing(ConfigWriter(folder / "data" / config, config, shard, shards)))
+            for config in TIERS[tier]
+        }
+        ours = {one: size for one, size in source.people.items() if bucket_of(one, shards) == shard}
+        parts = in_parts(ours, chunk)
+        for done, people in enumerate(parts, start=1):
+            recorded = source.read(people)
+            splits = recorded.questions.select("question_id", "split")
+            trajectories = recorded.trajectories.join(splits, on="question_id", maintain_order="left")
+            features = center_by_worker(feature_rows(trajectories))
+            features = features.join(splits, on="question_id", maintain_order="left")
+            questions = _with_has_behavior(recorded.questions, features)
+            rows: dict[str, pl.DataFrame] = {
+                "trajectories": trajectories.filter(pl.col("t").list.len() > 0),
+                "features": features,
+                "coarse": coarse(features.filter(mode="pairwise")),
+                **{mode: _with_messages(questions.filter(mode=mode), mode) for mode in MODES},
+            }
+            for config, writer in writers.items():
+                writer.write(rows[config])
+            if advance:
+                advance(done / len(parts))
+            yield Part(questions, features, recorded.account)
 
 
 def _with_has_behavior(questions: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from ifllm_hub.dataset.layout import parquet_paths
 from ifllm_hub.dataset.load import footer
-from ifllm_hub.dataset.schema import DEFAULT_CONFIG, SPLITS, parquet_path, present_configs, type_name
+from ifllm_hub.dataset.schema import DEFAULT_CONFIG, SPLITS, present_configs, type_name
 from ifllm_hub.errors import IfllmError
 
 CONTENTS = "contents.json"
@@ -30,10 +31,13 @@ def contents_of(folder: Path) -> Contents:
     """
     found: Contents = {}
     for config in present_configs(folder):
-        footers = {split: footer(parquet_path(folder, config, split), config) for split in SPLITS}
-        rows = {split: footer.num_rows for split, footer in footers.items() if footer.num_rows}
-        if rows:
-            found[config] = {"rows": rows, "columns": types_of(footers[SPLITS[0]].schema.to_arrow_schema())}
+        footers = {split: [footer(path, config) for path in parquet_paths(folder, config, split)] for split in SPLITS}
+        rows = {split: sum(file.num_rows for file in files) for split, files in footers.items()}
+        if any(rows.values()):
+            found[config] = {
+                "rows": {split: number for split, number in rows.items() if number},
+                "columns": types_of(footers[SPLITS[0]][0].schema.to_arrow_schema()),
+            }
     return found
 
 

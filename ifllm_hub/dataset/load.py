@@ -1,6 +1,7 @@
 """A config of the dataset as a Polars frame, from a folder or the Hub: the only reader, which trusts no file."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,14 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ifllm_hub.dataset.schema import COLLECTED, SPLITS, Column, columns, label_source_of, parquet_path, present_configs
+from ifllm_hub.dataset.layout import parquet_paths
+from ifllm_hub.dataset.schema import COLLECTED, SPLITS, Column, columns, label_source_of, present_configs
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.hub import clear_hub_errors
 
 # Limits in bytes of an unpacked file and of an entry of its footer. A few MB of Parquet can unpack to any size.
 MOST_UNPACKED, MOST_METADATA = 4 << 30, 16 << 20
-# Rows that are unpacked before their size is checked.
-_BATCH = 4_096
+# Rows that are unpacked before their size is checked, and how many where a row is a list of ticks.
+_BATCH, _BATCH_OF_TICKS = 4_096, 100
 # Columns that may have no nulls, in configs that have them. Labels from elsewhere may come without worker ids.
 _KEYS = ("question_id", "worker_id", "conversation_id", "fold_question", "fold_conversation", "fold_worker", "mode")
 _TEXTS = ("query", "response", "response_left", "response_right")
@@ -44,20 +46,72 @@ def load_config(
         >>> pairs.group_by("split").len().sort("split").rows()
         [('test', 7), ('train', 21)]
     """
-    wanted = columns(config)  # refuses what is no config, before it becomes a path
-    folder = _folder(dataset, revision)
-    if folder:
-        frames = {split: _read(parquet_path(folder, config, split), config, question_ids) for split in SPLITS}
-    else:
-        frames = _from_hub(str(dataset), config, revision, question_ids)
-    rows = pl.concat([frame.with_columns(split=pl.lit(split)) for split, frame in frames.items()])
+    names = [column.name for column in columns(config)]  # refuses what is no config, before it becomes a path
+    asked = None if question_ids is None else pa.array(list(question_ids), pa.int64())
+    none = pa.schema([(column.name, column.type) for column in columns(config)]).empty_table()
+    frames, sizes = [pl.DataFrame(none).with_columns(split=pl.lit(SPLITS[0]))], Counter[str]()
+    for batch, split, where in _batches(dataset, config, names, revision):
+        if asked is not None:
+            batch = batch.filter(pc.is_in(batch["question_id"], value_set=asked))
+        sizes[where] += batch.nbytes
+        _check_size(sizes[where], where)
+        frames.append(_frame(batch, split))
+    rows = pl.concat(frames)
     twice = rows.filter(pl.col("question_id").is_duplicated())["question_id"]
     if len(twice):
         raise IfllmError(
             f"{dataset}: {twice.n_unique()} questions have more than one row in config '{config}' (the first: "
             f"{twice[0]}). Build or download the dataset again."
         )
-    return rows.select(*(column.name for column in wanted), "split")
+    return rows
+
+
+def scan_config(
+    dataset: str | Path,
+    config: str,
+    only: Sequence[str] | None = None,
+    revision: str | None = None,
+    shard: int | None = None,
+) -> Iterator[pl.DataFrame]:
+    """The rows of a config in the order of `load_config`, some at a time: for one column of many, or to write as read.
+
+    Args:
+        dataset: see `load_config`, also for `revision`.
+        only: the columns to read; None: all.
+        shard: only this file, from 0, of each split of a folder; see `layout.bucket_of`.
+
+    Yields:
+        Frames of at most 4,096 rows (100 of `trajectories`) with the columns and `split`, each checked as it is read.
+
+    Raises:
+        IfllmError: see `load_config`; but questions that have two rows are not found.
+
+    Examples:
+        >>> from ifllm_hub.dataset.load import scan_config
+        >>> sum(rows["t"].list.len().sum() for rows in scan_config("ifllm", "trajectories", ["t"]))
+        4444
+    """
+    names = [column.name for column in columns(config)]
+    for batch, split, _ in _batches(dataset, config, names if only is None else list(only), revision, shard):
+        yield _frame(batch, split)
+
+
+def by_people(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same rows, with all of a worker in one frame; a worker's rows must follow one another, as in our files."""
+    held: list[pl.DataFrame] = []
+    for frame in frames:
+        if held and frame.height and held[-1]["worker_id"][-1] != frame["worker_id"][0]:
+            yield pl.concat(held)
+            held = []
+        if frame.height:
+            last = frame["worker_id"].rle_id()
+            start = int((last < last[-1]).sum())
+            if start:
+                yield pl.concat([*held, frame[:start]])
+                held = []
+            held.append(frame[start:])
+    if held:
+        yield pl.concat(held)
 
 
 def label_sources(dataset: str | Path, revision: str | None = None) -> list[str]:
@@ -115,13 +169,29 @@ def _check_id(repo_id: str | Path) -> None:
         raise IfllmError(f"{repo_id}: no such dataset folder, and not a Hub repo id (owner/name).")
 
 
-def _read(path: Path, config: str, question_ids: Collection[int] | None) -> pl.DataFrame:
-    with _opened(path, config) as file:
-        names = [column.name for column in columns(config)]
-        arrow = file.schema_arrow  # made anew at each access
-        schema = pa.schema([arrow.field(name) for name in names])
-        batches = (batch.select(names) for batch in file.iter_batches(_BATCH, columns=names))
-        return _checked(batches, schema, file.metadata.num_rows, config, str(path), question_ids)
+def _batches(
+    dataset: str | Path, config: str, names: list[str], revision: str | None, shard: int | None = None
+) -> Iterator[tuple[pa.RecordBatch, str, str]]:
+    """Checked batches of these columns, each with its split and where it is from."""
+    folder = _folder(dataset, revision)
+    if folder is None:
+        yield from _from_hub(str(dataset), config, names, revision)
+        return
+    for split in SPLITS:
+        paths = parquet_paths(folder, config, split)
+        for path in paths if shard is None else [paths[shard]]:
+            with _opened(path, config) as file:
+                batches = file.iter_batches(_batch_size(config), columns=names)
+                for batch in _checked(batches, names, file.metadata.num_rows, config, str(path)):
+                    yield batch, split, str(path)
+
+
+def _batch_size(config: str) -> int:
+    return min(_BATCH, _BATCH_OF_TICKS) if config == "trajectories" else _BATCH
+
+
+def _frame(batch: pa.RecordBatch, split: str) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(batch, rechunk=False)).with_columns(split=pl.lit(split))
 
 
 @contextmanager
@@ -180,44 +250,35 @@ def _check_size(size: int, where: str) -> None:
 
 
 def _checked(
-    batches: Iterable[pa.RecordBatch],
-    schema: pa.Schema,
-    rows: int,
-    config: str,
-    where: str,
-    question_ids: Collection[int] | None,
-) -> pl.DataFrame:
-    """The batches as one frame, each checked before the next is read.
+    batches: Iterable[pa.RecordBatch], names: list[str], rows: int, config: str, where: str
+) -> Iterator[pa.RecordBatch]:
+    """The batches with these columns, each checked before the next is read.
 
     Args:
         rows: how many the file declares.
     """
-    kept, seen, size = [], 0, 0
-    wanted = None if question_ids is None else pa.array(list(question_ids), pa.int64())
-    filled = [name for name in (*_KEYS, *_TEXTS) if name in schema.names]
-    if source := label_source_of(config):
-        filled = list(_KEYS_OF_PREFERENCES)
+    seen = 0
+    source = label_source_of(config)
+    filled = set(_KEYS_OF_PREFERENCES if source else (*_KEYS, *_TEXTS)).intersection(names)
     for batch in batches:
+        batch = batch.select(names)
         batch.validate(full=True)
         seen += batch.num_rows
-        for name in filled:
+        for name in sorted(filled):
             if batch[name].null_count:
                 raise IfllmError(f"{where}: has rows without {name}. Build or download the dataset again.")
         for column in columns(config):
+            if column.name not in names:
+                continue
             allowed = column.values + (COLLECTED[column.name].values if column.name in COLLECTED else ())
             if source and column.name == "label_source":
                 allowed = (source,)
             if problem := _problem(batch[column.name], column, allowed):
                 raise IfllmError(f"{where}: {column.name} has {problem}. Build or download the dataset again.")
         _check_ticks(batch, where)
-        if wanted is not None:
-            batch = batch.filter(pc.is_in(batch["question_id"], value_set=wanted))
-        size += batch.nbytes
-        _check_size(size, where)
-        kept.append(batch)
+        yield batch
     if seen != rows:
         raise IfllmError(f"{where}: has {seen} rows but declares {rows}. Build or download the dataset again.")
-    return pl.DataFrame(pl.from_arrow(pa.Table.from_batches(kept, schema), rechunk=False))
 
 
 def _problem(values: pa.Array, column: Column, allowed: tuple[str, ...]) -> str | None:
@@ -268,27 +329,26 @@ def _names_on_hub(repo_id: str, revision: str | None) -> list[str]:
 
 
 def _from_hub(
-    repo_id: str, config: str, revision: str | None, question_ids: Collection[int] | None = None
-) -> dict[str, pl.DataFrame]:
+    repo_id: str, config: str, names: list[str], revision: str | None
+) -> Iterator[tuple[pa.RecordBatch, str, str]]:
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
     from huggingface_hub.utils import httpx
 
-    names = [column.name for column in columns(config)]
-    frames = {}
+    splits = []
     try:
         loaded = load_dataset(repo_id, config, revision=revision)
-        for split in (split for split in SPLITS if split in loaded):
+        splits = [split for split in SPLITS if split in loaded]
+        for split in splits:
             table, where = loaded[split].data.table, f"{repo_id}, {split}"
             _check_columns(table.schema, config, where)
-            table = table.select(names)
-            _check_size(table.nbytes, where)
-            frames[split] = _checked(table.to_batches(), table.schema, table.num_rows, config, where, question_ids)
+            batches = table.select(names).to_batches(_batch_size(config))
+            for batch in _checked(batches, names, table.num_rows, config, where):
+                yield batch, split, where
     except (httpx.HTTPError, OSError, ValueError, DatasetsError, pa.ArrowException) as error:
         raise _not_from_hub(repo_id, f"config '{config}' cannot be loaded", error) from error
-    if not frames:
+    if not splits:
         raise IfllmError(f"{repo_id}: config '{config}' has neither a train nor a test split. Check the repo id.")
-    return frames
 
 
 def _not_from_hub(repo_id: str, what: str, error: Exception) -> IfllmError:

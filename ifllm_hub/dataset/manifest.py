@@ -22,6 +22,8 @@ TIERS = {
     "full": ("pairwise", "pointwise", "trajectories", "features"),
 }
 
+# What a manifest counts of the questions.
+COUNTED = ("worker_id", "conversation_id", "mode", "excluded_worker", "has_mouse", "has_gaze")
 
 # Where the readings of a dataset are from; "unknown" where no manifest says so.
 Origin = Literal["study", "simulated", "collected", "unknown"]
@@ -191,7 +193,7 @@ def built_manifest(
     """The manifest of a build.
 
     Args:
-        questions: those that are written, with `has_mouse` and `has_gaze`.
+        questions: `COUNTED` of those that are written.
     """
     digest = release.digest()
     return {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from ifllm_hub.dataset import coarse
+from ifllm_hub.dataset.layout import parquet_names
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.catalog import CATALOG, Feature
 from ifllm_hub.features.centering import LESS_HABIT
@@ -304,16 +305,6 @@ DEFAULT_CONFIG = "pairwise"
 SPLITS = ("train", "test")
 
 
-def file_name(split: str) -> str:
-    """The Parquet file of a split, in the folder of its config."""
-    return f"{split}-00000-of-00001.parquet"
-
-
-def parquet_path(folder: Path, config: str, split: str) -> Path:
-    """The file of a config's split in a dataset folder."""
-    return folder / "data" / config / file_name(split)
-
-
 def preferences_config(label_source: str) -> str:
     """The config of a label source's preference pairs.
 
@@ -360,7 +351,7 @@ def present_configs(folder: Path) -> list[str]:
     labeled = {path.name for path in (folder / "data").glob(f"{PREFIX}*") if label_source_of(path.name)}
     known = [name for source in LABEL_SOURCES if (name := PREFIX + source) in labeled]
     names = (*CONFIGS, *known, *sorted(labeled.difference(known)))
-    return [name for name in names if any(parquet_path(folder, name, split).is_file() for split in SPLITS)]
+    return [name for name in names if any(parquet_names(folder, name, split) for split in SPLITS)]
 
 
 def features(config: str) -> "Features":

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ifllm_hub.dataset.card.pages import write_card
+from ifllm_hub.dataset.layout import shard_name
 from ifllm_hub.dataset.manifest import read_manifest
 from ifllm_hub.dataset.privacy.report import is_unreported, read_privacy_report
 from ifllm_hub.dataset.schema import (
     SPLITS,
     arrow_schema,
-    file_name,
     label_source_of,
     preferences_config,
     present_configs,
@@ -27,23 +27,25 @@ _DEFAULT_ROW_GROUP = 1_000
 
 
 class ConfigWriter:
-    """One Parquet file per split, in row groups of a fixed size, so that the bytes do not depend on chunking."""
+    """One Parquet file per split, in row groups of a fixed size, so that the bytes do not depend on chunking.
 
-    def __init__(self, folder: Path, config: str):
+    Args:
+        folder: of the config.
+        shard: which of the config's `shards` the files are.
+    """
+
+    def __init__(self, folder: Path, config: str, shard: int = 0, shards: int = 1):
         self._schema = arrow_schema(config)
         self._rows = _ROW_GROUP.get(config, _DEFAULT_ROW_GROUP)
-        self._pending: dict[str, list[pa.Table]] = {split: [] for split in SPLITS}
+        self._pending: dict[str, list[pa.Table]] = {split: [self._schema.empty_table()] for split in SPLITS}
         folder.mkdir(parents=True, exist_ok=True)
-        self._files = {
-            split: pq.ParquetWriter(
-                folder / file_name(split),
-                self._schema,
-                compression="zstd",
-                use_content_defined_chunking=True,
-                write_page_index=True,
-            )
-            for split in SPLITS
-        }
+        self._files = {split: self._new_file(folder / shard_name(split, shard, shards)) for split in SPLITS}
+
+    def _new_file(self, path: Path) -> pq.ParquetWriter:
+        path.unlink(missing_ok=True)  # another folder may share the file that is there
+        return pq.ParquetWriter(
+            path, self._schema, compression="zstd", use_content_defined_chunking=True, write_page_index=True
+        )
 
     def write(self, rows: pl.DataFrame) -> None:
         for split in SPLITS:
@@ -98,7 +100,7 @@ def replace_configs(folder: Path, configs: dict[str, pl.DataFrame], earlier: Col
         read_privacy_report(folder)
     with ExitStack() as stack:
         for config, rows in configs.items():
-            place = replacing_folder(folder / "data" / config, file_name(SPLITS[0]))
+            place = replacing_folder(folder / "data" / config, shard_name(SPLITS[0]))
             _write(stack.enter_context(place), config, rows)
     for config in set(earlier).difference(configs):
         shutil.rmtree(folder / "data" / config)

@@ -53,18 +53,7 @@ def load_kto(
     """
     from datasets import Dataset, DatasetDict
 
-    if desirable not in get_args(Desirable):
-        raise IfllmError(f"There is no rule {desirable!r}. Choose one of: {', '.join(get_args(Desirable))}.")
-    rows = load_config(dataset, "pointwise", revision).filter(pl.col("rating").is_not_null() & ~pl.col("ai_error"))
-    if not all_workers:
-        rows = rows.filter(~pl.col("excluded_worker"))
-    rows = _labeled(rows, desirable).select(
-        "question_id",
-        pl.concat_list(pl.struct(role=pl.lit("user"), content="query")).alias("prompt"),
-        pl.concat_list(pl.struct(role=pl.lit("assistant"), content="response")).alias("completion"),
-        "label",
-        "split",
-    )
+    rows = kto_rows(load_config(dataset, "pointwise", revision), desirable, all_workers)
     splits = {split: rows.filter(pl.col("split") == split).drop("split") for split in SPLITS}
     for split, part in splits.items():
         if part["label"].n_unique() < 2:
@@ -73,6 +62,29 @@ def load_kto(
                 "both kinds are needed. Build the dataset from more workers, or choose another rule."
             )
     return DatasetDict({split: Dataset.from_polars(part) for split, part in splits.items()})
+
+
+def kto_rows(pointwise: pl.DataFrame, desirable: Desirable, all_workers: bool = False) -> pl.DataFrame:
+    """The rated ones of some rows of `pointwise`, as in `load_kto`, with `split`.
+
+    Args:
+        pointwise: all rows of each worker in them.
+
+    Raises:
+        IfllmError: there is no such rule.
+    """
+    if desirable not in get_args(Desirable):
+        raise IfllmError(f"There is no rule {desirable!r}. Choose one of: {', '.join(get_args(Desirable))}.")
+    rows = pointwise.filter(pl.col("rating").is_not_null() & ~pl.col("ai_error"))
+    if not all_workers:
+        rows = rows.filter(~pl.col("excluded_worker"))
+    return _labeled(rows, desirable).select(
+        "question_id",
+        pl.concat_list(pl.struct(role=pl.lit("user"), content="query")).alias("prompt"),
+        pl.concat_list(pl.struct(role=pl.lit("assistant"), content="response")).alias("completion"),
+        "label",
+        "split",
+    )
 
 
 def _labeled(rows: pl.DataFrame, desirable: Desirable) -> pl.DataFrame:

@@ -105,7 +105,7 @@ def stored_rows(dataset: str | Path, label_source: str, revision: str | None = N
     return load_config(dataset, preferences_config(label_source), revision)
 
 
-def export_preferences(dataset: str | Path, label_source: str, file: Path, both_splits: bool = True) -> int:
+def export_preferences(dataset: str | Path, label_source: str, file: Path) -> int:
     """Write the pairs of one label source to a file that other trainers read without this package.
 
     Rows are in TRL's preference format (conversational `prompt`, `chosen`, `rejected`), and also have `flip_prob`,
@@ -113,7 +113,6 @@ def export_preferences(dataset: str | Path, label_source: str, file: Path, both_
 
     Args:
         file: JSON lines (`.jsonl`) or Parquet (`.parquet`), by its suffix.
-        both_splits: refuse a dataset with no pair in one of the splits; False allows it, for a folder of few people.
 
     Returns:
         The number of pairs.
@@ -129,15 +128,10 @@ def export_preferences(dataset: str | Path, label_source: str, file: Path, both_
     """
     if file.suffix not in (".jsonl", ".parquet"):
         raise IfllmError(f"{file}: pairs are written as .jsonl or .parquet. Choose one of these suffixes.")
-    if both_splits:
-        parts = {name: _frame(rows) for name, rows in load_preferences(dataset, label_source).items()}
-    else:
-        stored = load_config(dataset, preferences_config(label_source))
-        parts = {name: stored.filter(pl.col("split") == name) for name in SPLITS}
-        for name, part in parts.items():
-            _check_pairs(part, f"the {name} split of {dataset}, label source {label_source!r}")
-    rows = pl.concat([parts[name].select(COLUMNS).with_columns(split=pl.lit(name)) for name in SPLITS])
-    rows = rows.with_columns(label_source=pl.lit(label_source)).select(EXPORTED)
+    parts = load_preferences(dataset, label_source)
+    rows = pl.concat(
+        [_frame(parts[name]).with_columns(split=pl.lit(name), label_source=pl.lit(label_source)) for name in SPLITS]
+    ).select(EXPORTED)
     content = io.BytesIO()
     if file.suffix == ".jsonl":
         rows.write_ndjson(content)
@@ -145,6 +139,16 @@ def export_preferences(dataset: str | Path, label_source: str, file: Path, both_
         rows.write_parquet(content)
     write_atomically(file, content.getvalue())
     return rows.height
+
+
+def exported_rows(rows: pl.DataFrame, label_source: str, where: str) -> pl.DataFrame:
+    """Some stored rows of a label source as `export_preferences` writes them.
+
+    Raises:
+        IfllmError: a pair breaks the contract; see `load_preferences`.
+    """
+    _check_pairs(rows, f"{where}, label source {label_source!r}")
+    return rows.with_columns(label_source=pl.lit(label_source)).select(EXPORTED)
 
 
 def subsample(

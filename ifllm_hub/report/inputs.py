@@ -8,9 +8,10 @@ import polars as pl
 
 from ifllm_hub import __version__
 from ifllm_hub.align.runs.results import Results
+from ifllm_hub.dataset.layout import parquet_path
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.manifest import Built
-from ifllm_hub.dataset.schema import SPLITS, label_source_of, parquet_path, preferences_config, present_configs
+from ifllm_hub.dataset.schema import SPLITS, label_source_of, preferences_config, present_configs
 from ifllm_hub.documents import checked
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import read_json

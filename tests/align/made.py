@@ -5,7 +5,8 @@ from typing import Any
 
 import polars as pl
 
-from ifllm_hub.dataset.schema import arrow_schema, parquet_path, preferences_config
+from ifllm_hub.dataset.layout import parquet_path
+from ifllm_hub.dataset.schema import arrow_schema, preferences_config
 
 
 def write_config(folder: Path, config: str, train: list[dict[str, Any]], test: list[dict[str, Any]]) -> None:

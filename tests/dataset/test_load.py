@@ -19,8 +19,8 @@ import pytest
 from ifllm_hub.dataset import load
 from ifllm_hub.dataset.build import build_dataset
 from ifllm_hub.dataset.card.pages import write_card
-from ifllm_hub.dataset.load import MOST_METADATA, _from_hub, load_config
-from ifllm_hub.dataset.schema import CONFIGS, SPLITS, features, present_configs
+from ifllm_hub.dataset.load import MOST_METADATA, _frame, _from_hub, by_people, load_config, scan_config
+from ifllm_hub.dataset.schema import CONFIGS, SPLITS, columns, features, present_configs
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.sources.ifllm.archive import open_release
 from ifllm_hub.sources.simulation.simulate import simulate_release
@@ -126,9 +126,30 @@ def test_load_config_gives_both_splits(dataset: Path, config: str) -> None:
 
 @pytest.mark.parametrize("config", BUILT)
 def test_the_hub_gives_the_same_frame_as_the_folder(dataset: Path, config: str) -> None:
-    frames = _from_hub(str(dataset), config, None)
-    whole = pl.concat([frame.with_columns(split=pl.lit(split)) for split, frame in frames.items()])
-    assert whole.equals(load_config(dataset, config))
+    assert from_hub(dataset, config).equals(load_config(dataset, config))
+    assert pl.concat(scan_config(dataset, config)).equals(load_config(dataset, config))
+
+
+def from_hub(dataset: Path, config: str) -> pl.DataFrame:
+    names = [column.name for column in columns(config)]
+    return pl.concat(_frame(batch, split) for batch, split, _ in _from_hub(str(dataset), config, names, None))
+
+
+def test_a_scan_reads_only_what_is_asked(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "_BATCH_OF_TICKS", 10)
+    whole = load_config(dataset, "trajectories")
+    frames = list(scan_config(dataset, "trajectories", ["worker_id", "t"]))
+    assert max(frame.height for frame in frames) <= 10 < whole.height
+    assert pl.concat(frames).equals(whole.select("worker_id", "t", "split"))
+
+
+def test_by_people_no_worker_is_in_two_frames(dataset: Path) -> None:
+    whole = load_config(dataset, "features")
+    for size in (1, 3, 7, 1000):
+        frames = list(by_people(whole[start : start + size] for start in range(0, whole.height, size)))
+        assert pl.concat(frames).equals(whole)
+        assert sum(frame["worker_id"].n_unique() for frame in frames) == whole["worker_id"].n_unique()
+    assert list(by_people([whole.clear()])) == []
 
 
 def test_what_is_not_there_is_said(dataset: Path, tmp_path: Path) -> None:
@@ -239,7 +260,7 @@ def copy(dataset: Path, tmp_path: Path) -> Path:
 def test_the_hub_passes_the_same_checks(copy: Path) -> None:
     rewrite(copy, "features", set_first("length_log_ratio", float("inf")))
     with pytest.raises(IfllmError, match="length_log_ratio has values that are not finite"):
-        _from_hub(str(copy), "features", None)
+        from_hub(copy, "features")
 
 
 def varint(number: int) -> bytes:

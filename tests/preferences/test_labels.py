@@ -12,8 +12,9 @@ from datasets import get_dataset_config_names, load_dataset
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
+from ifllm_hub.dataset.layout import parquet_path
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.schema import parquet_path, present_configs
+from ifllm_hub.dataset.schema import present_configs
 from ifllm_hub.dataset.writers import replace_preferences
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.catalog import CATALOG, EVEN, ODD

@@ -14,8 +14,9 @@ import pytest
 from datasets import DatasetDict, List, Value, load_dataset
 
 from ifllm_hub.align.policies import load_policy
+from ifllm_hub.dataset.layout import parquet_path
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.schema import BULLETS, columns, parquet_path
+from ifllm_hub.dataset.schema import BULLETS, columns
 from ifllm_hub.dataset.writers import replace_configs
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.preferences.labels import external_rows, preference_rows

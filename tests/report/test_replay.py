@@ -11,8 +11,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ifllm_hub.dataset.layout import parquet_path
 from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.schema import SPLITS, parquet_path
+from ifllm_hub.dataset.schema import SPLITS
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.report.replay import write_replay
 from tests.waiting import until

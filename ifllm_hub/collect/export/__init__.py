@@ -1,1 +1,1 @@
-"""The store -> a dataset, live scores, publication, and later upkeep."""
+"""The store -> a dataset, its publication, and later upkeep."""

@@ -1,85 +1,100 @@
 """The store -> a dataset folder laid out like the Hub repo, and rows for TRL."""
 
+import os
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 
-import polars as pl
 from filelock import FileLock
 
 from ifllm_hub import __version__
-from ifllm_hub.collect.export.reading_time import LEAST_DWELL_MS, dwell_on_text
-from ifllm_hub.collect.export.stored import TickAccount, stored_readings
+from ifllm_hub.collect.export.shards import Shard, ShardAccount, export_shard, export_shard_elsewhere
+from ifllm_hub.collect.export.stored import stored_readings
+from ifllm_hub.collect.export.trl_rows import write_trl_rows
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.store import Store, now_ms
-from ifllm_hub.dataset.build import write_configs
 from ifllm_hub.dataset.card.pages import write_card
-from ifllm_hub.dataset.load import load_config
-from ifllm_hub.dataset.manifest import (
-    MANIFEST,
-    ByMode,
-    Collected,
-    ReceivedTicks,
-    read_manifest,
-    write_manifest,
-)
+from ifllm_hub.dataset.contents import contents_of
+from ifllm_hub.dataset.manifest import MANIFEST, Collected, ReceivedTicks, read_manifest, write_manifest
 from ifllm_hub.dataset.privacy.consent import check_workers
-from ifllm_hub.dataset.schema import preferences_config, present_configs
-from ifllm_hub.dataset.splits import assign_folds
-from ifllm_hub.dataset.writers import by_label_source, write_config
+from ifllm_hub.dataset.withdrawal import drop_people, people_in
+from ifllm_hub.engines.run import Engine, run_shards
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import replacing_folder, write_atomically
-from ifllm_hub.preferences.kto import load_kto
-from ifllm_hub.preferences.labels import external_rows, preference_rows
-from ifllm_hub.preferences.load import export_preferences
-from ifllm_hub.reward.functions import default_model
-from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
-from ifllm_hub.reward.protocol.pairs import load_pairs
-from ifllm_hub.terms import MODES
-
-# The label source of the shipped reward model; `forest` is a model fitted on the dataset itself.
-SHIPPED = "shipped_forest"
-TRL_FOLDER = "trl"
-_SOURCES = ("explicit", SHIPPED)
+from ifllm_hub.files import replacing_folder, unfinished
+from ifllm_hub.terms import MODES, Advance
 
 
-def export_dataset(store: Store, out: Path, pseudonyms: Pseudonyms, least_people: int = 1) -> Collected:
+class TooFewPeople(IfllmError):
+    """Too few people whose consent stands have readings."""
+
+
+def export_dataset(
+    store: Store,
+    out: Path,
+    pseudonyms: Pseudonyms,
+    least_people: int = 1,
+    shards: int = 1,
+    engine: Engine = "local",
+    address: str | None = None,
+    advance: Advance | None = None,
+) -> Collected:
     """Write the configs of the dataset, its card, and rows for TRL, for everybody whose consent stands.
 
     It holds only questions with a recording or a rating. Ids are pseudonyms. The store remembers the folder, so that a
-    later withdrawal reaches it.
+    later withdrawal reaches it. Memory does not grow with the number of readings.
 
     Args:
-        out: replaced as a whole if it is an earlier export.
+        out: replaced as a whole if it is an earlier export; shards in which nothing changed are taken over from it.
         least_people: with fewer, nothing is written: a person who is nearly alone in a dataset is easily found.
+        shards: files of each split of a config; a person is in one of them. With more than one, an export that was
+            interrupted goes on where it stopped.
+        engine: see `run_shards`, also for `address`; more than one process needs a store in PostgreSQL and a folder
+            that all of them see under the same path.
+        advance: called with the share done (0-1).
 
     Returns:
         The manifest, as in `out/manifest.json`.
 
     Raises:
         TooFewPeople: there is nothing to export, or only from too few people.
-        IfllmError: two ids got the same pseudonym, somebody without consent would be written, or `out` cannot be
-            written.
+        IfllmError: a shard failed, the accounts do not balance, somebody without consent would be written, or `out`
+            cannot be written.
     """
     out = out.resolve()
-    with locked(out), replacing_folder(out, MANIFEST, private=True) as folder:
+    with locked(out), replacing_folder(out, MANIFEST, private=True, resumed=shards > 1) as folder:
         store.note_export(out, now_ms())  # before the store is read: from now on a withdrawal knows the folder
-        with stored_readings(store, pseudonyms, least_people) as source:
-            folded = assign_folds(source.questions, grows=True)
-            questions, accounts = write_configs(source, folded, folder)
-        for config, rows in by_label_source(_preferences(folder)).items():
-            write_config(folder, config, rows)
-        manifest = _manifest(questions, accounts)
+        every = [Shard(folder, out, number, shards) for number in range(shards)]
+        with ExitStack() as stack:
+            task: Callable[[Shard], ShardAccount]
+            if engine == "local":
+                source = stack.enter_context(stored_readings(store, pseudonyms))
+                task = partial(export_shard, source=source, advance=advance if shards == 1 else None)
+            else:
+                snapshot = stack.enter_context(store.shared_snapshot())
+                source = stack.enter_context(stored_readings(store, pseudonyms, snapshot))
+                task = partial(export_shard_elsewhere, database=store.url, snapshot=snapshot, key=pseudonyms.key)
+            accounts = run_shards(task, every, engine, address, advance=advance if shards > 1 else None)
+        gone = {pseudonyms.worker(person) for person in store.withdrawn()}
+        removed = drop_people(folder, gone)  # who withdrew while this was written
+        manifest = _manifest(accounts, removed)
+        if manifest["people"] < max(1, least_people):
+            shutil.rmtree(folder)
+            raise TooFewPeople(
+                f"The store has readings or ratings of {manifest['people']} people whose consent stands; "
+                f"{max(1, least_people)} are needed. Nothing was written."
+            )
         write_manifest(folder, manifest)
-        check_workers(folder, source.workers)
+        _check_balance(folder, manifest)
+        check_workers(folder, source.workers - gone)
         write_card(folder)
         write_trl_rows(folder)
     store.erased(out, [worker for path, worker in store.erasures() if path == out])  # from the earlier export
-    gone = {pseudonyms.worker(person) for person in store.withdrawn()}
-    if late := gone.intersection(questions["worker_id"]):  # withdrawn while this was written
+    late = {pseudonyms.worker(person) for person in store.withdrawn()} - gone
+    if late:  # withdrawn in the last moments
         with locked(out):
             leave_out(out, late)
         store.erased(out, sorted(late))
@@ -89,37 +104,36 @@ def export_dataset(store: Store, out: Path, pseudonyms: Pseudonyms, least_people
 def leave_out(folder: Path, workers: Collection[str]) -> int:
     """Rewrite an exported folder without some people, or delete it if nobody else is in it. The caller holds its lock.
 
+    Only the shards that they are in are read and written.
+
     Returns:
         How many questions were removed.
 
     Raises:
         IfllmError: it cannot be read or written; it is then left as it was.
     """
+    shutil.rmtree(unfinished(folder), ignore_errors=True)  # they may be in it, too
     manifest = read_manifest(folder)
     if "collected" not in manifest:
         raise IfllmError(f"{folder}: is a built dataset, not an export. Move it to another place.")
-    theirs = pl.col("worker_id").is_in(list(workers))
-    configs = {config: load_config(folder, config) for config in present_configs(folder)}
-    kept = {config: rows.filter(~theirs) for config, rows in configs.items()}
-    gone = sum(configs[mode].height - kept[mode].height for mode in MODES)
-    if not any(kept[mode].height for mode in MODES):
-        shutil.rmtree(folder)
-        return gone
-    if not gone:
+    if not any(there for _, there in people_in(folder, workers)):
         return 0
     with replacing_folder(folder, MANIFEST, private=True) as partial:
-        shutil.copytree(folder, partial, dirs_exist_ok=True)
-        for config, rows in kept.items():
-            write_config(partial, config, rows)
+        shutil.copytree(folder, partial, copy_function=os.link, dirs_exist_ok=True)
+        removed = drop_people(partial, workers)
         manifest.pop("free_text", None)  # counts of `ifllm scan`, which included everybody
-        questions = pl.concat([kept[mode].select("worker_id", "conversation_id", mode=pl.lit(mode)) for mode in MODES])
-        manifest["people"] = questions["worker_id"].n_unique()
-        manifest["conversations"] = questions["conversation_id"].n_unique()
-        manifest["questions"] = _by_mode(questions)
+        manifest["people"] -= removed["people"]
+        manifest["conversations"] -= removed["conversations"]
+        for mode in MODES:
+            manifest["questions"][mode] -= removed[mode]
+        gone = sum(removed[mode] for mode in MODES)
         manifest["erased_later"] += gone
-        write_manifest(partial, manifest)
-        write_card(partial)
-        write_trl_rows(partial)
+        if manifest["people"]:
+            write_manifest(partial, manifest)
+            write_card(partial)
+            write_trl_rows(partial)
+    if not manifest["people"]:
+        shutil.rmtree(folder)
     return gone
 
 
@@ -140,63 +154,29 @@ def locked(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def write_trl_rows(folder: Path) -> dict[str, int]:
-    """Write `trl/*.jsonl`: preference rows of each label source, and KTO rows of the rated single answers.
-
-    A file that the dataset is too small for is left out: KTO needs desirable and undesirable answers in both splits.
-
-    Returns:
-        How many rows each file has.
-    """
-    (folder / TRL_FOLDER).mkdir(exist_ok=True)
-    written = {}
-    there = present_configs(folder)
-    for source in _SOURCES:
-        config = preferences_config(source)
-        file = folder / TRL_FOLDER / f"{config}.jsonl"
-        if config in there and load_config(folder, config).height:
-            written[file.name] = export_preferences(folder, source, file, both_splits=False)
-        else:
-            file.unlink(missing_ok=True)
-    kto = folder / TRL_FOLDER / "kto.jsonl"
-    try:
-        splits = load_kto(folder)
-    except IfllmError:
-        kto.unlink(missing_ok=True)
-    else:
-        rows = pl.concat(
-            [pl.DataFrame(part.data.table).with_columns(split=pl.lit(name)) for name, part in splits.items()]
-        )
-        write_atomically(kto, rows.write_ndjson())
-        written[kto.name] = rows.height
-    return written
-
-
-def _preferences(folder: Path) -> pl.DataFrame:
-    """Labels that need no training: people's own, and the shipped model's for pairs that were read."""
-    pairs = load_pairs(folder)
-    read = pairs.filter(dwell_on_text() >= LEAST_DWELL_MS)
-    model = ImplicitFeedbackReward.from_pretrained(default_model())
-    scored = read.rows.select("question_id", probability=pl.Series(model.score(read.rows), dtype=pl.Float64))
-    explicit = preference_rows(pairs, all_workers=True, sources=("explicit",))
-    return pl.concat([explicit, external_rows(read, scored, SHIPPED, all_workers=True)])
-
-
-def _manifest(questions: pl.DataFrame, accounts: list[TickAccount]) -> Collected:
-    statuses = sum((account.statuses for account in accounts), Counter[str]())
+def _manifest(accounts: list[ShardAccount], removed: Counter[str]) -> Collected:
+    ticks = sum((Counter(account.ticks) for account in accounts), Counter[str]())
+    counts = sum((Counter(account.counts) for account in accounts), Counter[str]())
+    counts.subtract(removed)
     return {
         "collected": True,
         "ifllm_hub": __version__,
         "tier": "full",
-        "people": questions["worker_id"].n_unique(),
-        "conversations": questions["conversation_id"].n_unique(),
-        "questions": _by_mode(questions),
+        "people": counts["people"],
+        "conversations": counts["conversations"],
+        "questions": {"pairwise": counts["pairwise"], "pointwise": counts["pointwise"]},
         "erased_later": 0,
-        "ticks": cast(ReceivedTicks, {"received": statuses.total(), **dict(sorted(statuses.items()))}),
-        "batches_of_wrong_clocks": sum(account.wrong_clocks for account in accounts),
+        "ticks": cast(ReceivedTicks, {"received": ticks.total(), **dict(sorted(ticks.items()))}),
+        "batches_of_wrong_clocks": counts["wrong_clocks"],
     }
 
 
-def _by_mode(questions: pl.DataFrame) -> ByMode:
-    counts = dict(questions["mode"].value_counts().iter_rows())
-    return {"pairwise": counts.get("pairwise", 0), "pointwise": counts.get("pointwise", 0)}
+def _check_balance(folder: Path, manifest: Collected) -> None:
+    contents = contents_of(folder)
+    for mode in MODES:
+        rows = sum(contents[mode]["rows"].values()) if mode in contents else 0
+        if rows != manifest["questions"][mode]:
+            raise IfllmError(
+                f"{folder}: has {rows} rows of {mode}, but {manifest['questions'][mode]} were counted. Nothing was "
+                "written; this is a fault of ifllm_hub, please report it."
+            )

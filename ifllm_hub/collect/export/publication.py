@@ -9,8 +9,7 @@ from pathlib import Path
 from huggingface_hub import CommitScheduler
 
 from ifllm_hub import __version__
-from ifllm_hub.collect.export.dataset import export_dataset
-from ifllm_hub.collect.export.stored import TooFewPeople
+from ifllm_hub.collect.export.dataset import TooFewPeople, export_dataset
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.store import Store
 from ifllm_hub.dataset.manifest import MANIFEST

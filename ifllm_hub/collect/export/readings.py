@@ -1,14 +1,15 @@
-"""A person's batches -> rows of the dataset: questions, and trajectories timed from when the answer appeared.
+"""People's batches -> rows of the dataset: questions, and trajectories timed from when the answer appeared.
 
 The server's store and the dataset's schema meet here; the export and the live score read the same rows.
 """
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 from sqlalchemy import Connection, select, true
 
@@ -27,17 +28,24 @@ _POINTERS = {"mouse": 0, "gaze": 3}
 SAID = ("rating", "preference", "better_than_previous")
 
 _TICKS = {
-    "response_id": pl.String,
-    "text_sha256": pl.String,
-    "text_length": pl.Int32,
-    "at": pl.Int64,
-    "session": pl.String,
-    "sequence": pl.Int64,
-    "place": pl.Int64,
+    "t": pl.Int64,
+    "r": pl.Int64,
     "x": pl.Float32,
     "y": pl.Float32,
     "char": pl.Int64,
     "pointer": pl.Int8,
+}
+_RESPONSES = {
+    "batch": pl.Int64,
+    "r": pl.Int64,
+    "response_id": pl.String,
+    "text_sha256": pl.String,
+    "text_length": pl.Int32,
+    "session": pl.String,
+    "sequence": pl.Int64,
+    "origin": pl.Int64,
+    "width": pl.Int32,
+    "height": pl.Int32,
 }
 _EVENTS = {
     "response_id": pl.String,
@@ -46,8 +54,8 @@ _EVENTS = {
     "value": pl.Int64,
     "session": pl.String,
 }
-_PAGES = {"response_id": pl.String, "width": pl.Int32, "height": pl.Int32}
 _ANSWERS = {
+    "person": pl.String,
     "response_id": pl.String,
     "question": pl.String,
     "side": pl.String,
@@ -66,11 +74,11 @@ _ANSWERS = {
 
 @dataclass(frozen=True)
 class Readings:
-    """What is known about one person.
+    """What is known about some people.
 
     Attributes:
-        questions: one row per question with a recording or a rating: the columns of the configs `pairwise` and
-            `pointwise` that come from the collector, and `mode`.
+        questions: one row per question with a recording or a rating, person by person: the columns of the configs
+            `pairwise` and `pointwise` that come from the collector, and `mode`.
         trajectories: rows of the config `trajectories`, one row per question, in the same order, with empty lists where
             neither mouse nor gaze was recorded.
         statuses: how many ticks were received, by their status.
@@ -86,32 +94,26 @@ class Readings:
     touched: frozenset[int]
 
 
-def readings_of(connection: Connection, person: str, pseudonyms: Pseudonyms) -> Readings | None:
-    """The readings of a person; None if no complete question has a recording or a rating.
+def readings_of(connection: Connection, people: Sequence[str], pseudonyms: Pseudonyms) -> Readings:
+    """The readings of some people, in this order; no rows of those without a complete question.
 
     Args:
-        person: the pseudonym in the store.
+        people: pseudonyms in the store.
     """
-    return assembled(registered_answers(connection, person), _batches(connection, person), person, pseudonyms)
+    return assembled(registered_answers(connection, people), _batches(connection, people), pseudonyms)
 
 
-def questions_of(connection: Connection, person: str, pseudonyms: Pseudonyms) -> pl.DataFrame:
-    """`Readings.questions` of a person alone; no rows where there are no readings."""
-    named = {response[0] for _, body in _batches(connection, person) for response in body["responses"]}
-    answers = _answers_with_anything(registered_answers(connection, person), named)
-    return _questions(answers, person, pseudonyms).drop("question")
-
-
-def _batches(connection: Connection, person: str) -> Iterator[tuple[tuple[str, int], Any]]:
+def _batches(connection: Connection, people: Sequence[str]) -> Iterator[Any]:
     """Session and sequence, and the parsed body."""
-    stored = select(BATCHES).where(BATCHES.c.person == person).order_by(BATCHES.c.session, BATCHES.c.sequence)
-    return (((row.session, row.sequence), json.loads(row.body)) for row in connection.execute(stored))
+    stored = select(BATCHES.c.session, BATCHES.c.sequence, BATCHES.c.body).where(BATCHES.c.person.in_(people))
+    for row in connection.execute(stored.order_by(BATCHES.c.session, BATCHES.c.sequence)):
+        yield (row.session, row.sequence), json.loads(row.body)
 
 
 def assembled(
-    answers: pl.DataFrame, batches: Iterable[tuple[tuple[str, int], Any]], person: str, pseudonyms: Pseudonyms
-) -> Readings | None:
-    """The readings in some batches of a person; see `readings_of`.
+    answers: pl.DataFrame, batches: Iterable[tuple[tuple[str, int], Any]], pseudonyms: Pseudonyms
+) -> Readings:
+    """The readings in some batches; see `readings_of`.
 
     A question's trajectory does not depend on other questions; its `turn` counts only those given.
 
@@ -119,25 +121,30 @@ def assembled(
         answers: from `registered_answers`. Recordings of other answers are left out.
         batches: session and sequence, in their order, and the parsed body.
     """
+    # Two people may have the same ids of questions and conversations.
+    answers = answers.with_columns(
+        pl.format("{}/{}", "person", name).alias(name) for name in ("question", "conversation")
+    )
     ticks, events, pages, wrong_clocks = _recorded(batches)
     placed = _placed(ticks, events, answers)
-    questions = _questions(_answers_with_anything(answers, {*pages["response_id"]}), person, pseudonyms)
-    if questions.is_empty():
-        return None
+    questions = _questions(_answers_with_anything(answers, pages["response_id"]), pseudonyms)
     viewports = pages.join(answers.select("response_id", "question"), on="response_id")
     kept = placed.filter(pl.col("status") == "kept")
-    by_hand = set(placed.filter(pl.col("status") == "touch_or_pen")["question"]) - set(kept["question"])
+    by_hand = placed.filter(pl.col("status") == "touch_or_pen").select("question").unique()
+    touched = questions.join(by_hand, on="question", how="semi").join(kept, on="question", how="anti")
     return Readings(
         questions.drop("question"),
         _trajectories(questions, kept, _ends(placed, events), viewports),
         dict(placed["status"].value_counts().sort("status").iter_rows()),
         wrong_clocks,
-        frozenset(questions.filter(pl.col("question").is_in(by_hand))["question_id"]),
+        frozenset(touched["question_id"]),
     )
 
 
-def registered_answers(connection: Connection, person: str, questions: Collection[str] | None = None) -> pl.DataFrame:
-    """A person's answers, with their ratings.
+def registered_answers(
+    connection: Connection, people: Sequence[str], questions: Collection[str] | None = None
+) -> pl.DataFrame:
+    """People's answers, with their ratings, in this order of people.
 
     Args:
         questions: the integrator's ids; None: all.
@@ -147,37 +154,43 @@ def registered_answers(connection: Connection, person: str, questions: Collectio
     query = (
         select(*registered, RESPONSES.c.question_id.label("question"), *said)
         .outerjoin(RATINGS, RATINGS.c.response_id == RESPONSES.c.response_id)
-        .where(RESPONSES.c.person == person)
+        .where(RESPONSES.c.person.in_(people))
         .where(true() if questions is None else RESPONSES.c.question_id.in_(questions))
         .order_by(RESPONSES.c.registered_at, RESPONSES.c.question_id, RESPONSES.c.side)
     )
     rows = [dict(row._mapping) for row in connection.execute(query)]
-    return pl.DataFrame(rows, schema=_ANSWERS)
+    place = pl.col("person").replace_strict({person: place for place, person in enumerate(people)})
+    return pl.DataFrame(rows, schema=_ANSWERS).sort(place, maintain_order=True)
 
 
 def _recorded(
     batches: Iterable[tuple[tuple[str, int], Any]],
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, int]:
-    """Ticks, events about an answer, and viewport sizes, one row each, with `at` in UTC ms by the browser's clock; and
-    the number of batches in which that clock was off."""
-    ticks: list[tuple[Any, ...]] = []
+    """Ticks, events about an answer, and the answers of each batch with the window's size, one row each, with `at` in
+    UTC ms by the browser's clock; and the number of batches in which that clock was off."""
+    responses: list[tuple[Any, ...]] = []
     events: list[tuple[Any, ...]] = []
-    pages: list[tuple[Any, ...]] = []
+    recorded: list[np.ndarray] = []
     wrong_clocks = 0
-    for (session, sequence), body in batches:
-        origin, responses = body["origin"], body["responses"]
+    for number, ((session, sequence), body) in enumerate(batches):
+        origin, named = body["origin"], body["responses"]
         wrong_clocks += body.get("clock_off", 0) != 0  # missing in older stores
-        pages += [(response[0], *map(int, body["viewport"][:2])) for response in responses]
-        ticks += [
-            (*responses[r], origin + t, session, sequence, place, x, y, char, pointer)
-            for place, (t, r, x, y, char, pointer) in enumerate(body["ticks"])
-        ]
-        events += [
-            (responses[r][0], origin + t, name, value, session) for t, name, r, value in body["events"] if r >= 0
-        ]
-    made = ((ticks, _TICKS), (events, _EVENTS), (pages, _PAGES))
-    frames = [pl.DataFrame(rows, schema=schema, orient="row") for rows, schema in made]
-    return frames[0], frames[1], frames[2], wrong_clocks
+        size = map(int, body["viewport"][:2])
+        about = (session, sequence, origin, *size)
+        responses += [(number, r, *response, *about) for r, response in enumerate(named)]
+        events += [(named[r][0], origin + t, name, value, session) for t, name, r, value in body["events"] if r >= 0]
+        recorded.append(np.array(body["ticks"], np.float64).reshape(-1, len(_TICKS)))  # whole numbers below 2^53
+    pages = pl.DataFrame(responses, schema=_RESPONSES, orient="row")
+    lengths = np.array([len(ticks) for ticks in recorded], np.int64)
+    every = np.concatenate([np.empty((0, len(_TICKS))), *recorded])
+    ticks = pl.DataFrame(
+        {name: pl.Series(column).cast(type_) for (name, type_), column in zip(_TICKS.items(), every.T, strict=True)}
+    ).with_columns(
+        batch=np.repeat(np.arange(len(lengths)), lengths),
+        place=np.arange(len(every)) - np.repeat(np.cumsum(lengths) - lengths, lengths),
+    )
+    ticks = ticks.join(pages, on=["batch", "r"], maintain_order="left").with_columns(at=pl.col("origin") + pl.col("t"))
+    return ticks.drop("t"), pl.DataFrame(events, schema=_EVENTS, orient="row"), pages, wrong_clocks
 
 
 def _placed(ticks: pl.DataFrame, events: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
@@ -225,7 +238,7 @@ def _placed(ticks: pl.DataFrame, events: pl.DataFrame, answers: pl.DataFrame) ->
 def _same_text(placed: pl.DataFrame) -> pl.DataFrame:
     """Whether a tick's token was signed for the stored text or a beginning of it, so that its char index is valid."""
     keys = ["response_id", "text_sha256", "text_length"]
-    signed = placed.select(*keys, "text").unique(maintain_order=True)
+    signed = placed.unique(keys, maintain_order=True).select(*keys, "text")
     return signed.select(
         *keys,
         same_text=pl.Series(
@@ -238,13 +251,13 @@ def _same_text(placed: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _answers_with_anything(answers: pl.DataFrame, named: set[str]) -> pl.DataFrame:
+def _answers_with_anything(answers: pl.DataFrame, named: pl.Series) -> pl.DataFrame:
     """The answers to questions that have a rating, or an answer that a batch names."""
-    something = pl.col("response_id").is_in(named) | pl.any_horizontal(pl.col(SAID).is_not_null())
+    something = pl.col("response_id").is_in(named.unique().implode()) | pl.any_horizontal(pl.col(SAID).is_not_null())
     return answers.filter(something.any().over("question"))
 
 
-def _questions(answers: pl.DataFrame, person: str, pseudonyms: Pseudonyms) -> pl.DataFrame:
+def _questions(answers: pl.DataFrame, pseudonyms: Pseudonyms) -> pl.DataFrame:
     """One row per question; questions without a left answer are incomplete and left out."""
     per_side = ("response_id", "text", "model", "rating")
 
@@ -256,7 +269,7 @@ def _questions(answers: pl.DataFrame, person: str, pseudonyms: Pseudonyms) -> pl
         answers.group_by("question", maintain_order=True)
         .agg(
             *(of(name, side) for name in per_side for side in SIDES),
-            pl.col("query", "conversation", "bullet_points").first(),
+            pl.col("person", "query", "conversation", "bullet_points").first(),
             pl.col("registered_at").min(),
             pl.col("preference").sort_by(latest, nulls_last=False).drop_nulls().last(),
             pl.col("better_than_previous").drop_nulls().last(),
@@ -265,17 +278,18 @@ def _questions(answers: pl.DataFrame, person: str, pseudonyms: Pseudonyms) -> pl
     )
 
     def numbered(kind: str, column: str) -> pl.Series:
-        return pl.Series([pseudonyms.number(kind, person, id_) for id_ in wide[column]], dtype=pl.Int64)
+        ids = (id_.split("/", 1) for id_ in wide[column])
+        return pl.Series([pseudonyms.number(kind, person, id_) for person, id_ in ids], dtype=pl.Int64)
 
-    worker = pseudonyms.worker(person)
+    workers = {person: pseudonyms.worker(person) for person in wide["person"].unique()}
     pairwise = pl.col("response_id_right").is_not_null()
     return (
         wide.with_columns(
             question_id=numbered("question", "question"), task_id=numbered("conversation", "conversation")
         )
+        .with_columns(worker_id=pl.col("person").replace_strict(workers, return_dtype=pl.String))
         .with_columns(
-            worker_id=pl.lit(worker),
-            conversation_id=pl.format("{}/{}", pl.lit(worker), "task_id"),
+            conversation_id=pl.format("{}/{}", "worker_id", "task_id"),
             turn=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("conversation"),
             mode=pl.when(pairwise).then(pl.lit("pairwise")).otherwise(pl.lit("pointwise")),
             preference=pl.when(pairwise).then("preference"),
@@ -286,7 +300,7 @@ def _questions(answers: pl.DataFrame, person: str, pseudonyms: Pseudonyms) -> pl
             excluded_worker=pl.lit(False),
         )
         .rename({f"text_{side}": f"response_{side}" for side in SIDES})
-        .drop("response_id_left", "response_id_right", "registered_at", "conversation")
+        .drop("person", "response_id_left", "response_id_right", "registered_at", "conversation")
     )
 
 

@@ -1,23 +1,19 @@
 """A collector's store as a source: the readings of everybody whose consent stands, under pseudonyms."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import polars as pl
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
-from ifllm_hub.collect.export.readings import questions_of, readings_of
+from ifllm_hub.collect.export.readings import readings_of
 from ifllm_hub.collect.pseudonyms import Pseudonyms
-from ifllm_hub.collect.store.store import Store
-from ifllm_hub.collect.store.tables import CONSENTS
-from ifllm_hub.errors import IfllmError
+from ifllm_hub.collect.store.store import Store, withdrawn_people
+from ifllm_hub.collect.store.tables import BATCHES, CONSENTS, RATINGS, RESPONSES
+from ifllm_hub.dataset.splits import assign_folds
 from ifllm_hub.sources.source import Recorded
-
-
-class TooFewPeople(IfllmError):
-    """Too few people whose consent stands have readings."""
 
 
 @dataclass(frozen=True)
@@ -33,70 +29,54 @@ class StoredReadings:
     """A `Source`: the store as it was at one moment.
 
     Attributes:
-        questions: those with a recording or a rating; see `Readings`.
         workers: everybody who consents, whether or not there is anything of theirs.
+        people: those of them with answers, and how many conversations these are from.
     """
 
-    questions: pl.DataFrame
     workers: frozenset[str]
-    _people: dict[str, str]  # by conversation, in the order of the questions
+    people: dict[str, int]
+    _persons: dict[str, str]  # in the store, by `worker_id`
     _connection: Connection
     _pseudonyms: Pseudonyms
 
-    def partitions(self, size: int) -> list[list[str]]:
-        """Conversations in parts of about `size`; those of a person stay together, however many there are."""
-        parts: list[list[str]] = [[]]
-        theirs: dict[str, list[str]] = {}
-        for conversation, person in self._people.items():
-            theirs.setdefault(person, []).append(conversation)
-        for conversations in theirs.values():
-            if parts[-1] and len(parts[-1]) + len(conversations) > size:
-                parts.append([])
-            parts[-1] += conversations
-        return parts
+    def read(self, people: Sequence[str]) -> Recorded[TickAccount]:
+        """Questions with a recording or a rating, with folds; the account covers everything that these people sent."""
+        readings = readings_of(self._connection, [self._persons[worker] for worker in people], self._pseudonyms)
+        account = TickAccount(Counter(readings.statuses), readings.wrong_clocks)
+        return Recorded(assign_folds(readings.questions, grows=True), readings.trajectories, account)
 
-    def read(self, conversations: Sequence[str]) -> Recorded[TickAccount]:
-        """Rows of the config `trajectories`; the account covers everything that these people sent."""
-        people = dict.fromkeys(self._people[conversation] for conversation in conversations)
-        every = (readings_of(self._connection, person, self._pseudonyms) for person in people)
-        found = [readings for readings in every if readings is not None]
-        statuses: Counter[str] = Counter()
-        for readings in found:
-            statuses.update(readings.statuses)
-        account = TickAccount(statuses, sum(readings.wrong_clocks for readings in found))
-        return Recorded(pl.concat([readings.trajectories for readings in found]), account)
+    def state(self, people: Sequence[str]) -> str:
+        """The sha256 of what is stored about some people: it changes with whatever would change their rows."""
+        digest = hashlib.sha256()
+        persons = [self._persons[worker] for worker in people]
+        stored = (BATCHES, (BATCHES.c.session, BATCHES.c.sequence, BATCHES.c.sha256))
+        rated = (RATINGS, tuple(RATINGS.c))
+        answered = (RESPONSES, (RESPONSES.c.response_id, RESPONSES.c.registered_at, RESPONSES.c.revision))
+        for table, columns in (stored, rated, answered):
+            rows = select(*columns).where(table.c.person.in_(persons)).order_by(*table.primary_key)
+            for row in self._connection.execute(rows):
+                digest.update(repr(tuple(row)).encode())
+        return digest.hexdigest()
 
 
 @contextmanager
-def stored_readings(store: Store, pseudonyms: Pseudonyms, least_people: int = 1) -> Iterator[StoredReadings]:
+def stored_readings(store: Store, pseudonyms: Pseudonyms, snapshot: str | None = None) -> Iterator[StoredReadings]:
     """The readings of a store as they are now; they must be read before the block ends.
 
-    Raises:
-        TooFewPeople: there are no readings, or from fewer than `least_people`.
-        IfllmError: two questions got the same pseudonym.
+    Args:
+        snapshot: as they were at another moment, of PostgreSQL; see `Store.shared_snapshot`.
     """
-    gone = set(store.withdrawn())
-    with store.reading() as connection:
+    with store.reading(snapshot) as connection:
+        gone = set(withdrawn_people(connection))
         agreed = select(CONSENTS.c.person).where(CONSENTS.c.withdrawn_at.is_(None)).distinct()
         consenting = sorted(set(connection.scalars(agreed)) - gone)
-        every = {person: questions_of(connection, person, pseudonyms) for person in consenting}
-        by_person = {person: questions for person, questions in every.items() if not questions.is_empty()}
-        if len(by_person) < max(1, least_people):
-            raise TooFewPeople(
-                f"The store has readings or ratings of {len(by_person)} people whose consent stands; "
-                f"{max(1, least_people)} are needed. Nothing was written."
-            )
-        questions = pl.concat(by_person.values())
-        if questions["question_id"].n_unique() != questions.height:
-            raise IfllmError("Two questions got the same pseudonym, which should never happen. Nothing was written.")
+        workers = {person: pseudonyms.worker(person) for person in consenting}
+        asked = select(RESPONSES.c.person, func.count(RESPONSES.c.conversation.distinct())).group_by(RESPONSES.c.person)
+        conversations = {person: int(number) for person, number in connection.execute(asked)}
         yield StoredReadings(
-            questions,
-            frozenset(map(pseudonyms.worker, consenting)),
-            {
-                conversation: person
-                for person, theirs in by_person.items()
-                for conversation in theirs["conversation_id"].unique(maintain_order=True)
-            },
+            frozenset(workers.values()),
+            {workers[person]: conversations[person] for person in consenting if person in conversations},
+            {worker: person for person, worker in workers.items()},
             connection,
             pseudonyms,
         )

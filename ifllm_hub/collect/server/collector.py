@@ -30,7 +30,7 @@ from ifllm_hub.errors import IfllmError
 
 if TYPE_CHECKING:
     from ifllm_hub.collect.export.publication import ScheduledPublication
-    from ifllm_hub.collect.export.score import Scorer
+    from ifllm_hub.collect.live.score import Scorer
 
 _log = logging.getLogger(__name__)
 # How many people may have a score pending at once.
@@ -279,7 +279,7 @@ class Collector:
     @cached_property
     def _scorer(self) -> "Scorer":
         """Loaded by the first request for a score, in the scores' thread: collecting alone needs no model."""
-        from ifllm_hub.collect.export.score import Scorer
+        from ifllm_hub.collect.live.score import Scorer
 
         return Scorer(self.store, self.pseudonyms)
 

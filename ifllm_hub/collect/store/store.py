@@ -28,6 +28,7 @@ from ifllm_hub.collect.store.tables import (
     connect,
 )
 from ifllm_hub.collect.store.writer import Writer
+from ifllm_hub.errors import IfllmError
 from ifllm_hub.terms import Side
 
 _log = logging.getLogger(__name__)
@@ -71,6 +72,11 @@ class Store:
     def __init__(self, url: str | URL):
         self._engine = connect(url)
         self._writer = Writer(self._engine)
+
+    @property
+    def url(self) -> str:
+        """Of the database, with the password."""
+        return self._engine.url.render_as_string(hide_password=False)
 
     def close(self) -> None:
         self._writer.close()
@@ -272,10 +278,8 @@ class Store:
 
     def withdrawn(self) -> list[str]:
         """Pseudonyms of people who have withdrawn and not agreed again: nothing may be written about them."""
-        gone = PEOPLE.c.withdrawn_at.is_not(None)
-        stays = or_(PEOPLE.c.renewed_at.is_(None), PEOPLE.c.renewed_at < PEOPLE.c.withdrawn_at)
         with self.reading() as connection:
-            return list(connection.scalars(select(PEOPLE.c.person).where(gone & stays).order_by(PEOPLE.c.person)))
+            return withdrawn_people(connection)
 
     def check(self) -> "Future[None]":
         """Write something that changes nothing, in the writer's queue; done when that is durable."""
@@ -292,11 +296,39 @@ class Store:
             return {table.name: connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables}
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A snapshot: its statements see nothing that is written meanwhile."""
+    def reading(self, snapshot: str | None = None) -> Iterator[Connection]:
+        """A snapshot: its statements see nothing that is written meanwhile.
+
+        Args:
+            snapshot: the name of one that `shared_snapshot` holds, to see what it sees; None: a new one.
+        """
         level = {"isolation_level": "REPEATABLE READ"} if self._engine.dialect.name == "postgresql" else {}
         with self._engine.connect().execution_options(begin="BEGIN", **level) as connection, connection.begin():
+            if snapshot is not None:
+                connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
             yield connection
+
+    @contextmanager
+    def shared_snapshot(self) -> Iterator[str]:
+        """The name of a snapshot of PostgreSQL that other processes can read until the block ends.
+
+        Raises:
+            IfllmError: the store is in SQLite, which has no such thing.
+        """
+        if self._engine.dialect.name != "postgresql":
+            raise IfllmError(
+                "Several processes can read one moment of a store only in PostgreSQL. Leave --engine out, or move the "
+                "store to PostgreSQL (--database)."
+            )
+        with self.reading() as connection:
+            yield str(connection.scalar(select(func.pg_export_snapshot())))
+
+
+def withdrawn_people(connection: Connection) -> list[str]:
+    """See `Store.withdrawn`, of one snapshot."""
+    gone = PEOPLE.c.withdrawn_at.is_not(None)
+    stays = or_(PEOPLE.c.renewed_at.is_(None), PEOPLE.c.renewed_at < PEOPLE.c.withdrawn_at)
+    return list(connection.scalars(select(PEOPLE.c.person).where(gone & stays).order_by(PEOPLE.c.person)))
 
 
 def now_ms() -> int:

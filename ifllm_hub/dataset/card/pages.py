@@ -19,11 +19,12 @@ from ifllm_hub.dataset.card.definitions import FEATURES_FILE, definitions
 from ifllm_hub.dataset.card.figures import draw_figures
 from ifllm_hub.dataset.contents import CONTENTS, Contents, card_configs, contents_of
 from ifllm_hub.dataset.label_worth import label_worth, worth_table
-from ifllm_hub.dataset.load import footer, load_config
+from ifllm_hub.dataset.layout import parquet_paths
+from ifllm_hub.dataset.load import footer, load_config, scan_config
 from ifllm_hub.dataset.manifest import Collected, read_manifest
 from ifllm_hub.dataset.privacy.report import read_privacy_report
-from ifllm_hub.dataset.schema import COLLECTED, PREFIX, SPLITS, Column, columns, label_source_of, parquet_path, row_is
-from ifllm_hub.files import read_parquet, shipped_folder, write_atomically
+from ifllm_hub.dataset.schema import COLLECTED, PREFIX, SPLITS, Column, columns, label_source_of, row_is
+from ifllm_hub.files import shipped_folder, write_atomically
 from ifllm_hub.pages.web_page import templates
 from ifllm_hub.sources.ifllm.accounts import CaretCounts
 from ifllm_hub.sources.ifllm.questions import excluded_workers
@@ -185,13 +186,13 @@ def _nulls(folder: Path, configs: list[str]) -> dict[str, str]:
     """By column, the share of its values (in lists: of their entries) that is null, from the files' footers."""
     counts: dict[str, list[float]] = {}
     for config, split in product(configs, SPLITS):
-        metadata = footer(parquet_path(folder, config, split), config)
-        for group, number in product(range(metadata.num_row_groups), range(metadata.num_columns)):
-            chunk = metadata.row_group(group).column(number)
-            total = counts.setdefault(chunk.path_in_schema.split(".")[0], [0, 0])
-            # Our own files record the number of nulls; NaN where it is missing.
-            total[0] += chunk.statistics.null_count if chunk.is_stats_set else math.nan
-            total[1] += chunk.num_values
+        for metadata in (footer(path, config) for path in parquet_paths(folder, config, split)):
+            for group, number in product(range(metadata.num_row_groups), range(metadata.num_columns)):
+                chunk = metadata.row_group(group).column(number)
+                total = counts.setdefault(chunk.path_in_schema.split(".")[0], [0, 0])
+                # Our own files record the number of nulls; NaN where it is missing.
+                total[0] += chunk.statistics.null_count if chunk.is_stats_set else math.nan
+                total[1] += chunk.num_values
     return {name: _share(nulls, values) for name, (nulls, values) in counts.items()}
 
 
@@ -283,9 +284,8 @@ def _worth(folder: Path, contents: Contents) -> list[tuple[str, ...]]:
 
 def _intervals(folder: Path) -> dict[str, int] | None:
     """The least, the median and the largest of the questions' median times between two ticks, ms."""
-    paths = [parquet_path(folder, "trajectories", split) for split in SPLITS]
-    times = pl.concat([read_parquet(path, ["t"]) for path in paths])["t"]
-    medians = times.list.diff().list.median().drop_nulls()
+    times = scan_config(folder, "trajectories", ["t"])
+    medians = pl.concat([rows["t"].list.diff().list.median() for rows in times]).drop_nulls()
     if medians.is_empty():
         return None
     return {name: round(getattr(medians, name)()) for name in ("min", "median", "max")}

@@ -1,7 +1,7 @@
 """Who may be in a dataset: workers who consented and have not withdrawn."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -18,13 +18,11 @@ class Consented:
     """What may be built from a release.
 
     Attributes:
-        source: the study without those who have withdrawn.
-        questions: its questions, with folds.
+        source: the study without those who have withdrawn, its questions with folds.
         left_out: the manifest's entries about the others, without their ids.
     """
 
     source: Study
-    questions: pl.DataFrame
     left_out: LeftOut
 
 
@@ -53,7 +51,7 @@ def apply_consent(study: Study, withdrawn: Collection[str] = ()) -> Consented:
             "without_consent": sum(worker not in gone | study.workers for worker in recorded),
         },
     }
-    return Consented(study.without(gone), questions, left_out)
+    return Consented(replace(study.without(gone), questions=questions), left_out)
 
 
 def read_withdrawn(path: Path) -> frozenset[str]:
@@ -86,7 +84,7 @@ def check_workers(folder: Path, workers: Collection[str]) -> None:
     """
     manifest, quarantine = read_manifest(folder), folder / "quarantine.csv"
     named = {
-        path: read_parquet(path, ["worker_id"])["worker_id"].to_list()
+        path: read_parquet(path, ["worker_id"])["worker_id"].unique().to_list()
         for path in sorted(folder.glob("data/*/*.parquet"))
     }
     if "collected" not in manifest:  # these name files as "worker/task/name"

@@ -7,7 +7,7 @@ from typing import TypedDict
 import polars as pl
 
 from ifllm_hub.dataset.coarse import COARSE, STEPS, coarse
-from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.load import load_config, scan_config
 from ifllm_hub.dataset.manifest import TIERS, Built, FoundText, read_manifest
 from ifllm_hub.dataset.privacy.attack import Attack, KAnonymity, k_anonymity, reidentify
 from ifllm_hub.documents import checked
@@ -220,8 +220,8 @@ def _questions(folder: Path) -> pl.DataFrame:
 
 def _recording(folder: Path, questions: pl.DataFrame) -> pl.DataFrame:
     """`_RECORDING` and the ids, one row per question with ticks."""
-    ticks = load_config(folder, "trajectories")
     size = pl.format("{}x{}", "viewport_width", "viewport_height").alias(VIEWPORT)
-    return ticks.select("question_id", size, **_RECORDING).join(
+    read = scan_config(folder, "trajectories")
+    return pl.concat([ticks.select("question_id", size, **_RECORDING) for ticks in read]).join(
         questions.select("question_id", "worker_id", "conversation_id"), on="question_id"
     )

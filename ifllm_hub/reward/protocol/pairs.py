@@ -69,8 +69,12 @@ def load_pairs(dataset: str | Path, revision: str | None = None) -> Pairs:
         >>> len(pairs), pairs.X().shape
         (28, (28, 5))
     """
-    pairwise = load_config(dataset, "pairwise", revision)
-    features = load_config(dataset, "features", revision).drop("worker_id", "mode", "split")
+    return pairs_of(load_config(dataset, "pairwise", revision), load_config(dataset, "features", revision))
+
+
+def pairs_of(pairwise: pl.DataFrame, features: pl.DataFrame) -> Pairs:
+    """The same, of rows of the two configs: all of each worker in them."""
+    features = features.drop("worker_id", "mode", "split")
     rows = pairwise.join(features, on="question_id", maintain_order="left").sort("question_id")
     return Pairs(center_by_past(rows))
 

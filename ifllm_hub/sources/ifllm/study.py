@@ -1,7 +1,10 @@
 """A release, the study's or a simulated one, as a source: its people, its questions, and the trajectories of each."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
 
 import polars as pl
 
@@ -19,7 +22,7 @@ class Study:
 
     Attributes:
         release: only the behavior folders of `workers` are read.
-        questions: see `read_questions`.
+        questions: see `read_questions`; with folds where a dataset is built.
         workers: who consented.
         counts: of the cleaning of the tables.
         unanswered: see `questions.Cleaned`.
@@ -46,28 +49,38 @@ class Study:
             counts=read_questions(self.release, leave_out=workers).counts,
         )
 
-    def partitions(self, size: int) -> list[list[str]]:
-        """Conversations with questions or behavior, in (worker, task) order."""
+    @cached_property
+    def people(self) -> dict[str, int]:
+        """In the order of their ids, with how many conversations of theirs have questions or behavior."""
         asked = self.questions.select("worker_id", "task_id").iter_rows()
-        recorded = ((task.worker_id, task.task_id) for task in self._tasks())
-        conversations = [f"{worker}/{task}" for worker, task in sorted({*asked, *recorded})]
-        return [conversations[start : start + size] for start in range(0, len(conversations), size)]
+        recorded = ((task.worker_id, task.task_id) for task in chain(*self._tasks.values()))
+        return dict(sorted(Counter(worker for worker, _ in {*asked, *recorded}).items()))
 
-    def read(self, conversations: Sequence[str]) -> Recorded[Accounts]:
-        """Rows of the config `trajectories` with `conversation_id`, and the accounts of these conversations' files.
+    def read(self, people: Sequence[str]) -> Recorded[Accounts]:
+        """Their questions, rows of the config `trajectories` with `conversation_id`, and the accounts of their files.
 
         Raises:
             IfllmError: a file cannot be read, or an answer was read beyond the largest possible char index.
         """
         accounts = Accounts()
-        wanted = set(conversations)
-        tasks = [task for task in self._tasks() if f"{task.worker_id}/{task.task_id}" in wanted]
-        ours = self.questions.filter(pl.col("conversation_id").is_in(wanted))
+        tasks = [task for person in people for task in self._tasks.get(person, ())]
+        none = self.questions.clear()
+        ours = pl.concat([none, *(self._asked[(person,)] for person in people if (person,) in self._asked)])
         ticks = align_tasks(tasks, ours, accounts, self.unanswered)
-        return Recorded(as_trajectories(ours, ticks), accounts)
+        return Recorded(ours, as_trajectories(ours, ticks), accounts)
 
-    def _tasks(self) -> Iterator[TaskFolder]:
-        return (task for task in self.release.tasks if task.worker_id in self.workers)
+    @cached_property
+    def _tasks(self) -> dict[str, list[TaskFolder]]:
+        """By worker, those who consented only."""
+        tasks: dict[str, list[TaskFolder]] = {}
+        for task in self.release.tasks:
+            if task.worker_id in self.workers:
+                tasks.setdefault(task.worker_id, []).append(task)
+        return tasks
+
+    @cached_property
+    def _asked(self) -> dict[tuple[object, ...], pl.DataFrame]:
+        return self.questions.partition_by("worker_id", as_dict=True, maintain_order=True)
 
 
 def read_study(release: Release) -> Study:

@@ -17,9 +17,7 @@ MOUSE, PEN, TOUCH, GAZE = 0, 1, 2, 3
 
 def read(site: Site, person: str) -> Readings:
     with site.store.reading() as connection:
-        readings = readings_of(connection, site.pseudonyms.person(person), site.pseudonyms)
-    assert readings is not None
-    return readings
+        return readings_of(connection, [site.pseudonyms.person(person)], site.pseudonyms)
 
 
 def row(frame: pl.DataFrame) -> dict[str, Any]:

@@ -5,17 +5,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from ifllm_hub.collect.export import dataset as export
-from ifllm_hub.collect.export.readings import readings_of
-from ifllm_hub.collect.export.stored import StoredReadings, TooFewPeople, stored_readings
-from ifllm_hub.dataset.build import write_configs
-from ifllm_hub.dataset.splits import assign_folds
+from ifllm_hub.collect.export.dataset import TooFewPeople
+from ifllm_hub.collect.export.stored import StoredReadings, stored_readings
+from ifllm_hub.dataset.build import write_parts
 from ifllm_hub.errors import IfllmError
 from tests.collect.conftest import Site
 from tests.collect.export.test_export import collect
@@ -30,35 +28,35 @@ def talk(site: Site) -> None:
     site.register("quiet", "q0", consent="2026-11-01")
 
 
-def test_who_and_what_is_in_it(site: Site) -> None:
+def test_who_and_what_is_in_it(site: Site, tmp_path: Path) -> None:
     talk(site)
     site.forget(site.register("p2", "q0")["person_token"])
-    with stored_readings(site.store, site.pseudonyms) as source, site.store.reading() as connection:
+    with stored_readings(site.store, site.pseudonyms) as source:
         workers = {name: site.pseudonyms.worker(site.pseudonyms.person(name)) for name in ("p0", "p1", "quiet")}
         assert source.workers == set(workers.values())
-        assert set(source.questions["worker_id"]) == {workers["p0"], workers["p1"]}
+        assert source.people == {workers["p0"]: 1, workers["p1"]: 3, workers["quiet"]: 1}
+        together = source.read(list(source.people))
+        assert set(together.questions["worker_id"]) == {workers["p0"], workers["p1"]}
         for name in ("p0", "p1"):
-            readings = readings_of(connection, site.pseudonyms.person(name), site.pseudonyms)
-            assert readings is not None
-            assert source.questions.filter(worker_id=workers[name]).equals(readings.questions)
-    with pytest.raises(TooFewPeople, match="of 2 people"), stored_readings(site.store, site.pseudonyms, 3):
-        pass
+            alone = source.read([workers[name]])
+            assert together.questions.filter(worker_id=workers[name]).equals(alone.questions)
+            assert together.trajectories.filter(worker_id=workers[name]).equals(alone.trajectories)
+        assert source.read([workers["quiet"]]).questions.is_empty()
+    with pytest.raises(TooFewPeople, match="of 2 people"):
+        export.export_dataset(site.store, tmp_path / "few", site.pseudonyms, 3)
+    assert not (tmp_path / "few").exists()
 
 
-def test_people_stay_together_and_partitions_leave_no_trace(site: Site, tmp_path: Path) -> None:
+def test_people_stay_together_and_parts_leave_no_trace(site: Site, tmp_path: Path) -> None:
     talk(site)
     written = {}
     with stored_readings(site.store, site.pseudonyms) as source:
-        for size, parts in ((1, 3), (4, 2), (100, 1)):
-            partitions = source.partitions(size)
-            assert len(partitions) == parts
-            assert sorted(chain(*partitions)) == sorted(set(source.questions["conversation_id"]))
-            people = [{name.split("/")[0] for name in partition} for partition in partitions]
-            assert sum(map(len, people)) == 3
-            _, accounts = write_configs(
-                source, assign_folds(source.questions, grows=True), tmp_path / str(size), chunk=size
-            )
-            assert sum(account.statuses.total() for account in accounts) == 600
+        for size, number in ((1, 4), (4, 2), (100, 1)):
+            parts = list(write_parts(source, tmp_path / str(size), chunk=size))
+            assert len(parts) == number
+            people = [set(part.questions["worker_id"]) for part in parts]
+            assert sum(map(len, people)) == 3 == len(set().union(*people))
+            assert sum(part.account.statuses.total() for part in parts) == 600
             files = sorted((tmp_path / str(size)).rglob("*.parquet"))
             written[size] = [path.read_bytes() for path in files]
             assert len(files) == 8
@@ -87,6 +85,6 @@ def test_a_built_dataset_in_its_place_is_not_touched(dataset: Path) -> None:
 
 
 def test_an_export_needs_no_live_score() -> None:
-    code = "import sys, ifllm_hub.collect.export.dataset; print([n for n in sys.modules if n.endswith('export.score')])"
+    code = "import sys, ifllm_hub.collect.export.dataset; print([n for n in sys.modules if n.endswith('live.score')])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"

@@ -56,8 +56,8 @@ class Collecting:
         """The offsets in a person's trajectory, as it would be exported."""
         pseudonyms = Pseudonyms(Secrets.load(self.folder).pseudonym)
         with self.store.reading() as connection:
-            readings = readings_of(connection, pseudonyms.person(person), pseudonyms)
-        return [] if readings is None else [char for char in readings.trajectories["mouse_char_left"][0] if char >= 0]
+            readings = readings_of(connection, [pseudonyms.person(person)], pseudonyms)
+        return [char for char in readings.trajectories["mouse_char_left"].explode() if char >= 0]
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import polars as pl
 import pymovements
 import pytest
 
-from ifllm_hub.dataset.schema import SPLITS, parquet_path
+from ifllm_hub.dataset.layout import parquet_path
+from ifllm_hub.dataset.schema import SPLITS
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.patterns.exports.gaze import load_gaze, write_gaze_dataset
 from ifllm_hub.patterns.exports.samples import Screen, sampling_rate, subjects

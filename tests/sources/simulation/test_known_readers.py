@@ -207,7 +207,7 @@ def test_frames_are_what_the_files_hold(known: Simulation) -> None:
     assert_frame_equal(
         asked.drop("asked_at", "model_left"), study.questions.drop("asked_at", "model_left"), check_dtypes=True
     )
-    built = study.read([c for partition in study.partitions(1000) for c in partition]).trajectories
+    built = study.read(list(study.people)).trajectories
     quirks = known.truth.group_by("worker_id", "task_id").agg(
         pl.any_horizontal("no_date", "split_nodes", pl.col("broken_lines") > 0).any().alias("quirk")
     )

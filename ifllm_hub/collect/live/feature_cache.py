@@ -79,15 +79,15 @@ class FeatureCache:
         theirs = {response for response, (question, _, _) in answers.items() if question in changed}
         concerned = {key for key, responses in known.batches.items() if not theirs.isdisjoint(responses)}
         bodies = new | _bodies(connection, concerned - new.keys())
-        asked = registered_answers(connection, person, changed if len(changed) <= _AT_ONCE else None)
+        asked = registered_answers(connection, [person], changed if len(changed) <= _AT_ONCE else None)
         asked = asked.filter(pl.col("question").is_in(changed))
-        readings = assembled(asked, [(key, bodies[key]) for key in sorted(concerned)], person, self._pseudonyms)
+        readings = assembled(asked, [(key, bodies[key]) for key in sorted(concerned)], self._pseudonyms)
         numbers = [self._pseudonyms.number("question", person, question) for question in changed]
         rows = [] if known.rows is None else [known.rows.filter(~pl.col("question_id").is_in(numbers))]
-        if readings is not None:
+        if readings.questions.height:
             rows.append(self._features(readings))
         known.rows = pl.concat(rows) if rows else None
-        known.touched = known.touched.difference(numbers).union(readings.touched if readings else ())
+        known.touched = known.touched.difference(numbers).union(readings.touched)
 
 
 def _answers(connection: Connection, person: str) -> dict[str, tuple[str, int, bool]]:

@@ -83,7 +83,7 @@ def test_only_what_is_new_is_made_anew(site: Site, monkeypatch: pytest.MonkeyPat
     questions = [site.pair("ada", f"q{n}") for n in range(4)]
     for n, tokens in enumerate(questions):
         site.send(tokens, sequence=n, ticks=reading(6 + n, 0) + reading(4, 1, start=20_000))
-    monkeypatch.setattr("ifllm_hub.collect.export.score.LEAST_SURE", 0)
+    monkeypatch.setattr("ifllm_hub.collect.live.score.LEAST_SURE", 0)
     made = count_extractions(monkeypatch)
     first = [site.post("score", {"token": tokens[0]}).json() for tokens in questions]
     assert made == [4]
@@ -100,7 +100,7 @@ def test_only_what_is_new_is_made_anew(site: Site, monkeypatch: pytest.MonkeyPat
 
 def test_whatever_happens_between_scores(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches come late and go, answers are replaced and rated: each time it is as if all were made anew."""
-    monkeypatch.setattr("ifllm_hub.collect.export.score.LEAST_SURE", 0)
+    monkeypatch.setattr("ifllm_hub.collect.live.score.LEAST_SURE", 0)
     tokens = {f"q{n}": site.pair("ada", f"q{n}", left="left " * 80, right=f"right {n} " * 60) for n in range(3)}
     single = site.register("ada", "single")["token"]
 
@@ -131,7 +131,7 @@ def test_whatever_happens_between_scores(site: Site, monkeypatch: pytest.MonkeyP
             site.post("score", {"token": token}).json() for token in (*(left for left, _ in tokens.values()), single)
         ]
         with site.store.reading() as connection:
-            readings = readings_of(connection, site.pseudonyms.person("ada"), site.pseudonyms)
+            readings = readings_of(connection, [site.pseudonyms.person("ada")], site.pseudonyms)
         known = site.collector._scorer._known._people[site.pseudonyms.person("ada")]
         anew = feature_rows(readings.trajectories).select(known.rows.columns)
         assert known.rows.sort("question_id").equals(anew.sort("question_id"))
@@ -140,11 +140,11 @@ def test_whatever_happens_between_scores(site: Site, monkeypatch: pytest.MonkeyP
 
 
 def test_who_is_forgotten_is_read_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifllm_hub.collect.export.feature_cache._REMEMBERED", 1)
+    monkeypatch.setattr("ifllm_hub.collect.live.feature_cache._REMEMBERED", 1)
     tokens = [site.pair(person, "q1") for person in ("ada", "bob")]
     for n, pair in enumerate(tokens):
         site.send(pair, session=n, ticks=reading(8, 0) + reading(4, 1, start=20_000))
-    monkeypatch.setattr("ifllm_hub.collect.export.score.LEAST_SURE", 0)
+    monkeypatch.setattr("ifllm_hub.collect.live.score.LEAST_SURE", 0)
     made = count_extractions(monkeypatch)
     for pair in (tokens[0], tokens[1], tokens[1], tokens[0]):
         assert "probability_left" in site.post("score", {"token": pair[0]}).json()
@@ -155,7 +155,7 @@ def test_who_is_forgotten_is_read_again(site: Site, monkeypatch: pytest.MonkeyPa
 def test_nothing_waits_for_scores(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     people = [site.register(f"p{n}", "q1") for n in range(40)]  # more than any pool of threads has
     go_on = threading.Event()
-    monkeypatch.setattr("ifllm_hub.collect.export.score.Scorer.score", lambda *_: {"waited": go_on.wait(60)})
+    monkeypatch.setattr("ifllm_hub.collect.live.score.Scorer.score", lambda *_: {"waited": go_on.wait(60)})
     with ThreadPoolExecutor(50) as clients:
         try:
             asked = [clients.submit(site.post, "score", {"token": person["token"]}) for person in people]

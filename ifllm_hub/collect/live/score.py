@@ -6,8 +6,8 @@ from typing import Any
 import polars as pl
 from sqlalchemy import select
 
-from ifllm_hub.collect.export.feature_cache import FeatureCache
 from ifllm_hub.collect.export.reading_time import DWELL, LEAST_DWELL_MS, dwell_on_text
+from ifllm_hub.collect.live.feature_cache import FeatureCache
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.refusals import Unknown
 from ifllm_hub.collect.store.store import Store

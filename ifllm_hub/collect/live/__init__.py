@@ -1,0 +1,1 @@
+"""Live scores, from what is in the store at the moment."""

@@ -1,0 +1,66 @@
+"""People -> out of a dataset folder: only the shards that they are in are read and written."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import polars as pl
+
+from ifllm_hub.dataset.layout import bucket_of, parquet_paths
+from ifllm_hub.dataset.load import scan_config
+from ifllm_hub.dataset.schema import SPLITS, present_configs
+from ifllm_hub.dataset.writers import ConfigWriter
+from ifllm_hub.terms import MODES
+
+
+def people_in(folder: Path, workers: Collection[str]) -> Iterator[tuple[int, frozenset[str]]]:
+    """The shards that people would be in, and who of them is.
+
+    Args:
+        workers: their ids; those of others are ignored.
+
+    Raises:
+        IfllmError: a file is missing or damaged.
+    """
+    shards = len(parquet_paths(folder, MODES[0], SPLITS[0]))
+    wanted = pl.Series(list(workers), dtype=pl.String)
+    for shard in sorted({bucket_of(worker, shards) for worker in workers}):
+        ids = (rows["worker_id"] for mode in MODES for rows in scan_config(folder, mode, ["worker_id"], shard=shard))
+        yield shard, frozenset().union(*(part.filter(part.is_in(wanted.implode())) for part in ids))
+
+
+def drop_people(folder: Path, workers: Collection[str]) -> Counter[str]:
+    """Rewrite the shards of a folder that some people are in, in all configs, without them.
+
+    Files are replaced, not changed in place, but one after the other: nobody else may read the folder meanwhile.
+
+    Returns:
+        How many `people`, `conversations` and questions of each mode were removed.
+
+    Raises:
+        IfllmError: a file is missing, damaged, or cannot be written.
+    """
+    removed: Counter[str] = Counter()
+    conversations: set[str] = set()
+    configs = present_configs(folder)
+    shards = len(parquet_paths(folder, MODES[0], SPLITS[0]))
+    for shard, there in people_in(folder, workers):
+        if not there:
+            continue
+        removed["people"] += len(there)
+        theirs = pl.col("worker_id").is_in(there)
+        for config in configs:
+            scratch = folder / "data" / f".{config}"
+            writer = ConfigWriter(scratch, config, shard, shards)
+            for rows in scan_config(folder, config, shard=shard):
+                writer.write(rows.filter(~theirs))
+                if config in MODES:
+                    gone = rows.filter(theirs)["conversation_id"]
+                    removed[config] += len(gone)
+                    conversations.update(gone)
+            writer.close()
+            for path in scratch.iterdir():
+                path.replace(folder / "data" / config / path.name)
+            scratch.rmdir()
+    removed["conversations"] = len(conversations)
+    return removed

@@ -1,0 +1,154 @@
+"""An export in shards: the same rows, and only what changed is written again."""
+
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+import pytest
+from datasets import load_dataset
+
+from ifllm_hub.collect.export.dataset import export_dataset
+from ifllm_hub.collect.export.shards import Shard, export_shard, export_shard_elsewhere
+from ifllm_hub.collect.export.stored import stored_readings
+from ifllm_hub.collect.export.upkeep import erase_exports
+from ifllm_hub.collect.store.store import Store
+from ifllm_hub.dataset.layout import bucket_of
+from ifllm_hub.dataset.load import load_config
+from ifllm_hub.dataset.manifest import read_manifest
+from ifllm_hub.dataset.schema import present_configs
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.files import unfinished
+from tests.collect.conftest import Site
+from tests.collect.export.test_export import collect
+
+SHARDS = 8
+
+
+def rows(folder: Path) -> dict[str, str]:
+    """The rows of each config in the order of their questions; 0.0 and -0.0 differ."""
+    return {config: repr(load_config(folder, config).sort("question_id").rows()) for config in present_configs(folder)}
+
+
+def written(folder: Path) -> dict[str, tuple[int, int]]:
+    """Which file is at each place; a file that was written again is another one."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in folder.glob("data/*/*.parquet")
+    }
+
+
+def shard_of(site: Site, person: str) -> int:
+    return bucket_of(site.pseudonyms.worker(site.pseudonyms.person(person)), SHARDS)
+
+
+def test_the_rows_do_not_depend_on_the_shards(site: Site, tmp_path: Path) -> None:
+    collect(site, people=12)
+    manifests = [export_dataset(site.store, tmp_path / str(n), site.pseudonyms, shards=n) for n in (1, SHARDS, 32)]
+    assert manifests[0] == manifests[1] == manifests[2]
+    assert manifests[0]["people"] == 12
+    expected = rows(tmp_path / "1")
+    assert {"pairwise", "pointwise", "trajectories", "features", "preferences_explicit"} <= expected.keys()
+    assert rows(tmp_path / "8") == rows(tmp_path / "32") == expected
+    for config in expected:
+        for path in (tmp_path / "8" / "data" / config).iterdir():
+            workers = pl.read_parquet(path)["worker_id"]
+            assert all(f"-{bucket_of(worker, SHARDS):05d}-of-00008" in path.name for worker in workers)
+        loaded = load_dataset(str(tmp_path / "8"), config)
+        assert sum(split.num_rows for split in loaded.values()) == load_config(tmp_path / "1", config).height
+    lines = [sorted((tmp_path / n / "trl/preferences_explicit.jsonl").read_text().splitlines()) for n in ("1", "8")]
+    assert lines[0] == lines[1] != []
+
+
+def test_only_shards_in_which_something_changed_are_written_again(site: Site, tmp_path: Path) -> None:
+    collect(site, people=12)
+    out = tmp_path / "out"
+    export_dataset(site.store, out, site.pseudonyms, shards=SHARDS)
+    before, same = written(out), rows(out)
+    export_dataset(site.store, out, site.pseudonyms, shards=SHARDS)
+    assert written(out) == before
+    assert rows(out) == same
+    token = site.register("p3", "q0", text="left 3 0 " * 60)["token"]
+    assert site.post("ratings", {"token": token, "preference": "right"}).status_code == 202
+    export_dataset(site.store, out, site.pseudonyms, shards=SHARDS)
+    changed = {path for path, file in written(out).items() if file != before[path]}
+    assert changed == {path for path in before if f"-{shard_of(site, 'p3'):05d}-of-" in path}
+    export_dataset(site.store, tmp_path / "anew", site.pseudonyms, shards=SHARDS)
+    assert rows(out) == rows(tmp_path / "anew") != same
+
+
+def test_an_interrupted_export_goes_on(site: Site, tmp_path: Path) -> None:
+    collect(site, people=12)
+    out = tmp_path / "out"
+    with stored_readings(site.store, site.pseudonyms) as source:
+        for number in (0, 1, 2):
+            export_shard(Shard(unfinished(out), out, number, SHARDS), source)
+    done = written(unfinished(out))
+    assert len(done) == 3 * 2 * 6
+    Shard(unfinished(out), out, 2, SHARDS)._account_path(unfinished(out)).unlink()  # it was being written
+    export_dataset(site.store, out, site.pseudonyms, shards=SHARDS)
+    assert not unfinished(out).exists()
+    kept = {path for path, file in written(out).items() if done.get(path) == file}
+    assert kept == {path for path in done if "-00002-of-" not in path}
+    export_dataset(site.store, tmp_path / "at_once", site.pseudonyms)
+    assert rows(out) == rows(tmp_path / "at_once")
+
+
+def test_a_withdrawal_rewrites_one_shard(site: Site, tmp_path: Path) -> None:
+    collect(site, people=12)
+    out = tmp_path / "out"
+    export_dataset(site.store, out, site.pseudonyms, shards=SHARDS)
+    before, manifest = written(out), read_manifest(out)
+    with stored_readings(site.store, site.pseudonyms) as source:  # an export that was interrupted
+        export_shard(Shard(unfinished(out), out, shard_of(site, "p3"), SHARDS), source)
+    site.forget(site.register("p3", "q0")["person_token"])
+    erase_exports(site.store)
+    changed = {path for path, file in written(out).items() if file != before[path]}
+    assert changed == {path for path in before if f"-{shard_of(site, 'p3'):05d}-of-" in path}
+    gone = site.pseudonyms.worker(site.pseudonyms.person("p3"))
+    assert not any(gone in load_config(out, config)["worker_id"] for config in present_configs(out))
+    assert not unfinished(out).exists()
+    left = read_manifest(out)
+    assert left["people"] == manifest["people"] - 1
+    assert left["questions"] == {"pairwise": 11, "pointwise": 22}
+    assert left["conversations"] == load_config(out, "pairwise")["conversation_id"].n_unique() == 11
+    export_dataset(site.store, tmp_path / "anew", site.pseudonyms, shards=SHARDS)
+    assert rows(out) == rows(tmp_path / "anew")
+
+
+def test_a_shard_that_is_missing_is_refused(site: Site, tmp_path: Path) -> None:
+    collect(site, people=3)
+    export_dataset(site.store, tmp_path / "out", site.pseudonyms, shards=3)
+    (tmp_path / "out/data/features/train-00001-of-00003.parquet").unlink()
+    with pytest.raises(IfllmError, match=r"1 of 3 files of train are missing \(the first: train-00001-of-00003"):
+        load_config(tmp_path / "out", "features")
+    (tmp_path / "out/data/pairwise/train-00000-of-00001.parquet").touch()
+    with pytest.raises(IfllmError, match="in several layouts"):
+        load_config(tmp_path / "out", "pairwise")
+
+
+def test_several_processes_need_postgresql(site: Site, tmp_path: Path) -> None:
+    if site.store.url.startswith("postgresql"):
+        pytest.skip("it is PostgreSQL")
+    with pytest.raises(IfllmError, match="only in PostgreSQL"):
+        export_dataset(site.store, tmp_path / "out", site.pseudonyms, shards=2, engine="ray")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_other_connections_see_one_moment(site: Site, tmp_path: Path) -> None:
+    """Shards read by other connections to PostgreSQL, the second half of them after somebody withdrew."""
+    if not site.store.url.startswith("postgresql"):
+        pytest.skip("only PostgreSQL shares snapshots")
+    collect(site, people=12)
+    export_dataset(site.store, tmp_path / "before", site.pseudonyms)
+    with site.store.shared_snapshot() as snapshot:
+        task = partial(export_shard_elsewhere, database=site.store.url, snapshot=snapshot, key=site.pseudonyms.key)
+        for number in range(SHARDS):
+            task(Shard(tmp_path / "out", tmp_path / "none", number, SHARDS))
+            if number == SHARDS // 2:
+                site.forget(site.register("p3", "q0")["person_token"])
+    expected = rows(tmp_path / "before")
+    assert rows(tmp_path / "out") == expected
+    with closing(Store(site.store.url)) as other, stored_readings(other, site.pseudonyms) as source:
+        assert site.pseudonyms.worker(site.pseudonyms.person("p3")) not in source.people
