@@ -2,7 +2,7 @@
 
 import importlib.util
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,6 +14,13 @@ PrivateOption = Annotated[bool, typer.Option("--private", help="Make a new repo 
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace all of a repo that holds something else.")]
 SeedsOption = Annotated[int, typer.Option(min=1, help="Fold and forest seeds; use 20 for claims.")]
 AllWorkersOption = Annotated[bool, typer.Option(help="Keep the workers on the authors' exclusion list.")]
+EngineOption = Annotated[
+    Literal["local", "ray"], typer.Option(help="local: in this process; ray: on a Ray cluster.", show_default=True)
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(help="Of a Ray cluster; default: RAY_ADDRESS, else this machine alone.", show_default=False),
+]
 
 # What a plain `pip install ifllm_hub` leaves out, by the extra that installs it.
 _PACKAGES = {

@@ -1,11 +1,19 @@
-"""`ifllm reward | leaderboard | claim | publish-reward`: the reward model and its scores."""
+"""`ifllm reward | score | leaderboard | claim | publish-reward`: the reward model and its scores."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ifllm_hub.cli.options import AllWorkersOption, DatasetArgument, ForceOption, PrivateOption, SeedsOption
+from ifllm_hub.cli.options import (
+    AddressOption,
+    AllWorkersOption,
+    DatasetArgument,
+    EngineOption,
+    ForceOption,
+    PrivateOption,
+    SeedsOption,
+)
 from ifllm_hub.cli.printing import bar, print_leaderboard
 from ifllm_hub.terminal import say
 
@@ -27,6 +35,44 @@ def reward(
         board = train_reward(dataset, out, seeds, all_workers, n_jobs=-1, advance=advance)
     print_leaderboard(board)
     say(f"reward model: {out}")
+
+
+@app.command(rich_help_panel=PANEL)
+def score(
+    dataset: Annotated[
+        str, typer.Argument(help="A dataset folder, an address (s3://...) or a Hub repo id.", show_default=False)
+    ],
+    out: Annotated[str, typer.Option(help="Folder or address to write; a second run resumes.", show_default=False)],
+    model: Annotated[
+        str | None, typer.Option(help="A model folder or Hub id; default: the model of this package.")
+    ] = None,
+    withdrawn: Annotated[
+        Path | None, typer.Option(help="File of worker ids to leave out, one per line.", show_default=False)
+    ] = None,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+) -> None:
+    """Score every reading of a dataset: which answer would this person prefer, and how surely?"""
+    from ifllm_hub.dataset.privacy.consent import read_withdrawn
+    from ifllm_hub.reward.scoring import score_dataset
+
+    with bar("score") as advance:
+        counts = score_dataset(
+            dataset,
+            out,
+            model,
+            engine,
+            address,
+            withdrawn=lambda: read_withdrawn(withdrawn) if withdrawn else frozenset(),
+            advance=advance,
+        )
+    say(
+        f"{counts['readings']:,} readings of {counts['people']:,} people: {counts['scored']:,} scored, "
+        f"{counts['abstained']:,} not, because the model knows nothing of them"
+    )
+    if withdrawn:
+        say(f"withdrawn: {counts['withdrawn']:,} readings left out")
+    say(f"scores: {out}")
 
 
 @app.command(rich_help_panel=PANEL)

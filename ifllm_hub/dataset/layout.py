@@ -6,11 +6,23 @@ So whatever looks at one person at a time (centering, labels, withdrawal) needs 
 import hashlib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ifllm_hub.errors import IfllmError
 
 _SHARD = re.compile(r"-(\d{5,})-of-(\d{5,})\.parquet")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of the shards of a dataset, from 0: a file a config and split."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number:05d}-of-{self.of:05d}"
 
 
 def bucket_of(worker_id: str, buckets: int) -> int:
@@ -26,7 +38,7 @@ def bucket_of(worker_id: str, buckets: int) -> int:
 
 def shard_name(split: str, shard: int = 0, shards: int = 1) -> str:
     """The Parquet file of a shard of a split, in the folder of its config: as `datasets` names them."""
-    return f"{split}-{shard:05d}-of-{shards:05d}.parquet"
+    return f"{split}-{Shard(shard, shards)}.parquet"
 
 
 def parquet_path(folder: Path, config: str, split: str, shard: int = 0, shards: int = 1) -> Path:
@@ -36,8 +48,12 @@ def parquet_path(folder: Path, config: str, split: str, shard: int = 0, shards: 
 
 def parquet_names(folder: Path, config: str, split: str) -> list[str]:
     """The names of the files of a config's split, in order."""
-    names = (path.name for path in (folder / "data" / config).glob(f"{split}-*.parquet") if path.is_file())
-    return sorted(name for name in names if _SHARD.fullmatch(name.removeprefix(split)))
+    return names_of(split, (path.name for path in (folder / "data" / config).glob("*.parquet") if path.is_file()))
+
+
+def names_of(split: str, names: Iterable[str]) -> list[str]:
+    """The names of the files of a split, among those of all files of a config, in order."""
+    return sorted(name for name in names if name.startswith(split) and _SHARD.fullmatch(name.removeprefix(split)))
 
 
 def parquet_paths(folder: Path, config: str, split: str) -> list[Path]:

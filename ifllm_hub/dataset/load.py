@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import polars as pl
 import pyarrow as pa
@@ -114,6 +115,25 @@ def by_people(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         yield pl.concat(held)
 
 
+def scan_file(
+    file: Path | BinaryIO, config: str, where: str, only: Sequence[str] | None = None
+) -> Iterator[pl.DataFrame]:
+    """The rows of one file of a config, some at a time and each checked, as in `scan_config`, but without `split`.
+
+    Args:
+        file: to read, or open to read.
+        where: its name, for errors.
+        only: the columns to read, which may be others than the schema's; None: all of the schema.
+
+    Raises:
+        IfllmError: see `load_config`; but questions that have two rows are not found.
+    """
+    names = [column.name for column in columns(config)] if only is None else list(only)
+    with _opened(file, config, where) as opened:
+        for batch in _checked_batches(opened, config, names, where):
+            yield pl.DataFrame(pl.from_arrow(batch, rechunk=False))
+
+
 def label_sources(dataset: str | Path, revision: str | None = None) -> list[str]:
     """The label sources for which a dataset folder or Hub repo has preference pairs.
 
@@ -136,7 +156,7 @@ def footer(path: Path, config: str) -> pq.FileMetaData:
     Raises:
         IfllmError: the file is missing, is not Parquet, unpacks to more than `MOST_UNPACKED`, or lacks columns.
     """
-    with _opened(path, config) as file:
+    with _opened(path, config, str(path)) as file:
         return file.metadata
 
 
@@ -180,9 +200,8 @@ def _batches(
     for split in SPLITS:
         paths = parquet_paths(folder, config, split)
         for path in paths if shard is None else [paths[shard]]:
-            with _opened(path, config) as file:
-                batches = file.iter_batches(_batch_size(config), columns=names)
-                for batch in _checked(batches, names, file.metadata.num_rows, config, str(path)):
+            with _opened(path, config, str(path)) as file:
+                for batch in _checked_batches(file, config, names, str(path)):
                     yield batch, split, str(path)
 
 
@@ -190,26 +209,31 @@ def _batch_size(config: str) -> int:
     return min(_BATCH, _BATCH_OF_TICKS) if config == "trajectories" else _BATCH
 
 
+def _checked_batches(file: pq.ParquetFile, config: str, names: list[str], where: str) -> Iterator[pa.RecordBatch]:
+    batches = file.iter_batches(_batch_size(config), columns=names)
+    return _checked(batches, names, file.metadata.num_rows, config, where)
+
+
 def _frame(batch: pa.RecordBatch, split: str) -> pl.DataFrame:
     return pl.DataFrame(pl.from_arrow(batch, rechunk=False)).with_columns(split=pl.lit(split))
 
 
 @contextmanager
-def _opened(path: Path, config: str) -> Iterator[pq.ParquetFile]:
+def _opened(path: Path | BinaryIO, config: str, where: str) -> Iterator[pq.ParquetFile]:
     """Open a file after checking its footer; Arrow's errors about damage become clear ones."""
-    if not path.is_file():
-        raise IfllmError(f"{path}: missing. Write the config '{config}' first (ifllm build, ifllm label).")
+    if isinstance(path, Path) and not path.is_file():
+        raise IfllmError(f"{where}: missing. Write the config '{config}' first (ifllm build, ifllm label).")
     try:
         with pq.ParquetFile(path, thrift_string_size_limit=MOST_METADATA) as file:
-            _check_columns(file.schema_arrow, config, str(path))
+            _check_columns(file.schema_arrow, config, where)
             groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
             chunks = (group.column(number) for group in groups for number in range(group.num_columns))
             # Nulls and repeated values take almost no space in the file, but about 8 bytes each in memory.
-            _check_size(sum(max(chunk.total_uncompressed_size, 8 * chunk.num_values) for chunk in chunks), str(path))
+            _check_size(sum(max(chunk.total_uncompressed_size, 8 * chunk.num_values) for chunk in chunks), where)
             yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise IfllmError(
-            f"{path}: is not readable Parquet ({first_line(error)}). Build or download the dataset again."
+            f"{where}: is not readable Parquet ({first_line(error)}). Build or download the dataset again."
         ) from error
 
 

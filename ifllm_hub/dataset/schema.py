@@ -253,6 +253,19 @@ PREFERENCES = (
     _likert("rating_chosen", "the worker's own rating of the chosen answer"),
     _likert("rating_rejected", "the worker's own rating of the rejected answer"),
 )
+# Of a folder beside a dataset, which `ifllm score` writes; no dataset has this config.
+SCORES = (
+    *_IDS,
+    _MODE,
+    Column(
+        "probability_left",
+        pa.float64(),
+        "probability",
+        "P(left answer preferred) by a reward model; null where it abstains, as with one answer",
+        0,
+        1,
+    ),
+)
 
 CONFIGS: dict[str, tuple[Column, ...]] = {
     "pairwise": PAIRWISE,
@@ -332,6 +345,8 @@ def columns(config: str) -> tuple[Column, ...]:
     """
     if label_source_of(config) is not None:
         return PREFERENCES
+    if config == "scores":
+        return SCORES
     if config not in CONFIGS:
         known = ", ".join((*CONFIGS, f"{PREFIX}<label source>"))
         raise IfllmError(f"There is no config '{config}'. Choose one of: {known}.")
