@@ -243,6 +243,26 @@ def test_a_question_has_the_same_features_in_any_company(asked: list[Question], 
     assert extract_features(frame([asked[i] for i in order])).equals(together[order], null_equal=True)
 
 
+@given(question_lists(max_size=8), st.integers(1, 30))
+def test_however_many_ticks_at_once_the_bits_are_the_same(asked: list[Question], ticks: int) -> None:
+    rows = frame(asked)
+    sliced, whole = extract_features(rows, ticks), extract_features(rows)
+    assert sliced["question_id"].equals(whole["question_id"])
+    assert _bits(sliced) == _bits(whole)
+
+
+@pytest.mark.parametrize("ticks", [1, 100, 1_000])
+def test_a_dataset_in_slices_is_the_same_to_the_bit(dataset: Path, ticks: int) -> None:
+    rows = load_config(dataset, "trajectories").head(60)
+    assert _bits(extract_features(rows, ticks)) == _bits(extract_features(rows))
+
+
+def _bits(features: pl.DataFrame) -> list[bytes]:
+    """Of every number; null is told apart from all numbers, and 0.0 from -0.0."""
+    columns = features.select(names())
+    return [columns[name].to_numpy().tobytes() + columns[name].is_null().to_numpy().tobytes() for name in names()]
+
+
 @given(questions(), st.integers(-500, 100_000))
 def test_a_later_start_moves_the_times_and_nothing_else(question: Question, by: int) -> None:
     before, after = extract([question])[0], extract([question | {"t": [t + by for t in question["t"]]}])[0]
