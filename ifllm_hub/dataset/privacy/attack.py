@@ -1,6 +1,7 @@
 """How well the people in a dataset can be told apart: by a rare combination of values, or by the way they read."""
 
-from typing import TypedDict
+import hashlib
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import polars as pl
@@ -9,6 +10,8 @@ _SMALL_GROUP = 5
 # On the study's release, 50 trees name as many workers as 200 (shares of 0.58 to 0.59 and 0.58 to 0.60 over three seeds
 # each), and building a dataset takes two thirds of the time.
 _FOLDS, _TREES, _RESAMPLES, _SEED = 5, 50, 2_000, 0
+# A forest that tells w workers apart needs time and memory for w numbers a leaf and a question, so for w^2 in all.
+MOST_WORKERS = 200
 
 
 class KAnonymity(TypedDict):
@@ -30,6 +33,7 @@ class Attack(TypedDict):
     high: float
     majority: float
     top1_mean_over_workers: float
+    workers_in_all: NotRequired[int]
 
 
 def k_anonymity(rows: pl.DataFrame, quasi_identifiers: list[str]) -> KAnonymity:
@@ -59,20 +63,24 @@ def k_anonymity(rows: pl.DataFrame, quasi_identifiers: list[str]) -> KAnonymity:
     }
 
 
-def reidentify(rows: pl.DataFrame, columns: list[str]) -> Attack | None:
+def reidentify(rows: pl.DataFrame, columns: list[str], most: int = MOST_WORKERS) -> Attack | None:
     """Attack: a forest that has seen other conversations of the same workers names the worker of a new one.
 
     Only workers with at least two conversations are attacked. Each worker's conversations are dealt in order to five
     folds; a forest trained on four names those of the fifth, by its mean probabilities over a conversation's questions.
 
+    Of many such workers a sample is attacked, among whom each is easier to name than among all.
+
     Args:
         rows: one per question: `question_id`, `worker_id`, `conversation_id` and `columns`.
         columns: numbers the attacker uses; null where there is none.
+        most: workers to attack; of more, those whose ids have the smallest SHA-256.
 
     Returns:
         `workers`, `conversations`, and shares of conversations: `top1` (named correctly), `low` and `high` (95 %
         bootstrap interval over workers), `majority` (if the worker with the most conversations were always named); and
-        `top1_mean_over_workers`, in which every worker counts the same. None if fewer than two workers can be attacked.
+        `top1_mean_over_workers`, in which every worker counts the same. Only where a sample was attacked,
+        `workers_in_all`: how many could have been. None if fewer than two workers can be attacked.
     """
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import PredefinedSplit, cross_val_predict
@@ -84,7 +92,10 @@ def reidentify(rows: pl.DataFrame, columns: list[str]) -> Attack | None:
         .with_columns(fold=pl.int_range(pl.len()).over("worker_id") % _FOLDS)
         .filter(pl.len().over("worker_id") > 1)
     )
-    attacked = rows.join(dealt, on=["worker_id", "conversation_id"]).sort("question_id")
+    attackable = dealt["worker_id"].unique().to_list()
+    sample = sorted(attackable, key=_digest)[:most]
+    sampled = dealt.filter(pl.col("worker_id").is_in(sample))
+    attacked = rows.join(sampled, on=["worker_id", "conversation_id"]).sort("question_id")
     workers, worker = np.unique(attacked["worker_id"].to_list(), return_inverse=True)
     if len(workers) < 2:
         return None
@@ -103,7 +114,7 @@ def reidentify(rows: pl.DataFrame, columns: list[str]) -> Attack | None:
     total, right = np.bincount(truth), np.bincount(truth, weights=summed.argmax(axis=1) == truth)
     drawn = np.random.default_rng(_SEED).integers(len(workers), size=(_RESAMPLES, len(workers)))
     low, high = np.quantile(right[drawn].sum(axis=1) / total[drawn].sum(axis=1), (0.025, 0.975))
-    return {
+    found: Attack = {
         "workers": len(workers),
         "conversations": len(first),
         "top1": _rounded(right.sum() / total.sum()),
@@ -112,6 +123,13 @@ def reidentify(rows: pl.DataFrame, columns: list[str]) -> Attack | None:
         "majority": _rounded(total.max() / total.sum()),
         "top1_mean_over_workers": _rounded((right / total).mean()),
     }
+    if len(attackable) > len(workers):
+        found["workers_in_all"] = len(attackable)
+    return found
+
+
+def _digest(worker: str) -> bytes:
+    return hashlib.sha256(worker.encode()).digest()
 
 
 def _rounded(share: np.floating) -> float:

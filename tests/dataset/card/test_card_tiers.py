@@ -95,6 +95,17 @@ def test_the_privacy_report_is_on_the_card(dataset: Path, copy: Path) -> None:
     assert "someone shares these with nobody (k = 1)" in " ".join((copy / "README.md").read_text().split())
 
 
+def test_the_card_says_that_a_sample_of_the_workers_was_attacked(copy: Path) -> None:
+    sample = PRIVACY["reidentification"] | {"workers": 200, "workers_in_all": 1_234}
+    for report, told in ((PRIVACY, False), (PRIVACY | {"reidentification": sample}, True)):
+        (copy / "privacy_report.json").write_text(json.dumps(report))
+        write_card(copy)
+        header, body = split_card(copy)
+        assert ("400 conversations of 200 of 1,234 workers (95% interval" in body) == told
+        assert ("To name one of all workers is harder" in " ".join(body.split())) == told
+        assert ("(61%, among 200 of 1,234 workers)" in header["extra_gated_prompt"]) == told
+
+
 def test_the_repo_id_is_in_the_code_once_it_is_known(dataset: Path, copy: Path) -> None:
     write_card(copy, "lab/reading")
     _, body = split_card(copy)

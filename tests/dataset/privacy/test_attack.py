@@ -1,5 +1,6 @@
 """How well people can be told apart, counted another way, and for people of whom it is known."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,28 @@ def test_workers_with_one_conversation_cannot_be_attacked() -> None:
     assert reidentify(frame.filter(worker_id="w3"), ["habit"]) is None
     assert reidentify(frame.filter(pl.col("conversation_id").str.ends_with("/0")), ["habit"]) is None
     assert reidentify(frame.clear(), ["habit"]) is None
+
+
+def test_of_many_workers_a_sample_is_attacked_that_depends_on_ids_alone() -> None:
+    frame = people(workers=8)
+    found = reidentify(frame, ["noise", "habit"], most=3)
+    chosen = sorted((f"w{w}" for w in range(8)), key=lambda id_: hashlib.sha256(id_.encode()).hexdigest())[:3]
+    alone = reidentify(frame.filter(pl.col("worker_id").is_in(chosen)), ["noise", "habit"])
+    assert alone is not None
+    assert found == alone | {"workers": 3, "workers_in_all": 8}
+    # Who has one conversation takes nobody's place.
+    single = pl.DataFrame(
+        {"worker_id": [f"s{s}" for s in range(20)], "conversation_id": [f"s{s}/0" for s in range(20)]}
+    )
+    rows = single.with_columns(noise=0.0, habit=0.0, question_id=1_000 + pl.int_range(20, dtype=pl.Int64))
+    assert reidentify(pl.concat([frame, rows], how="diagonal"), ["noise", "habit"], most=3) == found
+
+
+def test_where_all_are_attacked_nothing_is_said_of_a_sample() -> None:
+    found = reidentify(people(workers=8), ["habit"], most=8)
+    assert found == reidentify(people(workers=8), ["habit"])
+    assert found is not None
+    assert "workers_in_all" not in found
 
 
 def test_the_interval_is_wide_when_few_workers_decide() -> None:
