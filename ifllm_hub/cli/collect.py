@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ifllm_hub.cli.options import check_extra
+from ifllm_hub.cli.options import AddressOption, EngineOption, ShardsOption, check_extra
+from ifllm_hub.cli.printing import bar
 from ifllm_hub.collect import CONSENT, LEAST_PEOPLE, NOBODY, PUBLISH_MINUTES
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.terminal import cell, say
@@ -103,13 +104,19 @@ def export(
     folder: FolderOption = COLLECTED,
     database: DatabaseOption = None,
     least_people: Annotated[int, typer.Option(min=1, help="Write nothing of fewer people than this.")] = 1,
+    shards: ShardsOption = 1,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
 ) -> None:
-    """Write what was collected, from everybody whose consent stands, as a dataset folder."""
+    """Write what was collected, from everybody whose consent stands, as a dataset folder.
+
+    Shards in which nothing changed are taken over from an earlier export in the same place.
+    """
     _check_installed()
     from ifllm_hub.collect.export.dataset import export_dataset
 
-    with _opened(folder, database) as (store, pseudonyms):
-        manifest = export_dataset(store, out, pseudonyms, least_people)
+    with _opened(folder, database) as (store, pseudonyms), bar("export") as advance:
+        manifest = export_dataset(store, out, pseudonyms, least_people, shards, engine, address, advance)
     questions = sum(manifest["questions"].values())
     say(f"{questions} questions of {manifest['people']} people\ndataset: {out}")
 

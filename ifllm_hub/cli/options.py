@@ -17,6 +17,9 @@ AllWorkersOption = Annotated[bool, typer.Option(help="Keep the workers on the au
 EngineOption = Annotated[
     Literal["local", "ray"], typer.Option(help="local: in this process; ray: on a Ray cluster.", show_default=True)
 ]
+ShardsOption = Annotated[
+    int, typer.Option(min=1, max=99_999, help="Files of each split of a config; a person's rows are in one of them.")
+]
 AddressOption = Annotated[
     str | None,
     typer.Option(help="Of a Ray cluster; default: RAY_ADDRESS, else this machine alone.", show_default=False),

@@ -125,13 +125,22 @@ def label_worth(preferences: pl.DataFrame) -> list[LabelWorth]:
         >>> longer.label_source, longer.labels, round(longer.said["mean"], 1)
         ('longer', 25, 0.6)
     """
-    rows = preferences.select(
+    return worth_of(decisions(preferences))
+
+
+def decisions(preferences: pl.DataFrame) -> pl.DataFrame:
+    """What `worth_of` needs of rows of the configs `preferences_*`: without their texts, of which there may be many."""
+    return preferences.select(
         "label_source",
         "question_id",
         "worker_id",
-        text=pl.col("chosen").list.first().struct.field("content"),
+        text=pl.col("chosen").list.first().struct.field("content").hash(),
         w=1 - 2 * pl.col("flip_prob"),
     )
+
+
+def worth_of(rows: pl.DataFrame) -> list[LabelWorth]:
+    """See `label_worth`, from the `decisions` of all rows."""
     own = rows.filter(label_source=_OWN).select("question_id", own="text")
     pairs = rows.select("question_id", "worker_id").unique("question_id", maintain_order=True)
     pairs = pairs.join(own, on="question_id", how="left", maintain_order="left")

@@ -1,12 +1,15 @@
 """What was done for each shard, so that the same command, run again, does only what is missing."""
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ifllm_hub.engines.places import at, mark_of, read_json, write_json
 
-FOLDER = "accounts"
+# Hidden, so that nobody publishes it.
+FOLDER = ".accounts"
 
 
 def unless_done(
@@ -15,7 +18,7 @@ def unless_done(
     """Do a shard's work, unless its account says that the same was done, and the files are there as they were left.
 
     Args:
-        out: the folder of the run; the account is `accounts/<name>.json` in it, written last.
+        out: the folder of the run; the account is `.accounts/<name>.json` in it, written last.
         inputs: all that the files depend on, to be compared with those of the account.
         files: that `work` writes, by their path in `out`.
 
@@ -30,6 +33,23 @@ def unless_done(
     result = dict(work())
     write_json(place, f"{name}.json", {"inputs": asked, "files": _marks(out, files), "result": result})
     return result
+
+
+def take_over(earlier: Path, out: Path, name: str, inputs: Mapping[str, Any], files: Sequence[str]) -> None:
+    """Let a folder of this machine have a shard of an earlier one, if `unless_done` would not do it again there.
+
+    The two share the files: whoever replaces one must not change it in place.
+    """
+    account = read_json(at(str(earlier), FOLDER, f"{name}.json"))
+    if not account or account["inputs"] != json.loads(json.dumps(inputs)):
+        return
+    if account["files"] != _marks(str(earlier), files):
+        return
+    for file in files:
+        (out / file).parent.mkdir(parents=True, exist_ok=True)
+        (out / file).unlink(missing_ok=True)
+        os.link(earlier / file, out / file)
+    write_json(at(str(out), FOLDER), f"{name}.json", account)
 
 
 def _marks(out: str, files: Sequence[str]) -> dict[str, str | None]:

@@ -39,7 +39,8 @@ def run_shards(
         What `task` returned, in the order of `shards`.
 
     Raises:
-        IfllmError: shards failed (raised once all others are done), or there is no Ray or no cluster.
+        IfllmError: shards failed (raised once all others are done), or there is no Ray or no cluster. Of a single
+            shard, what the task raised.
 
     Examples:
         >>> from ifllm_hub.engines.run import run_shards
@@ -58,7 +59,7 @@ def run_shards(
                 advance((len(done) + len(failed)) / len(shards))
     if failed:
         first = failed[min(failed)]
-        if len(shards) == 1 and isinstance(first, IfllmError):
+        if len(shards) == 1:
             raise first
         raise _failure([str(shards[number]) for number in sorted(failed)], first, len(done)) from first
     return [done[number] for number in range(len(shards))]

@@ -12,13 +12,14 @@ from typing import cast
 from filelock import FileLock
 
 from ifllm_hub import __version__
-from ifllm_hub.collect.export.shards import Shard, ShardAccount, export_shard, export_shard_elsewhere
+from ifllm_hub.collect.export.shards import ShardAccount, export_shard, export_shard_elsewhere
 from ifllm_hub.collect.export.stored import stored_readings
 from ifllm_hub.collect.export.trl_rows import write_trl_rows
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.store import Store, now_ms
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.contents import contents_of
+from ifllm_hub.dataset.layout import Shard
 from ifllm_hub.dataset.manifest import MANIFEST, Collected, ReceivedTicks, read_manifest, write_manifest
 from ifllm_hub.dataset.privacy.consent import check_workers
 from ifllm_hub.dataset.withdrawal import drop_people, people_in
@@ -67,16 +68,18 @@ def export_dataset(
     out = out.resolve()
     with locked(out), replacing_folder(out, MANIFEST, private=True, resumed=shards > 1) as folder:
         store.note_export(out, now_ms())  # before the store is read: from now on a withdrawal knows the folder
-        every = [Shard(folder, out, number, shards) for number in range(shards)]
+        every = [Shard(number, shards) for number in range(shards)]
         with ExitStack() as stack:
             task: Callable[[Shard], ShardAccount]
             if engine == "local":
                 source = stack.enter_context(stored_readings(store, pseudonyms))
-                task = partial(export_shard, source=source, advance=advance if shards == 1 else None)
+                inner = advance if shards == 1 else None
+                task = partial(export_shard, source=source, folder=folder, earlier=out, advance=inner)
             else:
                 snapshot = stack.enter_context(store.shared_snapshot())
                 source = stack.enter_context(stored_readings(store, pseudonyms, snapshot))
-                task = partial(export_shard_elsewhere, database=store.url, snapshot=snapshot, key=pseudonyms.key)
+                reading = partial(export_shard_elsewhere, database=store.url, snapshot=snapshot, key=pseudonyms.key)
+                task = partial(reading, folder=folder, earlier=out)
             accounts = run_shards(task, every, engine, address, advance=advance if shards > 1 else None)
         gone = {pseudonyms.worker(person) for person in store.withdrawn()}
         removed = drop_people(folder, gone)  # who withdrew while this was written
@@ -155,8 +158,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _manifest(accounts: list[ShardAccount], removed: Counter[str]) -> Collected:
-    ticks = sum((Counter(account.ticks) for account in accounts), Counter[str]())
-    counts = sum((Counter(account.counts) for account in accounts), Counter[str]())
+    ticks = sum((Counter(account["ticks"]) for account in accounts), Counter[str]())
+    counts = sum((Counter(account["counts"]) for account in accounts), Counter[str]())
     counts.subtract(removed)
     return {
         "collected": True,

@@ -1,14 +1,11 @@
 """One shard of an export: all that is exported of some people, written once and kept until that changes."""
 
 import hashlib
-import json
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import TypedDict, cast
 
 import polars as pl
 
@@ -18,11 +15,11 @@ from ifllm_hub.collect.export.stored import StoredReadings, TickAccount, stored_
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.store import Store
 from ifllm_hub.dataset.build import Part, write_parts
-from ifllm_hub.dataset.layout import bucket_of
-from ifllm_hub.dataset.schema import preferences_config
+from ifllm_hub.dataset.layout import Shard, bucket_of, parquet_path
+from ifllm_hub.dataset.manifest import TIERS
+from ifllm_hub.dataset.schema import SPLITS, preferences_config
 from ifllm_hub.dataset.writers import ConfigWriter
-from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import read_json, write_atomically
+from ifllm_hub.engines.accounts import take_over, unless_done
 from ifllm_hub.preferences.labels import external_rows, preference_rows
 from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
@@ -32,101 +29,50 @@ from ifllm_hub.terms import Advance
 # The label source of the shipped reward model; `forest` is a model fitted on the dataset itself.
 SHIPPED = "shipped_forest"
 SOURCES = ("explicit", SHIPPED)
+_TIER = "full"
 # Conversations in memory at a time.
-_CHUNK = 256
-# Within an exported folder; the name keeps it from being published.
-_ACCOUNTS = ".shards"
+_CHUNK = 128
 
 
-@dataclass(frozen=True)
-class ShardAccount:
-    """What was written of the people of a shard, and what of.
+class ShardAccount(TypedDict):
+    """What was written of the people of a shard.
 
     Attributes:
-        state: the sha256 of all that the files were made from.
         counts: of `people`, `conversations`, questions (`pairwise`, `pointwise`), and batches with `wrong_clocks`.
         ticks: how many were received, by status.
     """
 
-    state: str
     counts: dict[str, int]
     ticks: dict[str, int]
 
 
-@dataclass(frozen=True)
-class Shard:
-    """A shard to write.
+def export_shard(
+    shard: Shard, source: StoredReadings, folder: Path, earlier: Path, advance: Advance | None = None
+) -> ShardAccount:
+    """Write a shard, unless it is there already, here or in an earlier export, and nothing of its people has changed.
 
-    Attributes:
+    Args:
         folder: of the export, not yet in its place.
         earlier: an export that may have the same shard.
-    """
-
-    folder: Path
-    earlier: Path
-    number: int
-    shards: int
-
-    def __str__(self) -> str:
-        return f"{self.number:05d}-of-{self.shards:05d}"
-
-    def files(self, folder: Path) -> Iterator[Path]:
-        """Its files in one of the folders, in all configs."""
-        return folder.glob(f"data/*/*-{self}.parquet")
-
-    def account(self, folder: Path) -> ShardAccount | None:
-        """What was written of it in one of the folders; None if it is not whole there."""
-        path = self._account_path(folder)
-        try:
-            return ShardAccount(**read_json(path)) if path.is_file() else None
-        except (IfllmError, TypeError):
-            return None  # damaged, or of another version
-
-    def settle(self, account: ShardAccount) -> ShardAccount:
-        """Note that its files are whole, once they are."""
-        path = self._account_path(self.folder)
-        path.parent.mkdir(exist_ok=True, mode=0o700)
-        write_atomically(path, json.dumps(asdict(account)), private=True)
-        return account
-
-    def _account_path(self, folder: Path) -> Path:
-        return folder / _ACCOUNTS / f"{self}.json"
-
-
-def export_shard(shard: Shard, source: StoredReadings, advance: Advance | None = None) -> ShardAccount:
-    """Write a shard, unless it is there already, in this folder or an earlier one, and nothing of its people changed.
 
     Raises:
         IfllmError: a file cannot be written.
     """
-    people = [worker for worker in source.people if bucket_of(worker, shard.shards) == shard.number]
-    state = hashlib.sha256(f"{__version__} {_model_sha256()} {source.state(people)}".encode()).hexdigest()
-    for folder in (shard.folder, shard.earlier):
-        known = shard.account(folder)
-        if known is not None and known.state == state:
-            _link(shard.files(folder), folder, shard.folder)
-            return shard.settle(known)
-    counts: Counter[str] = Counter()
-    ticks: Counter[str] = Counter()
-    with ExitStack() as stack:
-        writers = {
-            label_source: stack.enter_context(
-                closing(ConfigWriter(shard.folder / "data" / config, config, shard.number, shard.shards))
-            )
-            for label_source in SOURCES
-            for config in [preferences_config(label_source)]
-        }
-        parts = write_parts(source, shard.folder, "full", _CHUNK, shard.number, shard.shards, advance)
-        for part in parts:
-            for label_source, rows in _labeled(part).items():
-                writers[label_source].write(rows)
-            counts.update(_counts(part.questions))
-            counts["wrong_clocks"] += part.account.wrong_clocks
-            ticks.update(part.account.statuses)
-    return shard.settle(ShardAccount(state, dict(counts), dict(ticks)))
+    people = [worker for worker in source.people if bucket_of(worker, shard.of) == shard.number]
+    made_of = {"ifllm_hub": __version__, "model": _model_sha256(), "people": source.state(people)}
+    files = [
+        parquet_path(Path(), config, split, shard.number, shard.of).as_posix()
+        for config in (*TIERS[_TIER], *map(preferences_config, SOURCES))
+        for split in SPLITS
+    ]
+    take_over(earlier, folder, str(shard), made_of, files)
+    work = partial(_write, shard, source, folder, advance)
+    return cast(ShardAccount, unless_done(str(folder), str(shard), made_of, files, work))
 
 
-def export_shard_elsewhere(shard: Shard, database: str, snapshot: str, key: bytes) -> ShardAccount:
+def export_shard_elsewhere(
+    shard: Shard, database: str, snapshot: str, key: bytes, folder: Path, earlier: Path
+) -> ShardAccount:
     """The same in another process, which reads the same snapshot of a PostgreSQL store; see `Store.shared_snapshot`.
 
     Args:
@@ -136,7 +82,27 @@ def export_shard_elsewhere(shard: Shard, database: str, snapshot: str, key: byte
         IfllmError: the store cannot be opened, or a file cannot be written.
     """
     with closing(Store(database)) as store, stored_readings(store, Pseudonyms(key), snapshot) as source:
-        return export_shard(shard, source)
+        return export_shard(shard, source, folder, earlier)
+
+
+def _write(shard: Shard, source: StoredReadings, folder: Path, advance: Advance | None) -> ShardAccount:
+    counts: Counter[str] = Counter()
+    ticks: Counter[str] = Counter()
+    with ExitStack() as stack:
+        writers = {
+            label_source: stack.enter_context(
+                closing(ConfigWriter(folder / "data" / config, config, shard.number, shard.of))
+            )
+            for label_source in SOURCES
+            for config in [preferences_config(label_source)]
+        }
+        for part in write_parts(source, folder, _TIER, _CHUNK, shard.number, shard.of, advance):
+            for label_source, rows in _labeled(part).items():
+                writers[label_source].write(rows)
+            counts.update(_counts(part.questions))
+            counts["wrong_clocks"] += part.account.wrong_clocks
+            ticks.update(part.account.statuses)
+    return {"counts": dict(counts), "ticks": dict(ticks)}
 
 
 def _counts(questions: pl.DataFrame) -> dict[str, int]:
@@ -172,14 +138,3 @@ def _model_sha256() -> str:
         if path.is_file():
             digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def _link(files: Iterable[Path], folder: Path, other: Path) -> None:
-    """Our files are replaced and never changed in place, so two folders may share them."""
-    if folder == other:
-        return
-    for path in files:
-        copy = other / path.relative_to(folder)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.unlink(missing_ok=True)
-        os.link(path, copy)

@@ -18,7 +18,7 @@ from ifllm_hub.dataset.card.croissant import croissant
 from ifllm_hub.dataset.card.definitions import FEATURES_FILE, definitions
 from ifllm_hub.dataset.card.figures import draw_figures
 from ifllm_hub.dataset.contents import CONTENTS, Contents, card_configs, contents_of
-from ifllm_hub.dataset.label_worth import label_worth, worth_table
+from ifllm_hub.dataset.label_worth import decisions, worth_of, worth_table
 from ifllm_hub.dataset.layout import parquet_paths
 from ifllm_hub.dataset.load import footer, load_config, scan_config
 from ifllm_hub.dataset.manifest import Collected, read_manifest
@@ -66,6 +66,8 @@ _COLLECTED_HEAD = {
     "task_categories": ["text-generation", "tabular-classification"],
     "tags": ["preference", "implicit-feedback", "human-feedback", "mouse-tracking", "dpo", "reward-model"],
 }
+# What `label_worth.decisions` reads.
+_DECIDED = ("label_source", "question_id", "worker_id", "chosen", "flip_prob")
 # What the example row does not show.
 _IDS = ("question_id", "worker_id", "conversation_id", "task_id", "asked_at")
 
@@ -279,7 +281,8 @@ def _left_out(folder: Path, contents: Contents, pairs: pl.DataFrame) -> dict[str
 def _worth(folder: Path, contents: Contents) -> list[tuple[str, ...]]:
     """What the labels of each source are worth, as cells of a table."""
     configs = [config for config in contents if label_source_of(config)]
-    return worth_table(label_worth(pl.concat(load_config(folder, config) for config in configs))) if configs else []
+    read = (rows for config in configs for rows in scan_config(folder, config, _DECIDED))
+    return worth_table(worth_of(pl.concat(map(decisions, read)))) if configs else []
 
 
 def _intervals(folder: Path) -> dict[str, int] | None:

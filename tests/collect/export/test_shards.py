@@ -9,11 +9,11 @@ import pytest
 from datasets import load_dataset
 
 from ifllm_hub.collect.export.dataset import export_dataset
-from ifllm_hub.collect.export.shards import Shard, export_shard, export_shard_elsewhere
+from ifllm_hub.collect.export.shards import export_shard, export_shard_elsewhere
 from ifllm_hub.collect.export.stored import stored_readings
 from ifllm_hub.collect.export.upkeep import erase_exports
 from ifllm_hub.collect.store.store import Store
-from ifllm_hub.dataset.layout import bucket_of
+from ifllm_hub.dataset.layout import Shard, bucket_of
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.manifest import read_manifest
 from ifllm_hub.dataset.schema import present_configs
@@ -82,10 +82,10 @@ def test_an_interrupted_export_goes_on(site: Site, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with stored_readings(site.store, site.pseudonyms) as source:
         for number in (0, 1, 2):
-            export_shard(Shard(unfinished(out), out, number, SHARDS), source)
+            export_shard(Shard(number, SHARDS), source, unfinished(out), out)
     done = written(unfinished(out))
     assert len(done) == 3 * 2 * 6
-    Shard(unfinished(out), out, 2, SHARDS)._account_path(unfinished(out)).unlink()  # it was being written
+    (unfinished(out) / ".accounts/00002-of-00008.json").unlink()  # it was being written
     export_dataset(site.store, out, site.pseudonyms, shards=SHARDS)
     assert not unfinished(out).exists()
     kept = {path for path, file in written(out).items() if done.get(path) == file}
@@ -100,7 +100,7 @@ def test_a_withdrawal_rewrites_one_shard(site: Site, tmp_path: Path) -> None:
     export_dataset(site.store, out, site.pseudonyms, shards=SHARDS)
     before, manifest = written(out), read_manifest(out)
     with stored_readings(site.store, site.pseudonyms) as source:  # an export that was interrupted
-        export_shard(Shard(unfinished(out), out, shard_of(site, "p3"), SHARDS), source)
+        export_shard(Shard(shard_of(site, "p3"), SHARDS), source, unfinished(out), out)
     site.forget(site.register("p3", "q0")["person_token"])
     erase_exports(site.store)
     changed = {path for path, file in written(out).items() if file != before[path]}
@@ -143,9 +143,10 @@ def test_other_connections_see_one_moment(site: Site, tmp_path: Path) -> None:
     collect(site, people=12)
     export_dataset(site.store, tmp_path / "before", site.pseudonyms)
     with site.store.shared_snapshot() as snapshot:
-        task = partial(export_shard_elsewhere, database=site.store.url, snapshot=snapshot, key=site.pseudonyms.key)
+        reading = partial(export_shard_elsewhere, database=site.store.url, snapshot=snapshot, key=site.pseudonyms.key)
+        task = partial(reading, folder=tmp_path / "out", earlier=tmp_path / "none")
         for number in range(SHARDS):
-            task(Shard(tmp_path / "out", tmp_path / "none", number, SHARDS))
+            task(Shard(number, SHARDS))
             if number == SHARDS // 2:
                 site.forget(site.register("p3", "q0")["person_token"])
     expected = rows(tmp_path / "before")
