@@ -23,13 +23,12 @@ from ifllm_hub.sources.ifllm.accounts import balance, check_read, together
 from ifllm_hub.sources.ifllm.archive import Release
 from ifllm_hub.sources.ifllm.study import read_study
 from ifllm_hub.sources.source import Source, in_parts
-from ifllm_hub.terms import MODALITIES, MODES, SIDES, Advance, Message
+from ifllm_hub.terms import MODALITIES, MODES, SIDES, Advance
 
 Account = TypeVar("Account")
 
 # Conversations in memory at a time; results do not depend on it.
 CHUNK = 64
-_MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
 
 def build_dataset(
@@ -188,17 +187,18 @@ def _with_messages(questions: pl.DataFrame, mode: str) -> pl.DataFrame:
         questions: of that mode, with both sides' columns and the turns of a conversation in order; conversations may be
             interleaved, as with two tabs.
     """
-    sides = SIDES if mode == "pairwise" else ("left",)
-    messages: dict[str, list[list[Message]]] = {side: [] for side in sides}
-    so_far: dict[tuple[str, str], list[Message]] = {}
-    said = questions.select("conversation_id", "query", *(f"response_{side}" for side in sides))
-    for conversation, query, *responses in said.iter_rows():
-        for side, response in zip(sides, responses, strict=True):
-            asked = [*so_far.get((conversation, side), []), {"role": "user", "content": query}]
-            messages[side].append(asked)
-            so_far[conversation, side] = [*asked, {"role": "assistant", "content": response}]
-    columns = {f"messages_{side}": pl.Series(rows, dtype=_MESSAGES) for side, rows in messages.items()}
-    dated = questions.with_columns(asked_at=pl.col("asked_at").cast(pl.Datetime("ms", "UTC")), **columns)
+    earlier = pl.int_range(pl.len()).over("conversation_id")
+    messages = {}
+    for side in SIDES if mode == "pairwise" else ("left",):
+        turn = pl.concat_list(_message("user", "query"), _message("assistant", f"response_{side}"))
+        # Texts are not copied: lists in Polars point to them.
+        whole = turn.list.explode(empty_as_null=False).over("conversation_id", mapping_strategy="join")
+        messages[f"messages_{side}"] = whole.list.head(2 * earlier + 1)
+    dated = questions.with_columns(asked_at=pl.col("asked_at").cast(pl.Datetime("ms", "UTC")), **messages)
     if mode == "pairwise":
         return dated
     return dated.rename({f"{name}_left": name for name in ("messages", "response", "model", "rating")})
+
+
+def _message(role: str, text: str) -> pl.Expr:
+    return pl.struct(role=pl.lit(role), content=text)

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ifllm_hub.dataset import build as builder
+from ifllm_hub.dataset.build import _with_messages as with_messages
 from ifllm_hub.dataset.build import build_dataset
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import SPLITS
@@ -205,3 +208,28 @@ def test_the_reading_of_a_dropped_question_is_not_of_the_one_before(
         manifest["tables"]["unanswered_dropped"]
         == 1 + json.loads((built / "manifest.json").read_text())["tables"]["unanswered_dropped"]
     )
+
+
+TURNS = st.lists(st.tuples(st.sampled_from("abc"), st.text(), st.text(), st.text()), max_size=12)
+
+
+@given(TURNS, st.sampled_from(["pairwise", "pointwise"]))
+def test_each_turn_has_the_history_of_its_side_though_conversations_are_interleaved(
+    turns: list[tuple[str, str, str, str]], mode: str
+) -> None:
+    said = ["conversation_id", "query", "response_left", "response_right"]
+    rows = pl.DataFrame(turns, schema=dict.fromkeys(said, pl.String), orient="row").with_columns(
+        asked_at=pl.lit(0), model_left=pl.lit("m"), rating_left=pl.lit(1)
+    )
+    got = with_messages(rows, mode)
+    columns = ("messages_left", "messages_right") if mode == "pairwise" else ("messages",)
+    for side, column in enumerate(columns):
+        expected = []
+        for number, (conversation, query, *_) in enumerate(turns):
+            earlier = [turn for turn in turns[:number] if turn[0] == conversation]
+            texts = [text for turn in earlier for text in (turn[1], turn[2 + side])]
+            roles = ["user", "assistant"] * len(earlier)
+            chat = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
+            expected.append([*chat, {"role": "user", "content": query}])
+        assert got[column].to_list() == expected
+        assert got[column].dtype == pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
