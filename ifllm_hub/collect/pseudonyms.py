@@ -8,8 +8,8 @@ import hashlib
 import hmac
 import json
 
-# Exported numbers stay exact in JavaScript and in float64.
-_NUMBER_BITS = 53
+# The largest Int64. With fewer bits, as in a float64, two of 100 million questions would get the same number.
+_LARGEST_NUMBER = 2**63 - 1
 
 
 class Pseudonyms:
@@ -35,8 +35,8 @@ class Pseudonyms:
         return f"reader_{self._hash('worker', person).hex()[:16]}"
 
     def number(self, kind: str, person: str, id_: str) -> int:
-        """`question_id` or `task_id` in exports: from 1 to 2^53."""
-        return (int.from_bytes(self._hash(kind, person, id_)[:8], "big") >> (64 - _NUMBER_BITS)) + 1
+        """`question_id` or `task_id` in exports: from 1 to 2^63 - 1."""
+        return int.from_bytes(self._hash(kind, person, id_)[:8], "big") % _LARGEST_NUMBER + 1
 
     def _hash(self, *parts: str) -> bytes:
         return hmac.digest(self.key, json.dumps(parts).encode(), hashlib.sha256)[:16]

@@ -282,13 +282,14 @@ ROWS = {
     "features": "a question's features of on-text reading",
     "coarse": "two rounded features of how a question's two answers were read, and their lengths' ratio",
 }
+_KEYED = "a keyed hash of 63 bits, of which JavaScript and float64 lose the last digits"
 # What columns mean in a collector's export, where that differs from the study.
 COLLECTED = {
     column.name: column
     for column in (
-        Column("question_id", pa.int64(), "", "key that joins all configs: a keyed hash", 1),
+        Column("question_id", pa.int64(), "", f"key that joins all configs: {_KEYED}", 1),
         Column("worker_id", pa.string(), "", "pseudonym of the person who asked and rated: a keyed hash"),
-        Column("task_id", pa.int64(), "", "the conversation: a keyed hash", 1),
+        Column("task_id", pa.int64(), "", f"the conversation: {_KEYED}", 1),
         Column("bullet_points", pa.bool_(), "", "the app says that it asked the LLM for bullet points"),
         Column("asked_at", UTC_MS, "UTC, to 1 s", "when the answer was registered, rounded down"),
         Column("ai_error", pa.bool_(), "", "always false"),

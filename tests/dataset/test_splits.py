@@ -101,3 +101,22 @@ def test_hashed_folds_are_the_same_in_every_version_and_as_large_as_chance_has_i
     assert len(cells) == FOLDS**2
     assert cells.is_between(300, 500).all()
     assert folded["fold_worker"][:12].to_list() == [0, 0, 2, 3, 1, 1, 4, 1, 0, 1, 4, 2]
+
+
+def test_of_100_000_people_nobody_moves_where_1_and_10_000_join() -> None:
+    people, more = 100_000, 10_000
+    everybody = pl.DataFrame({"question_id": pl.int_range(people + more, dtype=pl.Int64, eager=True)}).select(
+        "question_id",
+        worker_id=pl.format("reader_{}", "question_id"),
+        conversation_id=pl.format("reader_{}/1", "question_id"),
+        mode=pl.lit("pairwise"),
+    )
+    before = assign_folds(everybody[:people], grows=True)
+    for joined in (1, more):
+        assert assign_folds(everybody[: people + joined], grows=True)[:people].equals(before)
+    for fold in GROUPS:
+        sizes = before[fold].value_counts()["count"]
+        # 20,000 of 100,000; five standard deviations of a binomial are 632.
+        assert sizes.is_between(20_000 - 632, 20_000 + 632).all()
+        assert len(sizes) == FOLDS
+    assert before.filter(split="test").height == before.filter(fold_worker=TEST_FOLD).height

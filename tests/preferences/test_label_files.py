@@ -48,6 +48,17 @@ def test_a_file_of_labels_by_hand(study: Path, all_pairs: Pairs, tmp_path: Path,
         assert (row["label_source"], row["split"]) == ("text", first[question]["split"])
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_ids_that_a_float_cannot_hold_stay_apart(study: Path, all_pairs: Pairs, tmp_path: Path, suffix: str) -> None:
+    """As those of collected data, which have 63 bits."""
+    large = Pairs(all_pairs.rows.with_columns(question_id=2**63 - 1 - pl.int_range(pl.len(), dtype=pl.Int64)))
+    labels = labels_of(large, 1, 0.75, 0.5, 0.25)
+    assert labels["question_id"].cast(pl.Float64).n_unique() == 1
+    assert read_labels(write(tmp_path / f"l{suffix}", labels), study, large).equals(
+        labels.with_columns(pl.col("probability").cast(pl.Float64))
+    )
+
+
 def test_pairs_that_no_other_source_labels_are_left_out(all_pairs: Pairs) -> None:
     labels = labels_of(all_pairs, 0.9, 0.9)
     unread = pl.col("question_id") == labels["question_id"][0]
