@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from ifllm_hub.cli.options import DatasetArgument, FolderArgument, ForceOption, PrivateOption
+from ifllm_hub.cli.options import (
+    AddressOption,
+    DatasetArgument,
+    EngineOption,
+    FolderArgument,
+    ForceOption,
+    PrivateOption,
+    ShardsOption,
+)
 from ifllm_hub.cli.printing import bar
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.terminal import say
@@ -56,6 +64,9 @@ def build(
     no_report: Annotated[
         bool, typer.Option("--no-report", help="Leave the privacy report and the card to `ifllm card`.")
     ] = False,
+    shards: ShardsOption = 1,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
 ) -> None:
     """Build the dataset folder (Parquet, card, manifest, privacy report) from a release.
 
@@ -77,6 +88,9 @@ def build(
             tier=tier,
             withdrawn=withdrawn,
             report=not no_report,
+            shards=shards,
+            engine=engine,
+            address=address,
         )
     rel = manifest["lines"]["rel"]
     say(

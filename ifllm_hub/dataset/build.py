@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -10,18 +11,19 @@ import polars as pl
 
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.coarse import coarse
-from ifllm_hub.dataset.layout import bucket_of
+from ifllm_hub.dataset.layout import WHOLE, Shard
 from ifllm_hub.dataset.manifest import COUNTED, MANIFEST, TIERS, Built, built_manifest, read_manifest, write_manifest
 from ifllm_hub.dataset.privacy.consent import apply_consent, check_workers
 from ifllm_hub.dataset.privacy.report import is_unreported, write_privacy_report
 from ifllm_hub.dataset.writers import ConfigWriter
+from ifllm_hub.engines.run import Engine, run_shards
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.centering import center_by_worker
 from ifllm_hub.features.extract import feature_rows
 from ifllm_hub.files import replacing_folder
-from ifllm_hub.sources.ifllm.accounts import balance, check_read, together
+from ifllm_hub.sources.ifllm.accounts import Accounts, balance, check_read, together
 from ifllm_hub.sources.ifllm.archive import Release
-from ifllm_hub.sources.ifllm.study import read_study
+from ifllm_hub.sources.ifllm.study import Study, read_study
 from ifllm_hub.sources.source import Source, in_parts
 from ifllm_hub.terms import MODALITIES, MODES, SIDES, Advance
 
@@ -39,6 +41,9 @@ def build_dataset(
     tier: str = "full",
     withdrawn: Collection[str] = (),
     report: bool = True,
+    shards: int = 1,
+    engine: Engine = "local",
+    address: str | None = None,
 ) -> Built:
     """Build the configs of a tier, their privacy report and the card; `ifllm label` adds the preferences.
 
@@ -50,6 +55,8 @@ def build_dataset(
         withdrawn: ids of workers to leave out; only their number is kept.
         report: write the privacy report and the card; False leaves them to `report_dataset`, before which the folder
             cannot be published.
+        shards: files of each split of a config; a person is in one of them.
+        engine: see `run_shards`, also for `address`; a cluster must see the release and `out` under the same paths.
 
     Returns:
         The manifest, as written to `out/manifest.json`.
@@ -71,22 +78,30 @@ def build_dataset(
         raise IfllmError(f"There is no tier '{tier}'. Choose one of: {', '.join(TIERS)}.")
     consented = apply_consent(read_study(release), withdrawn)
     with replacing_folder(out, MANIFEST) as folder:
-        questions, parts = [], []
-        for part in write_parts(consented.source, folder, tier, chunk, advance=advance):
-            questions.append(part.questions.select(COUNTED))
-            parts.append(part.account)
-        accounts = together(parts)
+        task = partial(_build_shard, consented.source, folder, tier, chunk, advance if shards == 1 else None)
+        every = [Shard(number, shards) for number in range(shards)]
+        built = run_shards(task, every, engine, address, advance=advance if shards > 1 else None)
+        questions, accounts = pl.concat([part for part, _ in built]), together([account for _, account in built])
         check_read(accounts, release.root)
         accounts.quarantined().write_csv(folder / "quarantine.csv")
         balanced = balance(accounts, release.root)
-        manifest = built_manifest(
-            tier, consented.left_out, release, consented.source.counts, pl.concat(questions), balanced
-        )
+        manifest = built_manifest(tier, consented.left_out, release, consented.source.counts, questions, balanced)
         write_manifest(folder, manifest)
         check_workers(folder, consented.source.workers)
         if report:
             _write_report(folder, release, manifest)
     return manifest
+
+
+def _build_shard(
+    source: Study, folder: Path, tier: str, chunk: int, advance: Advance | None, shard: Shard
+) -> tuple[pl.DataFrame, Accounts]:
+    """`COUNTED` of the questions, and what became of all that came in."""
+    questions, accounts = [pl.DataFrame(schema=COUNTED)], []
+    for part in write_parts(source, folder, tier, chunk, shard, advance):
+        questions.append(part.questions.select(*COUNTED))
+        accounts.append(part.account)
+    return pl.concat(questions), together(accounts)
 
 
 def report_dataset(folder: Path, release: Release) -> None:
@@ -131,8 +146,7 @@ def write_parts(
     folder: Path,
     tier: str = "full",
     chunk: int = CHUNK,
-    shard: int = 0,
-    shards: int = 1,
+    shard: Shard = WHOLE,
     advance: Advance | None = None,
 ) -> Iterator[Part[Account]]:
     """Write the configs of a tier, from any source, a part of its people at a time.
@@ -142,17 +156,17 @@ def write_parts(
     Args:
         folder: to write `data/` into.
         chunk: about how many conversations to hold in memory at a time.
-        shard: write only the people of this one of the `shards`; see `layout.bucket_of`.
+        shard: write only the people of this one.
 
     Raises:
         IfllmError: a recording is damaged.
     """
     with ExitStack() as stack:
         writers = {
-            config: stack.enter_context(closing(ConfigWriter(folder / "data" / config, config, shard, shards)))
+            config: stack.enter_context(closing(ConfigWriter(folder / "data" / config, config, shard)))
             for config in TIERS[tier]
         }
-        ours = {one: size for one, size in source.people.items() if bucket_of(one, shards) == shard}
+        ours = {one: size for one, size in source.people.items() if shard.has(one)}
         parts = in_parts(ours, chunk)
         for done, people in enumerate(parts, start=1):
             recorded = source.read(people)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.terms import MODES
 
 _SHARD = re.compile(r"-(\d{5,})-of-(\d{5,})\.parquet")
 
@@ -24,6 +25,14 @@ class Shard:
     def __str__(self) -> str:
         return f"{self.number:05d}-of-{self.of:05d}"
 
+    def has(self, worker_id: str) -> bool:
+        """Whether a worker's rows are in it."""
+        return bucket_of(worker_id, self.of) == self.number
+
+
+# All of a dataset.
+WHOLE = Shard(0, 1)
+
 
 def bucket_of(worker_id: str, buckets: int) -> int:
     """The shard, from 0, of all rows of a worker, by the sha256 of the id.
@@ -36,19 +45,25 @@ def bucket_of(worker_id: str, buckets: int) -> int:
     return int.from_bytes(hashlib.sha256(worker_id.encode()).digest()[:8], "big") % buckets
 
 
-def shard_name(split: str, shard: int = 0, shards: int = 1) -> str:
+def shard_name(split: str, shard: Shard = WHOLE) -> str:
     """The Parquet file of a shard of a split, in the folder of its config: as `datasets` names them."""
-    return f"{split}-{Shard(shard, shards)}.parquet"
+    return f"{split}-{shard}.parquet"
 
 
-def parquet_path(folder: Path, config: str, split: str, shard: int = 0, shards: int = 1) -> Path:
+def parquet_path(folder: Path, config: str, split: str, shard: Shard = WHOLE) -> Path:
     """The file of a shard of a config's split, in a dataset folder."""
-    return folder / "data" / config / shard_name(split, shard, shards)
+    return folder / "data" / config / shard_name(split, shard)
 
 
 def parquet_names(folder: Path, config: str, split: str) -> list[str]:
     """The names of the files of a config's split, in order."""
     return names_of(split, (path.name for path in (folder / "data" / config).glob("*.parquet") if path.is_file()))
+
+
+def shards_of(folder: Path) -> list[Shard]:
+    """The shards of a dataset folder: those of its questions."""
+    names = parquet_names(folder, MODES[0], "train")
+    return [Shard(number, len(names)) for number in range(len(names))] or [WHOLE]
 
 
 def names_of(split: str, names: Iterable[str]) -> list[str]:
@@ -89,7 +104,7 @@ def complete_shards(place: object, split: str, names: Iterable[str]) -> int:
             f"{place}: has files of {split} in several layouts ({first}, {last}). Build or download the dataset again."
         )
     (shards,) = layouts
-    missing = [name for shard in range(shards) if (name := shard_name(split, shard, shards)) not in found]
+    missing = [name for shard in range(shards) if (name := shard_name(split, Shard(shard, shards))) not in found]
     if missing:
         raise IfllmError(
             f"{place}: {len(missing)} of {shards} files of {split} are missing (the first: {missing[0]}). Build or "

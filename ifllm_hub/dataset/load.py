@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ifllm_hub.dataset.layout import parquet_paths
+from ifllm_hub.dataset.layout import Shard, parquet_path, parquet_paths
 from ifllm_hub.dataset.schema import COLLECTED, SPLITS, Column, columns, label_source_of, present_configs
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.hub import clear_hub_errors
@@ -72,14 +72,14 @@ def scan_config(
     config: str,
     only: Sequence[str] | None = None,
     revision: str | None = None,
-    shard: int | None = None,
+    shard: Shard | None = None,
 ) -> Iterator[pl.DataFrame]:
     """The rows of a config in the order of `load_config`, some at a time: for one column of many, or to write as read.
 
     Args:
         dataset: see `load_config`, also for `revision`.
         only: the columns to read; None: all.
-        shard: only this file, from 0, of each split of a folder; see `layout.bucket_of`.
+        shard: only this one, of a folder.
 
     Yields:
         Frames of at most 4,096 rows (100 of `trajectories`) with the columns and `split`, each checked as it is read.
@@ -190,7 +190,7 @@ def _check_id(repo_id: str | Path) -> None:
 
 
 def _batches(
-    dataset: str | Path, config: str, names: list[str], revision: str | None, shard: int | None = None
+    dataset: str | Path, config: str, names: list[str], revision: str | None, shard: Shard | None = None
 ) -> Iterator[tuple[pa.RecordBatch, str, str]]:
     """Checked batches of these columns, each with its split and where it is from."""
     folder = _folder(dataset, revision)
@@ -199,7 +199,7 @@ def _batches(
         return
     for split in SPLITS:
         paths = parquet_paths(folder, config, split)
-        for path in paths if shard is None else [paths[shard]]:
+        for path in paths if shard is None else [parquet_path(folder, config, split, shard)]:
             with _opened(path, config, str(path)) as file:
                 for batch in _checked_batches(file, config, names, str(path)):
                     yield batch, split, str(path)

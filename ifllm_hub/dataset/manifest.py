@@ -23,7 +23,10 @@ TIERS = {
 }
 
 # What a manifest counts of the questions.
-COUNTED = ("worker_id", "conversation_id", "mode", "excluded_worker", "has_mouse", "has_gaze")
+COUNTED = {
+    **dict.fromkeys(("worker_id", "conversation_id", "mode"), pl.String),
+    **dict.fromkeys(("excluded_worker", "has_mouse", "has_gaze"), pl.Boolean),
+}
 
 # Where the readings of a dataset are from; "unknown" where no manifest says so.
 Origin = Literal["study", "simulated", "collected", "unknown"]

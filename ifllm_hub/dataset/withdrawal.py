@@ -2,18 +2,19 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
 
-from ifllm_hub.dataset.layout import bucket_of, parquet_paths
+from ifllm_hub.dataset.layout import Shard, shards_of
 from ifllm_hub.dataset.load import scan_config
-from ifllm_hub.dataset.schema import SPLITS, present_configs
+from ifllm_hub.dataset.schema import present_configs
 from ifllm_hub.dataset.writers import ConfigWriter
 from ifllm_hub.terms import MODES
 
 
-def people_in(folder: Path, workers: Collection[str]) -> Iterator[tuple[int, frozenset[str]]]:
+def people_in(folder: Path, workers: Collection[str]) -> Iterator[tuple[Shard, frozenset[str]]]:
     """The shards that people would be in, and who of them is.
 
     Args:
@@ -22,10 +23,12 @@ def people_in(folder: Path, workers: Collection[str]) -> Iterator[tuple[int, fro
     Raises:
         IfllmError: a file is missing or damaged.
     """
-    shards = len(parquet_paths(folder, MODES[0], SPLITS[0]))
     wanted = pl.Series(list(workers), dtype=pl.String)
-    for shard in sorted({bucket_of(worker, shards) for worker in workers}):
-        ids = (rows["worker_id"] for mode in MODES for rows in scan_config(folder, mode, ["worker_id"], shard=shard))
+    for shard in shards_of(folder):
+        if not any(map(shard.has, workers)):
+            continue
+        found = (scan_config(folder, mode, ["worker_id"], shard=shard) for mode in MODES)
+        ids = (rows["worker_id"] for rows in chain.from_iterable(found))
         yield shard, frozenset().union(*(part.filter(part.is_in(wanted.implode())) for part in ids))
 
 
@@ -43,7 +46,6 @@ def drop_people(folder: Path, workers: Collection[str]) -> Counter[str]:
     removed: Counter[str] = Counter()
     conversations: set[str] = set()
     configs = present_configs(folder)
-    shards = len(parquet_paths(folder, MODES[0], SPLITS[0]))
     for shard, there in people_in(folder, workers):
         if not there:
             continue
@@ -51,7 +53,7 @@ def drop_people(folder: Path, workers: Collection[str]) -> Counter[str]:
         theirs = pl.col("worker_id").is_in(there)
         for config in configs:
             scratch = folder / "data" / f".{config}"
-            writer = ConfigWriter(scratch, config, shard, shards)
+            writer = ConfigWriter(scratch, config, shard)
             for rows in scan_config(folder, config, shard=shard):
                 writer.write(rows.filter(~theirs))
                 if config in MODES:

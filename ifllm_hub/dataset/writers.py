@@ -1,8 +1,8 @@
 """Writes the Parquet files of configs: of a new dataset, or in place of those in a folder."""
 
 import shutil
-from collections.abc import Collection
-from contextlib import ExitStack
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ifllm_hub.dataset.card.pages import write_card
-from ifllm_hub.dataset.layout import shard_name
+from ifllm_hub.dataset.layout import WHOLE, Shard, shard_name, shards_of
 from ifllm_hub.dataset.manifest import read_manifest
 from ifllm_hub.dataset.privacy.report import is_unreported, read_privacy_report
 from ifllm_hub.dataset.schema import (
@@ -31,15 +31,15 @@ class ConfigWriter:
 
     Args:
         folder: of the config.
-        shard: which of the config's `shards` the files are.
+        shard: which of the config's shards the files are.
     """
 
-    def __init__(self, folder: Path, config: str, shard: int = 0, shards: int = 1):
+    def __init__(self, folder: Path, config: str, shard: Shard = WHOLE):
         self._schema = arrow_schema(config)
         self._rows = _ROW_GROUP.get(config, _DEFAULT_ROW_GROUP)
         self._pending: dict[str, list[pa.Table]] = {split: [self._schema.empty_table()] for split in SPLITS}
         folder.mkdir(parents=True, exist_ok=True)
-        self._files = {split: self._new_file(folder / shard_name(split, shard, shards)) for split in SPLITS}
+        self._files = {split: self._new_file(folder / shard_name(split, shard)) for split in SPLITS}
 
     def _new_file(self, path: Path) -> pq.ParquetWriter:
         path.unlink(missing_ok=True)  # another folder may share the file that is there
@@ -98,10 +98,11 @@ def replace_configs(folder: Path, configs: dict[str, pl.DataFrame], earlier: Col
     has_card = not is_unreported(folder)
     if has_card and "collected" not in read_manifest(folder):
         read_privacy_report(folder)
+    shards = shards_of(folder)
     with ExitStack() as stack:
         for config, rows in configs.items():
-            place = replacing_folder(folder / "data" / config, shard_name(SPLITS[0]))
-            _write(stack.enter_context(place), config, rows)
+            place = replacing_folder(folder / "data" / config, shard_name(SPLITS[0], shards[0]))
+            _write(stack.enter_context(place), config, rows, shards)
     for config in set(earlier).difference(configs):
         shutil.rmtree(folder / "data" / config)
     if has_card:
@@ -109,16 +110,10 @@ def replace_configs(folder: Path, configs: dict[str, pl.DataFrame], earlier: Col
         write_card(folder, redraw=not all(map(label_source_of, configs)))
 
 
-def write_config(folder: Path, config: str, rows: pl.DataFrame) -> None:
-    """Write one config into a folder laid out like the Hub repo that nobody reads yet.
-
-    Args:
-        rows: the config's columns and `split`.
-    """
-    _write(folder / "data" / config, config, rows)
-
-
-def _write(folder: Path, config: str, rows: pl.DataFrame) -> None:
-    writers = ConfigWriter(folder, config)
-    writers.write(rows)
-    writers.close()
+def _write(folder: Path, config: str, rows: pl.DataFrame, shards: Sequence[Shard]) -> None:
+    """Rows without a worker, as labels from elsewhere may be, are in the shard of the empty id."""
+    workers = pl.col("worker_id")
+    for shard in shards:
+        there = [worker for worker in rows["worker_id"].unique() if shard.has(worker or "")]
+        with closing(ConfigWriter(folder, config, shard)) as writer:
+            writer.write(rows.filter(workers.is_in(there, nulls_equal=True)) if len(shards) > 1 else rows)

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from ifllm_hub import __version__
-from ifllm_hub.dataset.layout import Shard, bucket_of, complete_shards, names_of, shard_name
+from ifllm_hub.dataset.layout import Shard, complete_shards, names_of, shard_name
 from ifllm_hub.dataset.load import scan_file
 from ifllm_hub.dataset.schema import SPLITS, columns
 from ifllm_hub.dataset.writers import ConfigWriter
@@ -138,8 +138,8 @@ def score_shard(run: Scoring, shard: Shard) -> Counts:
     Raises:
         IfllmError: the shard is damaged, or holds somebody of another shard.
     """
-    files = {split: f"data/{run.config}/{shard_name(split, shard.number, shard.of)}" for split in SPLITS}
-    gone = sorted(worker for worker in run.withdrawn if bucket_of(worker, shard.of) == shard.number)
+    files = {split: f"data/{run.config}/{shard_name(split, shard)}" for split in SPLITS}
+    gone = sorted(worker for worker in run.withdrawn if shard.has(worker))
     inputs = {
         "files": [run.files[file] for file in files.values()],
         "config": run.config,
@@ -147,7 +147,7 @@ def score_shard(run: Scoring, shard: Shard) -> Counts:
         "withdrawn_sha256": _digest(gone),
         "ifllm_hub": __version__,
     }
-    targets = [f"{_SCORES}/{shard_name(split, shard.number, shard.of)}" for split in SPLITS]
+    targets = [f"{_SCORES}/{shard_name(split, shard)}" for split in SPLITS]
     counts = unless_done(run.out, str(shard), inputs, targets, lambda: _score(run, shard, files))
     return Counts(**counts)  # type: ignore[typeddict-item]
 
@@ -167,7 +167,7 @@ def _score(run: Scoring, shard: Shard, files: dict[str, str]) -> Counts:
     probabilities = pl.Series("probability_left", run.reward.score(left), pl.Float64).fill_nan(None)
     scores = left.select(*_IDS, "split").with_columns(probabilities)
     with staged(at(run.out, _SCORES)) as folder:
-        with closing(ConfigWriter(folder, "scores", shard.number, shard.of)) as writer:
+        with closing(ConfigWriter(folder, "scores", shard)) as writer:
             writer.write(scores)
         written = sum(pq.read_metadata(file).num_rows for file in folder.glob("*.parquet"))
         counts = Counts(
@@ -196,7 +196,7 @@ def _features(run: Scoring, shard: Shard, file: str) -> Iterator[pl.DataFrame]:
             parts = map(feature_rows, _batches(scan_file(stream, "trajectories", file), run.batch))
         for rows in parts:
             for worker in rows["worker_id"].unique():
-                if bucket_of(worker, shard.of) != shard.number:
+                if not shard.has(worker):
                     raise IfllmError(
                         f"{file}: has a person ({worker}) who belongs into another shard, so not all of a person's "
                         "rows lie together. Lay the dataset out by person: ifllm partition SOURCE --out FOLDER."
@@ -260,7 +260,7 @@ def _check_target(out: str, source: str, shards: list[Shard]) -> None:
     """Refuse a folder in which scores would stand beside something else."""
     if out == source:
         raise IfllmError(f"{out}: is the dataset itself. Choose another folder for the scores.")
-    ours = {shard_name(split, shard.number, shard.of) for split in SPLITS for shard in shards}
+    ours = {shard_name(split, shard) for split in SPLITS for shard in shards}
     others = [name for name in files_in(at(out, _SCORES)) if name not in ours and not name.startswith(".")]
     if others:
         raise IfllmError(

@@ -15,7 +15,7 @@ from ifllm_hub.collect.export.stored import StoredReadings, TickAccount, stored_
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.store import Store
 from ifllm_hub.dataset.build import Part, write_parts
-from ifllm_hub.dataset.layout import Shard, bucket_of, parquet_path
+from ifllm_hub.dataset.layout import Shard, parquet_path
 from ifllm_hub.dataset.manifest import TIERS
 from ifllm_hub.dataset.schema import SPLITS, preferences_config
 from ifllm_hub.dataset.writers import ConfigWriter
@@ -58,10 +58,10 @@ def export_shard(
     Raises:
         IfllmError: a file cannot be written.
     """
-    people = [worker for worker in source.people if bucket_of(worker, shard.of) == shard.number]
+    people = [worker for worker in source.people if shard.has(worker)]
     made_of = {"ifllm_hub": __version__, "model": _model_sha256(), "people": source.state(people)}
     files = [
-        parquet_path(Path(), config, split, shard.number, shard.of).as_posix()
+        parquet_path(Path(), config, split, shard).as_posix()
         for config in (*TIERS[_TIER], *map(preferences_config, SOURCES))
         for split in SPLITS
     ]
@@ -90,13 +90,11 @@ def _write(shard: Shard, source: StoredReadings, folder: Path, advance: Advance 
     ticks: Counter[str] = Counter()
     with ExitStack() as stack:
         writers = {
-            label_source: stack.enter_context(
-                closing(ConfigWriter(folder / "data" / config, config, shard.number, shard.of))
-            )
+            label_source: stack.enter_context(closing(ConfigWriter(folder / "data" / config, config, shard)))
             for label_source in SOURCES
             for config in [preferences_config(label_source)]
         }
-        for part in write_parts(source, folder, _TIER, _CHUNK, shard.number, shard.of, advance):
+        for part in write_parts(source, folder, _TIER, _CHUNK, shard, advance):
             for label_source, rows in _labeled(part).items():
                 writers[label_source].write(rows)
             counts.update(_counts(part.questions))
