@@ -1,4 +1,4 @@
-"""`ifllm simulate | build | card | scan | publish | replay | patterns | export-bids`: the dataset and the readings."""
+"""`ifllm simulate | build | partition | card | scan | publish | replay | patterns | export-bids`: the dataset."""
 
 import sys
 from pathlib import Path
@@ -128,6 +128,32 @@ def _release_and_folder(command: str, paths: list[str]) -> list[str]:
     if len(paths) > 2:
         raise IfllmError(f"{command} takes [RELEASE] OUT and was given {len(paths)} paths. Quote those with spaces.")
     return [RELEASE_URL, *paths][-2:]
+
+
+@app.command(rich_help_panel=PANEL)
+def partition(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A folder or address (s3://...) of trajectories, or with data/CONFIG/, in Parquet files of any name.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[str, typer.Option(help="Folder or address to write; a second run resumes.", show_default=False)],
+    shards: Annotated[
+        int, typer.Option(min=1, help="Of each config; 25,000 to 50,000 readings each.", show_default=False)
+    ],
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+) -> None:
+    """Lay a dataset out by person, so that all later steps need one shard at a time."""
+    from ifllm_hub.dataset.partition import partition_dataset
+
+    with bar("partition") as advance:
+        rows = partition_dataset(source, out, shards, engine, address, advance)
+    for config, count in rows.items():
+        say(f"{config}: {count:,} rows")
+    say(f"{shards} shards by person: {out}")
 
 
 @app.command(rich_help_panel=PANEL)

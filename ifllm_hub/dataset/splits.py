@@ -37,10 +37,20 @@ def assign_folds(questions: pl.DataFrame, *, grows: bool) -> pl.DataFrame:
     return questions.with_columns(split=pl.when(test).then(pl.lit("test")).otherwise(pl.lit("train")))
 
 
+def split_of(worker_id: str) -> str:
+    """The split of a worker in a collection that grows; see `assign_folds`."""
+    return "test" if _hashed("fold_worker", worker_id) == TEST_FOLD else "train"
+
+
 def _hash(groups: pl.DataFrame, kind: str) -> pl.DataFrame:
-    """`group` and its `fold`, by the sha256 of the kind of fold and the id."""
-    folds = [int(hashlib.sha256(f"{kind} {id_}".encode()).hexdigest(), 16) % FOLDS for id_ in groups["group"]]
+    """`group` and its `fold`."""
+    folds = [_hashed(kind, id_) for id_ in groups["group"]]
     return groups.select("group", fold=pl.Series(folds, dtype=pl.Int8))
+
+
+def _hashed(kind: str, id_: object) -> int:
+    """A fold by the sha256 of its kind and an id."""
+    return int(hashlib.sha256(f"{kind} {id_}".encode()).hexdigest(), 16) % FOLDS
 
 
 def _deal(groups: pl.DataFrame) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -82,6 +83,7 @@ def _cluster(address: str | None) -> Iterator[ModuleType]:
     where = address or os.environ.get("RAY_ADDRESS") or "local"
     local: dict[str, Any] = {"include_dashboard": False} if where == "local" else {}
     try:
+        _knock(where)
         ray.init(where, logging_level=logging.ERROR, log_to_driver=False, **local)
     # Ray's own errors, and those of the network, of a wrong address, of no or another token, and of other versions.
     except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
@@ -93,3 +95,10 @@ def _cluster(address: str | None) -> Iterator[ModuleType]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(where: str) -> None:
+    """Fail at once if nobody listens at an address: Ray would wait for minutes."""
+    host, _, port = where.rpartition("://")[2].rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=20).close()
