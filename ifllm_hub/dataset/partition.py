@@ -98,12 +98,8 @@ def partition_dataset(
     inputs = _inputs(resolved(source), place)
     asked = {"shards": shards, "files": {one.file: one.mark for one in inputs}}
     with locked(place):
-        done = read_json(at(place, SUMMARY))
-        if (
-            done
-            and done["inputs"] == asked
-            and len(_laid_out(place, shards)) == shards * len(done["rows"]) * len(SPLITS)
-        ):
+        done, there = read_json(at(place, SUMMARY)), _laid_out(place, shards)
+        if done and done["inputs"] == asked and len(there) == shards * len(done["rows"]) * len(SPLITS):
             return done["rows"]
         remove(at(place, SUMMARY))
         half = (lambda share: advance(share / 2)) if advance else None

@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 from ifllm_hub.errors import IfllmError, first_line
 
 _STAGED, _LOCK = ".staged-", ".lock"
-# What tells one content of a file from another: on S3, on the Hub (large files, others), here, and elsewhere.
-_MARKS = ("ETag", "xet_hash", "blob_id", "mtime", "LastModified", "last_modified", "updated")
+# What tells one content of a file from another, the first of these: S3, the Hub (large files, others), disks, others.
+_MARKS = ("ETag", "xet_hash", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created")
 
 
 def resolved(place: str | Path) -> str:
@@ -196,8 +196,8 @@ def _is_remote(place: str) -> bool:
 
 
 def _mark(info: Mapping[str, Any]) -> str:
-    known = [str(info[name]) for name in _MARKS if info.get(name) is not None]
-    return " ".join([str(info["size"]), *known])
+    known = (str(info[name]) for name in _MARKS if info.get(name) is not None)
+    return f"{info['size']} {next(known, '')}"
 
 
 @contextmanager
@@ -209,7 +209,7 @@ def _reached(place: str) -> Iterator[tuple[Any, str]]:
         system, path = url_to_fs(place)
         system.invalidate_cache()  # others write there too
         yield system, path
-    except (IfllmError, FileNotFoundError):
+    except IfllmError:
         raise
     except Exception as error:  # each file system has errors of its own
         raise IfllmError(
