@@ -219,7 +219,8 @@ def test_help_names_the_commands_and_loads_nothing_heavy() -> None:
     known = sys.stdlib_module_names | {"ifllm_hub", "typer", "rich", "click", "shellingham"}
     rest = {name.partition(".")[0] for name in loaded} - known
     heavy = {"torch", "polars", "sklearn", "datasets", "matplotlib", "transformers", "numpy", "scipy", "pyarrow"}
-    assert rest.isdisjoint(heavy | {"huggingface_hub", "yaml", "jinja2", "sqlalchemy", "pydantic", "fastapi"}), rest
+    heavy |= {"huggingface_hub", "yaml", "jinja2", "sqlalchemy", "pydantic", "fastapi", "ray", "fsspec"}
+    assert rest.isdisjoint(heavy), rest
 
 
 def test_label_needs_neither_figures_nor_what_trains(labeled_dataset: Path, tmp_path: Path) -> None:
@@ -237,8 +238,21 @@ def test_label_needs_neither_figures_nor_what_trains(labeled_dataset: Path, tmp_
     bottom = {"documents", "errors", "files", "hub", "statistics", "terminal", "terms"}
     assert {name.split(".")[1] for name in loaded if name.startswith("ifllm_hub.")} == rooms | bottom
     assert {name for name in loaded if name.startswith("ifllm_hub.pages.")} == {"ifllm_hub.pages.web_page"}
-    heavy = {"matplotlib", "torch", "transformers", "trl", "gradio", "sqlalchemy", "fastapi"}
+    heavy = {"matplotlib", "torch", "transformers", "trl", "gradio", "sqlalchemy", "fastapi", "ray"}
     assert {name.partition(".")[0] for name in loaded}.isdisjoint(heavy)
+
+
+def test_scoring_in_this_process_needs_neither_ray_nor_what_trains(dataset: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from ifllm_hub.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    print(end.code, *sorted(sys.modules), file=sys.stderr)"
+    )
+    for words in (["score", dataset], ["partition", dataset, "--shards", "2"]):
+        command = [sys.executable, "-c", code, *words, "--out", tmp_path / words[0]]
+        status, *loaded = subprocess.run(command, capture_output=True, text=True, check=True).stderr.split()
+        assert status == "0"
+        heavy = {"ray", "s3fs", "boto3", "torch", "transformers", "sklearn", "gradio", "sqlalchemy"}
+        assert {name.partition(".")[0] for name in loaded}.isdisjoint(heavy)
 
 
 def commands(group: Any = None, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

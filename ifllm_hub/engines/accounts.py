@@ -29,7 +29,7 @@ def unless_done(
     asked = json.loads(json.dumps(inputs))
     earlier = read_json(at(place, f"{name}.json"))
     if earlier and earlier["inputs"] == asked and earlier["files"] == _marks(out, files):
-        return earlier["result"]
+        return dict(earlier["result"])
     result = dict(work())
     write_json(place, f"{name}.json", {"inputs": asked, "files": _marks(out, files), "result": result})
     return result

@@ -32,7 +32,7 @@ def run_on_ray(
     Raises:
         IfllmError: Ray is not installed, or there is no cluster.
     """
-    with _cluster(address) as ray:
+    with _cluster(address, retries) as ray:
         # Sent to each node once, not with every shard.
         shared = ray.put(task)
         remote = ray.remote(_call).options(num_cpus=1, max_retries=retries, runtime_env=_ONE_THREAD)
@@ -69,9 +69,10 @@ def _outcome(ray: ModuleType, reference: Any, retries: int) -> Any:
 
 
 @contextmanager
-def _cluster(address: str | None) -> Iterator[ModuleType]:
+def _cluster(address: str | None, retries: int) -> Iterator[ModuleType]:
     """Ray, connected to a cluster; what was not connected before is not connected afterwards."""
-    # Read once, as Ray is imported. A cluster of this machine alone tells nobody that there is one.
+    # Read once, as Ray is imported. By default, it tries for ever what its memory monitor kills, and reports on its use.
+    os.environ.setdefault("RAY_task_oom_retries", str(retries))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray

@@ -1,4 +1,4 @@
-"""Every reading of a dataset is scored, and the scores depend on neither shards, batches nor the config they are from."""
+"""Every reading of a dataset is scored, whatever its shards, the batches, and the config that it is scored from."""
 
 import json
 import shutil
@@ -140,7 +140,7 @@ def test_what_is_not_laid_out_by_person_is_refused(laid_out, tmp_path) -> None:
     one.replace(tmp_path / "kept")
     other.replace(one)
     (tmp_path / "kept").replace(other)
-    with pytest.raises(IfllmError, match="2 of 8 shards failed.*ifllm partition SOURCE --out FOLDER"):
+    with pytest.raises(IfllmError, match=r"2 of 8 shards failed.*ifllm partition SOURCE --out FOLDER"):
         score_dataset(source, tmp_path / "scores")
 
 
