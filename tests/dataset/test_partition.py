@@ -29,7 +29,7 @@ def test_every_person_has_one_shard(shards, chunk, dataset, tmp_path, monkeypatc
     before = replicated(dataset, "trajectories")
     rows = partition_dataset(lake(dataset, tmp_path / "lake"), tmp_path / "out", shards)
     assert rows == {"trajectories": before.height}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"data", "accounts", ".lock", SUMMARY}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"data", ".accounts", ".lock", SUMMARY}
     for name, part in files(tmp_path / "out").items():
         assert {bucket_of(worker, shards) for worker in part["worker_id"]} <= {int(name.split("-")[1])}
         assert part.equals(part.sort("worker_id", "question_id"))

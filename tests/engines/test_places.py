@@ -134,6 +134,6 @@ def test_nothing_is_done_twice_unless_something_changed(place: str) -> None:
     assert once({"of": ("y", 1)}, "44") == {"rows": 44}
     write(f"{place}/data", a="somebody else's")
     assert once({"of": ("y", 1)}, "5") == {"rows": 5}
-    write(f"{place}/accounts", **{"shard.json": "{"})
+    write(f"{place}/.accounts", **{"shard.json": "{"})
     assert once({"of": ("y", 1)}, "6") == {"rows": 6}
     assert calls == ["1", "3", "44", "5", "6"]

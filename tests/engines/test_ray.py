@@ -68,7 +68,7 @@ def times(out: Path) -> dict[str, int]:
 
 def accounts(out: Path) -> set[str]:
     """The shards that are done."""
-    return {path.stem for path in out.glob("accounts/*.json")}
+    return {path.stem for path in out.glob(".accounts/*.json")}
 
 
 def test_both_nodes_work_and_the_order_is_kept(cluster) -> None:
@@ -167,7 +167,7 @@ def test_a_shard_that_kills_every_worker_stops_no_other(cluster, laid_out, here,
 def test_a_driver_that_is_killed_is_gone_on_from(cluster, laid_out, here, tmp_path) -> None:
     command = [sys.executable, "-m", "tests.engines.tasks", laid_out, tmp_path, cluster.address]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as driver:
-        until((tmp_path / "accounts").exists, 120)
+        until((tmp_path / ".accounts").exists, 120)
         with pytest.raises(IfllmError, match="another run is writing there"):
             score_dataset(laid_out, tmp_path)
         kill_after(driver, lambda: len(accounts(tmp_path)) >= 2, 120)

@@ -96,7 +96,7 @@ def test_a_second_run_does_only_what_changed(laid_out, tmp_path) -> None:
     }
     assert counts["withdrawn"] == rows.filter(worker_id=worker).height
     assert scores(out).equals(rows.filter(pl.col("worker_id") != worker))
-    assert worker not in (out / SUMMARY).read_text() + "".join(path.read_text() for path in out.glob("accounts/*"))
+    assert worker not in (out / SUMMARY).read_text() + "".join(path.read_text() for path in out.glob(".accounts/*"))
 
 
 def times(out: Path) -> dict[str, int]:
