@@ -77,6 +77,12 @@ def serve(
     behind_proxy: ProxyOption = False,
     dataset_repo: RepoOption = None,
     publish_minutes: MinutesOption = PUBLISH_MINUTES,
+    publish_shards: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Files of each split of a config; only changed ones are sent.", rich_help_panel=PUBLISHING
+        ),
+    ] = 1,
     least_people: LeastOption = LEAST_PEOPLE,
 ) -> None:
     """Run the collector's server until it is stopped."""
@@ -92,6 +98,7 @@ def serve(
         retention_days=retention_days or None,
         dataset_repo=dataset_repo,
         publish_minutes=publish_minutes,
+        publish_shards=publish_shards,
         least_people=least_people,
     )
     say(startup_message(settings, host, port))

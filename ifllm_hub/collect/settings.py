@@ -117,6 +117,7 @@ class Settings:
         retention_days: how long what was collected stays in the store; None: until somebody deletes it.
         dataset_repo: keep this Hub dataset repo up to date with what was collected; None: nothing leaves this machine.
         publish_minutes: how often; after a withdrawal, at once.
+        publish_shards: files of each split of a config there; only those in which something changed are sent.
         least_people: with fewer whose consent stands, nothing stays in that repo.
         max_body: largest request body from a page, bytes.
         body_seconds: how long a request body may take to arrive.
@@ -139,6 +140,7 @@ class Settings:
     retention_days: int | None = 365
     dataset_repo: str | None = None
     publish_minutes: float = PUBLISH_MINUTES
+    publish_shards: int = 1
     least_people: int = LEAST_PEOPLE
     max_body: int = 256 * 1024
     body_seconds: float = 30
@@ -162,6 +164,8 @@ class Settings:
             raise IfllmError(f"Retention is {self.retention_days} days; it must be at least 1, or unset for no limit.")
         if not self.publish_minutes > 0:
             raise IfllmError(f"publish_minutes is {self.publish_minutes}; it must be more than 0.")
+        if self.publish_shards < 1:
+            raise IfllmError(f"publish_shards is {self.publish_shards}; it must be at least 1.")
 
     @property
     def url(self) -> str | URL:

@@ -69,6 +69,9 @@ def export_dataset(
     with locked(out), replacing_folder(out, MANIFEST, private=True, resumed=shards > 1) as folder:
         store.note_export(out, now_ms())  # before the store is read: from now on a withdrawal knows the folder
         every = [Shard(number, shards) for number in range(shards)]
+        for path in folder.glob("data/*/*.parquet"):  # of an interrupted export with another number of shards
+            if not path.name.endswith(f"-of-{shards:05d}.parquet"):
+                path.unlink()
         with ExitStack() as stack:
             task: Callable[[Shard], ShardAccount]
             if engine == "local":

@@ -37,7 +37,14 @@ class ScheduledPublication(CommitScheduler):
     """
 
     def __init__(
-        self, store: Store, pseudonyms: Pseudonyms, folder: Path, repo_id: str, minutes: float, least_people: int
+        self,
+        store: Store,
+        pseudonyms: Pseudonyms,
+        folder: Path,
+        repo_id: str,
+        minutes: float,
+        least_people: int,
+        shards: int = 1,
     ):
         """Start. A new repo is private, and its data are gated in any case; a repo that holds something else is not
         touched.
@@ -46,8 +53,10 @@ class ScheduledPublication(CommitScheduler):
             folder: of the export, used for nothing else.
             minutes: between two publications; more than 0.
             least_people: with fewer, nothing stays in the repo.
+            shards: see `export_dataset`.
         """
-        self._store, self._pseudonyms, self._least_people = store, pseudonyms, least_people
+        self._store, self._pseudonyms = store, pseudonyms
+        self._least_people, self._shards = least_people, shards
         with clear_hub_errors(repo_id):
             repo_id = claim_repo(repo_id, _COLLECTED, private=True)
             super().__init__(repo_id=repo_id, folder_path=folder, every=minutes, repo_type="dataset", private=True)
@@ -65,7 +74,7 @@ class ScheduledPublication(CommitScheduler):
             IfllmError: the folder cannot be written, or the Hub failed; the next run catches up.
         """
         try:
-            export_dataset(self._store, self.folder_path, self._pseudonyms, self._least_people)
+            export_dataset(self._store, self.folder_path, self._pseudonyms, self._least_people, self._shards)
         except TooFewPeople as few:
             _log.info("%s: %s", self.repo_id, few)
             commit_files({MANIFEST: _NOBODY}, self.repo_id, _COLLECTED)

@@ -331,8 +331,15 @@ class Collector:
         from ifllm_hub.collect.export.publication import ScheduledPublication
 
         folder = chosen.folder / PUBLISHED_FOLDER
-        repo_id, minutes, least = chosen.dataset_repo, chosen.publish_minutes, chosen.least_people
-        return ScheduledPublication(self.store, self.pseudonyms, folder, repo_id, minutes, least)
+        return ScheduledPublication(
+            self.store,
+            self.pseudonyms,
+            folder,
+            chosen.dataset_repo,
+            chosen.publish_minutes,
+            chosen.least_people,
+            chosen.publish_shards,
+        )
 
 
 def _clock_off(moments: list[int], issued_at: int, now: int) -> int:

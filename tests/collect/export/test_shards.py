@@ -86,6 +86,8 @@ def test_an_interrupted_export_goes_on(site: Site, tmp_path: Path) -> None:
     done = written(unfinished(out))
     assert len(done) == 3 * 2 * 6
     (unfinished(out) / ".accounts/00002-of-00008.json").unlink()  # it was being written
+    with stored_readings(site.store, site.pseudonyms) as source:  # and once more, in another layout
+        export_shard(Shard(1, 3), source, unfinished(out), out)
     export_dataset(site.store, out, site.pseudonyms, shards=SHARDS)
     assert not unfinished(out).exists()
     kept = {path for path, file in written(out).items() if done.get(path) == file}
