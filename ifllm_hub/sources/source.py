@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypedDict, TypeVar
 
 import polars as pl
 
@@ -27,8 +27,36 @@ class Recorded(Generic[Account_co]):
     account: Account_co
 
 
+class Facts(TypedDict):
+    """What the card of somebody else's recordings says about them.
+
+    Attributes:
+        name: of the source, as in `ifllm import NAME`.
+        title: of the recordings.
+        url: where they are from.
+        license: its SPDX id in lower case as the Hub writes it, or "unknown".
+        terms: what may be done with them, a sentence.
+        citation: BibTeX, or empty.
+        readers: who read what, and what they were asked, a sentence or two.
+        recording: how reading was recorded: modality, rate, layout of the page.
+        problems: what is known to be uncertain or wrong, a sentence each.
+        not_comparable: how this differs from the study, and what may therefore not be compared, a sentence each.
+    """
+
+    name: str
+    title: str
+    url: str
+    license: str
+    terms: str
+    citation: str
+    readers: str
+    recording: str
+    problems: list[str]
+    not_comparable: list[str]
+
+
 class Source(Protocol[Account_co]):
-    """A set of recordings: the study's release, a simulated one, or a collector's store."""
+    """A set of recordings: the study's release, a simulated one, a collector's store, or somebody else's."""
 
     @property
     def workers(self) -> frozenset[str]:
