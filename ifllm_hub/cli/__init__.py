@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from ifllm_hub.cli import align, collect, data, evaluate, preferences, reward, run
+from ifllm_hub.cli import align, collect, data, evaluate, importing, preferences, reward, run
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.terminal import given_words, say_error
 
@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for room in (run, data, reward, preferences, align, evaluate, collect):
+for room in (run, data, importing, reward, preferences, align, evaluate, collect):
     app.add_typer(room.app)
 
 

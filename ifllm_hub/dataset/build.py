@@ -114,7 +114,7 @@ def report_dataset(folder: Path, release: Release) -> None:
         IfllmError: the folder has them already, was not built from this release, or cannot be written.
     """
     manifest = read_manifest(folder)
-    if "collected" in manifest or manifest["release_sha256"] != release.digest():
+    if "release_sha256" not in manifest or manifest["release_sha256"] != release.digest():
         raise IfllmError(f"{folder}: was not built from {release.root}. Give the release that it was built from.")
     if not is_unreported(folder):
         raise IfllmError(f"{folder}: has a privacy report or a card already. `ifllm build` makes both anew.")

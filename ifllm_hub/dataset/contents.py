@@ -12,8 +12,10 @@ import pyarrow as pa
 
 from ifllm_hub.dataset.layout import parquet_paths
 from ifllm_hub.dataset.load import footer
+from ifllm_hub.dataset.manifest import ByMode
 from ifllm_hub.dataset.schema import DEFAULT_CONFIG, SPLITS, present_configs, type_name
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.terms import MODES
 
 CONTENTS = "contents.json"
 
@@ -39,6 +41,22 @@ def contents_of(folder: Path) -> Contents:
                 "columns": types_of(footers[SPLITS[0]][0].schema.to_arrow_schema()),
             }
     return found
+
+
+def check_rows(folder: Path, questions: ByMode) -> None:
+    """Compare the files of a new folder with what was counted as they were written.
+
+    Raises:
+        IfllmError: they differ.
+    """
+    contents = contents_of(folder)
+    for mode in MODES:
+        rows = sum(contents[mode]["rows"].values()) if mode in contents else 0
+        if rows != questions[mode]:
+            raise IfllmError(
+                f"{folder}: has {rows} rows of {mode}, but {questions[mode]} were counted. Nothing was written; this "
+                "is a fault of ifllm_hub, please report it."
+            )
 
 
 def types_of(schema: pa.Schema) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ifllm_hub.dataset.layout import Shard, parquet_path, parquet_paths
-from ifllm_hub.dataset.schema import COLLECTED, SPLITS, Column, columns, label_source_of, present_configs
+from ifllm_hub.dataset.schema import COLLECTED, IMPORTED, SPLITS, Column, columns, label_source_of, present_configs
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.hub import clear_hub_errors
 
@@ -294,7 +294,8 @@ def _checked(
         for column in columns(config):
             if column.name not in names:
                 continue
-            allowed = column.values + (COLLECTED[column.name].values if column.name in COLLECTED else ())
+            others = (declared[column.name].values for declared in (COLLECTED, IMPORTED) if column.name in declared)
+            allowed = column.values and sum(others, column.values)
             if source and column.name == "label_source":
                 allowed = (source,)
             if problem := _problem(batch[column.name], column, allowed):

@@ -13,6 +13,7 @@ from ifllm_hub.files import read_json, write_atomically
 from ifllm_hub.sources.ifllm.accounts import Balance
 from ifllm_hub.sources.ifllm.archive import RELEASE_DIGEST, Release
 from ifllm_hub.sources.ifllm.questions import TableCounts
+from ifllm_hub.sources.source import Facts
 
 MANIFEST = "manifest.json"
 # Configs that are built from a release, by tier. `full` is meant for a gated repo.
@@ -29,7 +30,7 @@ COUNTED = {
 }
 
 # Where the readings of a dataset are from; "unknown" where no manifest says so.
-Origin = Literal["study", "simulated", "collected", "unknown"]
+Origin = Literal["study", "simulated", "collected", "imported", "unknown"]
 
 
 class Scanner(TypedDict):
@@ -134,8 +135,30 @@ class Collected(TypedDict):
     free_text: NotRequired[FoundText]
 
 
-def read_manifest(folder: Path) -> Built | Collected:
-    """The manifest of a dataset folder; only that of a collector's export has the key `collected`.
+@final
+class Imported(TypedDict):
+    """The manifest of somebody else's recordings.
+
+    Attributes:
+        received: how many of each kind of thing came in, by what became of them: "<things>: <status>".
+    """
+
+    imported: Facts
+    ifllm_hub: str
+    tier: str
+    people: int
+    conversations: int
+    questions: ByMode
+    received: dict[str, int]
+    free_text: NotRequired[FoundText]
+
+
+Manifest = Built | Collected | Imported
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a dataset folder: only that of a build has the key `release_sha256`, only that of a collector's
+    export has `collected`, and only that of an import has `imported`.
 
     Raises:
         IfllmError: it is missing or damaged.
@@ -147,6 +170,8 @@ def read_manifest(folder: Path) -> Built | Collected:
         raise IfllmError(f"{path}: there is no tier '{tier}'. Choose one of: {', '.join(TIERS)}.")
     if "collected" in content:
         return checked(content, Collected, path, advice)
+    if "imported" in content:
+        return checked(content, Imported, path, advice)
     return checked(content, Built, path, advice)
 
 
@@ -166,8 +191,9 @@ def data_origin(dataset: str | Path, revision: str | None = None) -> Origin:
         except EntryNotFoundError:
             return "unknown"
     manifest = read_json(place)
-    if "collected" in manifest:
-        return "collected"
+    for origin in ("collected", "imported"):
+        if origin in manifest:
+            return origin
     return "study" if manifest.get("is_the_released_data", True) else "simulated"
 
 
@@ -175,7 +201,7 @@ class _Tiered(TypedDict):
     tier: str
 
 
-def write_manifest(folder: Path, manifest: Built | Collected) -> None:
+def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write it indented, but with one line for each entry of a list.
 
     Raises:

@@ -34,7 +34,7 @@ def scan_dataset(folder: Path, out: Path, show_text: bool = False, advance: Adva
     if out.resolve().is_relative_to(folder.resolve()):
         raise IfllmError(f"{out}: lies in the dataset folder and would be published with it. Choose another place.")
     manifest = read_manifest(folder)
-    report = None if "collected" in manifest else read_privacy_report(folder)
+    report = read_privacy_report(folder) if "release_sha256" in manifest else None
     how = scanner_info()
     texts = free_text(folder)
     findings = find_personal_data(texts, advance)
@@ -49,7 +49,7 @@ def scan_dataset(folder: Path, out: Path, show_text: bool = False, advance: Adva
     if report:
         report["free_text"] = found
         save_privacy_report(folder, report)
-    elif "collected" in manifest:
+    elif "release_sha256" not in manifest:
         manifest["free_text"] = found
         write_manifest(folder, manifest)
     write_card(folder)

@@ -303,6 +303,31 @@ COLLECTED = {
         _ticks("face_ok", pa.bool_(), "", "always null"),
     )
 }
+# The same in somebody else's recordings; what differs from one source to the other is on the card.
+IMPORTED = {
+    column.name: column
+    for column in (
+        Column("question_id", pa.int64(), "", "key that joins all configs: a hash of the source's own ids", 1),
+        Column("worker_id", pa.string(), "", "who read and rated: a pseudonym made from the source's id"),
+        Column("task_id", pa.int64(), "", "the conversation: a hash of the source's own id", 1),
+        Column("bullet_points", pa.bool_(), "", "always false"),
+        Column("asked_at", UTC_MS, "UTC, to 1 s", "the source's time of the answer; null where it has none"),
+        Column("ai_error", pa.bool_(), "", "always false"),
+        Column("excluded_worker", pa.bool_(), "", "always false"),
+        Column(
+            "schema_version",
+            pa.string(),
+            "",
+            "how ticks were sampled: `f1`, made from fixations (a tick at the start of each, at least one a second, "
+            "and one off the text at its end unless the next begins within 80 ms, so that dwell is their duration)",
+            values=("f1",),
+        ),
+        Column("viewport_width", pa.int32(), "CSS px", "width of the screen as the source gives it", 1),
+        Column("viewport_height", pa.int32(), "CSS px", "height of the screen as the source gives it", 1),
+        _ticks("t", pa.int32(), "ms", "time since reading of the question's first answer began", 0),
+        _ticks("face_ok", pa.bool_(), "", "always null"),
+    )
+}
 # By label source, who or what labeled the pairs; their config is `PREFIX` and the source's name.
 LABEL_SOURCES = {
     "explicit": "the worker",

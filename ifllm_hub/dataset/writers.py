@@ -96,7 +96,7 @@ def replace_configs(folder: Path, configs: dict[str, pl.DataFrame], earlier: Col
     """
     # A folder from which no card can be made is refused before anything is written into it.
     has_card = not is_unreported(folder)
-    if has_card and "collected" not in read_manifest(folder):
+    if has_card and "release_sha256" in read_manifest(folder):
         read_privacy_report(folder)
     shards = shards_of(folder)
     with ExitStack() as stack:

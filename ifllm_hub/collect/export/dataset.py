@@ -12,13 +12,12 @@ from typing import cast
 from filelock import FileLock
 
 from ifllm_hub import __version__
-from ifllm_hub.collect.export.shards import ShardAccount, export_shard, export_shard_elsewhere
+from ifllm_hub.collect.export.shards import SOURCES, ShardAccount, export_shard, export_shard_elsewhere
 from ifllm_hub.collect.export.stored import stored_readings
-from ifllm_hub.collect.export.trl_rows import write_trl_rows
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.store import Store, now_ms
 from ifllm_hub.dataset.card.pages import write_card
-from ifllm_hub.dataset.contents import contents_of
+from ifllm_hub.dataset.contents import check_rows
 from ifllm_hub.dataset.layout import Shard
 from ifllm_hub.dataset.manifest import MANIFEST, Collected, ReceivedTicks, read_manifest, write_manifest
 from ifllm_hub.dataset.privacy.consent import check_workers
@@ -26,6 +25,7 @@ from ifllm_hub.dataset.withdrawal import drop_people, people_in
 from ifllm_hub.engines.run import Engine, run_shards
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import replacing_folder, unfinished
+from ifllm_hub.preferences.trl_rows import write_trl_rows
 from ifllm_hub.terms import MODES, Advance
 
 
@@ -94,10 +94,10 @@ def export_dataset(
                 f"{max(1, least_people)} are needed. Nothing was written."
             )
         write_manifest(folder, manifest)
-        _check_balance(folder, manifest)
+        check_rows(folder, manifest["questions"])
         check_workers(folder, source.workers - gone)
         write_card(folder)
-        write_trl_rows(folder)
+        write_trl_rows(folder, SOURCES)
     store.erased(out, [worker for path, worker in store.erasures() if path == out])  # from the earlier export
     late = {pseudonyms.worker(person) for person in store.withdrawn()} - gone
     if late:  # withdrawn in the last moments
@@ -137,7 +137,7 @@ def leave_out(folder: Path, workers: Collection[str]) -> int:
         if manifest["people"]:
             write_manifest(partial, manifest)
             write_card(partial)
-            write_trl_rows(partial)
+            write_trl_rows(partial, SOURCES)
     if not manifest["people"]:
         shutil.rmtree(folder)
     return gone
@@ -175,14 +175,3 @@ def _manifest(accounts: list[ShardAccount], removed: Counter[str]) -> Collected:
         "ticks": cast(ReceivedTicks, {"received": ticks.total(), **dict(sorted(ticks.items()))}),
         "batches_of_wrong_clocks": counts["wrong_clocks"],
     }
-
-
-def _check_balance(folder: Path, manifest: Collected) -> None:
-    contents = contents_of(folder)
-    for mode in MODES:
-        rows = sum(contents[mode]["rows"].values()) if mode in contents else 0
-        if rows != manifest["questions"][mode]:
-            raise IfllmError(
-                f"{folder}: has {rows} rows of {mode}, but {manifest['questions'][mode]} were counted. Nothing was "
-                "written; this is a fault of ifllm_hub, please report it."
-            )

@@ -21,9 +21,9 @@ from ifllm_hub.dataset.contents import CONTENTS, Contents, card_configs, content
 from ifllm_hub.dataset.label_worth import decisions, worth_of, worth_table
 from ifllm_hub.dataset.layout import parquet_paths
 from ifllm_hub.dataset.load import footer, load_config, scan_config
-from ifllm_hub.dataset.manifest import Collected, read_manifest
+from ifllm_hub.dataset.manifest import Collected, Imported, read_manifest
 from ifllm_hub.dataset.privacy.report import read_privacy_report
-from ifllm_hub.dataset.schema import COLLECTED, PREFIX, SPLITS, Column, columns, label_source_of, row_is
+from ifllm_hub.dataset.schema import COLLECTED, IMPORTED, PREFIX, SPLITS, Column, columns, label_source_of, row_is
 from ifllm_hub.files import shipped_folder, write_atomically
 from ifllm_hub.pages.web_page import templates
 from ifllm_hub.sources.ifllm.accounts import CaretCounts
@@ -66,6 +66,11 @@ _COLLECTED_HEAD = {
     "task_categories": ["text-generation", "tabular-classification"],
     "tags": ["preference", "implicit-feedback", "human-feedback", "mouse-tracking", "dpo", "reward-model"],
 }
+# What is not known of all sources; the rest is in their `Facts`.
+_IMPORTED_HEAD = {
+    "task_categories": ["text-generation", "tabular-classification"],
+    "tags": ["preference", "human-feedback", "dpo"],
+}
 # What `label_worth.decisions` reads.
 _DECIDED = ("label_source", "question_id", "worker_id", "chosen", "flip_prob")
 # What the example row does not show.
@@ -89,7 +94,12 @@ def write_card(folder: Path, repo_id: str = PLACEHOLDER, redraw: bool = True) ->
     manifest = read_manifest(folder)
     contents = contents_of(folder)
     if "collected" in manifest:
-        _write_collected_card(folder, manifest, contents, repo_id)
+        _write_other_card(folder, manifest, contents, repo_id, "collected.md.jinja", _COLLECTED_HEAD, COLLECTED)
+        return
+    if "imported" in manifest:
+        head = {**_IMPORTED_HEAD, "pretty_name": manifest["imported"]["title"]}
+        head["license"] = manifest["imported"]["license"]
+        _write_other_card(folder, manifest, contents, repo_id, "imported.md.jinja", head, IMPORTED)
         return
     pairs = load_config(folder, "pairwise")
     questions = _questions(folder, pairs)
@@ -126,19 +136,32 @@ def write_card(folder: Path, repo_id: str = PLACEHOLDER, redraw: bool = True) ->
     )
 
 
-def _write_collected_card(folder: Path, manifest: Collected, contents: Contents, repo_id: str) -> None:
-    """README.md and features.md of a folder that a collector exported, to which the study's facts do not apply."""
+def _write_other_card(
+    folder: Path,
+    manifest: Collected | Imported,
+    contents: Contents,
+    repo_id: str,
+    template: str,
+    head: dict[str, Any],
+    otherwise: dict[str, Column],
+) -> None:
+    """README.md and features.md of a folder that was collected or imported, to which the study's facts do not apply.
+
+    Args:
+        head: of the YAML header.
+        otherwise: see `_column_tables`.
+    """
     said = {"manifest": manifest, "tier": manifest["tier"], "contents": contents}
-    body = _template("collected.md.jinja").render(
+    body = _template(template).render(
         said,
         row_is={config: row_is(config) for config in contents},
         worth=_worth(folder, contents),
         repo_id=repo_id,
         placeholder=PLACEHOLDER,
-        columns=_column_tables(folder, contents, COLLECTED),
+        columns=_column_tables(folder, contents, otherwise),
         features_file=FEATURES_FILE,
     )
-    _write_readme(folder, _COLLECTED_HEAD, contents, _gate(said), body)
+    _write_readme(folder, head, contents, _gate(said), body)
     write_atomically(folder / FEATURES_FILE, _template("features.md.jinja").render(said, **definitions()))
 
 

@@ -87,7 +87,7 @@ def check_workers(folder: Path, workers: Collection[str]) -> None:
         path: read_parquet(path, ["worker_id"])["worker_id"].unique().to_list()
         for path in sorted(folder.glob("data/*/*.parquet"))
     }
-    if "collected" not in manifest:  # these name files as "worker/task/name"
+    if "release_sha256" in manifest:  # these name files as "worker/task/name"
         named[folder / MANIFEST] = [entry["file"].split("/")[0] for entry in manifest["files"]]
         named[quarantine] = [file.split("/")[0] for file in pl.read_csv(quarantine, glob=False)["file"].cast(pl.String)]
     for path, ids in named.items():

@@ -102,7 +102,7 @@ def is_unreported(folder: Path) -> bool:
         IfllmError: its manifest is missing or damaged.
     """
     has_either = any((folder / name).exists() for name in (REPORT, CARD))
-    return "collected" not in read_manifest(folder) and not has_either
+    return "release_sha256" in read_manifest(folder) and not has_either
 
 
 def unreported(folder: Path) -> IfllmError:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ifllm_hub.dataset.contents import CONTENTS, Contents
-from ifllm_hub.dataset.manifest import MANIFEST, TIERS, Built, Collected
+from ifllm_hub.dataset.manifest import MANIFEST, TIERS, Manifest
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.hub import Kind, sort_out
 
@@ -50,7 +50,7 @@ def sendable(folder: Path, contents: Contents) -> tuple[dict[str, Path], tuple[s
     return {name: path for name, path in files.items() if name not in stray}, tuple(sorted({*left_out, *stray}))
 
 
-def is_gated(folder: Path, manifest: Built | Collected) -> bool:
+def is_gated(folder: Path, manifest: Manifest) -> bool:
     """Whether readers must ask for access, because there are trajectories.
 
     Args:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from huggingface_hub import HfApi
 from huggingface_hub.hf_api import RepoFile
 
-from ifllm_hub.dataset.manifest import Built, Collected
+from ifllm_hub.dataset.manifest import Manifest
 from ifllm_hub.terms import MODES
 
 # The configs that together name everybody in a dataset.
@@ -28,7 +28,7 @@ class Older(NamedTuple):
     branches: tuple[str, ...] = ()
 
 
-def older_versions(api: HfApi, repo_id: str, revision: str, folder: Path, manifest: Built | Collected) -> Older:
+def older_versions(api: HfApi, repo_id: str, revision: str, folder: Path, manifest: Manifest) -> Older:
     """Which versions on the Hub have people whom the folder, from which some were removed, no longer has.
 
     Args:
@@ -38,7 +38,7 @@ def older_versions(api: HfApi, repo_id: str, revision: str, folder: Path, manife
 
     Raises what the Hub raises.
     """
-    if "collected" not in manifest and not manifest["withdrawn"]["workers"]:
+    if "release_sha256" in manifest and not manifest["withdrawn"]["workers"]:
         return Older()
     refs = api.list_repo_refs(repo_id, repo_type="dataset")
     branches = {branch.name: branch.target_commit for branch in refs.branches}

@@ -20,6 +20,7 @@ _ORIGINS = {
     "study": "",
     "simulated": "\n**Simulated or modified data: nothing here says anything about people.**\n",
     "collected": "",
+    "imported": "",
     "unknown": "",
 }
 

@@ -14,7 +14,7 @@ class FeatureColumn(TypedDict):
 
 class DataSource(TypedDict, total=False):
     """What names the data: a Hub dataset and its commit, or for a folder the release that it was built from, or the
-    digest of the manifest of collected data.
+    digest of the manifest of collected or imported data, and the name of the source of the latter.
     """
 
     dataset: str
@@ -22,6 +22,8 @@ class DataSource(TypedDict, total=False):
     release_sha256: str
     is_the_released_data: bool
     collected_sha256: str
+    imported: str
+    imported_sha256: str
 
 
 class Training(DataSource):

@@ -69,11 +69,13 @@ def evaluations(config: Trained) -> list["EvalResult"]:
 
 
 def dataset_name(training: Training) -> str:
-    """What the training data are called: a Hub id, collected data, or which release they were built from."""
+    """What the training data are called: a Hub id, collected or imported data, or the release they were built from."""
     if "dataset" in training:
         return str(training["dataset"])
     if "collected_sha256" in training:
         return f"collected dataset {training['collected_sha256'][:12]}"
+    if "imported_sha256" in training:
+        return f"dataset imported from {training['imported']} {training['imported_sha256'][:12]}"
     kind = "IFLLM release" if training["is_the_released_data"] else "simulated or modified IFLLM release"
     return f"{kind} {training['release_sha256'][:12]}"
 

@@ -49,6 +49,7 @@ _CAVEATS: dict[Origin, str] = {
     "study": " The claim was formed on this data, so that this confirms nothing.",
     "simulated": " The data is simulated or modified, so that this says nothing of people.",
     "collected": "",
+    "imported": "",
     "unknown": " Nothing says where the data is from; if the claim was formed on it, this confirms nothing.",
 }
 FEATURE_SETS = {name: LENGTH_FEATURES + behavior for name, behavior in _BEHAVIOR.items()}

@@ -195,8 +195,8 @@ def _places(jobs: list[Job], pairs: Pairs, finished: Path) -> list[Path | None]:
 
 
 def data_source(dataset: str | Path, revision: str | None) -> DataSource:
-    """What names the data: of a folder the release's digest, or the manifest's if it was collected; on the Hub the repo
-    and, as `revision`, the commit.
+    """What names the data: of a folder the release's digest, or the manifest's if it was not built from a release; on
+    the Hub the repo and, as `revision`, the commit.
 
     Raises:
         IfllmError: there is no such dataset, or the Hub cannot be reached.
@@ -206,6 +206,11 @@ def data_source(dataset: str | Path, revision: str | None) -> DataSource:
         manifest = read_json(path)
         if "collected" in manifest:
             return {"collected_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        if "imported" in manifest:
+            return {
+                "imported": manifest["imported"]["name"],
+                "imported_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
         return {
             "release_sha256": manifest["release_sha256"],
             "is_the_released_data": manifest["is_the_released_data"],

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -204,11 +204,11 @@ def test_who_withdraws_while_it_is_written(site: Site, tmp_path: Path, monkeypat
 
     write_trl_rows = export.write_trl_rows
 
-    def withdraw_first(folder: Path) -> dict[str, int]:
+    def withdraw_first(folder: Path, sources: Sequence[str]) -> dict[str, int]:
         monkeypatch.setattr(export, "write_trl_rows", write_trl_rows)
         pseudonym = site.pseudonyms.person("p1")
         site.store.withdraw(pseudonym, site.pseudonyms.worker(pseudonym), 2**41).result()
-        return write_trl_rows(folder)
+        return write_trl_rows(folder, sources)
 
     monkeypatch.setattr(export, "write_trl_rows", withdraw_first)
     export_dataset(site.store, tmp_path / "out", site.pseudonyms)

@@ -219,7 +219,7 @@ def test_an_interrupted_save_leaves_the_old_model(
     before = {path.name: path.read_bytes() for path in model_folder.iterdir()}
     other = deepcopy(small_model)
     other.slope_ = 9.0
-    monkeypatch.setattr(Path, "write_bytes", killed)
+    monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         save_model(other, model_folder, CONFIG)
     monkeypatch.undo()

@@ -1,11 +1,10 @@
-"""`trl/*.jsonl` of an exported folder: its preference pairs and rated answers, for trainers that know nothing of us."""
+"""`trl/*.jsonl` of a dataset folder: its preference pairs and rated answers, for trainers that know nothing of us."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 
-from ifllm_hub.collect.export.shards import SOURCES
 from ifllm_hub.dataset.load import by_people, scan_config
 from ifllm_hub.dataset.schema import SPLITS, preferences_config, present_configs
 from ifllm_hub.files import writing_atomically
@@ -15,8 +14,8 @@ from ifllm_hub.preferences.load import exported_rows
 TRL_FOLDER = "trl"
 
 
-def write_trl_rows(folder: Path) -> dict[str, int]:
-    """Write the preference pairs of each label source, and KTO rows of the rated single answers.
+def write_trl_rows(folder: Path, sources: Sequence[str]) -> dict[str, int]:
+    """Write the preference pairs of some label sources, and KTO rows of the rated single answers.
 
     A file that the dataset is too small for is left out: KTO needs desirable and undesirable answers in both splits.
 
@@ -26,7 +25,7 @@ def write_trl_rows(folder: Path) -> dict[str, int]:
     (folder / TRL_FOLDER).mkdir(exist_ok=True)
     there = present_configs(folder)
     made: dict[str, Iterator[pl.DataFrame]] = {}
-    for source in SOURCES:
+    for source in sources:
         config = preferences_config(source)
         rows = scan_config(folder, config) if config in there else iter(())
         made[config] = (exported_rows(part, source, str(folder)) for part in rows)

@@ -1,0 +1,135 @@
+"""Somebody else's recordings, from any source -> a dataset folder, its explicit labels, and rows for other trainers."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from ifllm_hub import __version__
+from ifllm_hub.dataset.build import write_parts
+from ifllm_hub.dataset.card.pages import write_card
+from ifllm_hub.dataset.contents import check_rows
+from ifllm_hub.dataset.manifest import MANIFEST, Imported, write_manifest
+from ifllm_hub.dataset.privacy.consent import check_workers
+from ifllm_hub.dataset.schema import preferences_config
+from ifllm_hub.dataset.splits import assign_folds
+from ifllm_hub.dataset.writers import ConfigWriter
+from ifllm_hub.errors import IfllmError
+from ifllm_hub.files import replacing_folder
+from ifllm_hub.preferences.labels import rated_rows
+from ifllm_hub.preferences.trl_rows import write_trl_rows
+from ifllm_hub.reward.protocol.pairs import pairs_of
+from ifllm_hub.sources.source import Facts, Recorded, Source
+from ifllm_hub.terms import MODES, Advance
+
+EXPLICIT = "explicit"
+# Columns of a source's questions that are second labels of the same pairs, and the folder of their files.
+_LABEL, LABELS_FOLDER = "label_", "labels"
+
+
+def import_dataset(
+    source: Source[Counter[str]],
+    facts: Facts,
+    out: Path,
+    withdrawn: Collection[str] = (),
+    advance: Advance | None = None,
+) -> Imported:
+    """Write a source as a dataset folder that every later command reads.
+
+    Beside the configs it has the pairs' labels by the readers themselves (`preferences_explicit`), `trl/*.jsonl`, and
+    `labels/NAME.csv` of second labels, for `ifllm label --labels-file`.
+
+    Args:
+        facts: what the card says about the source.
+        out: replaced as a whole if it is a dataset.
+        withdrawn: ids of workers to leave out.
+        advance: called with the share done (0-1).
+
+    Returns:
+        The manifest, as in `out/manifest.json`.
+
+    Raises:
+        IfllmError: the source is damaged or empty, two of its questions have one id, or `out` cannot be written.
+    """
+    kept = _Kept(source, frozenset(withdrawn))
+    with replacing_folder(out, MANIFEST, private=True) as folder:
+        received: Counter[str] = Counter()
+        counted: Counter[str] = Counter()
+        labels: list[pl.DataFrame] = []
+        ids: list[pl.Series] = []
+        explicit = preferences_config(EXPLICIT)
+        with closing(ConfigWriter(folder / "data" / explicit, explicit)) as preferences:
+            for part in write_parts(kept, folder, advance=advance):
+                pairwise = part.questions.filter(mode="pairwise")
+                differ = pairwise.filter(pl.col("response_left") != pl.col("response_right"))
+                preferences.write(rated_rows(pairs_of(differ, part.features)))
+                labels += _second_labels(pairwise)
+                ids.append(part.questions["question_id"])
+                received.update(part.account)
+                counted.update(
+                    people=part.questions["worker_id"].n_unique(),
+                    conversations=part.questions["conversation_id"].n_unique(),
+                    **{mode: part.questions.filter(mode=mode).height for mode in MODES},
+                )
+        if not any(map(len, ids)):
+            raise IfllmError(f"{facts['title']}: no question is in what was given. Give all of the source's files.")
+        if pl.concat(ids).is_duplicated().any():
+            raise IfllmError(f"{facts['title']}: two questions have the same id. Is something in it twice?")
+        manifest: Imported = {
+            "imported": facts,
+            "ifllm_hub": __version__,
+            "tier": "full",
+            "people": counted["people"],
+            "conversations": counted["conversations"],
+            "questions": {"pairwise": counted["pairwise"], "pointwise": counted["pointwise"]},
+            "received": dict(sorted(received.items())),
+        }
+        write_manifest(folder, manifest)
+        check_rows(folder, manifest["questions"])
+        check_workers(folder, kept.workers)
+        _write_labels(folder, labels)
+        write_card(folder)
+        write_trl_rows(folder, (EXPLICIT,))
+    return manifest
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A source without those who have withdrawn, and with folds."""
+
+    source: Source[Counter[str]]
+    withdrawn: frozenset[str]
+
+    @property
+    def workers(self) -> frozenset[str]:
+        return self.source.workers - self.withdrawn
+
+    @property
+    def people(self) -> dict[str, int]:
+        return {worker: number for worker, number in self.source.people.items() if worker not in self.withdrawn}
+
+    def read(self, people: Sequence[str]) -> Recorded[Counter[str]]:
+        recorded = self.source.read(people)
+        return replace(recorded, questions=assign_folds(recorded.questions, grows=True))
+
+
+def _second_labels(pairwise: pl.DataFrame) -> list[pl.DataFrame]:
+    """`name`, `question_id`, `probability` that the left answer is better, of each second label."""
+    return [
+        pairwise.filter(pl.col(column).is_not_null()).select(
+            pl.lit(column.removeprefix(_LABEL)).alias("name"),
+            "question_id",
+            probability=(pl.col(column) == "left").cast(pl.Float64),
+        )
+        for column in pairwise.columns
+        if column.startswith(_LABEL)
+    ]
+
+
+def _write_labels(folder: Path, labels: list[pl.DataFrame]) -> None:
+    for rows in pl.concat(labels).partition_by("name", maintain_order=True) if labels else ():
+        (folder / LABELS_FOLDER).mkdir(exist_ok=True)
+        rows.drop("name").write_csv(folder / LABELS_FOLDER / f"{rows['name'][0]}.csv")
