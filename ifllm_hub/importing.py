@@ -52,9 +52,10 @@ def import_dataset(
         The manifest, as in `out/manifest.json`.
 
     Raises:
-        IfllmError: the source is damaged or empty, two of its questions have one id, or `out` cannot be written.
+        IfllmError: the source is damaged, empty or breaks the contract, two of its questions have one id, or `out`
+            cannot be written.
     """
-    kept = _Kept(source, frozenset(withdrawn))
+    kept = _Kept(facts["title"], source, frozenset(withdrawn))
     with replacing_folder(out, MANIFEST, private=True) as folder:
         received: Counter[str] = Counter()
         counted: Counter[str] = Counter()
@@ -100,6 +101,7 @@ def import_dataset(
 class _Kept:
     """A source without those who have withdrawn, and with folds."""
 
+    title: str
     source: Source[Counter[str]]
     withdrawn: frozenset[str]
 
@@ -113,6 +115,8 @@ class _Kept:
 
     def read(self, people: Sequence[str]) -> Recorded[Counter[str]]:
         recorded = self.source.read(people)
+        if not recorded.trajectories["question_id"].equals(recorded.questions["question_id"]):
+            raise IfllmError(f"{self.title}: its trajectories are not those of its questions, in the same order.")
         return replace(recorded, questions=assign_folds(recorded.questions, grows=True))
 
 

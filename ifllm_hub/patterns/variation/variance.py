@@ -275,6 +275,8 @@ class Nested:
         """
         shares, steps = shares.copy(), np.full(len(shares), 0.1)
         height = self.log_likelihood(shares)
+        if len(places) < 2:  # nothing to hand on
+            return shares, height
         source, target = np.array(list(permutations(places, 2))).T
         moves = np.arange(len(source))
         while (going := np.flatnonzero(steps >= _STEP)).size:
