@@ -33,6 +33,8 @@ SUMMARY = "partition.json"
 # Bytes of rows that are cut into pieces together.
 _CHUNK = 64 << 20
 _PIECES = "pieces"
+# Rows that are put in order together: not all of a shard, so that it is in memory once.
+_SORTED = 1_000
 
 
 @dataclass(frozen=True)
@@ -221,14 +223,17 @@ def _gather(out: str, target: _Target) -> int:
 
     def work() -> dict[str, int]:
         parts = [rows for pieces, count in target.pieces.items() for rows in _read(at(out, pieces), target, count)]
-        rows = pl.concat(parts).sort("worker_id", "question_id")
+        rows = pl.concat(parts, rechunk=True)
+        del parts
         if twice := rows.filter(pl.col("question_id").is_duplicated())["question_id"].to_list():
             raise IfllmError(f"{target.config}: question {twice[0]} has more than one row. Leave out what is repeated.")
         both = rows.group_by("worker_id").agg(pl.col("split").n_unique()).filter(pl.col("split") > 1)["worker_id"]
         if len(both):
             raise IfllmError(f"{target.config}: {both[0]} has rows in both splits, which hold out whole persons.")
         with staged(at(out, folder)) as stage, closing(ConfigWriter(stage, target.config, target.shard)) as writer:
-            writer.write(rows)
+            order = rows.select("worker_id", "question_id").with_row_index().sort("worker_id", "question_id")["index"]
+            for start in range(0, rows.height, _SORTED):
+                writer.write(rows[order[start : start + _SORTED]])
         return {"rows": rows.height}
 
     return unless_done(out, name, {"files": target.marks}, files, work)["rows"]

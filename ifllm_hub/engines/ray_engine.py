@@ -71,7 +71,7 @@ def _outcome(ray: ModuleType, reference: Any, retries: int) -> Any:
 @contextmanager
 def _cluster(address: str | None, retries: int) -> Iterator[ModuleType]:
     """Ray, connected to a cluster; what was not connected before is not connected afterwards."""
-    # Read once, as Ray is imported. By default, it tries for ever what its memory monitor kills, and reports on its use.
+    # Read as Ray is imported. By default, it tries for ever what its memory monitor kills, and tells Ray of its use.
     os.environ.setdefault("RAY_task_oom_retries", str(retries))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:

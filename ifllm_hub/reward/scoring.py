@@ -138,48 +138,52 @@ def score_shard(run: Scoring, shard: Shard) -> Counts:
     Raises:
         IfllmError: the shard is damaged, or holds somebody of another shard.
     """
-    files = {split: f"data/{run.config}/{shard_name(split, shard)}" for split in SPLITS}
+    names = [shard_name(split, shard) for split in SPLITS]
+    files = [f"data/{run.config}/{name}" for name in names]
     gone = sorted(worker for worker in run.withdrawn if shard.has(worker))
     inputs = {
-        "files": [run.files[file] for file in files.values()],
+        "files": [run.files[file] for file in files],
         "config": run.config,
         "model_sha256": _digest(run.reward.config),
         "withdrawn_sha256": _digest(gone),
         "ifllm_hub": __version__,
     }
-    targets = [f"{_SCORES}/{shard_name(split, shard)}" for split in SPLITS]
+    targets = [f"{_SCORES}/{name}" for name in names]
     counts = unless_done(run.out, str(shard), inputs, targets, lambda: _score(run, shard, files))
     return Counts(**counts)  # type: ignore[typeddict-item]
 
 
-def _score(run: Scoring, shard: Shard, files: dict[str, str]) -> Counts:
-    needed = _needed(run.reward)
-    none: dict[str, Any] = dict.fromkeys(needed, pl.Float64) | dict(
-        zip(_IDS, (pl.Int64, pl.String, pl.String), strict=True)
-    )
-    parts = [pl.DataFrame(schema=none | {"split": pl.String})]
-    for split, file in files.items():
+def _score(run: Scoring, shard: Shard, files: Collection[str]) -> Counts:
+    with staged(at(run.out, _SCORES)) as folder:
+        with closing(ConfigWriter(folder, "scores", shard)) as writer:
+            rows = _rows(run, shard, files)
+            left = rows.filter(~pl.col("worker_id").is_in(run.withdrawn))
+            scores = pl.Series("probability_left", run.reward.score(left), pl.Float64).fill_nan(None)
+            writer.write(left.select(*_IDS, "split").with_columns(scores))
+        counts = Counts(
+            readings=rows.height,
+            scored=scores.count(),
+            abstained=scores.null_count(),
+            withdrawn=rows.height - left.height,
+            people=left["worker_id"].n_unique(),
+        )
+        written = sum(pq.read_metadata(file).num_rows for file in folder.iterdir())
+        if written != counts["scored"] + counts["abstained"]:
+            raise IfllmError(f"{run.out}: {written} rows of shard {shard} were written instead of {len(scores)}.")
+    return counts
+
+
+def _rows(run: Scoring, shard: Shard, files: Collection[str]) -> pl.DataFrame:
+    """All readings of a shard: what their scores need, centered, and `split`."""
+    types: dict[str, Any] = dict.fromkeys(_needed(run.reward), pl.Float64)
+    types |= {"question_id": pl.Int64, "worker_id": pl.String, "mode": pl.String, "split": pl.String}
+    parts = [pl.DataFrame(schema=types)]
+    for split, file in zip(SPLITS, files, strict=True):
         parts += (part.with_columns(split=pl.lit(split)) for part in _features(run, shard, at(run.source, file)))
     rows = pl.concat(parts)
     if twice := rows.filter(pl.col("question_id").is_duplicated())["question_id"].to_list():
         raise IfllmError(f"{run.source}: question {twice[0]} has more than one row in shard {shard}. Build it again.")
-    left = center_by_worker(rows).filter(~pl.col("worker_id").is_in(run.withdrawn))
-    probabilities = pl.Series("probability_left", run.reward.score(left), pl.Float64).fill_nan(None)
-    scores = left.select(*_IDS, "split").with_columns(probabilities)
-    with staged(at(run.out, _SCORES)) as folder:
-        with closing(ConfigWriter(folder, "scores", shard)) as writer:
-            writer.write(scores)
-        written = sum(pq.read_metadata(file).num_rows for file in folder.glob("*.parquet"))
-        counts = Counts(
-            readings=rows.height,
-            scored=scores.height - scores["probability_left"].null_count(),
-            abstained=scores["probability_left"].null_count(),
-            withdrawn=rows.height - left.height,
-            people=scores["worker_id"].n_unique(),
-        )
-        if written != counts["scored"] + counts["abstained"]:
-            raise IfllmError(f"{run.out}: {written} rows of shard {shard} were written instead of {scores.height}.")
-    return counts
+    return center_by_worker(rows)
 
 
 def _needed(reward: ImplicitFeedbackReward) -> list[str]:

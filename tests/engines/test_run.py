@@ -32,8 +32,8 @@ def test_the_others_are_done_before_one_error_names_those_that_failed() -> None:
         run_shards(task, [1, 0, 2, 7, 3])
     assert seen == [1, 0, 2, 7, 3]
     assert str(caught.value) == (
-        "2 of 5 shards failed (0, 7). The first: ZeroDivisionError: division by zero. The other 3 are done: run it again "
-        "for what is missing."
+        "2 of 5 shards failed (0, 7). The first: ZeroDivisionError: division by zero. The other 3 are done: run it "
+        "again for what is missing."
     )
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
