@@ -27,8 +27,8 @@ def unless_done(
     """
     place = at(out, FOLDER)
     asked = json.loads(json.dumps(inputs))
-    earlier = read_json(at(place, f"{name}.json"))
-    if earlier and earlier["inputs"] == asked and earlier["files"] == _marks(out, files):
+    earlier = read_json(at(place, f"{name}.json")) or {}
+    if earlier.get("inputs") == asked and earlier.get("files") == _marks(out, files):
         return dict(earlier["result"])
     result = dict(work())
     write_json(place, f"{name}.json", {"inputs": asked, "files": _marks(out, files), "result": result})

@@ -39,7 +39,14 @@ def flag(run: Scoring) -> Path:
     return Path(run.out).with_name("trouble")
 
 
+def starts(run: Scoring) -> Path:
+    """A file of the node and the shard of every task that was begun."""
+    return Path(run.out).with_name("starts")
+
+
 def score_slowly(run: Scoring, shard: Shard) -> Counts:
+    with starts(run).open("a") as file:
+        file.write(f"{node_of(0)} {shard}\n")
     time.sleep(1)
     return really_score(run, shard)
 

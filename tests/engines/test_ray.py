@@ -130,16 +130,24 @@ def test_a_worker_that_is_killed_changes_nothing(cluster, laid_out, here, troubl
 def test_a_node_that_is_lost_changes_nothing(cluster, laid_out, here, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(scoring, "score_shard", tasks.score_slowly)
     (second,) = cluster.worker_nodes
+    out, starts = tmp_path / "scores", tmp_path / "starts"
+    lost: set[str] = set()
 
-    def advance(share: float) -> None:
-        if share == 2 / 8:
+    def advance(_: float) -> None:
+        begun = {shard for node, shard in map(str.split, starts.read_text().splitlines()) if node == second.node_id}
+        if not lost and (under_way := begun - accounts(out)):
+            lost.update(under_way)
             cluster.remove_node(second, allow_graceful=False)
 
     try:
-        score_dataset(laid_out, tmp_path, engine="ray", address=cluster.address, advance=advance)
+        score_dataset(laid_out, out, engine="ray", address=cluster.address, advance=advance)
     finally:
         cluster.add_node(num_cpus=1)
-    assert {name: data for name, data in content(tmp_path / "data").items() if ".staged-" not in name} == here
+    [shard] = lost
+    nodes = [node for node, begun in map(str.split, starts.read_text().splitlines()) if begun == shard]
+    assert len(nodes) == 2  # it was begun again, on the other node
+    assert nodes[0] == second.node_id != nodes[1]
+    assert {name: data for name, data in content(out / "data").items() if ".staged-" not in name} == here
 
 
 def test_a_shard_that_kills_every_worker_stops_no_other(cluster, laid_out, here, troubled, monkeypatch) -> None:
@@ -165,20 +173,19 @@ def test_a_shard_that_kills_every_worker_stops_no_other(cluster, laid_out, here,
 
 
 def test_a_driver_that_is_killed_is_gone_on_from(cluster, laid_out, here, tmp_path) -> None:
-    command = [sys.executable, "-m", "tests.engines.tasks", laid_out, tmp_path, cluster.address]
+    out = tmp_path / "scores"
+    command = [sys.executable, "-m", "tests.engines.tasks", laid_out, out, cluster.address]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as driver:
-        until((tmp_path / ".accounts").exists, 120)
+        until((out / ".accounts").exists, 120)
         with pytest.raises(IfllmError, match="another run is writing there"):
-            score_dataset(laid_out, tmp_path)
-        kill_after(driver, lambda: len(accounts(tmp_path)) >= 2, 120)
-    done = accounts(tmp_path)
+            score_dataset(laid_out, out)
+        kill_after(driver, lambda: len(accounts(out)) >= 2, 120)
+    done = accounts(out)
     assert 2 <= len(done) < 8
-    assert not (tmp_path / SUMMARY).exists()
-    before: dict[str, Any] = {
-        name: time for name, time in times(tmp_path).items() if name.partition("-")[2][:-8] in done
-    }
+    assert not (out / SUMMARY).exists()
+    before: dict[str, Any] = {name: time for name, time in times(out).items() if name.partition("-")[2][:-8] in done}
     assert len(before) == 2 * len(done)
-    score_dataset(laid_out, tmp_path, engine="ray", address=cluster.address)
-    assert before.items() <= times(tmp_path).items()
-    assert content(tmp_path / "data") == here
-    assert scores(tmp_path).select(pl.col("question_id").is_unique().all()).item()
+    score_dataset(laid_out, out, engine="ray", address=cluster.address)
+    assert before.items() <= times(out).items()
+    assert content(out / "data") == here
+    assert scores(out).select(pl.col("question_id").is_unique().all()).item()
