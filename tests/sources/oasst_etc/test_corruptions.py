@@ -1,6 +1,7 @@
 """Whatever is wrong with a folder ends in one error that names the file and says what to do."""
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ifllm_hub.errors import IfllmError
 from ifllm_hub.sources.oasst_etc import files
 from ifllm_hub.sources.oasst_etc.study import open_oasst_etc
 from ifllm_hub.sources.oasst_etc.words import MOST_WORDS
+from ifllm_hub.sources.source import Recorded
 from tests.sources.oasst_etc.made import (
     COLUMNS,
     WORDS,
@@ -54,12 +56,16 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def read_everything(folder: Path) -> Recorded[Counter[str]]:
+    source = open_oasst_etc(folder)
+    return source.read(list(source.people))
+
+
 def refused(folder: Path, *says: str) -> None:
     """Reading ends in one error that says all of this, and leaves the folder as it is."""
     before = contents(folder)
     with pytest.raises(IfllmError) as error:
-        source = open_oasst_etc(folder)
-        source.read(list(source.people))
+        read_everything(folder)
     for what in says:
         assert what in str(error.value)
     assert contents(folder) == before
@@ -246,11 +252,12 @@ def test_any_damage_is_read_or_refused(
     for _ in range(60):
         path.write_bytes(damage(rng, whole))
         try:
-            source = open_oasst_etc(tmp_path)
-            recorded = source.read(list(source.people))
+            recorded = read_everything(tmp_path)
         except IfllmError as error:
-            assert str(reader.folder) in str(error) and len(str(error)) < 1_500
+            message = str(error)
         else:
+            message = str(reader.folder)
             assert len(recorded.questions) == len(recorded.trajectories)
-            for ticks in recorded.trajectories["t"]:
-                assert ticks.is_sorted()
+            assert all(ticks.is_sorted() for ticks in recorded.trajectories["t"])
+        assert str(reader.folder) in message
+        assert len(message) < 1_500

@@ -333,5 +333,5 @@ def test_features_of_several_readers_are_those_of_their_fixations(tmp_path: Path
 
 
 def test_what_the_card_says_names_its_source() -> None:
-    assert FACTS["name"] == "oasst-etc" and FACTS["license"] == "unknown"
+    assert (FACTS["name"], FACTS["license"]) == ("oasst-etc", "unknown")
     assert "inferred" in " ".join(FACTS["problems"])
