@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from ifllm_hub.errors import IfllmError
@@ -30,7 +29,6 @@ _HEADER = (
     "ViolentHarmless.response",
     "ranking_better.response",
     "ranking_better.rt",
-    "date",
 )
 # An answer had to fit on one screen.
 _MOST_CHARS = 8_000
@@ -71,7 +69,7 @@ class Pair:
         right: the answer that was shown second.
         preference: the side of the answer that the reader chose, or None.
         decision_ms: from the question to the choice.
-        asked_at: when the first answer was shown, by the laboratory's clock, to 1 s.
+        apart_ms: from when the first answer was shown to when the second was.
     """
 
     session: Session
@@ -81,7 +79,7 @@ class Pair:
     right: Answer
     preference: Side | None
     decision_ms: int | None
-    asked_at: datetime | None
+    apart_ms: int
 
     @property
     def answers(self) -> dict[Side, Answer]:
@@ -137,14 +135,14 @@ def read_session(session: Session) -> Asked:
             raise _damaged(path, f"prompt {prompt} has more than two answers, or one twice")
         if len(answers) < 2:
             incomplete += 1
-        elif None in (answers[0].started, answers[1].started):
+        elif (first := answers[0].started) is None or (second := answers[1].started) is None:
             not_shown += 1
         else:
-            pairs.append(_pair(session, int(prompt), rows, answers[0], answers[1]))
+            pairs.append(_pair(session, int(prompt), rows, answers, round(1000 * (second - first))))
     return Asked(pairs, not_shown, incomplete)
 
 
-def _pair(session: Session, prompt: int, rows: list[dict[str, str]], left: Answer, right: Answer) -> Pair:
+def _pair(session: Session, prompt: int, rows: list[dict[str, str]], answers: list[Answer], apart_ms: int) -> Pair:
     path = session.answers
     # The row behind those of the answers.
     said = [row for row in rows if not row["n_resp"] and _number(path, row, "ranking_better.response") is not None]
@@ -156,11 +154,11 @@ def _pair(session: Session, prompt: int, rows: list[dict[str, str]], left: Answe
         session=session,
         prompt=prompt,
         query=rows[0]["prompt_text"],
-        left=left,
-        right=right,
+        left=answers[0],
+        right=answers[1],
         preference=None if choice is None else "left" if choice == 1 else "right",
         decision_ms=None if seconds is None else round(1000 * seconds),
-        asked_at=_time(rows[0]["date"], left.started),
+        apart_ms=apart_ms,
     )
 
 
@@ -200,15 +198,6 @@ def _whole(path: Path, row: dict[str, str], column: str, most: int) -> int | Non
     if number is not None and number not in range(1, most + 1):
         raise _damaged(path, f"{column} is {number:g}, 1 to {most} expected")
     return None if number is None else int(number)
-
-
-def _time(date: str, seconds: float | None) -> datetime | None:
-    """PsychoPy's date of a session, as 2024-10-10_17h15.18.484, and how long after it."""
-    try:
-        began = datetime.strptime(date, "%Y-%m-%d_%Hh%M.%S.%f")
-    except ValueError:
-        return None
-    return (began + timedelta(seconds=seconds or 0)).replace(microsecond=0)
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:

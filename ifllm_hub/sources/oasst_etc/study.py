@@ -10,59 +10,48 @@ from typing import Any
 import polars as pl
 
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.sources.frames import as_questions, as_trajectories
 from ifllm_hub.sources.oasst_etc.files import URL, Session, complete_it, find_sessions
 from ifllm_hub.sources.oasst_etc.reading import fixations_on
 from ifllm_hub.sources.oasst_etc.session import Asked, Pair, read_session
-from ifllm_hub.sources.oasst_etc.ticks import LISTS, SCHEMA_VERSION, lists_of, ticks_of
+from ifllm_hub.sources.oasst_etc.ticks import ticks_of
 from ifllm_hub.sources.source import Facts, Recorded
 from ifllm_hub.terms import SIDES, Side
 
 # Of the screen on which the answers were shown, px.
 VIEWPORT = (1280, 1024)
 
-_KEPT, _DISCARDED, _MISSING = "trials: kept", "trials: discarded by the authors", "trials: without a recording"
-
-_Types = dict[str, pl.DataType | type[pl.DataType]]
-
-_QUESTIONS: _Types = {
+# Ticks made of fixations.
+_SCHEMA_VERSION = "f1"
+_CHAR = {side: f"gaze_char_{side}" for side in SIDES}
+_NOTHING = pl.DataFrame(
+    schema={"question_id": pl.Int64, "t": pl.Int64, "gaze_x": pl.Float64, "gaze_y": pl.Float64}
+    | dict.fromkeys(_CHAR.values(), pl.Int64)
+)
+_QUESTIONS: dict[str, type[pl.DataType]] = {
     "question_id": pl.Int64,
     "worker_id": pl.String,
-    "conversation_id": pl.String,
     "task_id": pl.Int64,
-    "turn": pl.Int32,
-    "mode": pl.String,
     "query": pl.String,
-    "response_left": pl.String,
-    "response_right": pl.String,
-    "model_left": pl.String,
-    "model_right": pl.String,
-    "rating_left": pl.Int8,
-    "rating_right": pl.Int8,
     "preference": pl.String,
-    "better_than_previous": pl.Boolean,
-    "bullet_points": pl.Boolean,
-    "asked_at": pl.Datetime("us"),
-    "ai_error": pl.Boolean,
-    "excluded_worker": pl.Boolean,
     "label_oasst_rank": pl.String,
     "decision_time_ms": pl.Int64,
-    **{f"politeness_{side}": pl.Int8 for side in SIDES},
-    **{f"harmlessness_{side}": pl.Int8 for side in SIDES},
-    **{f"discarded_{side}": pl.Boolean for side in SIDES},
-    **{f"calibrated_{side}": pl.Boolean for side in SIDES},
-    **{f"mean_distance_{side}": pl.Float64 for side in SIDES},
-    **{f"fixations_removed_{side}": pl.Float64 for side in SIDES},
-}
-_TRAJECTORIES: _Types = {
-    "question_id": pl.Int64,
-    "worker_id": pl.String,
-    "mode": pl.String,
-    "schema_version": pl.String,
-    **{f"length_{text}": pl.Int32 for text in (*SIDES, "query")},
     "viewport_width": pl.Int32,
     "viewport_height": pl.Int32,
-    **LISTS,
 }
+# Of each answer: what was shown, what the reader said of it, and what the authors say of its recording.
+_ANSWERS: dict[str, type[pl.DataType]] = {
+    "response": pl.String,
+    "rating": pl.Int8,
+    "politeness": pl.Int8,
+    "harmlessness": pl.Int8,
+    "discarded": pl.Boolean,
+    "calibrated": pl.Boolean,
+    "mean_distance": pl.Float64,
+    "fixations_removed": pl.Float64,
+}
+_QUESTIONS |= {f"{name}_{side}": type_ for side in SIDES for name, type_ in _ANSWERS.items()}
+_KEPT, _DISCARDED, _MISSING = "trials: kept", "trials: discarded by the authors", "trials: without a recording"
 
 FACTS: Facts = {
     "name": "oasst-etc",
@@ -103,7 +92,6 @@ FACTS: Facts = {
         "Time begins with the first fixation on each answer; how long after the answer appeared is not known.",
         "Trials that the authors discarded keep their labels and have no gaze; many others are badly calibrated "
         "(`calibrated`, `mean_distance` of the source).",
-        "asked_at is the laboratory's local time.",
         "The pseudonyms are those of the published folders.",
     ],
     "not_comparable": [
@@ -143,31 +131,28 @@ class OasstEtc:
         Raises:
             IfllmError: a file is missing or damaged.
         """
-        questions: list[dict[str, Any]] = []
-        trajectories: list[dict[str, Any]] = []
+        asked: list[dict[str, Any]] = []
+        ticks: list[pl.DataFrame] = []
         account: Counter[str] = Counter()
         for worker in people:
-            for session, asked in self.sessions[worker]:
+            for session, prompts in self.sessions[worker]:
                 quality, starts = _quality(session), session.starts()
                 counts = Counter(
                     {
-                        "pairs: kept": len(asked.pairs),
-                        "pairs: skipped by the reader": asked.not_shown,
-                        "pairs: without a second answer": asked.incomplete,
+                        "pairs: kept": len(prompts.pairs),
+                        "pairs: skipped by the reader": prompts.not_shown,
+                        "pairs: without a second answer": prompts.incomplete,
                     }
                 )
-                for pair in asked.pairs:
+                for pair in prompts.pairs:
                     counts[_agreement(pair)] += 1
-                    questions.append(_question(worker, pair, quality))
-                    trajectories.append(_trajectory(worker, pair, quality, starts, counts))
+                    asked.append(_question(worker, pair, quality))
+                    ticks += _ticks(pair, quality, starts, counts)
                 if counts[_MISSING] and not counts[_KEPT]:
                     raise IfllmError(f"{session.folder / 'vertices'}: no fixations on any answer. {complete_it()}")
                 account += counts
-        return Recorded(
-            pl.DataFrame(questions, schema=_QUESTIONS, orient="row"),
-            pl.DataFrame(trajectories, schema=_TRAJECTORIES, orient="row"),
-            account,
-        )
+        questions = as_questions(pl.DataFrame(asked, schema=_QUESTIONS, orient="row"))
+        return Recorded(questions, as_trajectories(questions, pl.concat([_NOTHING, *ticks]), _SCHEMA_VERSION), account)
 
 
 def open_oasst_etc(folder: Path, withdrawn: Collection[str] = ()) -> OasstEtc:
@@ -192,16 +177,11 @@ def _question(worker: str, pair: Pair, quality: dict[str, dict[str, Any]]) -> di
     row: dict[str, Any] = {
         "question_id": pair.question_id,
         "worker_id": worker,
-        "conversation_id": f"{worker}/{pair.prompt}",
         "task_id": pair.prompt,
-        "turn": 1,
-        "mode": "pairwise",
         "query": pair.query,
         "preference": pair.preference,
-        "bullet_points": False,
-        "asked_at": pair.asked_at,
-        "ai_error": False,
-        "excluded_worker": False,
+        "viewport_width": VIEWPORT[0],
+        "viewport_height": VIEWPORT[1],
         "label_oasst_rank": _better(pair.left.rank, pair.right.rank, lower=True),
         "decision_time_ms": pair.decision_ms,
     }
@@ -217,11 +197,11 @@ def _question(worker: str, pair: Pair, quality: dict[str, dict[str, Any]]) -> di
     return row
 
 
-def _trajectory(
-    worker: str, pair: Pair, quality: dict[str, dict[str, Any]], starts: pl.DataFrame, counts: Counter[str]
-) -> dict[str, Any]:
-    """A row of `_TRAJECTORIES`; what became of the trials, their fixations and words is added to the `counts`."""
-    ticks: dict[Side, pl.DataFrame] = {}
+def _ticks(
+    pair: Pair, quality: dict[str, dict[str, Any]], starts: pl.DataFrame, counts: Counter[str]
+) -> list[pl.DataFrame]:
+    """The ticks on each recorded answer; what became of trials, fixations and words is added to the `counts`."""
+    ticks = []
     ended = 0
     for side, answer in pair.answers.items():
         if quality.get(answer.trial, {}).get("discarded"):
@@ -234,22 +214,19 @@ def _trajectory(
         fixations, became = read
         counts.update(became)
         # PsychoPy's clock says how long after the first answer the second appeared; two answers never overlap.
-        shown = max(round(1000 * ((answer.started or 0) - (pair.left.started or 0))), ended)
-        ticks[side] = ticks_of(fixations.with_columns(pl.col("start", "end") + shown))
+        shown = max(pair.apart_ms, ended) if side == "right" else 0
+        one = ticks_of(fixations.with_columns(pl.col("start", "end") + shown))
+        ticks.append(
+            one.select(
+                pl.lit(pair.question_id).alias("question_id"),
+                "t",
+                pl.col("x").alias("gaze_x"),
+                pl.col("y").alias("gaze_y"),
+                *((pl.col("char") if side == other else pl.lit(-1, pl.Int64)).alias(_CHAR[other]) for other in SIDES),
+            )
+        )
         ended = shown + fixations["end"][-1]
-    recorded = bool(ticks)
-    return {
-        "question_id": pair.question_id,
-        "worker_id": worker,
-        "mode": "pairwise",
-        "schema_version": SCHEMA_VERSION if recorded else None,
-        "length_left": len(pair.left.text),
-        "length_right": len(pair.right.text),
-        "length_query": len(pair.query),
-        "viewport_width": VIEWPORT[0] if recorded else None,
-        "viewport_height": VIEWPORT[1] if recorded else None,
-        **lists_of(ticks),
-    }
+    return ticks
 
 
 def _quality(session: Session) -> dict[str, dict[str, Any]]:

@@ -2,21 +2,11 @@
 
 import polars as pl
 
-from ifllm_hub.terms import MODALITIES, SIDES, Side
-
 # A tick lasts until the next, but features count at most this long of it, ms.
 LONGEST_MS = 1_000
 # Between two fixations closer than this, ms, gaze did not leave the text: the study's tracker, which samples every
 # 80 ms, would not have seen it do so.
 SACCADE_MS = 80
-
-SCHEMA_VERSION = "f1"
-LISTS: dict[str, pl.DataType] = {
-    "t": pl.List(pl.Int32),
-    **{f"{modality}_{axis}": pl.List(pl.Float32) for modality in MODALITIES for axis in "xy"},
-    **{f"{modality}_char_{side}": pl.List(pl.Int16) for modality in MODALITIES for side in SIDES},
-    "face_ok": pl.List(pl.Boolean),
-}
 
 
 def ticks_of(fixations: pl.DataFrame) -> pl.DataFrame:
@@ -45,19 +35,3 @@ def ticks_of(fixations: pl.DataFrame) -> pl.DataFrame:
         t="end", x=pl.lit(None, pl.Float64), y=pl.lit(None, pl.Float64), char=pl.lit(-1, pl.Int64)
     )
     return pl.concat([begun, ended]).sort("t", maintain_order=True)
-
-
-def lists_of(sides: dict[Side, pl.DataFrame]) -> dict[str, list[float | None]]:
-    """The columns `LISTS` of a question, from the ticks of its answers, one answer after the other."""
-    if not sides:
-        return {name: [] for name in LISTS}
-    one = pl.concat(
-        ticks.with_columns(
-            (pl.col("char") if side == other else pl.lit(-1, pl.Int64)).alias(f"gaze_char_{other}") for other in SIDES
-        )
-        for side, ticks in sides.items()
-    )
-    n = len(one)
-    nothing: dict[str, list[float | None]] = {name: [-1] * n if "_char_" in name else [None] * n for name in LISTS}
-    gaze = one.rename({"x": "gaze_x", "y": "gaze_y"}).drop("char")
-    return nothing | {name: gaze[name].to_list() for name in gaze.columns}

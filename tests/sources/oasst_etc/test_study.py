@@ -1,7 +1,6 @@
 """A made-up folder gives the questions, ticks and account that it was made of."""
 
 import re
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ifllm_hub.dataset.load import load_config
 from ifllm_hub.features.extract import extract_features
 from ifllm_hub.features.ticks import MAX_STEP_MS, all_ticks
+from ifllm_hub.importing import import_dataset
 from ifllm_hub.sources.oasst_etc import ticks as fixation_ticks
 from ifllm_hub.sources.oasst_etc.study import FACTS, open_oasst_etc
 from tests.sources.oasst_etc.made import Fixation, Prompt, Reader, Trial, write
@@ -69,14 +70,12 @@ def test_the_first_answer_is_left_and_everything_said_is_kept(tmp_path: Path) ->
         "query": QUERY,
         "response_left": FIRST,
         "response_right": SECOND,
-        "model_left": None,
         "rating_left": 2,
         "rating_right": 5,
         "preference": "right",
         "label_oasst_rank": "right",
         "better_than_previous": None,
         "decision_time_ms": 2500,
-        "asked_at": datetime(2031, 5, 6, 10, 22, 10),
         "politeness_left": 4,
         "harmlessness_right": 5,
         "discarded_left": False,
@@ -278,7 +277,7 @@ def test_pairs_without_any_recording_have_empty_lists(tmp_path: Path) -> None:
     trials = [Trial("7.1", FIRST, discarded=True), Trial("7.2", SECOND, recorded=False)]
     recorded = read(tmp_path, Reader(1, [prompt(8), prompt(7, trials=trials)]))
     row = recorded.trajectories.row(1, named=True)
-    assert row["schema_version"] is row["viewport_width"] is None
+    assert row["schema_version"] is None
     assert all(row[name] == [] for name, type_ in recorded.trajectories.schema.items() if isinstance(type_, pl.List))
     assert recorded.account["trials: without a recording"] == 1
     assert extract_features(recorded.trajectories)["gaze_dwell_left"].null_count() == 1
@@ -330,6 +329,21 @@ def test_features_of_several_readers_are_those_of_their_fixations(tmp_path: Path
     assert found == expected
     # Before the second answer appears, nothing lasts longer than its fixation.
     assert all_ticks(recorded.trajectories)["dt"].max() <= MAX_STEP_MS
+
+
+def test_a_folder_becomes_a_dataset_with_both_labels(tmp_path: Path) -> None:
+    readers = [Reader(user, [prompt(number, choice=1 + number % 2) for number in range(1, 5)]) for user in range(1, 9)]
+    source = open_oasst_etc(write(tmp_path / "clone", readers))
+    manifest = import_dataset(source, FACTS, tmp_path / "dataset")
+    assert (manifest["people"], manifest["questions"]) == (8, {"pairwise": 32, "pointwise": 0})
+    assert manifest["received"] == dict(sorted(source.read(list(source.people)).account.items()))
+    pairs = load_config(tmp_path / "dataset", "pairwise").sort("worker_id", "task_id")
+    assert pairs["preference"].to_list() == ["right", "left"] * 16
+    ranks = pl.read_csv(tmp_path / "dataset" / "labels" / "oasst_rank.csv")
+    assert dict(ranks.iter_rows()) == dict.fromkeys(pairs["question_id"], 0.0)
+    card = (tmp_path / "dataset" / "README.md").read_text()
+    assert FACTS["title"] in card
+    assert "10.1145/3725840" in card
 
 
 def test_what_the_card_says_names_its_source() -> None:
