@@ -73,7 +73,8 @@ FACTS: Facts = {
 """,
     "readers": (
         "24 people in a laboratory read two answers to a prompt, one after the other, rated each (quality, politeness, "
-        "harmlessness; 1-5), and then said which was better."
+        "harmlessness; 1-5), and then said which was better. `labels/oasst_rank.csv` says which of the two OASST's "
+        "volunteers ranked higher."
     ),
     "recording": (
         "Gaze only, by a Gazepoint tracker of about 60 Hz on a screen of 1280 x 1024 px that shows one answer at a "

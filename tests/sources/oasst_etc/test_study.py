@@ -126,7 +126,7 @@ texts = st.lists(
 ).map(" ".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(texts.filter(str.strip), texts.filter(str.strip))
 def test_any_text_is_read_as_psychopy_wrote_it(tmp_path_factory, left: str, right: str) -> None:
     trials = [Trial("7.1", left, reading(left)), Trial("7.2", right, reading(right))]
@@ -191,7 +191,7 @@ def test_frames_have_the_types_of_the_dataset(tmp_path: Path) -> None:
 spell = st.tuples(st.integers(0, 400), st.integers(1, 2_600), st.sampled_from([None, 0, 1, 2]))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(spell, min_size=1, max_size=15), st.lists(spell, min_size=1, max_size=15), st.booleans())
 def test_dwell_is_the_time_of_fixations_and_of_short_gaps(tmp_path_factory, left, right, in_tracker: bool) -> None:
     text = "one two three"

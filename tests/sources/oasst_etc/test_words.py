@@ -80,7 +80,7 @@ def test_a_lost_line_moves_no_word_to_another_line() -> None:
 word = st.text("abcdefghijklmnoprstuvwz-'.", min_size=1, max_size=12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_noise_never_changes_the_order_and_nothing_is_found_that_is_not_there(data: st.DataObject) -> None:
     tokens = data.draw(st.lists(word, min_size=1, max_size=40))
@@ -107,7 +107,7 @@ distinct = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(distinct, st.data())
 def test_words_with_one_wrong_letter_are_all_found_where_they_are(tokens: list[str], data: st.DataObject) -> None:
     text = " ".join(tokens)
