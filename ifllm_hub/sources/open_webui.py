@@ -228,7 +228,7 @@ def _question(one: _Rated, mode: str) -> dict[str, Any]:
         "chat": one.chat,
         "turn": sum(message["role"] == "user" for message in one.messages),
         "query": one.messages[-1]["content"],
-        "messages": one.messages,
+        "context": one.messages,
         "asked_at": one.asked_at,
     }
 

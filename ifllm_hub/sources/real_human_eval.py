@@ -127,7 +127,7 @@ class RealHumanEval:
         return questions.select(
             "worker_id",
             "question_id",
-            pl.col("messages").alias("prompt"),
+            pl.col("context").alias("prompt"),
             pl.concat_list(answer).cast(MESSAGES).alias("completion"),
             pl.col("copied").alias("label"),
         )
@@ -182,7 +182,7 @@ def _rows(worker: str, answers: Sequence[_Answer]) -> list[dict[str, Any]]:
             "turn": place + 1,
             "mode": "pointwise",
             "query": one.messages[-1]["content"],
-            "messages": one.messages,
+            "context": one.messages,
             "response_left": one.text,
             "model_left": one.model,
             "copied": one.copied if place <= last_copied else None,

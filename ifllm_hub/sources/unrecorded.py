@@ -29,7 +29,7 @@ _QUESTIONS: dict[str, Any] = {
     "asked_at": pl.Int64,
     "ai_error": pl.Boolean,
     "excluded_worker": pl.Boolean,
-    "messages": MESSAGES,
+    "context": MESSAGES,
 }
 _NEVER = {"bullet_points": False, "ai_error": False, "excluded_worker": False}
 _PLACES = {f"{modality}_{axis}": pl.Float32 for modality in ("mouse", "gaze") for axis in "xy"}
@@ -45,7 +45,7 @@ def question_rows(rows: Sequence[Mapping[str, Any]], extra: Mapping[str, Any] | 
         extra: columns of this source only, with their types.
 
     Returns:
-        The columns of the contract, `messages` (the chat up to the query, as the LLM saw it: rated answers are few, so
+        The columns of the contract, `context` (the chat up to the query, as the LLM saw it: rated answers are few, so
         a conversation's other rows do not tell it), and the extra ones.
     """
     questions = pl.DataFrame([{**_NEVER, **row} for row in rows], schema=_QUESTIONS | dict(extra or {}))

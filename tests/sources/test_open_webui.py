@@ -46,7 +46,7 @@ def test_a_thumb_on_a_lone_answer_is_a_rating(tmp_path: Path) -> None:
         ("pointwise", 2, "two?", "2", None, 1, 3, None),
     ]
     assert recorded.questions["conversation_id"].n_unique() == 1
-    assert [[message["content"] for message in chat] for chat in recorded.questions["messages"]] == [
+    assert [[message["content"] for message in chat] for chat in recorded.questions["context"]] == [
         ["one?"],
         ["one?", "1", "two?"],
     ]
