@@ -163,7 +163,9 @@ def test_what_is_not_usable_is_counted(tmp_path: Path) -> None:
 def test_a_deleted_answer_is_in_no_pair(tmp_path: Path) -> None:
     row = feedback(two_answers(), "a:", 1)
     del row["snapshot"]["chat"]["chat"]["history"]["messages"]["b:"]
-    assert read(tmp_path, [row]).account == {"feedbacks: pointwise": 1}
+    moved = feedback(two_answers(), "a:", 1, user="moved")
+    moved["snapshot"]["chat"]["chat"]["history"]["messages"]["b:"]["parentId"] = "a:"
+    assert read(tmp_path, [row, moved]).account == {"feedbacks: pointwise": 2}
 
 
 def test_what_the_page_folds_away_is_cut_out(tmp_path: Path) -> None:
@@ -294,6 +296,7 @@ def test_thousands_of_answers_to_one_question_are_not_paired(tmp_path: Path) -> 
     assert read(tmp_path, [feedback(chat, "7", 1)]).account == {"feedbacks: pointwise": 1}
 
 
+@pytest.mark.slow
 def test_ten_thousand_feedbacks_take_seconds(tmp_path: Path) -> None:
     rows = []
     for number in range(10_000):
