@@ -31,8 +31,8 @@ FACTS: Facts = {
     "asked them to.",
     "recording": "No reading was recorded: no mouse, no gaze, no page.",
     "problems": [
-        "Ratings are thumbs: 5 for up and 1 for down. The 1 to 10 that the form asks for afterwards is in no config: it "
-        "would put the thumbs up of those who fill it in below those of others.",
+        "Ratings are thumbs: 5 for up and 1 for down. The 1 to 10 that the form asks for afterwards is in no config: "
+        "it would put the thumbs up of those who fill it in below those of others.",
         "Answers without a thumb are missing, and who gives one is not a random user with a random answer.",
         "Of a rated answer and an unrated one, the reader may not have read the unrated one to its end.",
         "Worker ids are hashes of user ids: whoever has a user's id can find that user's rows. This is pseudonymous, "
