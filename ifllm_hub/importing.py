@@ -12,22 +12,24 @@ from ifllm_hub import __version__
 from ifllm_hub.dataset.build import write_parts
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.contents import check_rows
-from ifllm_hub.dataset.manifest import MANIFEST, Imported, write_manifest
+from ifllm_hub.dataset.manifest import COUNTED, MANIFEST, OWN_COLUMNS, Imported, write_manifest
 from ifllm_hub.dataset.privacy.consent import check_workers
-from ifllm_hub.dataset.schema import preferences_config
+from ifllm_hub.dataset.schema import columns, preferences_config
 from ifllm_hub.dataset.splits import assign_folds
 from ifllm_hub.dataset.writers import ConfigWriter
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import replacing_folder
+from ifllm_hub.files import make_folder, replacing_folder, write_atomically, write_parquet
 from ifllm_hub.preferences.labels import rated_rows
-from ifllm_hub.preferences.trl_rows import write_trl_rows
+from ifllm_hub.preferences.trl_rows import TRL_FOLDER, write_trl_rows
 from ifllm_hub.reward.protocol.pairs import pairs_of
 from ifllm_hub.sources.source import Facts, Recorded, Source
-from ifllm_hub.terms import MODES, Advance
+from ifllm_hub.terms import MODES, SIDES, Advance
 
 EXPLICIT = "explicit"
 # Columns of a source's questions that are second labels of the same pairs, and the folder of their files.
 _LABEL, LABELS_FOLDER = "label_", "labels"
+# Those that say whether a single answer is desirable.
+_KTO = "kto_"
 
 
 def import_dataset(
@@ -39,8 +41,9 @@ def import_dataset(
 ) -> Imported:
     """Write a source as a dataset folder that every later command reads.
 
-    Beside the configs it has the pairs' labels by the readers themselves (`preferences_explicit`), `trl/*.jsonl`, and
-    `labels/NAME.csv` of second labels, for `ifllm label --labels-file`.
+    Beside the configs it has the pairs' labels by the readers themselves (`preferences_explicit`), `trl/*.jsonl`,
+    `labels/NAME.csv` of second labels, for `ifllm label --labels-file`, and `source.parquet` with what the source alone
+    has of its questions.
 
     Args:
         facts: what the card says about the source.
@@ -60,6 +63,8 @@ def import_dataset(
         received: Counter[str] = Counter()
         counted: Counter[str] = Counter()
         labels: list[pl.DataFrame] = []
+        desirable: list[pl.DataFrame] = []
+        beside: list[pl.DataFrame] = []
         ids: list[pl.Series] = []
         explicit = preferences_config(EXPLICIT)
         with closing(ConfigWriter(folder / "data" / explicit, explicit)) as preferences:
@@ -68,6 +73,8 @@ def import_dataset(
                 differ = pairwise.filter(pl.col("response_left") != pl.col("response_right"))
                 preferences.write(rated_rows(pairs_of(differ, part.features)))
                 labels += _second_labels(pairwise)
+                desirable += _desirable(part.questions)
+                beside.append(_own_columns(part.questions))
                 ids.append(part.questions["question_id"])
                 received.update(part.account)
                 counted.update(
@@ -77,8 +84,7 @@ def import_dataset(
                 )
         if not any(map(len, ids)):
             raise IfllmError(f"{facts['title']}: no question is in what was given. Give all of the source's files.")
-        if pl.concat(ids).is_duplicated().any():
-            raise IfllmError(f"{facts['title']}: two questions have the same id. Is something in it twice?")
+        _check_ids(facts["title"], pl.concat(ids))
         manifest: Imported = {
             "imported": facts,
             "ifllm_hub": __version__,
@@ -91,9 +97,13 @@ def import_dataset(
         write_manifest(folder, manifest)
         check_rows(folder, manifest["questions"])
         check_workers(folder, kept.workers)
-        _write_labels(folder, labels)
+        _write_by_name(folder / LABELS_FOLDER, labels, ".csv")
+        own = pl.concat(beside)
+        if own.width > 1:
+            write_parquet(folder / OWN_COLUMNS, own)
         write_card(folder)
         write_trl_rows(folder, (EXPLICIT,))
+        _write_by_name(folder / TRL_FOLDER, desirable, ".jsonl")
     return manifest
 
 
@@ -115,9 +125,15 @@ class _Kept:
 
     def read(self, people: Sequence[str]) -> Recorded[Counter[str]]:
         recorded = self.source.read(people)
+        _check_ids(self.title, recorded.questions["question_id"])  # before anything is joined by them
         if not recorded.trajectories["question_id"].equals(recorded.questions["question_id"]):
             raise IfllmError(f"{self.title}: its trajectories are not those of its questions, in the same order.")
         return replace(recorded, questions=assign_folds(recorded.questions, grows=True))
+
+
+def _check_ids(title: str, ids: pl.Series) -> None:
+    if ids.is_duplicated().any():
+        raise IfllmError(f"{title}: two questions have the same id. Is something in it twice?")
 
 
 def _second_labels(pairwise: pl.DataFrame) -> list[pl.DataFrame]:
@@ -133,7 +149,40 @@ def _second_labels(pairwise: pl.DataFrame) -> list[pl.DataFrame]:
     ]
 
 
-def _write_labels(folder: Path, labels: list[pl.DataFrame]) -> None:
-    for rows in pl.concat(labels).partition_by("name", maintain_order=True) if labels else ():
-        (folder / LABELS_FOLDER).mkdir(exist_ok=True)
-        rows.drop("name").write_csv(folder / LABELS_FOLDER / f"{rows['name'][0]}.csv")
+def _desirable(questions: pl.DataFrame) -> list[pl.DataFrame]:
+    """`name`, and rows in TRL's format, of each way in which single answers are desirable or not."""
+    prompt = pl.col("context") if "context" in questions.columns else _message("user", "query")
+    return [
+        questions.filter(pl.col(column).is_not_null()).select(
+            pl.lit(column).alias("name"),
+            "question_id",
+            prompt.alias("prompt"),
+            _message("assistant", "response_left").alias("completion"),
+            pl.col(column).alias("label"),
+            "split",
+        )
+        for column in questions.columns
+        if column.startswith(_KTO)
+    ]
+
+
+def _message(role: str, text: str) -> pl.Expr:
+    return pl.concat_list(pl.struct(role=pl.lit(role), content=text))
+
+
+def _own_columns(questions: pl.DataFrame) -> pl.DataFrame:
+    """What the source alone has of its questions."""
+    known = {*COUNTED, "context", "split", *(column.name for mode in MODES for column in columns(mode))}
+    # Those of the left side have other names in `pointwise`.
+    known |= {f"{name}_{side}" for name in ("response", "model", "rating", "messages") for side in SIDES}
+    names = [name for name in questions.columns if name not in known and not name.startswith((_LABEL, _KTO))]
+    return questions.select("question_id", *names)
+
+
+def _write_by_name(folder: Path, parts: list[pl.DataFrame], suffix: str) -> None:
+    """One file for each `name` in the parts."""
+    for rows in pl.concat(parts).partition_by("name", maintain_order=True) if parts else ():
+        make_folder(folder)
+        content = rows.drop("name")
+        text = content.write_csv() if suffix == ".csv" else content.write_ndjson()
+        write_atomically(folder / f"{rows['name'][0]}{suffix}", text)

@@ -132,6 +132,8 @@ def test_a_source_that_says_nothing_or_the_same_twice_leaves_what_was_there(impo
         import_dataset(Made(0), FACTS, out)
     with pytest.raises(IfllmError, match="two questions have the same id"):
         import_dataset(Repeated(3, 2), FACTS, out)
+    with pytest.raises(IfllmError, match="two questions have the same id"):  # in different parts
+        import_dataset(Repeated(70, 1), FACTS, out)
     with pytest.raises(IfllmError, match="its trajectories are not those of its questions"):
         import_dataset(Unordered(3, 2), FACTS, out)
     assert digests(out) == before

@@ -34,3 +34,39 @@ def _import(source: Source[Counter[str]], facts: Facts, out: Path, withdraw: Pat
     pairs, single = manifest["questions"]["pairwise"], manifest["questions"]["pointwise"]
     say(f"{pairs:,} questions with two answers and {single:,} with one, of {manifest['people']:,} people")
     say(f"dataset: {out}")
+
+
+@app.command("oasst-etc")
+def oasst_etc(
+    folder: Annotated[Path, typer.Argument(help="The cloned repository.", show_default=False)],
+    out: OutArgument,
+    withdraw: WithdrawOption = None,
+) -> None:
+    """OASST-ETC: a laboratory eye tracker, two answers one after the other, and which one was better."""
+    from ifllm_hub.sources.oasst_etc.study import FACTS, open_oasst_etc
+
+    _import(open_oasst_etc(folder), FACTS, out, withdraw)
+
+
+@app.command("open-webui")
+def open_webui(
+    file: Annotated[Path, typer.Argument(help="The feedback export, a JSON file.", show_default=False)],
+    out: OutArgument,
+    withdraw: WithdrawOption = None,
+) -> None:
+    """What Open WebUI exports of its users' thumbs and arena votes."""
+    from ifllm_hub.sources.open_webui import FACTS, open_open_webui
+
+    _import(open_open_webui(file), FACTS, out, withdraw)
+
+
+@app.command("real-human-eval")
+def real_human_eval(
+    path: Annotated[Path, typer.Argument(help="The cloned repository, or chat_data.csv.", show_default=False)],
+    out: OutArgument,
+    withdraw: WithdrawOption = None,
+) -> None:
+    """RealHumanEval: chats of programmers, and from which answers they copied."""
+    from ifllm_hub.sources.real_human_eval import FACTS, open_real_human_eval
+
+    _import(open_real_human_eval(path), FACTS, out, withdraw)

@@ -208,6 +208,8 @@ def _with_messages(questions: pl.DataFrame, mode: str) -> pl.DataFrame:
         # Texts are not copied: lists in Polars point to them.
         whole = turn.list.explode(empty_as_null=False).over("conversation_id", mapping_strategy="join")
         messages[f"messages_{side}"] = whole.list.head(2 * earlier + 1)
+    if "context" in questions.columns:
+        messages = {name: pl.col("context") for name in messages}
     dated = questions.with_columns(asked_at=pl.col("asked_at").cast(pl.Datetime("ms", "UTC")), **messages)
     if mode == "pairwise":
         return dated

@@ -16,6 +16,8 @@ from ifllm_hub.sources.ifllm.questions import TableCounts
 from ifllm_hub.sources.source import Facts
 
 MANIFEST = "manifest.json"
+# What one source alone has of its questions, by `question_id`, in a folder that was imported.
+OWN_COLUMNS = "source.parquet"
 # Configs that are built from a release, by tier. `full` is meant for a gated repo.
 TIERS = {
     "coarse": ("pairwise", "pointwise", "coarse"),

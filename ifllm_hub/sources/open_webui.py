@@ -135,6 +135,8 @@ class OpenWebUI:
             rows += _rows(worker, self.feedbacks.get(worker, ()), account)
         extra = {f"details_{side}": pl.Int8 for side in SIDES}
         questions = question_rows(rows, extra)
+        single = pl.when(mode="pointwise").then(pl.col("rating_left") == 5)
+        questions = questions.with_columns(kto_thumbs=single)
         return Recorded(questions, empty_trajectories(questions), account)
 
 

@@ -17,7 +17,7 @@ import polars as pl
 
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.sources.source import Facts, Recorded
-from ifllm_hub.sources.unrecorded import MESSAGES, empty_trajectories, id_number, question_rows, valid_text
+from ifllm_hub.sources.unrecorded import empty_trajectories, id_number, question_rows, valid_text
 
 FACTS: Facts = {
     "name": "real-human-eval",
@@ -48,7 +48,7 @@ FACTS: Facts = {
 _FILE = "chat_data.csv"
 _COLUMNS = ("request", "response", "copy_events", "logprobs", "programmer_id", "timestamp", "model", "task_name")
 _HOW = f"Clone {FACTS['url']} and give its folder, or data/{_FILE} from it."
-_EXTRA = {"copied": pl.Boolean, "seconds": pl.Float64, "seconds_to_next": pl.Float64}
+_EXTRA = {"kto_copied": pl.Boolean, "seconds": pl.Float64, "seconds_to_next": pl.Float64}
 _LABELS = {True: "copied from", False: "passed over", None: "neither copied from nor passed over"}
 
 
@@ -99,38 +99,17 @@ class RealHumanEval:
         return {worker: len({one.task for one in self.answers[worker]}) for worker in sorted(self.unusable)}
 
     def read(self, people: Sequence[str]) -> Recorded[Counter[str]]:
-        """Their answers; see `source.Source`. `copied` is the label, null where copying says nothing; `seconds` is when
-        the answer came, since the programmer's first, and `seconds_to_next` until the next one in the task."""
+        """Their answers; see `source.Source`. `kto_copied` is the label, null where copying says nothing; `seconds` is
+        when the answer came, since the programmer's first, and `seconds_to_next` until the next one in the task."""
         account: Counter[str] = Counter()
         rows: list[dict[str, Any]] = []
         for worker in people:
             account.update(self.unusable.get(worker, {}))
             for _, answers in groupby(self.answers.get(worker, ()), key=lambda one: one.task):
                 rows += _rows(worker, list(answers))
-        account.update(f"answers: {_LABELS[row['copied']]}" for row in rows)
+        account.update(f"answers: {_LABELS[row['kto_copied']]}" for row in rows)
         questions = question_rows(rows, _EXTRA)
         return Recorded(questions, empty_trajectories(questions), account)
-
-    def extra_rows(self, people: Sequence[str]) -> dict[str, pl.DataFrame]:
-        """Rows for other trainers, by the name of their file."""
-        return {"kto_copied": self.copied_rows(people)}
-
-    def copied_rows(self, people: Sequence[str]) -> pl.DataFrame:
-        """What copying says, in the format of TRL's KTOTrainer: see the class.
-
-        Returns:
-            `worker_id`, to hold out by; `question_id`; conversational `prompt` (the chat up to the query, which the
-            LLM saw) and `completion`; and `label`, True where the answer is desirable.
-        """
-        questions = self.read(people).questions.filter(pl.col("copied").is_not_null())
-        answer = pl.struct(role=pl.lit("assistant"), content="response_left")
-        return questions.select(
-            "worker_id",
-            "question_id",
-            pl.col("context").alias("prompt"),
-            pl.concat_list(answer).cast(MESSAGES).alias("completion"),
-            pl.col("copied").alias("label"),
-        )
 
 
 def open_real_human_eval(path: Path) -> RealHumanEval:
@@ -185,7 +164,7 @@ def _rows(worker: str, answers: Sequence[_Answer]) -> list[dict[str, Any]]:
             "context": one.messages,
             "response_left": one.text,
             "model_left": one.model,
-            "copied": one.copied if place <= last_copied else None,
+            "kto_copied": one.copied if place <= last_copied else None,
             "seconds": one.seconds,
             "seconds_to_next": None if next_one is None else next_one - one.seconds,
         }

@@ -16,7 +16,10 @@ class Recorded(Generic[Account_co]):
     Attributes:
         questions: one row per question, person by person, the turns of a conversation in order: `mode`, folds, `split`,
             and the columns of the configs `pairwise` and `pointwise` that are not derived; a single answer is on the
-            left side.
+            left side. Where a source has them, also `context`, the chat that the LLM had seen, up to and with the query
+            (else it is put together from the conversation's questions); `label_NAME` ("left", "right" or null): a
+            second label of the pair; `kto_NAME` (true, false or null): whether a single answer is desirable; and
+            columns that no other source has.
         trajectories: one row per question, in the same order, with the columns of the config `trajectories`; lists are
             empty where nothing was recorded.
         account: what came in, and what became of it.

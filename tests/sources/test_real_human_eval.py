@@ -1,6 +1,7 @@
 """RealHumanEval's chats as a source: what copying says about answers, from a table made up in its format."""
 
 import csv
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.sources.real_human_eval import open_real_human_eval
+from ifllm_hub.importing import import_dataset
+from ifllm_hub.sources.real_human_eval import FACTS, open_real_human_eval
 from ifllm_hub.sources.source import Recorded
 
 COLUMNS = ["request", "response", "copy_events", "logprobs", "programmer_id", "timestamp", "model", "task_name"]
@@ -57,7 +60,7 @@ def test_an_answer_is_passed_over_if_a_later_one_was_copied_from(tmp_path: Path)
         "answers: neither copied from nor passed over": 3,
     }
     sums = recorded.questions.filter(pl.col("conversation_id").is_first_distinct().cum_sum() == 2)
-    assert sums.select("turn", "copied", "seconds", "seconds_to_next").rows() == [
+    assert sums.select("turn", "kto_copied", "seconds", "seconds_to_next").rows() == [
         (1, False, 0.0, 9.5),
         (2, True, 9.5, 20.5),
         (3, None, 30.0, 11.0),
@@ -85,8 +88,8 @@ def test_labels_are_those_counted_from_the_end(copied: list[list[bool]], tmp_pat
             if used:
                 expected[one] += 1
     source = open_real_human_eval(table(tmp_path, rows[::-1]))
-    rows_of = source.extra_rows(list(source.people))["kto_copied"]
-    assert Counter(rows_of["label"]) == expected
+    labels = source.read(list(source.people)).questions["kto_copied"]
+    assert Counter(labels.drop_nulls()) == expected
     assert source.read(list(source.people)).account.total() == len(rows)
 
 
@@ -97,10 +100,13 @@ def test_rows_for_trainers_show_the_chat_that_the_model_saw(tmp_path: Path) -> N
         {"content": "half: \ud83d \U0001f600", "role": "user"},
     ]
     source = open_real_human_eval(table(tmp_path, [answer(1.0, "x", request=ascii(chat), response="so")]))
-    (row,) = source.copied_rows(["realhumaneval_7"]).rows(named=True)
+    import_dataset(source, FACTS, tmp_path / "out")
+    (row,) = map(json.loads, (tmp_path / "out/trl/kto_copied.jsonl").read_text().splitlines())
     assert [message["content"] for message in row["prompt"]] == ["first", "it's \\d", "half: ? \U0001f600"]
     assert row["completion"] == [{"role": "assistant", "content": "so"}]
-    assert (row["worker_id"], row["label"]) == ("realhumaneval_7", True)
+    assert row["label"] is True
+    (stored,) = load_config(tmp_path / "out", "pointwise").rows(named=True)
+    assert (stored["worker_id"], stored["messages"]) == ("realhumaneval_7", row["prompt"])
 
 
 def test_other_rows_are_counted(tmp_path: Path) -> None:

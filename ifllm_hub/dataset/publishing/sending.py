@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ifllm_hub.dataset.contents import CONTENTS, Contents
-from ifllm_hub.dataset.manifest import MANIFEST, TIERS, Manifest
+from ifllm_hub.dataset.manifest import MANIFEST, OWN_COLUMNS, TIERS, Manifest
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.hub import Kind, sort_out
 
@@ -16,7 +16,8 @@ DATASET = Kind(
     "dataset",
     files=(
         *("README.md", "datasheet.md", "features.md", "croissant.json", "privacy_report.json", "quarantine.csv"),
-        *(MANIFEST, CONTENTS, "figures/*.png", "data/*/*.parquet", "trl/kto.jsonl", "trl/preferences_*.jsonl"),
+        *(MANIFEST, CONTENTS, OWN_COLUMNS, "figures/*.png", "data/*/*.parquet"),
+        *("trl/kto*.jsonl", "trl/preferences_*.jsonl"),
     ),
     sign=MANIFEST,
     is_ours=lambda manifest: isinstance(manifest, dict) and "ifllm_hub" in manifest,
