@@ -61,6 +61,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/reward.py
 	$(BIN)/python benchmarks/dpo.py
 	$(BIN)/python -m benchmarks.alignment
+	$(BIN)/python -m benchmarks.scale --score 2000 --workers 2 --export 2000
 
 clean:
 	rm -rf $(VENV) $(VENV)-lowest build dist .mypy_cache .pytest_cache .ruff_cache

@@ -224,7 +224,7 @@ def _opened(path: Path | BinaryIO, config: str, where: str) -> Iterator[pq.Parqu
     if isinstance(path, Path) and not path.is_file():
         raise IfllmError(f"{where}: missing. Write the config '{config}' first (ifllm build, ifllm label).")
     try:
-        with pq.ParquetFile(path, thrift_string_size_limit=MOST_METADATA) as file:
+        with pq.ParquetFile(path, pre_buffer=False, thrift_string_size_limit=MOST_METADATA) as file:
             _check_columns(file.schema_arrow, config, where)
             groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
             chunks = (group.column(number) for group in groups for number in range(group.num_columns))

@@ -23,11 +23,15 @@ PAGES = {str(path.relative_to(ROOT)): path for path in (README, *sorted((ROOT / 
 # Pages with tests of their own.
 ELSEWHERE = {"docs/dataset.md": "test_dataset_page.py", "docs/collector.md": "test_collector_page.py"}
 # Python that is not run: a word of the block, and why.
-NOT_RUN = {"runs/student/seed-0": "a trained student is needed; tests/align/stages runs TextReward"}
+NOT_RUN = {
+    "runs/student/seed-0": "a trained student is needed; tests/align/stages runs TextReward",
+    "from pyspark": "Spark is not installed",
+    "from datatrove": "datatrove is not installed",
+}
 # Python that trains, which takes its time: run by the slow test.
 TRAINS = ("GRPOTrainer(", "FlipProbDPOTrainer(")
 # Programs of other projects in shell blocks, and what holds a shell's lines together.
-OTHERS = {"accelerate", "done", "for", "git", "hf", "make", "pip", "transformers", "trl"}
+OTHERS = {"accelerate", "done", "for", "git", "hf", "make", "pip", "ray", "transformers", "trl"}
 
 HERE = [name for name in PAGES if name not in ELSEWHERE]
 PYTHON = [name for name in HERE if blocks(PAGES[name].read_text(encoding="utf-8"))]
