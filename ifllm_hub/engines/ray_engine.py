@@ -90,7 +90,8 @@ def _cluster(address: str | None, retries: int) -> Iterator[ModuleType]:
     except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
         raise IfllmError(
             f"The Ray cluster at '{where}' cannot be used ({first_line(error)}). Check --address, that it runs "
-            "(ray status), that it has this version of Ray and Python, and its token (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN)."
+            "(ray status), that it has this version of Ray and Python, and its token (RAY_AUTH_MODE=token, "
+            "RAY_AUTH_TOKEN)."
         ) from error
     try:
         yield ray
