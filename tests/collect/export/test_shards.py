@@ -155,3 +155,19 @@ def test_other_connections_see_one_moment(site: Site, tmp_path: Path) -> None:
     assert rows(tmp_path / "out") == expected
     with closing(Store(site.store.url)) as other, stored_readings(other, site.pseudonyms) as source:
         assert site.pseudonyms.worker(site.pseudonyms.person("p3")) not in source.people
+
+
+@pytest.mark.slow
+def test_an_export_on_ray_is_the_same(site: Site, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    if not site.store.url.startswith("postgresql"):
+        pytest.skip("only PostgreSQL shares snapshots")
+    collect(site, people=12)
+    manifests = [
+        export_dataset(site.store, tmp_path / engine, site.pseudonyms, shards=4, engine=engine)
+        for engine in ("local", "ray")
+    ]
+    assert manifests[0] == manifests[1]
+    files = [sorted((tmp_path / engine).glob("data/*/*.parquet")) for engine in ("local", "ray")]
+    assert len(files[0]) == 2 * 4 * 6
+    assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
