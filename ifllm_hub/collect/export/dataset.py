@@ -24,7 +24,7 @@ from ifllm_hub.dataset.privacy.consent import check_workers
 from ifllm_hub.dataset.withdrawal import drop_people, people_in
 from ifllm_hub.engines.run import Engine, run_shards
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import replacing_folder, unfinished
+from ifllm_hub.files import replacing_folder
 from ifllm_hub.preferences.trl_rows import write_trl_rows
 from ifllm_hub.terms import MODES, Advance
 
@@ -118,7 +118,6 @@ def leave_out(folder: Path, workers: Collection[str]) -> int:
     Raises:
         IfllmError: it cannot be read or written; it is then left as it was.
     """
-    shutil.rmtree(unfinished(folder), ignore_errors=True)  # they may be in it, too
     manifest = read_manifest(folder)
     if "collected" not in manifest:
         raise IfllmError(f"{folder}: is a built dataset, not an export. Move it to another place.")

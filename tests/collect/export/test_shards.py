@@ -118,6 +118,17 @@ def test_a_withdrawal_rewrites_one_shard(site: Site, tmp_path: Path) -> None:
     assert rows(out) == rows(tmp_path / "anew")
 
 
+def test_a_withdrawal_reaches_an_export_that_was_never_finished(site: Site, tmp_path: Path) -> None:
+    collect(site, people=2)
+    out = tmp_path / "out"
+    site.store.note_export(out, 0)
+    with stored_readings(site.store, site.pseudonyms) as source:
+        export_shard(Shard(0, 2), source, unfinished(out), out)
+    site.forget(site.register("p1", "q0")["person_token"])
+    erase_exports(site.store)
+    assert not unfinished(out).exists()
+
+
 def test_a_shard_that_is_missing_is_refused(site: Site, tmp_path: Path) -> None:
     collect(site, people=3)
     export_dataset(site.store, tmp_path / "out", site.pseudonyms, shards=3)
