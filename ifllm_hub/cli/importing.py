@@ -2,13 +2,15 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ifllm_hub.cli.printing import bar
-from ifllm_hub.sources.source import Facts, Source
 from ifllm_hub.terminal import say
+
+if TYPE_CHECKING:
+    from ifllm_hub.sources.source import Facts, Source
 
 app = typer.Typer(
     name="import",
@@ -22,7 +24,7 @@ WithdrawOption = Annotated[
 ]
 
 
-def _import(source: Source[Counter[str]], facts: Facts, out: Path, withdraw: Path | None) -> None:
+def _import(source: "Source[Counter[str]]", facts: "Facts", out: Path, withdraw: Path | None) -> None:
     from ifllm_hub.dataset.privacy.consent import read_withdrawn
     from ifllm_hub.importing import import_dataset
 

@@ -108,8 +108,8 @@ def score_dataset(
     config, files = _readings(source)
     shards = _shards(source, config, files)
     run = Scoring(source, config, files, place, reward, frozenset(withdrawn()), batch)
+    _check_target(place, source, shards)
     with locked(place):
-        _check_target(place, source, shards)
         remove(at(place, SUMMARY))
         counts = run_shards(partial(score_shard, run), shards, engine, address, advance=advance)
         while (now := frozenset(withdrawn())) != run.withdrawn:

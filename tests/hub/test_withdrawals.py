@@ -13,7 +13,7 @@ from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.publishing.publish import plan_publication, publish
 from ifllm_hub.dataset.publishing.versions import older_versions
-from ifllm_hub.dataset.writers import write_config
+from ifllm_hub.dataset.withdrawal import drop_people
 from ifllm_hub.errors import IfllmError
 from tests.hub import client
 from tests.hub.faults import What
@@ -39,8 +39,7 @@ def without(old: Path, worker: str, tmp_path_factory: pytest.TempPathFactory) ->
     """`old` without the worker. Read only."""
     folder = tmp_path_factory.mktemp("without") / "ifllm"
     shutil.copytree(old, folder)
-    for config in sorted(path.name for path in (folder / "data").iterdir()):
-        write_config(folder, config, load_config(folder, config).filter(pl.col("worker_id") != worker))
+    drop_people(folder, [worker])
     edit_manifest(folder, withdrawn={"listed": 1, "workers": 1, "questions": 1})
     write_card(folder, REPO)
     return folder
