@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -60,6 +61,32 @@ def replacing_folder(target: Path, made_by_us: str, private: bool = False, resum
 def unfinished(target: Path) -> Path:
     """Where `replacing_folder` keeps what it resumes."""
     return target.with_name(f".{target.name}.unfinished")
+
+
+def clear_leftovers(target: Path, resumed: bool = False) -> None:
+    """Delete what killed runs of `replacing_folder` left beside a folder. Nobody else may write it meanwhile.
+
+    Where a run was killed as it put a new folder in the place of the old one, the old one takes its place again.
+
+    Args:
+        resumed: keep `unfinished(target)`.
+    """
+    left = re.compile(rf"\.{re.escape(target.name)}(-[0-9a-f]{{8}}|\.unfinished)(\.old)?")
+    for path in target.parent.iterdir() if target.parent.is_dir() else ():
+        if not left.fullmatch(path.name) or not path.is_dir() or (resumed and path == unfinished(target)):
+            continue
+        if path.suffix == ".old" and not target.exists():
+            path.rename(target)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """A second name for a file, which is replaced and never changed in place; where the disk has none, a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _take_place(partial: Path, target: Path) -> None:

@@ -126,6 +126,7 @@ class _Kept:
     def read(self, people: Sequence[str]) -> Recorded[Counter[str]]:
         recorded = self.source.read(people)
         _check_ids(self.title, recorded.questions["question_id"])  # before anything is joined by them
+        _check_values(self.title, recorded.questions)
         if not recorded.trajectories["question_id"].equals(recorded.questions["question_id"]):
             raise IfllmError(f"{self.title}: its trajectories are not those of its questions, in the same order.")
         return replace(recorded, questions=assign_folds(recorded.questions, grows=True))
@@ -134,6 +135,23 @@ class _Kept:
 def _check_ids(title: str, ids: pl.Series) -> None:
     if ids.is_duplicated().any():
         raise IfllmError(f"{title}: two questions have the same id. Is something in it twice?")
+
+
+def _check_values(title: str, questions: pl.DataFrame) -> None:
+    """What would otherwise become a wrong label."""
+    for name in questions.columns:
+        values = questions[name].drop_nulls()
+        if name == "preference" or name.startswith(_LABEL):
+            wrong = values.filter(~values.cast(pl.String).is_in(SIDES))
+        elif name in ("rating_left", "rating_right"):
+            wrong = values.filter(~values.is_between(1, 5))
+        elif name.startswith(_KTO):
+            wrong = values.clear() if values.dtype == pl.Boolean else values
+        else:
+            continue
+        if len(wrong):
+            allowed = "1 to 5" if name.startswith("rating") else "true or false" if name.startswith(_KTO) else SIDES
+            raise IfllmError(f"{title}: {name} has the value {wrong[0]!r}; allowed are {allowed}, and null.")
 
 
 def _second_labels(pairwise: pl.DataFrame) -> list[pl.DataFrame]:

@@ -8,7 +8,7 @@ import pytest
 
 from ifllm_hub import files
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import read_json, replacing_folder, write_atomically
+from ifllm_hub.files import clear_leftovers, read_json, replacing_folder, unfinished, write_atomically
 
 MARK = "manifest.json"
 
@@ -171,3 +171,23 @@ def test_json_is_read_or_said_to_be_damaged(tmp_path: Path) -> None:
     for name in ("cut.json", "latin.json", "gone.json"):
         with pytest.raises(IfllmError, match=rf"{name}: missing or damaged .*Run the command that writes it again"):
             read_json(tmp_path / name)
+
+
+def test_what_killed_runs_left_is_cleared_and_an_old_folder_comes_back(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    others = [tmp_path / name for name in (".out.lock", ".outer-0123abcd", ".out-notes", ".out-0123abcdX")]
+    left = [
+        tmp_path / name for name in (".out-0123abcd", ".out-0123abcd.old", ".out.unfinished", ".out.unfinished.old")
+    ]
+    for folder in (target, *others, *left):
+        folder.mkdir()
+        (folder / "whose").write_text(folder.name)
+    clear_leftovers(target, resumed=True)
+    assert set(tmp_path.iterdir()) == {target, *others, unfinished(target)}
+    clear_leftovers(target)
+    assert set(tmp_path.iterdir()) == {target, *others}
+    target.rename(tmp_path / ".out.unfinished.old")  # killed between the two renames
+    unfinished(target).mkdir()
+    clear_leftovers(target)
+    assert set(tmp_path.iterdir()) == {target, *others}
+    assert (target / "whose").read_text() == "out"

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -118,6 +118,20 @@ class Repeated(Made):
         return replace(recorded, questions=questions, trajectories=recorded.trajectories.with_columns(question_id=same))
 
 
+@dataclass(frozen=True)
+class Other(Made):
+    column: str = ""
+    value: object = None
+
+    def __init__(self, column: str, value: object):
+        object.__setattr__(self, "column", column)
+        object.__setattr__(self, "value", value)
+
+    def read(self, people: Sequence[str]) -> Recorded[Counter[str]]:
+        recorded = super().read(people)
+        return replace(recorded, questions=recorded.questions.with_columns(pl.lit(self.value).alias(self.column)))
+
+
 class Unordered(Made):
     def read(self, people: Sequence[str]) -> Recorded[Counter[str]]:
         recorded = super().read(people)
@@ -134,6 +148,9 @@ def test_a_source_that_says_nothing_or_the_same_twice_leaves_what_was_there(impo
         import_dataset(Repeated(3, 2), FACTS, out)
     with pytest.raises(IfllmError, match="two questions have the same id"):  # in different parts
         import_dataset(Repeated(70, 1), FACTS, out)
+    for column, value in (("preference", "Left"), ("label_crowd", "first"), ("rating_left", 9), ("kto_x", 1)):
+        with pytest.raises(IfllmError, match=f"{column} has the value {value!r}; allowed are"):
+            import_dataset(Other(column, value), FACTS, out)
     with pytest.raises(IfllmError, match="its trajectories are not those of its questions"):
         import_dataset(Unordered(3, 2), FACTS, out)
     assert digests(out) == before

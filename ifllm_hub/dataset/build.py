@@ -78,9 +78,10 @@ def build_dataset(
         raise IfllmError(f"There is no tier '{tier}'. Choose one of: {', '.join(TIERS)}.")
     consented = apply_consent(read_study(release), withdrawn)
     with replacing_folder(out, MANIFEST) as folder:
-        task = partial(_build_shard, consented.source, folder, tier, chunk, advance if shards == 1 else None)
+        alone = shards == 1 and engine == "local"  # then progress is told from within the shard
+        task = partial(_build_shard, consented.source, folder, tier, chunk, advance if alone else None)
         every = [Shard(number, shards) for number in range(shards)]
-        built = run_shards(task, every, engine, address, advance=advance if shards > 1 else None)
+        built = run_shards(task, every, engine, address, advance=None if alone else advance)
         questions, accounts = pl.concat([part for part, _ in built]), together([account for _, account in built])
         check_read(accounts, release.root)
         accounts.quarantined().write_csv(folder / "quarantine.csv")

@@ -104,6 +104,8 @@ def partition_dataset(
         if done and done["inputs"] == asked and len(there) == shards * len(done["rows"]) * len(SPLITS):
             return done["rows"]
         remove(at(place, SUMMARY))
+        for config in {file.split("/")[0] for file in there} - {one.config for one in inputs}:
+            remove(at(place, "data", config))  # the source has it no longer
         half = (lambda share: advance(share / 2)) if advance else None
         cut = run_shards(partial(_cut, place, shards), inputs, engine, address, advance=half)
         targets = _targets(inputs, cut, shards)

@@ -261,7 +261,7 @@ SCORES = (
         "probability_left",
         pa.float64(),
         "probability",
-        "P(left answer preferred) by a reward model; null where it abstains, as with one answer",
+        "P(left answer preferred) by a reward model; null where nobody was seen reading, and with one answer",
         0,
         1,
     ),

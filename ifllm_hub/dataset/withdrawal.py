@@ -1,7 +1,9 @@
 """People -> out of a dataset folder: only the shards that they are in are read and written."""
 
+import shutil
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
@@ -23,13 +25,13 @@ def people_in(folder: Path, workers: Collection[str]) -> Iterator[tuple[Shard, f
     Raises:
         IfllmError: a file is missing or damaged.
     """
-    wanted = pl.Series(list(workers), dtype=pl.String)
+    wanted = pl.Series(list(workers), dtype=pl.String).implode()
     for shard in shards_of(folder):
         if not any(map(shard.has, workers)):
             continue
         found = (scan_config(folder, mode, ["worker_id"], shard=shard) for mode in MODES)
         ids = (rows["worker_id"] for rows in chain.from_iterable(found))
-        yield shard, frozenset().union(*(part.filter(part.is_in(wanted.implode())) for part in ids))
+        yield shard, frozenset().union(*(part.filter(part.is_in(wanted)) for part in ids))
 
 
 def drop_people(folder: Path, workers: Collection[str]) -> Counter[str]:
@@ -53,14 +55,14 @@ def drop_people(folder: Path, workers: Collection[str]) -> Counter[str]:
         theirs = pl.col("worker_id").is_in(there)
         for config in configs:
             scratch = folder / "data" / f".{config}"
-            writer = ConfigWriter(scratch, config, shard)
-            for rows in scan_config(folder, config, shard=shard):
-                writer.write(rows.filter(~theirs))
-                if config in MODES:
-                    gone = rows.filter(theirs)["conversation_id"]
-                    removed[config] += len(gone)
-                    conversations.update(gone)
-            writer.close()
+            shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+            with closing(ConfigWriter(scratch, config, shard)) as writer:
+                for rows in scan_config(folder, config, shard=shard):
+                    writer.write(rows.filter(~theirs))
+                    if config in MODES:
+                        gone = rows.filter(theirs)["conversation_id"]
+                        removed[config] += len(gone)
+                        conversations.update(gone)
             for path in scratch.iterdir():
                 path.replace(folder / "data" / config / path.name)
             scratch.rmdir()

@@ -1,12 +1,12 @@
 """What was done for each shard, so that the same command, run again, does only what is missing."""
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ifllm_hub.engines.places import at, mark_of, read_json, write_json
+from ifllm_hub.files import link_or_copy
 
 # Hidden, so that nobody publishes it.
 FOLDER = ".accounts"
@@ -48,7 +48,7 @@ def take_over(earlier: Path, out: Path, name: str, inputs: Mapping[str, Any], fi
     for file in files:
         (out / file).parent.mkdir(parents=True, exist_ok=True)
         (out / file).unlink(missing_ok=True)
-        os.link(earlier / file, out / file)
+        link_or_copy(earlier / file, out / file)
     write_json(at(str(out), FOLDER), f"{name}.json", account)
 
 

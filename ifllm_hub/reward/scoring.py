@@ -25,7 +25,7 @@ from ifllm_hub.features.centering import HABITUAL, SUFFIX, center_by_worker
 from ifllm_hub.features.extract import feature_rows
 from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
-from ifllm_hub.terms import Advance
+from ifllm_hub.terms import MODALITIES, Advance
 
 # Of a folder of scores: what they are of, and the sums. Written last, so a folder without it is not complete.
 SUMMARY = "scores.json"
@@ -75,9 +75,10 @@ def score_dataset(
     batch: int = BATCH_TICKS,
     advance: Advance | None = None,
 ) -> Counts:
-    """Write P(left preferred) of every reading: the config `scores`, in as many shards as the dataset.
+    """Write P(left preferred) of every question: the config `scores`, in as many shards as the dataset.
 
-    From the config `features`, or, where a dataset has none, from `trajectories` in little memory. The scores depend on
+    The questions are those of the config `features`, or, where a dataset has none, of `trajectories`, in little memory.
+    The model abstains (null) where nobody was seen reading either answer, and of single answers. The scores depend on
     neither the number of shards nor the engine. A second run does only what is missing or has changed.
 
     Args:
@@ -158,8 +159,7 @@ def _score(run: Scoring, shard: Shard, files: Collection[str]) -> Counts:
         with closing(ConfigWriter(folder, "scores", shard)) as writer:
             rows = _rows(run, shard, files)
             left = rows.filter(~pl.col("worker_id").is_in(run.withdrawn))
-            scores = pl.Series("probability_left", run.reward.score(left), pl.Float64).fill_nan(None)
-            writer.write(left.select(*_IDS, "split").with_columns(scores))
+            writer.write(left.select(*_IDS, "split").with_columns(scores := _probabilities(run.reward, left)))
         counts = Counts(
             readings=rows.height,
             scored=scores.count(),
@@ -171,6 +171,13 @@ def _score(run: Scoring, shard: Shard, files: Collection[str]) -> Counts:
         if written != counts["scored"] + counts["abstained"]:
             raise IfllmError(f"{run.out}: {written} rows of shard {shard} were written instead of {len(scores)}.")
     return counts
+
+
+def _probabilities(reward: ImplicitFeedbackReward, rows: pl.DataFrame) -> pl.Series:
+    """Null where nobody was seen reading: what the model would then say is what the lengths say."""
+    read = pl.any_horizontal(pl.col(name).is_not_null() for name in reward.features if name.startswith(MODALITIES))
+    likely = pl.Series("probability_left", reward.score(rows), pl.Float64).fill_nan(None)
+    return rows.select(pl.when(read).then(likely).alias("probability_left")).to_series()
 
 
 def _rows(run: Scoring, shard: Shard, files: Collection[str]) -> pl.DataFrame:

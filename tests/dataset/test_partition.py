@@ -1,6 +1,7 @@
 """All of a person's rows come to lie in one shard, none lost and none changed, however they lay before."""
 
 import re
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -143,3 +144,16 @@ def test_the_command(dataset, tmp_path, capsys) -> None:
     app(["partition", str(source), "--out", str(tmp_path / "out"), "--shards", "4"], standalone_mode=False)
     rows = replicated(dataset, "trajectories").height
     assert capsys.readouterr().out == f"trajectories: {rows} rows\n4 shards by person: {tmp_path / 'out'}\n"
+
+
+def test_a_config_that_the_source_has_no_longer_goes(dataset: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(dataset / "data", source / "data")
+    partition_dataset(source, tmp_path / "out", 2)
+    shutil.rmtree(source / "data/features")
+    rows = partition_dataset(source, tmp_path / "out", 2)
+    assert (
+        rows.keys()
+        == {path.name for path in (tmp_path / "out/data").iterdir()}
+        == {"pairwise", "pointwise", "trajectories"}
+    )

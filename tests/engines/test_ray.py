@@ -12,11 +12,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ifllm_hub.dataset.build import build_dataset
 from ifllm_hub.dataset.partition import partition_dataset
 from ifllm_hub.engines.run import run_shards
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.reward import scoring
 from ifllm_hub.reward.scoring import SUMMARY, score_dataset
+from ifllm_hub.sources.ifllm.archive import Release
 from tests.dataset.folders import content
 from tests.engines import tasks
 from tests.engines.made import by_person, lake, scores
@@ -69,6 +71,13 @@ def times(out: Path) -> dict[str, int]:
 def accounts(out: Path) -> set[str]:
     """The shards that are done."""
     return {path.stem for path in out.glob(".accounts/*.json")}
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_build_is_the_same(shards: int, cluster, release: Release, tmp_path: Path) -> None:
+    for name, where in {"here": {}, "there": {"engine": "ray", "address": cluster.address}}.items():
+        build_dataset(release, tmp_path / name, shards=shards, report=False, advance=lambda share: None, **where)
+    assert content(tmp_path / "here") == content(tmp_path / "there")
 
 
 def test_both_nodes_work_and_the_order_is_kept(cluster) -> None:

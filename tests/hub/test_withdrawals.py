@@ -67,7 +67,9 @@ def test_publish_says_which_versions_still_hold_them(old, new, without, hub, cap
     assert "older versions (v1, paper," in command(capsys, monkeypatch, without, REPO)[1], "until they are squashed"
 
 
-@pytest.mark.parametrize("manifest", [{"collected": True, "people": 3}, {"withdrawn": {"workers": 1}}])
+@pytest.mark.parametrize(
+    "manifest", [{"collected": True, "people": 3}, {"release_sha256": "", "withdrawn": {"workers": 1}}]
+)
 def test_it_is_told_by_who_is_there_and_not_by_how_many(hub, tmp_path: Path, manifest: dict) -> None:
     api = HfApi()
     api.create_repo(REPO, repo_type="dataset")
@@ -82,7 +84,8 @@ def test_it_is_told_by_who_is_there_and_not_by_how_many(hub, tmp_path: Path, man
         file.parent.mkdir(parents=True)
         pl.DataFrame({"worker_id": list(people)}).write_parquet(file)
         assert older_versions(api, REPO, "main", tmp_path / people, manifest) == (older, ())
-    assert older_versions(api, REPO, "main", tmp_path / "bcd", {"withdrawn": {"workers": 0}}) == ((), ())
+    nobody = {"release_sha256": "", "withdrawn": {"workers": 0}}
+    assert older_versions(api, REPO, "main", tmp_path / "bcd", nobody) == ((), ())
 
 
 @pytest.mark.slow

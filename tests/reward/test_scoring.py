@@ -28,12 +28,19 @@ def laid_out(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[in
     return {shards: by_person(dataset, folder / str(shards), shards) for shards in SHARDS}
 
 
+def said(features: pl.DataFrame) -> pl.Series:
+    """By the model, where somebody was seen reading."""
+    p = ImplicitFeedbackReward.from_pretrained(default_model()).score(features)
+    likely = pl.Series("probability_left", p, pl.Float64).fill_nan(None)
+    read = features["mouse_dwell_left"].is_not_null() | features["gaze_dwell_left"].is_not_null()
+    return features.select(pl.when(read).then(likely).alias("probability_left")).to_series()
+
+
 @pytest.fixture(scope="module")
 def expected(dataset: Path) -> pl.DataFrame:
     """By `load_config` and the model alone, from the features that were built with the dataset."""
     features = load_config(dataset, "features")
-    p = ImplicitFeedbackReward.from_pretrained(default_model()).score(features)
-    known = features.select("question_id", "mode", probability_left=pl.Series(p).fill_nan(None))
+    known = features.select("question_id", "mode", probability_left=said(features))
     recorded = replicated(dataset, "trajectories").with_columns(original=pl.col("question_id") % 1_000_000)
     joined = recorded.join(known.drop("mode"), left_on="original", right_on="question_id", how="left")
     return joined.select("question_id", "worker_id", "mode", "probability_left").sort("question_id")
@@ -65,8 +72,9 @@ def test_from_features_every_question_has_a_row(dataset, tmp_path) -> None:
     assert found.select("question_id", "worker_id", "mode", "split").equals(
         features.select("question_id", "worker_id", "mode", "split")
     )
-    p = ImplicitFeedbackReward.from_pretrained(default_model()).score(features)
-    assert found["probability_left"].equals(pl.Series("probability_left", p).fill_nan(None))
+    assert found["probability_left"].equals(said(features))
+    unread = features.filter(pl.col("mouse_dwell_left").is_null() & pl.col("gaze_dwell_left").is_null())
+    assert found.join(unread, on="question_id", how="semi")["probability_left"].null_count() == unread.height > 0
 
 
 def test_datasets_reads_the_folder(laid_out, tmp_path) -> None:

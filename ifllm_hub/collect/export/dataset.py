@@ -1,6 +1,5 @@
 """The store -> a dataset folder laid out like the Hub repo, and rows for TRL."""
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -24,7 +23,7 @@ from ifllm_hub.dataset.privacy.consent import check_workers
 from ifllm_hub.dataset.withdrawal import drop_people, people_in
 from ifllm_hub.engines.run import Engine, run_shards
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import replacing_folder
+from ifllm_hub.files import clear_leftovers, link_or_copy, replacing_folder
 from ifllm_hub.preferences.trl_rows import write_trl_rows
 from ifllm_hub.terms import MODES, Advance
 
@@ -66,12 +65,14 @@ def export_dataset(
             cannot be written.
     """
     out = out.resolve()
-    with locked(out), replacing_folder(out, MANIFEST, private=True, resumed=shards > 1) as folder:
+    with writing_alone(out, shards > 1), replacing_folder(out, MANIFEST, private=True, resumed=shards > 1) as folder:
         store.note_export(out, now_ms())  # before the store is read: from now on a withdrawal knows the folder
         every = [Shard(number, shards) for number in range(shards)]
         for path in folder.glob("data/*/*.parquet"):  # of an interrupted export with another number of shards
             if not path.name.endswith(f"-of-{shards:05d}.parquet"):
                 path.unlink()
+        for path in folder.glob("data/.*"):
+            shutil.rmtree(path)
         with ExitStack() as stack:
             task: Callable[[Shard], ShardAccount]
             if engine == "local":
@@ -101,7 +102,7 @@ def export_dataset(
     store.erased(out, [worker for path, worker in store.erasures() if path == out])  # from the earlier export
     late = {pseudonyms.worker(person) for person in store.withdrawn()} - gone
     if late:  # withdrawn in the last moments
-        with locked(out):
+        with writing_alone(out):
             leave_out(out, late)
         store.erased(out, sorted(late))
     return manifest
@@ -124,7 +125,7 @@ def leave_out(folder: Path, workers: Collection[str]) -> int:
     if not any(there for _, there in people_in(folder, workers)):
         return 0
     with replacing_folder(folder, MANIFEST, private=True) as partial:
-        shutil.copytree(folder, partial, copy_function=os.link, dirs_exist_ok=True)
+        shutil.copytree(folder, partial, copy_function=link_or_copy, dirs_exist_ok=True)
         removed = drop_people(partial, workers)
         manifest.pop("free_text", None)  # counts of `ifllm scan`, which included everybody
         manifest["people"] -= removed["people"]
@@ -143,8 +144,11 @@ def leave_out(folder: Path, workers: Collection[str]) -> int:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Let one process and thread at a time write an exported folder.
+def writing_alone(folder: Path, resumed: bool = False) -> Iterator[None]:
+    """Wait until no other process or thread writes an exported folder, and clear away what killed ones left.
+
+    Args:
+        resumed: keep what of an interrupted export goes on.
 
     Raises:
         IfllmError: the folder it is in cannot be written.
@@ -152,6 +156,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
+            clear_leftovers(folder, resumed)
             yield
     except PermissionError as error:
         raise IfllmError(

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Collection
 from itertools import groupby
 from pathlib import Path
@@ -12,7 +11,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.store import Store, now_ms
 from ifllm_hub.errors import IfllmError
-from ifllm_hub.files import unfinished
 
 _log = logging.getLogger(__name__)
 _DAY_SECONDS = 24 * 3600
@@ -64,12 +62,11 @@ def erase_from_folder(folder: Path, workers: Collection[str]) -> int | None:
     Raises:
         IfllmError: it cannot be read or written. It is as it was, then.
     """
-    from ifllm_hub.collect.export.dataset import leave_out, locked
+    from ifllm_hub.collect.export.dataset import leave_out, writing_alone
 
     if not folder.parent.is_dir():
         return None
-    with locked(folder):
-        shutil.rmtree(unfinished(folder), ignore_errors=True)  # of an interrupted export: they may be in it, too
+    with writing_alone(folder):  # which deletes what is left of an interrupted export: they may be in it, too
         return leave_out(folder, workers) if (folder / "manifest.json").is_file() else None
 
 

@@ -5,7 +5,6 @@ it has a comma or a line break in it, and quotes inside it are not doubled. So a
 quotes, and one that has ends at the first `";;;`. Two columns occur twice in the header; the first of each is read.
 """
 
-import hashlib
 import math
 import re
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.sources.oasst_etc.files import TRIAL, Session, check_header, complete_it, read_bytes
+from ifllm_hub.sources.unrecorded import id_number
 from ifllm_hub.terms import Side
 
 _END = ";;;"
@@ -89,8 +89,7 @@ class Pair:
     @property
     def question_id(self) -> int:
         """Of the reader's question, from the study's own ids: positive, below 2^63."""
-        name = f"oasst-etc {self.session.user} {self.session.prompts} {self.prompt}"
-        return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1 or 1
+        return id_number("oasst-etc", str(self.session.user), str(self.session.prompts), str(self.prompt))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A cloned OASST-ETC folder as a source: its readers, the pairs they read, and where they looked."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -156,12 +156,11 @@ class OasstEtc:
         return Recorded(questions, as_trajectories(questions, pl.concat([_NOTHING, *ticks]), _SCHEMA_VERSION), account)
 
 
-def open_oasst_etc(folder: Path, withdrawn: Collection[str] = ()) -> OasstEtc:
+def open_oasst_etc(folder: Path) -> OasstEtc:
     """The recordings in a folder that the user has cloned; what every reader was asked is read and checked.
 
     Args:
         folder: the clone, its data folder (`oasstetc_data`), or `raw_data`.
-        withdrawn: ids of readers to leave out, as `oasstetc_12`.
 
     Raises:
         IfllmError: files are missing, of another format, or damaged.
@@ -169,8 +168,7 @@ def open_oasst_etc(folder: Path, withdrawn: Collection[str] = ()) -> OasstEtc:
     sessions: dict[str, list[tuple[Session, Asked]]] = {}
     for session in find_sessions(folder):
         worker = f"oasstetc_{session.user}"
-        if worker not in withdrawn:
-            sessions.setdefault(worker, []).append((session, read_session(session)))
+        sessions.setdefault(worker, []).append((session, read_session(session)))
     return OasstEtc(sessions)
 
 

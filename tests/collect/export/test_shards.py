@@ -118,6 +118,27 @@ def test_a_withdrawal_rewrites_one_shard(site: Site, tmp_path: Path) -> None:
     assert rows(out) == rows(tmp_path / "anew")
 
 
+def test_what_a_killed_withdrawal_left_is_in_no_export(site: Site, tmp_path: Path) -> None:
+    collect(site, people=12)
+    out = tmp_path / "out"
+    with stored_readings(site.store, site.pseudonyms) as source:
+        export_shard(Shard(0, SHARDS), source, unfinished(out), out)
+    for folder in (unfinished(out), out):
+        scratch = folder / "data/.pairwise"
+        scratch.mkdir()
+        (scratch / "train-00001-of-00008.parquet").write_bytes(b"PAR1, cut off")
+        export_dataset(site.store, out, site.pseudonyms, shards=SHARDS)
+        assert not list(out.glob("data/.*"))
+    (out / "data/.features").mkdir()
+    (out / "data/.features/train-00002-of-00008.parquet").write_bytes(b"somebody else's")
+    before = rows(out)
+    site.forget(site.register("p3", "q0")["person_token"])
+    erase_exports(site.store)
+    gone = {config: load_config(out, config).height for config in before}
+    assert gone["features"] == 33
+    assert not list(out.glob("data/.*"))
+
+
 def test_a_withdrawal_reaches_an_export_that_was_never_finished(site: Site, tmp_path: Path) -> None:
     collect(site, people=2)
     out = tmp_path / "out"

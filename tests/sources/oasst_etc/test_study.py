@@ -153,7 +153,6 @@ def test_readers_are_people_and_can_be_left_out(tmp_path: Path) -> None:
     assert recorded.questions["task_id"].to_list() == [1, 2, 3]
     assert recorded.questions["question_id"].is_unique().all()
     assert recorded.questions["question_id"].equals(recorded.trajectories["question_id"])
-    assert open_oasst_etc(clone, withdrawn={"oasstetc_4"}).people == {"oasstetc_12": 1}
 
 
 @pytest.mark.parametrize("below", ["", "oasstect_data", "oasstect_data/raw_data"])
