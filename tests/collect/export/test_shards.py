@@ -1,5 +1,6 @@
 """An export in shards: the same rows, and only what changed is written again."""
 
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,12 @@ from tests.collect.conftest import Site
 from tests.collect.export.test_export import collect
 
 SHARDS = 8
+
+
+@pytest.fixture
+def in_postgres(make_site: Callable[..., Site], postgres_database: str) -> Site:
+    """Only PostgreSQL shares snapshots."""
+    return make_site(database=postgres_database)
 
 
 def rows(folder: Path) -> dict[str, str]:
@@ -162,20 +169,18 @@ def test_a_shard_that_is_missing_is_refused(site: Site, tmp_path: Path) -> None:
 
 
 def test_several_processes_need_postgresql(site: Site, tmp_path: Path) -> None:
-    if site.store.url.startswith("postgresql"):
-        pytest.skip("it is PostgreSQL")
     with pytest.raises(IfllmError, match="only in PostgreSQL"):
         export_dataset(site.store, tmp_path / "out", site.pseudonyms, shards=2, engine="ray")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
-def test_other_connections_see_one_moment(site: Site, tmp_path: Path) -> None:
+def test_other_connections_see_one_moment(in_postgres: Site, tmp_path: Path) -> None:
     """Shards read by other connections to PostgreSQL, the second half of them after somebody withdrew."""
-    if not site.store.url.startswith("postgresql"):
-        pytest.skip("only PostgreSQL shares snapshots")
+    site = in_postgres
     collect(site, people=12)
     export_dataset(site.store, tmp_path / "before", site.pseudonyms)
+    expected = rows(tmp_path / "before")  # which the withdrawal reaches
     with site.store.shared_snapshot() as snapshot:
         reading = partial(export_shard_elsewhere, database=site.store.url, snapshot=snapshot, key=site.pseudonyms.key)
         task = partial(reading, folder=tmp_path / "out", earlier=tmp_path / "none")
@@ -183,17 +188,15 @@ def test_other_connections_see_one_moment(site: Site, tmp_path: Path) -> None:
             task(Shard(number, SHARDS))
             if number == SHARDS // 2:
                 site.forget(site.register("p3", "q0")["person_token"])
-    expected = rows(tmp_path / "before")
     assert rows(tmp_path / "out") == expected
     with closing(Store(site.store.url)) as other, stored_readings(other, site.pseudonyms) as source:
         assert site.pseudonyms.worker(site.pseudonyms.person("p3")) not in source.people
 
 
 @pytest.mark.slow
-def test_an_export_on_ray_is_the_same(site: Site, tmp_path: Path) -> None:
+def test_an_export_on_ray_is_the_same(in_postgres: Site, tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    if not site.store.url.startswith("postgresql"):
-        pytest.skip("only PostgreSQL shares snapshots")
+    site = in_postgres
     collect(site, people=12)
     manifests = [
         export_dataset(site.store, tmp_path / engine, site.pseudonyms, shards=4, engine=engine)
