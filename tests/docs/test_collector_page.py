@@ -5,9 +5,11 @@ That they work is shown in test_collector_site.py.
 
 import ast
 import importlib
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from dataclasses import fields
 from html.parser import HTMLParser
@@ -22,6 +24,7 @@ from fastapi.testclient import TestClient
 from ifllm_hub.cli import app
 from ifllm_hub.collect.server.app import create_app
 from ifllm_hub.collect.settings import Settings
+from tests.collect.live.observed import PUBLIC_KEY, SECRET_KEY, Observer, attributes
 from tests.collect.store.processes import free_port
 from tests.docs.snippets import Fence, fences
 
@@ -32,7 +35,7 @@ BLOCKS = fences(PAGE)
 RUN = {
     *("serve", "app.py", "static/recording.js", "static/index.html", "app", "chat.jsx", "static/react.html", "react"),
     *("chat.py", "gradio", "embedded page", "state", "tag", "problem", "gaze", "study", "space", "export"),
-    "router",  # here
+    *("router", "emit"),  # here
 }
 NOT_RUN = {
     "install": "this checkout is tested, not a release of it; here: the extra that it names exists",
@@ -154,6 +157,22 @@ def test_the_collector_in_an_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         forgotten = client.delete("/ifllm/v1/people/me", headers={"Authorization": f"Bearer {person}"})
         assert forgotten.status_code == 204
         assert client.post("/ifllm/v1/ratings", json={"token": token, "rating": 5}).status_code == 410
+
+
+def test_scores_are_sent_on() -> None:
+    """By environment variables alone, as a server would: from both clients, of both answers."""
+    ids = [{"completion": f"chatcmpl-{n}", "trace": f"{n}" * 32, "span": f"{n}" * 16} for n in (1, 2)]
+    answers = dict(zip(("left", "right"), ids, strict=True))
+    code = BLOCKS["emit"].code + f"send_on({{'probability_left': 0.75}}, {answers})\n"
+    observer = Observer()
+    langfuse = {"BASE_URL": observer.url, "PUBLIC_KEY": PUBLIC_KEY, "SECRET_KEY": SECRET_KEY}
+    said = {"OTEL_EXPORTER_OTLP_ENDPOINT": observer.url, **{f"LANGFUSE_{key}": what for key, what in langfuse.items()}}
+    environment = {**os.environ, **said, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment, check=True)
+    observer.close()
+    assert [attributes(event)["gen_ai.evaluation.score.value"] for event in observer.events] == [0.75, 0.25]
+    assert [score["value"] for score in observer.scores] == [0.75, 0.25]
+    assert [score["observationId"] for score in observer.scores] == ["1" * 16, "2" * 16]
 
 
 def test_the_extra_that_is_installed_exists() -> None:
