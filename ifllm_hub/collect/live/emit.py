@@ -1,6 +1,5 @@
 """Live scores, sent to where an integrator watches its answers: OpenTelemetry, Langfuse."""
 
-import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import time_ns
@@ -63,16 +62,17 @@ def emit(
 
     OpenTelemetry gets the event `gen_ai.evaluation.result` of its conventions for generative AI, through whatever
     exporters this process has; without any, nothing is sent. Langfuse gets a numeric score; a later one of the same
-    answer replaces it. An abstention is never a number: it is the label `abstain` with the reason as its explanation,
-    and in Langfuse a categorical score whose value is the reason. Both clients send in the background.
+    `response_id` has the same id, by which Langfuse replaces the earlier. An abstention is never a number: it is the
+    label `abstain` with the reason as its explanation, and in Langfuse a categorical score whose value is the reason.
+    Both clients send in the background.
 
     Args:
         score: what `POST /v1/score` answered about the question: `probability_left`, or `abstain` and `reason`.
         response_id: of the completion, as the model's provider or the collector named it.
         side: of this answer. The value that is sent is the probability that this one is preferred.
-        trace_id: 32 hexadecimal digits: the trace in which the answer was generated; Langfuse needs it.
+        trace_id: 32 lowercase hexadecimal digits: the trace in which the answer was generated; Langfuse needs it.
             None: the current span is the event's parent.
-        span_id: 16 hexadecimal digits: the span (in Langfuse, the observation) that generated it.
+        span_id: 16 lowercase hexadecimal digits: the span (in Langfuse, the observation) that generated it.
         langfuse: Langfuse's own client.
         logger_provider: instead of OpenTelemetry's global one.
         name: of the evaluation.
@@ -84,6 +84,7 @@ def emit(
     Example:
         >>> from opentelemetry.sdk._logs import LoggerProvider
         >>> from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+        >>> from ifllm_hub.collect.live.emit import emit
         >>> sent, provider = InMemoryLogRecordExporter(), LoggerProvider()
         >>> provider.add_log_record_processor(SimpleLogRecordProcessor(sent))
         >>> emit({"probability_left": 0.75}, "chatcmpl-1", "right", logger_provider=provider)
@@ -120,10 +121,12 @@ def emit(
         event_name="gen_ai.evaluation.result",
     )
     if langfuse is not None:
+        number = {"value": evaluation.value, "data_type": "NUMERIC"}
+        word = {"value": evaluation.reason, "data_type": "CATEGORICAL"}
+        typed: dict[str, Any] = word if evaluation.value is None else number
         langfuse.create_score(
+            **typed,
             name=name,
-            value=evaluation.reason if evaluation.value is None else evaluation.value,
-            data_type="CATEGORICAL" if evaluation.value is None else "NUMERIC",
             comment=evaluation.label,
             trace_id=trace_id,
             observation_id=span_id,
@@ -132,8 +135,8 @@ def emit(
 
 
 def _check_id(argument: str, value: str | None, digits: int) -> None:
-    if value is not None and not (len(value) == digits and set(value) <= set(string.hexdigits) and int(value, 16)):
-        raise IfllmError(f"`{argument}` is {digits} hexadecimal digits that are not all zero, and not {value!r}.")
+    if value is not None and not (len(value) == digits and set(value) <= set("0123456789abcdef") and int(value, 16)):
+        raise IfllmError(f"`{argument}` is {digits} lowercase hexadecimal digits, not all zero, and not {value!r}.")
 
 
 def _inside(trace_id: str, span_id: str | None) -> "Context":

@@ -105,7 +105,7 @@ def test_the_span_that_it_belongs_to(observer: Observer, provider: LoggerProvide
     emit(SCORE, "r", "left", logger_provider=provider)
     with TracerProvider(shutdown_on_exit=False).get_tracer("chat").start_as_current_span("chat") as span:
         emit(SCORE, "r", "left", logger_provider=provider)
-        emit(SCORE, "r", "left", trace_id=TRACE, span_id=SPAN.upper(), logger_provider=provider)
+        emit(SCORE, "r", "left", trace_id=TRACE, span_id=SPAN, logger_provider=provider)
         emit(SCORE, "r", "left", trace_id=TRACE, logger_provider=provider)
     context = span.get_span_context()
     current = format_trace_id(context.trace_id), format_span_id(context.span_id)
@@ -133,7 +133,7 @@ def test_scores_of_langfuse(
     assert abstained.items() >= {**common, "value": "touch", "dataType": "CATEGORICAL", "comment": "abstain"}.items()
     assert later.items() >= {**common, "value": 0.75, "dataType": "NUMERIC", "comment": "preferred"}.items()
     assert "observationId" not in abstained
-    assert later["id"] == abstained["id"] != number["id"]  # what came later replaces it
+    assert later["id"] == abstained["id"] != number["id"]  # by which Langfuse replaces what came earlier
     assert len(observer.events) == 3
     assert not observer.others
     assert not caplog.records
@@ -160,9 +160,10 @@ def test_what_the_collector_answers(observer: Observer, provider: LoggerProvider
         ({"probability_left": 1.5}, {}, "This is no score"),
         ({"probability_left": "0.7"}, {}, "This is no score"),
         (SCORE, {"side": "top"}, "no side 'top': it is left or right"),
-        (SCORE, {"trace_id": "0" * 32}, "`trace_id` is 32 hexadecimal digits"),
+        (SCORE, {"trace_id": "0" * 32}, "`trace_id` is 32 lowercase hexadecimal digits"),
+        (SCORE, {"trace_id": TRACE.upper()}, "`trace_id` is 32"),
         (SCORE, {"trace_id": "conversation-7"}, "not 'conversation-7'"),
-        (SCORE, {"trace_id": TRACE, "span_id": TRACE}, "`span_id` is 16 hexadecimal digits"),
+        (SCORE, {"trace_id": TRACE, "span_id": TRACE}, "`span_id` is 16 lowercase hexadecimal digits"),
         (SCORE, {"span_id": SPAN}, "need `trace_id`"),
         (SCORE, {"trace_id": None, "langfuse": True}, "need `trace_id`"),
     ],
