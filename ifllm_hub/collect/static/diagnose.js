@@ -152,7 +152,9 @@ const runs = (verdict) =>
 
 /** Why the script does not run, if there is no tracker. */
 async function loads(url, reply) {
-  const { value, error, policy } = await underPolicy(() => import(url));
+  const { value, error, policy: said } = await underPolicy(() => import(url));
+  // A browser may remember that the page was not allowed to load it, and not say so again; of another address it would.
+  const policy = said ?? (error && (await underPolicy(() => import(`${url}${url.includes("?") ? "&" : "?"}again`))).policy);
   if (value?.createTracker) {
     const todo =
       "Right if the page waits for consent: agree, and call ifllm.diagnose() in the console. Else call createTracker.";
