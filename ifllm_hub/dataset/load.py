@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ifllm_hub.dataset.layout import Shard, parquet_path, parquet_paths
-from ifllm_hub.dataset.schema import COLLECTED, IMPORTED, SPLITS, Column, columns, label_source_of, present_configs
+from ifllm_hub.dataset.meanings import COLLECTED, IMPORTED
+from ifllm_hub.dataset.schema import SPLITS, Column, columns, label_source_of, present_configs
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.hub import clear_hub_errors
 

@@ -78,7 +78,7 @@ def type_name(type_: pa.DataType) -> str:
     return {pa.float32(): "float32", pa.float64(): "float64"}.get(type_, str(type_))
 
 
-def _ticks(name: str, type_: pa.DataType, unit: str, meaning: str, low: float | None = None) -> Column:
+def ticks(name: str, type_: pa.DataType, unit: str, meaning: str, low: float | None = None) -> Column:
     return Column(name, pa.list_(type_), unit, meaning, low)
 
 
@@ -101,7 +101,7 @@ def _viewport(name: str, axis: str) -> Column:
 
 def _place(name: str, of: str) -> Column:
     meaning = f"cursor in the viewport, {of}; null where not recorded. Off the text it can reveal the rating click"
-    return _ticks(name, pa.float32(), "CSS px", f"{meaning}: never train on it")
+    return ticks(name, pa.float32(), "CSS px", f"{meaning}: never train on it")
 
 
 def _caret(modality: str, side: str) -> Column:
@@ -112,7 +112,7 @@ def _caret(modality: str, side: str) -> Column:
             "caret in the left answer at the cursor: the number of code points before it, 0 to the answer's length, "
             "both included (`response[char]` may be past the end); -1 off its text"
         )
-    return _ticks(f"{modality}_char_{side}", pa.int16(), "code points", meaning, -1)
+    return ticks(f"{modality}_char_{side}", pa.int16(), "code points", meaning, -1)
 
 
 _IDS = (
@@ -190,16 +190,16 @@ TRAJECTORIES = (
     _length("length_query", "length of the query"),
     _viewport("viewport_width", "x"),
     _viewport("viewport_height", "y"),
-    _ticks("t", pa.int32(), "ms", "time since the answer appeared (which is known to 1 s)", 0),
+    ticks("t", pa.int32(), "ms", "time since the answer appeared (which is known to 1 s)", 0),
     _place("mouse_x", "right"),
     _place("mouse_y", "down"),
-    _ticks("gaze_x", pa.float32(), "CSS px", "gaze estimate in the viewport, right; unbounded, noisy, null where none"),
-    _ticks("gaze_y", pa.float32(), "CSS px", "gaze estimate in the viewport, down; unbounded, noisy, null where none"),
+    ticks("gaze_x", pa.float32(), "CSS px", "gaze estimate in the viewport, right; unbounded, noisy, null where none"),
+    ticks("gaze_y", pa.float32(), "CSS px", "gaze estimate in the viewport, down; unbounded, noisy, null where none"),
     _caret("mouse", "left"),
     _caret("mouse", "right"),
     _caret("gaze", "left"),
     _caret("gaze", "right"),
-    _ticks("face_ok", pa.bool_(), "", "face inside the tracker's box; null where not recorded, as in all of v1"),
+    ticks("face_ok", pa.bool_(), "", "face inside the tracker's box; null where not recorded, as in all of v1"),
 )
 
 
@@ -281,52 +281,6 @@ ROWS = {
     "trajectories": "a question's ticks, as lists",
     "features": "a question's features of on-text reading",
     "coarse": "two rounded features of how a question's two answers were read, and their lengths' ratio",
-}
-_KEYED = "a keyed hash of 63 bits, of which JavaScript and float64 lose the last digits"
-# What columns mean in a collector's export, where that differs from the study.
-COLLECTED = {
-    column.name: column
-    for column in (
-        Column("question_id", pa.int64(), "", f"key that joins all configs: {_KEYED}", 1),
-        Column("worker_id", pa.string(), "", "pseudonym of the person who asked and rated: a keyed hash"),
-        Column("task_id", pa.int64(), "", f"the conversation: {_KEYED}", 1),
-        Column("bullet_points", pa.bool_(), "", "the app says that it asked the LLM for bullet points"),
-        Column("asked_at", UTC_MS, "UTC, to 1 s", "when the answer was registered, rounded down"),
-        Column("ai_error", pa.bool_(), "", "always false"),
-        Column("excluded_worker", pa.bool_(), "", "always false"),
-        Column("schema_version", pa.string(), "", "the collector's recording format", values=("c1",)),
-        Column("viewport_width", pa.int32(), "CSS px", "largest width of the browser's window; null if not sent", 1),
-        Column("viewport_height", pa.int32(), "CSS px", "largest height of the browser's window; null if not sent", 1),
-        _ticks("t", pa.int32(), "ms", "time since the answer began to stream or, without a stream, came into view", 0),
-        _ticks("mouse_x", pa.float32(), "CSS px", "cursor in the viewport, right; null off the answers"),
-        _ticks("mouse_y", pa.float32(), "CSS px", "cursor in the viewport, down; null off the answers"),
-        _ticks("face_ok", pa.bool_(), "", "always null"),
-    )
-}
-# The same in somebody else's recordings; what differs from one source to the other is on the card.
-IMPORTED = {
-    column.name: column
-    for column in (
-        Column("question_id", pa.int64(), "", "key that joins all configs: a hash of the source's own ids", 1),
-        Column("worker_id", pa.string(), "", "who read and rated: a pseudonym made from the source's id"),
-        Column("task_id", pa.int64(), "", "the conversation: a hash of the source's own id", 1),
-        Column("bullet_points", pa.bool_(), "", "always false"),
-        Column("asked_at", UTC_MS, "UTC, to 1 s", "the source's time of the answer; null where it has none"),
-        Column("ai_error", pa.bool_(), "", "always false"),
-        Column("excluded_worker", pa.bool_(), "", "always false"),
-        Column(
-            "schema_version",
-            pa.string(),
-            "",
-            "how ticks were sampled: `f1`, made from fixations (a tick at the start of each, at least one a second, "
-            "and one off the text at its end unless the next begins within 80 ms, so that dwell is their duration)",
-            values=("f1",),
-        ),
-        Column("viewport_width", pa.int32(), "CSS px", "width of the screen as the source gives it", 1),
-        Column("viewport_height", pa.int32(), "CSS px", "height of the screen as the source gives it", 1),
-        _ticks("t", pa.int32(), "ms", "time since reading of the question's first answer began", 0),
-        _ticks("face_ok", pa.bool_(), "", "always null"),
-    )
 }
 # By label source, who or what labeled the pairs; their config is `PREFIX` and the source's name.
 LABEL_SOURCES = {

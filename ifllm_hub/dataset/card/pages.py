@@ -22,8 +22,9 @@ from ifllm_hub.dataset.label_worth import decisions, worth_of, worth_table
 from ifllm_hub.dataset.layout import parquet_paths
 from ifllm_hub.dataset.load import footer, load_config, scan_config
 from ifllm_hub.dataset.manifest import Collected, Imported, read_manifest
+from ifllm_hub.dataset.meanings import COLLECTED, IMPORTED
 from ifllm_hub.dataset.privacy.report import read_privacy_report
-from ifllm_hub.dataset.schema import COLLECTED, IMPORTED, PREFIX, SPLITS, Column, columns, label_source_of, row_is
+from ifllm_hub.dataset.schema import PREFIX, SPLITS, Column, columns, label_source_of, row_is
 from ifllm_hub.files import shipped_folder, write_atomically
 from ifllm_hub.pages.web_page import templates
 from ifllm_hub.sources.ifllm.accounts import CaretCounts
