@@ -51,6 +51,7 @@ def test_the_manifest_and_the_card_are_of_the_source(imported: Path) -> None:
     card = (imported / "README.md").read_text()
     for said in ("Made-up readings", "license: unknown", "No license is known", "It is made up.", "@misc{made"):
         assert said in card
+    assert "source.parquet" not in card  # it has no columns of its own
     for of_the_study in ("IFLLM", "2606.20482", "crowd", "Mechanical Turk"):
         assert of_the_study not in card
     _check_folder(imported)  # may be published

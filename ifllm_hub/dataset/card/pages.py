@@ -21,7 +21,7 @@ from ifllm_hub.dataset.contents import CONTENTS, Contents, card_configs, content
 from ifllm_hub.dataset.label_worth import decisions, worth_of, worth_table
 from ifllm_hub.dataset.layout import parquet_paths
 from ifllm_hub.dataset.load import footer, load_config, scan_config
-from ifllm_hub.dataset.manifest import Collected, Imported, read_manifest
+from ifllm_hub.dataset.manifest import OWN_COLUMNS, Collected, Imported, read_manifest
 from ifllm_hub.dataset.meanings import COLLECTED, IMPORTED
 from ifllm_hub.dataset.privacy.report import read_privacy_report
 from ifllm_hub.dataset.schema import PREFIX, SPLITS, Column, columns, label_source_of, row_is
@@ -161,6 +161,7 @@ def _write_other_card(
         placeholder=PLACEHOLDER,
         columns=_column_tables(folder, contents, otherwise),
         features_file=FEATURES_FILE,
+        own_columns=pl.read_parquet_schema(own) if (own := folder / OWN_COLUMNS).is_file() else (),
     )
     _write_readme(folder, head, contents, _gate(said), body)
     write_atomically(folder / FEATURES_FILE, _template("features.md.jinja").render(said, **definitions()))

@@ -83,12 +83,16 @@ class Plan:
         return "\n".join(lines)
 
     def warnings(self, squash: bool) -> list[str]:
-        """What else to tell the user: what is not sent, and where people who withdrew can still be found.
+        """What else to tell the user: what is not sent, whether it may be, and where people who withdrew can
+        still be found.
 
         Args:
             squash: older versions will be deleted.
         """
         told = [left_out_line(self.left_out, DATASET)] if self.left_out else []
+        manifest = read_manifest(self.folder)
+        if "imported" in manifest and manifest["imported"]["license"] == "unknown":
+            told.append(f"{self.repo_id}: no license of these recordings is known. {manifest['imported']['terms']}")
         if self.older.versions and not squash:
             told.append(
                 f"{self.repo_id}: older versions ({', '.join(self.older.versions)}) still contain people who have "
