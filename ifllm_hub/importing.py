@@ -190,7 +190,12 @@ def _message(role: str, text: str) -> pl.Expr:
 
 def _own_columns(questions: pl.DataFrame) -> pl.DataFrame:
     """What the source alone has of its questions."""
-    known = {*COUNTED, "context", "split", *(column.name for mode in MODES for column in columns(mode))}
+    known = {
+        *COUNTED,
+        "context",
+        "split",
+        *(column.name for config in (*MODES, "trajectories") for column in columns(config)),
+    }
     # Those of the left side have other names in `pointwise`.
     known |= {f"{name}_{side}" for name in ("response", "model", "rating", "messages") for side in SIDES}
     names = [name for name in questions.columns if name not in known and not name.startswith((_LABEL, _KTO))]
