@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mimetypes
 import socket
 import threading
 from contextlib import suppress
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ifllm_hub.collect.tokens import ResponseToken, Signer
+from ifllm_hub.collect.wire import Rating, parse
 
 STATIC = Path(__file__).parents[2] / "ifllm_hub" / "collect" / "static"
-BATCHES, ME = "/ifllm/v1/batches", "/ifllm/v1/people/me"
+BATCHES, RATINGS, ME = "/ifllm/v1/batches", "/ifllm/v1/ratings", "/ifllm/v1/people/me"
 
 _KEYS = {"v", "session", "sequence", "consent", "origin", "viewport", "responses", "ticks", "events"}
 _VALUES = {
@@ -33,7 +35,7 @@ class WireServer:
     """Start, stop (the port then refuses connections) and start again at the same port.
 
     Attributes:
-        pages: HTML by path.
+        pages: by path, HTML or what the path's ending says.
         moved: addresses by the path that redirects to them.
         log: requests but those for pages and scripts, in the order of arrival: method, path, headers, body (bytes).
         batches: accepted batches by (session, sequence), in the order of arrival.
@@ -94,6 +96,9 @@ class WireServer:
                 return (410, {"detail": "withdrawn"}) if answer == "withdrawn" else (int(answer), {})
             if (method, path) == ("DELETE", ME):
                 return 204, None
+            if (method, path) == ("POST", RATINGS):
+                parse(Rating, body)
+                return 202, {"accepted": True}
             if (method, path) != ("POST", BATCHES):
                 return 404, {}
             batch = json.loads(body)
@@ -167,7 +172,8 @@ def _handler(wire: WireServer) -> type[BaseHTTPRequestHandler]:
                 self.send_header("content-length", "0")
                 self.end_headers()
             elif self.path in wire.pages:
-                self._answer(200, "text/html; charset=utf-8", wire.pages[self.path].encode())
+                kind = mimetypes.guess_type(self.path)[0] or "text/html"
+                self._answer(200, f"{kind}; charset=utf-8", wire.pages[self.path].encode())
             else:
                 self._receive()
 

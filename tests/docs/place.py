@@ -45,7 +45,7 @@ class Place:
     def run(self, name: str) -> str:
         """What a block of commands says, each of which must succeed."""
         done = subprocess.run(self._shell(name), **self._as_typed(), capture_output=True, text=True, check=False)
-        _skip_without_registry(done.stderr)
+        skip_without_registry(done.stderr)
         assert done.returncode == 0, done.stderr
         return str(done.stdout)
 
@@ -60,7 +60,7 @@ class Place:
         try:
             wait_for_server(process, url, log, 300)
         except AssertionError:
-            _skip_without_registry(log.read_text())
+            skip_without_registry(log.read_text())
             raise
 
     def stop(self, *names: str) -> None:
@@ -80,6 +80,6 @@ class Place:
         return {"cwd": self.folder, "env": {**os.environ, **more}}
 
 
-def _skip_without_registry(said: str) -> None:
+def skip_without_registry(said: str) -> None:
     if shutil.which("npm") is None or re.search("npm error.*(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT)", said):
         pytest.skip("needs npm and its registry, or what the page installs in npm's cache")

@@ -35,6 +35,7 @@ BLOCKS = fences(PAGE)
 RUN = {
     *("serve", "app.py", "static/recording.js", "static/index.html", "app", "chat.jsx", "static/react.html", "react"),
     *("chat.py", "gradio", "embedded page", "state", "tag", "problem", "gaze", "study", "space", "export"),
+    *("package", "answers.jsx", "feedback.js"),  # tests/collect/npm
     *("router", "emit"),  # here
 }
 NOT_RUN = {
@@ -51,6 +52,8 @@ def test_every_block_is_run_or_there_is_a_reason() -> None:
         "app.py": "python",
         "chat.py": "python",
         "chat.jsx": "jsx",
+        "answers.jsx": "jsx",
+        "feedback.js": "js",
         "chat.conf": "nginx",
         "static/recording.js": "js",
         "static/index.html": "html",
