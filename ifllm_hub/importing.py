@@ -98,7 +98,7 @@ def import_dataset(
         check_rows(folder, manifest["questions"])
         check_workers(folder, kept.workers)
         _write_by_name(folder / LABELS_FOLDER, labels, ".csv")
-        own = pl.concat(beside)
+        own = pl.concat(beside, how="vertical_relaxed")  # a part may know nothing of a column
         if own.width > 1:
             write_parquet(folder / OWN_COLUMNS, own)
         write_card(folder)
