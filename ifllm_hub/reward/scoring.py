@@ -109,8 +109,10 @@ def score_dataset(
     config, files = _readings(source)
     shards = _shards(source, config, files)
     run = Scoring(source, config, files, place, reward, frozenset(withdrawn()), batch)
-    _check_target(place, source, shards)
+    if place == source:
+        raise IfllmError(f"{place}: is the dataset itself. Choose another folder for the scores.")
     with locked(place):
+        _check_target(place, shards)
         remove(at(place, SUMMARY))
         counts = run_shards(partial(score_shard, run), shards, engine, address, advance=advance)
         while (now := frozenset(withdrawn())) != run.withdrawn:
@@ -267,10 +269,8 @@ def _shards(source: str, config: str, files: Collection[str]) -> list[Shard]:
     return [Shard(number, of) for number in range(of)]
 
 
-def _check_target(out: str, source: str, shards: list[Shard]) -> None:
+def _check_target(out: str, shards: list[Shard]) -> None:
     """Refuse a folder in which scores would stand beside something else."""
-    if out == source:
-        raise IfllmError(f"{out}: is the dataset itself. Choose another folder for the scores.")
     ours = {shard_name(split, shard) for split in SPLITS for shard in shards}
     others = [name for name in files_in(at(out, _SCORES)) if name not in ours and not name.startswith(".")]
     if others:
