@@ -14,7 +14,7 @@ from sqlalchemy import Table, create_engine, insert
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.store import Store
 from ifllm_hub.collect.store.tables import BATCHES, CONSENTS, PEOPLE, RATINGS, RESPONSES, SESSIONS
-from ifllm_hub.dataset.layout import bucket_of
+from ifllm_hub.dataset.layout import Shard, bucket_of
 from ifllm_hub.dataset.schema import SPLITS, arrow_schema
 from ifllm_hub.dataset.writers import ConfigWriter
 from ifllm_hub.terms import SIDES
@@ -33,7 +33,8 @@ def make_dataset(folder: Path, readings: int, shards: int) -> None:
         people[bucket_of(worker, shards)].append(worker)
     for number, workers in people.items():
         rng = np.random.default_rng([readings, number])
-        with closing(ConfigWriter(folder / "data" / "trajectories", "trajectories", number, shards)) as writer:
+        shard = Shard(number, shards)
+        with closing(ConfigWriter(folder / "data" / "trajectories", "trajectories", shard)) as writer:
             for start in range(0, len(workers), 20):
                 writer.write(_trajectories(workers[start : start + 20], rng))
 
