@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 _PACKAGE = Path(__file__).parent
+# How an address such as s3://bucket begins, once it is taken for a path.
+_ADDRESSES = {"s3:", "hf:", "gs:", "az:", "abfs:", "http:", "https:"}
 
 
 @contextmanager
@@ -31,8 +33,10 @@ def replacing_folder(target: Path, made_by_us: str, private: bool = False, resum
             process at a time may do this.
 
     Raises:
-        IfllmError: the target is not a folder of ours, or its parent cannot be written.
+        IfllmError: the target is no folder, or not one of ours, or its parent cannot be written.
     """
+    if _ADDRESSES.intersection(target.parts):
+        raise IfllmError(f"{target}: is an address, not a folder. Choose a folder; what is in it can be copied there.")
     target = target.resolve() if target.is_symlink() else target  # the folder is replaced, not the link to it
     if target.exists() and not (target / made_by_us).exists() and (not target.is_dir() or any(target.iterdir())):
         raise IfllmError(f"{target}: exists and was not made by this command (no {made_by_us}). Choose another folder.")

@@ -58,6 +58,11 @@ def import_dataset(
         IfllmError: the source is damaged, empty or breaks the contract, two of its questions have one id, or `out`
             cannot be written.
     """
+    for worker in source.people:
+        if not isinstance(worker, str):
+            raise IfllmError(
+                f"{facts['title']}: the worker {worker!r} is no text. Read ids as texts, also if they are numbers."
+            )
     kept = _Kept(facts["title"], source, frozenset(withdrawn))
     with replacing_folder(out, MANIFEST, private=True) as folder:
         received: Counter[str] = Counter()
@@ -83,7 +88,11 @@ def import_dataset(
                     **{mode: part.questions.filter(mode=mode).height for mode in MODES},
                 )
         if not any(map(len, ids)):
-            raise IfllmError(f"{facts['title']}: no question is in what was given. Give all of the source's files.")
+            seen = "; ".join(f"{number:,} {status}" for status, number in sorted(received.items()))
+            raise IfllmError(
+                f"{facts['title']}: no question is in what was given{f' ({seen})' if seen else ''}. Give all of the "
+                "source's files."
+            )
         _check_ids(facts["title"], pl.concat(ids))
         manifest: Imported = {
             "imported": facts,

@@ -68,7 +68,7 @@ def score(
         )
     say(
         f"{counts['readings']:,} readings of {counts['people']:,} people: {counts['scored']:,} scored, "
-        f"{counts['abstained']:,} not, because the model knows nothing of them"
+        f"{counts['abstained']:,} not (one answer, or nobody was seen reading)"
     )
     if withdrawn:
         say(f"withdrawn: {counts['withdrawn']:,} readings left out")

@@ -131,7 +131,9 @@ def _inputs(source: str, out: str) -> list[_Input]:
         for number, (file, mark) in enumerate((laid_out or files).items())
     ]
     if not inputs:
-        raise IfllmError(f"{source}: has no Parquet files. Give a folder with trajectories, or with data/<config>/.")
+        raise IfllmError(
+            f"{source}: is not there, or has no Parquet files. Give a folder with trajectories, or with data/<config>/."
+        )
     for one in inputs:
         columns(one.config)  # refuses what is none
     return inputs

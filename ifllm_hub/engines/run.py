@@ -39,14 +39,16 @@ def run_shards(
         What `task` returned, in the order of `shards`.
 
     Raises:
-        IfllmError: shards failed (raised once all others are done), or there is no Ray or no cluster. Of a single
-            shard, what the task raised.
+        IfllmError: shards failed (raised once all others are done), there is no Ray or no cluster, or a cluster is
+            named that is not used. Of a single shard, what the task raised.
 
     Examples:
         >>> from ifllm_hub.engines.run import run_shards
         >>> run_shards(len, ["a", "bcd"])
         [1, 3]
     """
+    if address is not None and engine == "local":
+        raise IfllmError("--address names a Ray cluster, which only --engine ray uses. Add that, or leave it out.")
     done: dict[int, Result] = {}
     failed: dict[int, Exception] = {}
     with closing(_outcomes(task, shards, engine, address, retries)) as outcomes:

@@ -217,6 +217,8 @@ def write_preferences(
             )
     kept = _earlier_external(dataset, pairs, all_workers).filter(~pl.col("label_source").eq_missing(pl.lit(name)))
     covered = _candidates(pairs, all_workers)
+    if covered.is_empty():
+        raise IfllmError(f"{dataset}: nobody was seen reading a pair of different answers, so no model can label any.")
     for split in SPLITS:
         if not (covered["split"] == split).any():
             raise IfllmError(

@@ -212,7 +212,7 @@ def _features(run: Scoring, shard: Shard, file: str) -> Iterator[pl.DataFrame]:
                 if not shard.has(worker):
                     raise IfllmError(
                         f"{file}: has a person ({worker}) who belongs into another shard, so not all of a person's "
-                        "rows lie together. Lay the dataset out by person: ifllm partition SOURCE --out FOLDER."
+                        "rows lie together. Lay them out by person: ifllm partition SOURCE --out FOLDER --shards N."
                     )
             yield rows.select(needed)
 
@@ -248,7 +248,8 @@ def _readings(source: str) -> tuple[str, dict[str, str]]:
         if files := files_in(at(source, folder), ".parquet"):
             return config, {f"{folder}/{name}": mark for name, mark in files.items()}
     raise IfllmError(
-        f"{source}: has neither features nor trajectories to score. Give a dataset that ifllm build wrote."
+        f"{source}: has neither features nor trajectories to score, as `datasets` names them. Give a dataset, or lay "
+        "the files out: ifllm partition SOURCE --out FOLDER --shards N."
     )
 
 
@@ -260,7 +261,7 @@ def _shards(source: str, config: str, files: Collection[str]) -> list[Shard]:
         if not names:
             raise IfllmError(
                 f"{source}: config '{config}' has no files of {split} named as `datasets` names them. Lay it out anew: "
-                "ifllm partition SOURCE --out FOLDER."
+                "ifllm partition SOURCE --out FOLDER --shards N."
             )
         found.add(complete_shards(at(source, folder), split, names))
     if len(found) > 1:

@@ -54,6 +54,10 @@ def as_questions(rows: pl.DataFrame) -> pl.DataFrame:
     for name in needed:
         if filled[name].null_count():
             raise IfllmError(f"A question of a source has no {name}. Leave it out.")
+    for name in ("question_id", "task_id"):
+        low = filled.filter(pl.col(name) < 1)[name]
+        if len(low):
+            raise IfllmError(f"The {name} {low[0]} of a source is below 1.")
     two = pl.col("response_right").is_not_null()
     return filled.with_columns(
         mode=pl.when(two).then(pl.lit("pairwise")).otherwise(pl.lit("pointwise")),
@@ -74,8 +78,8 @@ def as_trajectories(questions: pl.DataFrame, ticks: pl.DataFrame, schema_version
         schema_version: how ticks were sampled; see the dataset's card.
 
     Raises:
-        IfllmError: a column is missing or of another type, time goes back within a question, or a char index lies
-            behind the end of its answer.
+        IfllmError: a column is missing or of another type, time goes back or begins before 0 within a question,
+            or a char index lies outside its answer.
 
     Examples:
         >>> import polars as pl
@@ -90,8 +94,11 @@ def as_trajectories(questions: pl.DataFrame, ticks: pl.DataFrame, schema_version
         if name not in ticks.columns:
             raise IfllmError(f"The ticks of a source lack the column {name}.")
     filled = _filled(ticks, _TICKS, "ticks").select("question_id", *_TICKS)
-    if filled.select((pl.col("t").diff().over("question_id") < 0).any()).item():
-        raise IfllmError("The ticks of a question of a source are not in the order of time. Sort them by t.")
+    back = filled.filter((pl.col("t") < 0) | (pl.col("t").diff().over("question_id") < 0))["question_id"]
+    if len(back):
+        raise IfllmError(
+            f"The ticks of question {back[0]} begin before 0 or are not in the order of time. Sort them by t."
+        )
     lists = filled.group_by("question_id", maintain_order=True).agg(list(_TICKS))
     lengths = {
         f"length_{name}": pl.col(column).str.len_chars().cast(pl.Int32)
@@ -105,9 +112,12 @@ def as_trajectories(questions: pl.DataFrame, ticks: pl.DataFrame, schema_version
     rows = rows.join(lists, on="question_id", how="left", maintain_order="left")
     for modality in MODALITIES:
         for side in SIDES:
-            furthest = pl.col(f"{modality}_char_{side}").list.max()
-            if rows.select((furthest > pl.col(f"length_{side}").fill_null(-1)).any()).item():
-                raise IfllmError(f"A tick of a source lies behind the end of the {side} answer ({modality}).")
+            chars, end = pl.col(f"{modality}_char_{side}"), pl.col(f"length_{side}").fill_null(-1)
+            beyond = rows.filter((chars.list.max() > end) | (chars.list.min() < -1))["question_id"]
+            if len(beyond):
+                raise IfllmError(
+                    f"A tick of question {beyond[0]} lies outside the {side} answer ({modality}), or there is none."
+                )
     recorded = pl.col("t").is_not_null()
     return rows.with_columns(
         pl.col(list(_TICKS)).fill_null([]),

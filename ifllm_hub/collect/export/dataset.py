@@ -65,6 +65,8 @@ def export_dataset(
             cannot be written.
     """
     out = out.resolve()
+    if engine != "local":
+        store.check_shares_snapshots()
     with writing_alone(out, shards > 1), replacing_folder(out, MANIFEST, private=True, resumed=shards > 1) as folder:
         store.note_export(out, now_ms())  # before the store is read: from now on a withdrawal knows the folder
         every = [Shard(number, shards) for number in range(shards)]

@@ -308,18 +308,21 @@ class Store:
                 connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
             yield connection
 
-    @contextmanager
-    def shared_snapshot(self) -> Iterator[str]:
-        """The name of a snapshot of PostgreSQL that other processes can read until the block ends.
+    def check_shares_snapshots(self) -> None:
+        """Refuse a store of which several processes cannot read one moment.
 
         Raises:
-            IfllmError: the store is in SQLite, which has no such thing.
+            IfllmError: it is in SQLite.
         """
         if self._engine.dialect.name != "postgresql":
             raise IfllmError(
                 "Several processes can read one moment of a store only in PostgreSQL. Leave --engine out, or move the "
                 "store to PostgreSQL (--database)."
             )
+
+    @contextmanager
+    def shared_snapshot(self) -> Iterator[str]:
+        """The name of a snapshot of PostgreSQL that other processes can read until the block ends."""
         with self.reading() as connection:
             yield str(connection.scalar(select(func.pg_export_snapshot())))
 

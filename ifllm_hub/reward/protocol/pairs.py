@@ -93,9 +93,14 @@ def labeled(pairs: Pairs, all_workers: bool = False) -> Pairs:
     """Of `with_behavior`, the rated pairs: what is learned from and judged on.
 
     Raises:
-        IfllmError: fewer than `LEAST_PAIRS` such pairs, of one worker only, or preferences on one side only.
+        IfllmError: nobody was seen reading; there are fewer than `LEAST_PAIRS` such pairs, of one worker only, or with
+            preferences on one side only.
     """
     rated = with_behavior(pairs, all_workers).filter(pl.col("preference").is_not_null())
+    if len(pairs) and not pairs.rows.select(pl.any_horizontal("has_mouse", "has_gaze").any()).item():
+        raise IfllmError(
+            "nobody was seen reading the pairs of this dataset: there is nothing that a model could learn from."
+        )
     workers, sides = rated.rows["worker_id"].n_unique(), rated.rows["preference"].n_unique()
     if len(rated) < LEAST_PAIRS or workers < 2 or sides < 2:
         raise IfllmError(
