@@ -191,3 +191,12 @@ def test_what_killed_runs_left_is_cleared_and_an_old_folder_comes_back(tmp_path:
     clear_leftovers(target)
     assert set(tmp_path.iterdir()) == {target, *others}
     assert (target / "whose").read_text() == "out"
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/out", "hf://buckets/lab/out"])
+def test_an_address_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for target in (Path(place), Path(place).resolve()):
+        with pytest.raises(IfllmError, match="is an address, not a folder"), replacing_folder(target, "made"):
+            pass
+    assert list(tmp_path.iterdir()) == []

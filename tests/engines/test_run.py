@@ -67,3 +67,8 @@ def test_ray_is_named_where_it_is_missing(monkeypatch) -> None:
     ):
         run_shards(inverse, [1], "ray")
     assert run_shards(inverse, [1]) == [1.0]
+
+
+def test_a_cluster_that_is_not_used_is_refused() -> None:
+    with pytest.raises(IfllmError, match="--address names a Ray cluster, which only --engine ray uses"):
+        run_shards(len, ["a"], address="192.0.2.1:6379")
