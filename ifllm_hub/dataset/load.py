@@ -1,7 +1,7 @@
 """A config of the dataset as a Polars frame, from a folder or the Hub: the only reader, which trusts no file."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -133,6 +133,20 @@ def scan_file(
     with _opened(file, config, where) as opened:
         for batch in _checked_batches(opened, config, names, where):
             yield pl.DataFrame(pl.from_arrow(batch, rechunk=False))
+
+
+def together(parts: Iterable[pl.DataFrame], size: Callable[[pl.DataFrame], int], least: int) -> Iterator[pl.DataFrame]:
+    """The same rows, in frames that have at least this size, but for the last."""
+    held: list[pl.DataFrame] = []
+    reached = 0
+    for rows in parts:
+        held.append(rows)
+        reached += size(rows)
+        if reached >= least:
+            yield pl.concat(held)
+            held, reached = [], 0
+    if held:
+        yield pl.concat(held)
 
 
 def label_sources(dataset: str | Path, revision: str | None = None) -> list[str]:

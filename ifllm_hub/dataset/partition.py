@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ifllm_hub.dataset.layout import Shard, bucket_of, shard_name
-from ifllm_hub.dataset.load import scan_file
+from ifllm_hub.dataset.load import scan_file, together
 from ifllm_hub.dataset.schema import SPLITS, arrow_schema, columns
 from ifllm_hub.dataset.splits import split_of
 from ifllm_hub.dataset.writers import ConfigWriter
@@ -169,7 +169,8 @@ def _write_pieces(out: str, shards: int, one: _Input) -> list[int]:
         options = pa.ipc.IpcWriteOptions(compression="zstd")
         with pa.ipc.new_file(str(folder / Path(_pieces(one)).name), schema, options=options) as file:
             only = [field.name for field in schema if field.name != "split" or has_split]
-            for rows in _chunks(scan_file(stream, one.config, one.file, only)):
+            parts = scan_file(stream, one.config, one.file, only)
+            for rows in together(parts, lambda rows: int(rows.estimated_size()), _CHUNK):
                 buckets = {worker: bucket_of(worker, shards) for worker in rows["worker_id"].unique()}
                 rows = _with_split(rows, one.file).with_columns(
                     bucket=pl.col("worker_id").replace_strict(buckets, return_dtype=pl.Int64)
@@ -182,17 +183,6 @@ def _write_pieces(out: str, shards: int, one: _Input) -> list[int]:
                     file.write_batch(batches[0] if batches else pa.RecordBatch.from_pylist([], schema))
                     counts[bucket] += end - start
     return counts
-
-
-def _chunks(parts: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    held: list[pl.DataFrame] = []
-    for rows in parts:
-        held.append(rows)
-        if sum(one.estimated_size() for one in held) >= _CHUNK:
-            yield pl.concat(held)
-            held = []
-    if held:
-        yield pl.concat(held)
 
 
 def _with_split(rows: pl.DataFrame, file: str) -> pl.DataFrame:

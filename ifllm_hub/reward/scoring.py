@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from ifllm_hub import __version__
 from ifllm_hub.dataset.layout import Shard, complete_shards, names_of, shard_name
-from ifllm_hub.dataset.load import scan_file
+from ifllm_hub.dataset.load import scan_file, together
 from ifllm_hub.dataset.schema import SPLITS, columns
 from ifllm_hub.dataset.writers import ConfigWriter
 from ifllm_hub.engines.accounts import unless_done
@@ -206,7 +206,8 @@ def _features(run: Scoring, shard: Shard, file: str) -> Iterator[pl.DataFrame]:
         if run.config == "features":
             parts = scan_file(stream, "features", file, needed)
         else:
-            parts = map(feature_rows, _batches(scan_file(stream, "trajectories", file), run.batch))
+            ticks = scan_file(stream, "trajectories", file)
+            parts = map(feature_rows, together(ticks, lambda rows: int(rows["t"].list.len().sum()), run.batch))
         for rows in parts:
             for worker in rows["worker_id"].unique():
                 if not shard.has(worker):
@@ -215,20 +216,6 @@ def _features(run: Scoring, shard: Shard, file: str) -> Iterator[pl.DataFrame]:
                         "rows lie together. Lay them out by person: ifllm partition SOURCE --out FOLDER --shards N."
                     )
             yield rows.select(needed)
-
-
-def _batches(parts: Iterator[pl.DataFrame], ticks: int) -> Iterator[pl.DataFrame]:
-    """Trajectories, put together until there are about so many ticks."""
-    held: list[pl.DataFrame] = []
-    size = 0
-    for rows in parts:
-        held.append(rows)
-        size += int(rows["t"].list.len().sum())
-        if size >= ticks:
-            yield pl.concat(held)
-            held, size = [], 0
-    if held:
-        yield pl.concat(held)
 
 
 def _address(dataset: str | Path) -> str:

@@ -192,8 +192,8 @@ def test_the_command(laid_out, tmp_path, capsys) -> None:
     app(words, standalone_mode=False)
     total = json.loads((tmp_path / "scores" / SUMMARY).read_text())
     assert capsys.readouterr().out == (
-        f"{total['readings']} readings of 39 people: {total['scored']} scored, {total['abstained']} not, because "
-        f"the model knows nothing of them\nwithdrawn: {total['withdrawn']} readings left out\n"
+        f"{total['readings']} readings of 39 people: {total['scored']} scored, {total['abstained']} not (one "
+        f"answer, or nobody was seen reading)\nwithdrawn: {total['withdrawn']} readings left out\n"
         f"scores: {tmp_path / 'scores'}\n"
     )
     assert total["withdrawn"] > 0
