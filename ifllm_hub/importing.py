@@ -19,7 +19,7 @@ from ifllm_hub.dataset.splits import assign_folds
 from ifllm_hub.dataset.writers import ConfigWriter
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import make_folder, replacing_folder, write_atomically, write_parquet
-from ifllm_hub.preferences.labels import rated_rows
+from ifllm_hub.preferences.labels import message, rated_rows
 from ifllm_hub.preferences.trl_rows import TRL_FOLDER, write_trl_rows
 from ifllm_hub.reward.protocol.pairs import pairs_of
 from ifllm_hub.sources.source import Facts, Recorded, Source
@@ -178,23 +178,19 @@ def _second_labels(pairwise: pl.DataFrame) -> list[pl.DataFrame]:
 
 def _desirable(questions: pl.DataFrame) -> list[pl.DataFrame]:
     """`name`, and rows in TRL's format, of each way in which single answers are desirable or not."""
-    prompt = pl.col("context") if "context" in questions.columns else _message("user", "query")
+    prompt = pl.col("context") if "context" in questions.columns else message("user", pl.col("query"))
     return [
         questions.filter(pl.col(column).is_not_null()).select(
             pl.lit(column).alias("name"),
             "question_id",
             prompt.alias("prompt"),
-            _message("assistant", "response_left").alias("completion"),
+            message("assistant", pl.col("response_left")).alias("completion"),
             pl.col(column).alias("label"),
             "split",
         )
         for column in questions.columns
         if column.startswith(_KTO)
     ]
-
-
-def _message(role: str, text: str) -> pl.Expr:
-    return pl.concat_list(pl.struct(role=pl.lit(role), content=text))
 
 
 def _own_columns(questions: pl.DataFrame) -> pl.DataFrame:

@@ -135,7 +135,7 @@ def scan_file(
             yield pl.DataFrame(pl.from_arrow(batch, rechunk=False))
 
 
-def together(parts: Iterable[pl.DataFrame], size: Callable[[pl.DataFrame], int], least: int) -> Iterator[pl.DataFrame]:
+def regrouped(parts: Iterable[pl.DataFrame], size: Callable[[pl.DataFrame], int], least: int) -> Iterator[pl.DataFrame]:
     """The same rows, in frames that have at least this size, but for the last."""
     held: list[pl.DataFrame] = []
     reached = 0

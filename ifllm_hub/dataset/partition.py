@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ifllm_hub.dataset.layout import Shard, bucket_of, shard_name
-from ifllm_hub.dataset.load import scan_file, together
+from ifllm_hub.dataset.load import regrouped, scan_file
 from ifllm_hub.dataset.schema import SPLITS, arrow_schema, columns
 from ifllm_hub.dataset.splits import split_of
 from ifllm_hub.dataset.writers import ConfigWriter
@@ -170,11 +170,10 @@ def _write_pieces(out: str, shards: int, one: _Input) -> list[int]:
         with pa.ipc.new_file(str(folder / Path(_pieces(one)).name), schema, options=options) as file:
             only = [field.name for field in schema if field.name != "split" or has_split]
             parts = scan_file(stream, one.config, one.file, only)
-            for rows in together(parts, lambda rows: int(rows.estimated_size()), _CHUNK):
+            for rows in regrouped(parts, lambda rows: int(rows.estimated_size()), _CHUNK):
+                rows = _with_split(rows, one.file)  # which refuses rows without worker_id
                 buckets = {worker: bucket_of(worker, shards) for worker in rows["worker_id"].unique()}
-                rows = _with_split(rows, one.file).with_columns(
-                    bucket=pl.col("worker_id").replace_strict(buckets, return_dtype=pl.Int64)
-                )
+                rows = rows.with_columns(bucket=pl.col("worker_id").replace_strict(buckets, return_dtype=pl.Int64))
                 rows = rows.sort("bucket", maintain_order=True)
                 table = rows.select(schema.names).to_arrow().cast(schema).combine_chunks()
                 ends = rows["bucket"].search_sorted(np.arange(shards + 1)).to_list()

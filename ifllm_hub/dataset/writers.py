@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ifllm_hub.dataset.card.pages import write_card
-from ifllm_hub.dataset.layout import WHOLE, Shard, shard_name, shards_of
+from ifllm_hub.dataset.layout import WHOLE, Shard, bucket_of, shard_name, shards_of
 from ifllm_hub.dataset.manifest import read_manifest
 from ifllm_hub.dataset.privacy.report import is_unreported, read_privacy_report
 from ifllm_hub.dataset.schema import (
@@ -112,8 +112,9 @@ def replace_configs(folder: Path, configs: dict[str, pl.DataFrame], earlier: Col
 
 def _write(folder: Path, config: str, rows: pl.DataFrame, shards: Sequence[Shard]) -> None:
     """Rows without a worker, as labels from elsewhere may be, are in the shard of the empty id."""
-    workers = pl.col("worker_id")
-    for shard in shards:
-        there = [worker for worker in rows["worker_id"].unique() if shard.has(worker or "")]
+    there: dict[Shard, list[str | None]] = {shard: [] for shard in shards}
+    for worker in rows["worker_id"].unique():
+        there[Shard(bucket_of(worker or "", len(shards)), len(shards))].append(worker)
+    for shard, workers in there.items():
         with closing(ConfigWriter(folder, config, shard)) as writer:
-            writer.write(rows.filter(workers.is_in(there, nulls_equal=True)) if len(shards) > 1 else rows)
+            writer.write(rows.filter(pl.col("worker_id").is_in(workers, nulls_equal=True)))

@@ -133,11 +133,11 @@ def _as_preferences(labels: pl.DataFrame, source: str) -> pl.DataFrame:
         "question_id",
         "worker_id",
         pl.lit(source).alias("label_source"),
-        _message("user", pl.col("query")).alias("prompt"),
+        message("user", pl.col("query")).alias("prompt"),
         pl.lit("none").alias("history"),
         pl.when("bullet_points").then(pl.lit(BULLETS)).alias("instruction"),
-        _message("assistant", _chosen("response", True)).alias("chosen"),
-        _message("assistant", _chosen("response", False)).alias("rejected"),
+        message("assistant", _chosen("response", True)).alias("chosen"),
+        message("assistant", _chosen("response", False)).alias("rejected"),
         "flip_prob",
         _chosen("rating", True).alias("rating_chosen"),
         _chosen("rating", False).alias("rating_rejected"),
@@ -150,7 +150,8 @@ def _chosen(column: str, chosen: bool) -> pl.Expr:
     return pl.when(left_first).then(f"{column}_left").otherwise(f"{column}_right")
 
 
-def _message(role: str, content: pl.Expr) -> pl.Expr:
+def message(role: str, content: pl.Expr) -> pl.Expr:
+    """A conversation of one message, as TRL reads it."""
     return pl.concat_list(pl.struct(role=pl.lit(role), content=content))
 
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from ifllm_hub import __version__
 from ifllm_hub.dataset.layout import Shard, complete_shards, names_of, shard_name
-from ifllm_hub.dataset.load import scan_file, together
+from ifllm_hub.dataset.load import regrouped, scan_file
 from ifllm_hub.dataset.schema import SPLITS, columns
 from ifllm_hub.dataset.writers import ConfigWriter
 from ifllm_hub.engines.accounts import unless_done
@@ -207,7 +207,7 @@ def _features(run: Scoring, shard: Shard, file: str) -> Iterator[pl.DataFrame]:
             parts = scan_file(stream, "features", file, needed)
         else:
             ticks = scan_file(stream, "trajectories", file)
-            parts = map(feature_rows, together(ticks, lambda rows: int(rows["t"].list.len().sum()), run.batch))
+            parts = map(feature_rows, regrouped(ticks, lambda rows: int(rows["t"].list.len().sum()), run.batch))
         for rows in parts:
             for worker in rows["worker_id"].unique():
                 if not shard.has(worker):

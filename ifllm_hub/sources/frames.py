@@ -26,6 +26,12 @@ _TICKS: dict[str, tuple[Any, Any]] = {
     "face_ok": (pl.Boolean, None),
 }
 
+# Of the texts of a question, code points: columns of the config `trajectories`.
+LENGTHS = {
+    f"length_{name}": pl.col(column).str.len_chars().cast(pl.Int32)
+    for name, column in (("left", "response_left"), ("right", "response_right"), ("query", "query"))
+}
+
 
 def as_questions(rows: pl.DataFrame) -> pl.DataFrame:
     """Questions as `Recorded` has them, without folds.
@@ -100,15 +106,11 @@ def as_trajectories(questions: pl.DataFrame, ticks: pl.DataFrame, schema_version
             f"The ticks of question {back[0]} begin before 0 or are not in the order of time. Sort them by t."
         )
     lists = filled.group_by("question_id", maintain_order=True).agg(list(_TICKS))
-    lengths = {
-        f"length_{name}": pl.col(column).str.len_chars().cast(pl.Int32)
-        for name, column in (("left", "response_left"), ("right", "response_right"), ("query", "query"))
-    }
     sizes = {
         name: (pl.col(name) if name in questions.columns else pl.lit(None)).cast(pl.Int32)
         for name in ("viewport_width", "viewport_height")
     }
-    rows = questions.select("question_id", "worker_id", "mode", **lengths, **sizes)
+    rows = questions.select("question_id", "worker_id", "mode", **LENGTHS, **sizes)
     rows = rows.join(lists, on="question_id", how="left", maintain_order="left")
     for modality in MODALITIES:
         for side in SIDES:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, select, true
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.tables import BATCHES, RATINGS, RESPONSES
 from ifllm_hub.collect.wire import OTHER_TEXT
+from ifllm_hub.sources.frames import LENGTHS
 from ifllm_hub.terms import SIDES
 
 SCHEMA_VERSION = "c1"
@@ -334,13 +335,9 @@ def _trajectories(
     sizes = viewports.group_by("question").agg(
         viewport_width=pl.col("width").max(), viewport_height=pl.col("height").max()
     )
-    lengths = {
-        f"length_{name}": pl.col(column).str.len_chars().cast(pl.Int32)
-        for name, column in (("left", "response_left"), ("right", "response_right"), ("query", "query"))
-    }
     return (
         questions.select(
-            "question", "question_id", "worker_id", "mode", schema_version=pl.lit(SCHEMA_VERSION), **lengths
+            "question", "question_id", "worker_id", "mode", schema_version=pl.lit(SCHEMA_VERSION), **LENGTHS
         )
         .join(recorded, on="question", how="left", maintain_order="left")
         .join(sizes, on="question", how="left", maintain_order="left")

@@ -9,6 +9,7 @@ from itertools import chain
 import polars as pl
 
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.sources.frames import LENGTHS
 from ifllm_hub.sources.ifllm.accounts import Accounts
 from ifllm_hub.sources.ifllm.archive import TABLES, Release, TaskFolder
 from ifllm_hub.sources.ifllm.questions import TableCounts, read_questions
@@ -132,12 +133,8 @@ def as_trajectories(questions: pl.DataFrame, ticks: pl.DataFrame) -> pl.DataFram
         pl.col(f"mouse_{axis}").list.max().max().over("conversation_id").ceil().cast(pl.Int32) + 1 for axis in "xy"
     ]
     empty = [name for name, type_ in lists.schema.items() if isinstance(type_, pl.List)]
-    lengths = {
-        f"length_{name}": pl.col(column).str.len_chars().cast(pl.Int32)
-        for name, column in (("left", "response_left"), ("right", "response_right"), ("query", "query"))
-    }
     return (
-        questions.select("question_id", "worker_id", "conversation_id", "mode", **lengths)
+        questions.select("question_id", "worker_id", "conversation_id", "mode", **LENGTHS)
         .join(lists, on="question_id", how="left", maintain_order="left")
         .with_columns(viewport_width=reach[0], viewport_height=reach[1])
         .with_columns(pl.col(empty).fill_null([]))
