@@ -44,6 +44,8 @@ EventName = Literal[
     "visibility",
     "copy",
     "thumb",
+    "vote",
+    "regenerate",
     "consent",
     "withdraw",
     "dropped",

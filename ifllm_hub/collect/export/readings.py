@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from sqlalchemy import Connection, select, true
 
+from ifllm_hub.collect.export.signals import with_signals
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.tables import BATCHES, RATINGS, RESPONSES
 from ifllm_hub.collect.wire import OTHER_TEXT
@@ -128,7 +129,8 @@ def assembled(
     )
     ticks, events, pages, wrong_clocks = _recorded(batches)
     placed = _placed(ticks, events, answers)
-    questions = _questions(_answers_with_anything(answers, pages["response_id"]), pseudonyms)
+    asked = _questions(_answers_with_anything(answers, pages["response_id"]), pseudonyms)
+    questions = with_signals(asked, answers, events, pages["response_id"])
     viewports = pages.join(answers.select("response_id", "question"), on="response_id")
     kept = placed.filter(pl.col("status") == "kept")
     by_hand = placed.filter(pl.col("status") == "touch_or_pen").select("question").unique()
@@ -167,8 +169,8 @@ def registered_answers(
 def _recorded(
     batches: Iterable[tuple[tuple[str, int], Any]],
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, int]:
-    """Ticks, events about an answer, and the answers of each batch with the window's size, one row each, with `at` in
-    UTC ms by the browser's clock; and the number of batches in which that clock was off."""
+    """Ticks, events, and the answers of each batch with the window's size, one row each, with `at` in UTC ms by the
+    browser's clock; and the number of batches in which that clock was off."""
     responses: list[tuple[Any, ...]] = []
     events: list[tuple[Any, ...]] = []
     recorded: list[np.ndarray] = []
@@ -179,7 +181,9 @@ def _recorded(
         size = map(int, body["viewport"][:2])
         about = (session, sequence, origin, *size)
         responses += [(number, r, *response, *about) for r, response in enumerate(named)]
-        events += [(named[r][0], origin + t, name, value, session) for t, name, r, value in body["events"] if r >= 0]
+        events += [
+            (named[r][0] if r >= 0 else None, origin + t, name, value, session) for t, name, r, value in body["events"]
+        ]
         recorded.append(np.array(body["ticks"], np.float64).reshape(-1, len(_TICKS)))  # whole numbers below 2^53
     pages = pl.DataFrame(responses, schema=_RESPONSES, orient="row")
     lengths = np.array([len(ticks) for ticks in recorded], np.int64)
