@@ -61,7 +61,7 @@ def main(dataset: Path) -> None:
     lines += [
         "",
         f"Within workers, ln(dwell + {DWELL_FLOOR_MS} ms) rises by {slope:.2f} a unit of ln(length); the SD of what is "
-        f"left is {spread:.2f}. `engagement` takes {SLOPE:g}. What was on the screen, the study did not record.",
+        f"left is {spread:.2f}. `engagement` takes {SLOPE:g}.",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
 

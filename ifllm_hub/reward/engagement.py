@@ -17,7 +17,7 @@ LEAST_OTHERS = 5
 # A shorter time says no more than that the answer was passed, ms.
 LEAST_MS = 1_000
 # The time that is known best comes first.
-_TIMES = ("mouse_dwell_left", "viewport_exposure_left")
+_TIMES = ("mouse_dwell_left", "viewport_dwell_left")
 # The config's columns that it needs.
 COLUMNS = ("question_id", "worker_id", "mode", "length_left", *_TIMES)
 
@@ -42,7 +42,7 @@ def engagement(features: pl.DataFrame) -> pl.DataFrame:
         >>> from ifllm_hub.reward.engagement import engagement
         >>> dwell = [None, 9_000, 4_000, 2_000, 3_000, 5_000, 30_000]
         >>> ids = {"question_id": range(7), "worker_id": "ada", "mode": "pointwise", "length_left": 600}
-        >>> features = pl.DataFrame({**ids, "mouse_dwell_left": dwell, "viewport_exposure_left": None})
+        >>> features = pl.DataFrame({**ids, "mouse_dwell_left": dwell, "viewport_dwell_left": None})
         >>> engagement(features).rows()[:2]
         [(0, None, 'not_read'), (1, 0.75, None)]
     """

@@ -14,8 +14,9 @@ from ifllm_hub.reward.engagement import LEAST_MS, LEAST_OTHERS, SLOPE, engagemen
 from ifllm_hub.reward.functions import engagement_reward
 
 TYPES = {
-    **{"question_id": pl.Int64, "worker_id": pl.String, "mode": pl.String, "length_left": pl.Float64},
-    **{"mouse_dwell_left": pl.Float64, "viewport_exposure_left": pl.Float64},
+    "question_id": pl.Int64,
+    **dict.fromkeys(("worker_id", "mode"), pl.String),
+    **dict.fromkeys(("length_left", "mouse_dwell_left", "viewport_dwell_left"), pl.Float64),
 }
 TIMES = st.sampled_from([None, 0.0, LEAST_MS - 1.0, 1_000.0, 1_500.0, 4_000.0, 60_000.0])
 READING = st.fixed_dictionaries(
@@ -24,7 +25,7 @@ READING = st.fixed_dictionaries(
         "mode": st.sampled_from(["pointwise"] * 5 + ["pairwise"]),
         "length_left": st.sampled_from([1.0, 40.0, 900.0]),
         "mouse_dwell_left": TIMES,
-        "viewport_exposure_left": TIMES,
+        "viewport_dwell_left": TIMES,
     }
 )
 
@@ -35,7 +36,7 @@ def frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 def stay(row: dict[str, Any]) -> tuple[str, float] | None:
     """By what a reading is measured, and what is ranked."""
-    for kind in ("mouse_dwell_left", "viewport_exposure_left"):
+    for kind in ("mouse_dwell_left", "viewport_dwell_left"):
         time = row[kind] or 0
         if time >= LEAST_MS:
             return kind, log(time + 500) - SLOPE * log(row["length_left"])
@@ -45,7 +46,7 @@ def stay(row: dict[str, Any]) -> tuple[str, float] | None:
 def slow(row: dict[str, Any], rows: list[dict[str, Any]]) -> float | str:
     mine = stay(row)
     if mine is None:
-        return "too_little" if row["mouse_dwell_left"] or row["viewport_exposure_left"] else "not_read"
+        return "too_little" if row["mouse_dwell_left"] or row["viewport_dwell_left"] else "not_read"
     same = [one for one in rows if (one["worker_id"], one["mode"]) == (row["worker_id"], "pointwise")]
     others = [its[1] for one in same if one is not row and (its := stay(one)) and its[0] == mine[0]]
     if len(others) < LEAST_OTHERS:

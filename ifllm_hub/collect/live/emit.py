@@ -14,23 +14,25 @@ if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.context import Context
 
+Label = Literal["preferred", "not_preferred", "longer_than_usual", "not_longer_than_usual", "abstain"]
+
 
 @dataclass(frozen=True)
 class Evaluation:
     """What the score of a question says about one of its answers.
 
     Attributes:
-        name: of the evaluation: `ifllm.preference`, or `ifllm.engagement` of a single answer.
         label: what `value` means in a word.
         value: the probability (0-1) that this answer is preferred to the other; of a single one, the rank (0-1) of how
             long it held the reader among the reader's other answers; None: there is no score.
         reason: why there is none, in a word (docs/collector.md, "Live reward").
+        name: of the evaluation; `ifllm.engagement` of a single answer.
     """
 
-    name: Literal["ifllm.preference", "ifllm.engagement"]
-    label: Literal["preferred", "not_preferred", "longer_than_usual", "not_longer_than_usual", "abstain"]
+    label: Label
     value: float | None = None
     reason: str | None = None
+    name: Literal["ifllm.preference", "ifllm.engagement"] = "ifllm.preference"
 
     @classmethod
     def of(cls, score: Mapping[str, Any], side: Side) -> "Evaluation":
@@ -43,14 +45,13 @@ class Evaluation:
             raise IfllmError(f"There is no side {side!r}: it is {' or '.join(SIDES)}, as the answer was registered.")
         match score:
             case {"abstain": True, "reason": str(reason)}:
-                of_one = "engagement" in score
-                return cls("ifllm.engagement" if of_one else "ifllm.preference", "abstain", reason=reason)
+                return cls("abstain", None, reason, "ifllm.engagement" if "engagement" in score else "ifllm.preference")
             case {"probability_left": float(left) | int(left)} if 0 <= left <= 1:
                 value = float(left if side == "left" else 1 - left)
-                return cls("ifllm.preference", "preferred" if value > 0.5 else "not_preferred", value)
+                return cls("preferred" if value > 0.5 else "not_preferred", value)
             case {"engagement": float(rank)} if 0 <= rank <= 1:
-                longer = rank > 0.5
-                return cls("ifllm.engagement", "longer_than_usual" if longer else "not_longer_than_usual", rank)
+                label: Label = "longer_than_usual" if rank > 0.5 else "not_longer_than_usual"
+                return cls(label, rank, name="ifllm.engagement")
         raise IfllmError(f"This is no score: {score!r}. Give what POST /v1/score answered with status 200.")
 
 

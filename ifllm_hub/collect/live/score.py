@@ -66,7 +66,7 @@ class Scorer:
             RESPONSES.c.person == token.person, RESPONSES.c.question_id == token.question_id
         )
         with self._store.reading() as connection:
-            sides = dict(connection.execute(registered).tuples().all())
+            sides = {row.response_id: row.side for row in connection.execute(registered)}
             if token.response_id not in sides:
                 raise Unknown
             known = self._known.of(connection, token.person)
