@@ -183,9 +183,16 @@ function characterAtEdge(answer, top, bottom, fromEnd) {
       if (isPast) high = at;
       else low = at + 1;
     }
-    const found = fromEnd ? low - 1 : low;
+    let found = fromEnd ? low - 1 : low;
     const height = found >= 0 && found < node.length ? heightAt(found) : undefined;
-    if (height >= top && height < bottom) return [node, found];
+    if (!(height >= top && height < bottom)) continue;
+    const hasBox = () => {
+      range.setStart(node, found);
+      range.setEnd(node, found + 1);
+      return boxesOf(range).some(({ width }) => width > 0);
+    };
+    while (!hasBox()) found += fromEnd ? -1 : 1; // collapsed white space
+    return [node, found];
   }
   return null;
 }
