@@ -22,6 +22,8 @@ from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 # How likely the likelier answer must be: below this it was preferred in 55 % of the study's pairs, above it in 67 %
 # (docs/results/live_score.md, where the intervals are).
 LEAST_SURE = 0.56
+# Null where nothing of either text was on the screen.
+SEEN = "viewport_dwell_left"
 
 
 class Scorer:
@@ -38,7 +40,7 @@ class Scorer:
         self._store, self._pseudonyms = store, pseudonyms
         self._model = ImplicitFeedbackReward.from_pretrained(model or default_model())
         own = [name for name in self._model.features if not name.endswith(SUFFIX)]
-        needed = list(dict.fromkeys([*COLUMNS, *HABITUAL, *DWELL, *own]))
+        needed = list(dict.fromkeys([*COLUMNS, *HABITUAL, *DWELL, SEEN, *own]))
         self._known = FeatureCache(pseudonyms, lambda readings: feature_rows(readings.trajectories).select(needed))
 
     def forget(self, person: str) -> None:
@@ -55,7 +57,8 @@ class Scorer:
             Of two answers, `{"probability_left": p}`; of one, `{"engagement": r}`: where this reading ranks among the
             reader's others, no probability; on the study's data it does not tell, beyond chance, how an answer was
             rated (docs/results/pointwise_reward.md). Or `{"abstain": True, "reason": ...}`, of one answer with
-            `"engagement": None`: "not_read" (no mouse on the text), "touch" (there is no cursor to follow),
+            `"engagement": None`: "not_read" (nothing of the text was on the screen), "touch" (there is no cursor to
+            follow), "no_cursor" (it was on the screen, but no mouse was on it; the model knows mice only),
             "too_little" (the mouse was on two texts for less than `LEAST_DWELL_MS`; of one, see `engagement`),
             "undecided" (neither of two has `LEAST_SURE`) or "few_readings" (of one: the reader's habit is not known).
 
@@ -83,7 +86,7 @@ class Scorer:
             return _abstain("touch")
         dwell = rows.select(dwell_on_text()).item()
         if not dwell:
-            return _abstain("not_read")
+            return _abstain("not_read" if rows[SEEN].item() is None else "no_cursor")
         if dwell < LEAST_DWELL_MS:
             return _abstain("too_little")
         probability = float(self._model.score(rows)[0])
