@@ -1,0 +1,110 @@
+"""What the tests of chat products have in common: a collector for them, its store, and a cursor in their pages."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import uvicorn
+from sqlalchemy import create_engine, text
+
+from ifllm_hub.collect.server.app import create_app
+from ifllm_hub.collect.settings import STORE_FILE, Settings
+from tests.waiting import until, wait_for_server
+
+# Middle of the first character of a word in an element's text, CSS px in the viewport; null if it is not there yet.
+_PLACE = """(element, word) => {
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const start = walker.currentNode.data.indexOf(word);
+    if (start < 0) continue;
+    const range = document.createRange();
+    range.setStart(walker.currentNode, start);
+    range.setEnd(walker.currentNode, start + 1);
+    const { x, y, width, height } = range.getBoundingClientRect();
+    return [x + width / 2, y + height / 2];
+  }
+  return null;
+}"""
+
+
+@contextmanager
+def collecting(folder: Path, origin: str, port: int) -> Iterator[str]:
+    """A collector for the pages of a product; its address as browsers reach it."""
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(Settings(folder, origins=(origin,))), port=port, log_level="error")
+    )
+    thread = Thread(target=server.run)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{port}/ifllm"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def running(words: list[str], folder: Path, url: str, environment: dict[str, str]) -> Iterator[None]:
+    """A product in a process of its own, in a folder, once it answers at a URL."""
+    log = folder / "product.log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(words, cwd=folder, env=environment, stdout=stream, stderr=stream)
+    try:
+        wait_for_server(process, url, log, 600)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+class Stored:
+    """What is in a collector's store."""
+
+    def __init__(self, folder: Path):
+        self._engine = create_engine(f"sqlite:///{folder / STORE_FILE}")
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def answers(self) -> list[tuple[str, str, str]]:
+        """Of each registered answer, the id of its question, the question and the text."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(text("SELECT question_id, query, text FROM responses ORDER BY registered_at"))
+            return [(row[0], row[1], row[2]) for row in rows]
+
+    def ticks(self) -> list[list[Any]]:
+        """With the answer's token in place of its index."""
+        return self._rows("ticks", 1)
+
+    def events(self) -> list[list[Any]]:
+        return self._rows("events", 2)
+
+    def _rows(self, kind: str, place: int) -> list[list[Any]]:
+        with self._engine.connect() as connection:
+            bodies = [json.loads(body) for body in connection.execute(text("SELECT body FROM batches")).scalars()]
+        return [
+            [*row[:place], body["responses"][row[place]] if row[place] >= 0 else None, *row[place + 1 :]]
+            for body in bodies
+            for row in body[kind]
+        ]
+
+
+def rest_on(page: Any, answer: Any, word: str) -> None:
+    """Rest the cursor on the first character of a word in an answer, once it is there, for some ticks."""
+    places: list[Any] = []
+
+    def is_there() -> bool:
+        places.append(answer.evaluate(_PLACE, word))
+        return places[-1] is not None
+
+    until(is_there, 60, lambda: page.wait_for_timeout(20))
+    page.mouse.move(*places[-1])
+    page.wait_for_timeout(800)
+
+
+def offsets(stored: Stored, token: str) -> list[int]:
+    """On which characters the cursor was while an answer had a token."""
+    return [tick[4] for tick in stored.ticks() if tick[1] == token]
