@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from ifllm_hub.collect.tokens import MAX_LENGTH
 from ifllm_hub.terms import Side
 
-MAX_RESPONSES, MAX_TICKS, MAX_EVENTS = 16, 512, 256
+MAX_RESPONSES, MAX_TICKS, MAX_VIEWS, MAX_EVENTS = 16, 512, 512, 256
 # Char indices of the dataset are int16.
 MAX_TEXT = 32_767
 _MAX_INT = 2**31 - 1
@@ -30,7 +30,11 @@ OTHER_TEXT = -2
 CharIndex = Annotated[int, Field(ge=OTHER_TEXT, le=MAX_TEXT)]
 # Milliseconds, answer, x, y, code point under it, and the pointer: 0 mouse, 1 pen, 2 touch; 3 gaze.
 Tick = tuple[Millis, Index, Pixels, Pixels, CharIndex, Annotated[int, Field(ge=0, le=2)]]
-GazePoint = tuple[Millis, Index, Pixels, Pixels, CharIndex, Literal[3]]
+# 3: the face is where the tracker can see it; 4: it is not.
+GazePoint = tuple[Millis, Index, Pixels, Pixels, CharIndex, Literal[3, 4]]
+# Milliseconds, answer, the first and last character on the screen (-1: none), the visible share of its box in
+# thousandths (0: it left the screen), and the top and bottom of the visible part.
+View = tuple[Millis, Index, CharIndex, CharIndex, Annotated[int, Field(ge=0, le=1_000)], Pixels, Pixels]
 EventName = Literal[
     "stream_start",
     "stream_end",
@@ -74,7 +78,12 @@ class _Strict(BaseModel):
 
 
 class Batch(_Strict):
-    """What a page recorded since the last batch; times are ms since `origin`, its `performance.timeOrigin`."""
+    """What a page recorded since the last batch; times are ms since `origin`, its `performance.timeOrigin`.
+
+    Attributes:
+        calibration: of the gaze tracker: its accuracy in percent, as the study computed it, and its median error, CSS
+            px; None before there is one.
+    """
 
     v: Literal[1]
     session: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -89,6 +98,8 @@ class Batch(_Strict):
     responses: Annotated[list[Token], Field(max_length=MAX_RESPONSES)]
     ticks: Annotated[list[Tick], Field(max_length=MAX_TICKS)]
     gaze: Annotated[list[GazePoint], Field(max_length=MAX_TICKS)] = []
+    views: Annotated[list[View], Field(max_length=MAX_VIEWS)] = []
+    calibration: tuple[Annotated[int, Field(ge=0, le=100)], Annotated[int, Field(ge=0, le=32_767)]] | None = None
     events: Annotated[list[Event], Field(max_length=MAX_EVENTS)]
 
     @model_validator(mode="after")
@@ -96,21 +107,16 @@ class Batch(_Strict):
         known = len(self.responses)
         if not known:
             raise ValueError("no answer is named")
-        if any(tick[1] >= known for tick in (*self.ticks, *self.gaze)) or any(
-            event[2] >= known for event in self.events
-        ):
+        named = (row[1] for rows in (self.ticks, self.gaze, self.views) for row in rows)
+        if any(index >= known for index in named) or any(event[2] >= known for event in self.events):
             raise ValueError("an index points at no answer")
         return self
 
     @property
     def moments(self) -> list[int]:
         """The times of everything in the batch by the page's clock, UTC ms."""
-        times = (
-            *(tick[0] for tick in self.ticks),
-            *(point[0] for point in self.gaze),
-            *(event[0] for event in self.events),
-        )
-        return [self.origin + time for time in times]
+        recorded = (self.ticks, self.gaze, self.views, self.events)
+        return [self.origin + row[0] for rows in recorded for row in rows]
 
 
 class Registration(_Strict):

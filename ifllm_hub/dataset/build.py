@@ -15,11 +15,13 @@ from ifllm_hub.dataset.layout import WHOLE, Shard
 from ifllm_hub.dataset.manifest import COUNTED, MANIFEST, TIERS, Built, built_manifest, read_manifest, write_manifest
 from ifllm_hub.dataset.privacy.consent import apply_consent, check_workers
 from ifllm_hub.dataset.privacy.report import is_unreported, write_privacy_report
+from ifllm_hub.dataset.schema import CALIBRATION
 from ifllm_hub.dataset.writers import ConfigWriter
 from ifllm_hub.engines.run import Engine, run_shards
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.centering import center_by_worker
 from ifllm_hub.features.extract import feature_rows
+from ifllm_hub.features.viewport import with_viewport
 from ifllm_hub.files import replacing_folder
 from ifllm_hub.sources.ifllm.accounts import Accounts, balance, check_read, together
 from ifllm_hub.sources.ifllm.archive import Release
@@ -172,12 +174,12 @@ def write_parts(
         for done, people in enumerate(parts, start=1):
             recorded = source.read(people)
             splits = recorded.questions.select("question_id", "split")
-            trajectories = recorded.trajectories.join(splits, on="question_id", maintain_order="left")
+            trajectories = _complete(recorded.trajectories).join(splits, on="question_id", maintain_order="left")
             features = center_by_worker(feature_rows(trajectories))
             features = features.join(splits, on="question_id", maintain_order="left")
             questions = _with_has_behavior(recorded.questions, features)
             rows: dict[str, pl.DataFrame] = {
-                "trajectories": trajectories.filter(pl.col("t").list.len() > 0),
+                "trajectories": trajectories.filter(pl.any_horizontal(pl.col("t", "viewport_t").list.len() > 0)),
                 "features": features,
                 "coarse": coarse(features.filter(mode="pairwise")),
                 **{mode: _with_messages(questions.filter(mode=mode), mode) for mode in MODES},
@@ -187,6 +189,12 @@ def write_parts(
             if advance:
                 advance(done / len(parts))
             yield Part(questions, features, recorded.account)
+
+
+def _complete(trajectories: pl.DataFrame) -> pl.DataFrame:
+    """With the columns that not every source has."""
+    none = {name: pl.lit(None, pl.Float32) for name in CALIBRATION if name not in trajectories.columns}
+    return with_viewport(trajectories.with_columns(**none))
 
 
 def _with_has_behavior(questions: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:

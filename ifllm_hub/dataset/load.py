@@ -15,6 +15,7 @@ from ifllm_hub.dataset.layout import Shard, parquet_path, parquet_paths
 from ifllm_hub.dataset.meanings import COLLECTED, IMPORTED
 from ifllm_hub.dataset.schema import SPLITS, Column, columns, label_source_of, present_configs
 from ifllm_hub.errors import IfllmError, first_line
+from ifllm_hub.features.viewport import LISTS
 from ifllm_hub.hub import clear_hub_errors
 
 # Limits in bytes of an unpacked file and of an entry of its footer. A few MB of Parquet can unpack to any size.
@@ -342,15 +343,18 @@ def _problem(values: pa.Array, column: Column, allowed: tuple[str, ...]) -> str 
 
 
 def _check_ticks(batch: pa.RecordBatch, where: str) -> None:
-    """Check that all lists with one entry per tick have the same length within a row."""
+    """Check that the lists of ticks have the same length within a row, and so have those of the viewport."""
     lists = [
         field.name for field in batch.schema if _is_list(field.type) and not pa.types.is_nested(field.type.value_type)
     ]
-    for name in lists[1:]:
-        if not pc.list_value_length(batch[name]).equals(pc.list_value_length(batch[lists[0]])):
-            raise IfllmError(
-                f"{where}: the lists of {name} and {lists[0]} differ in length. Build or download the dataset again."
-            )
+    seen = [name for name in lists if name in LISTS]
+    for alike in ([name for name in lists if name not in seen], seen):
+        for name in alike[1:]:
+            if not pc.list_value_length(batch[name]).equals(pc.list_value_length(batch[alike[0]])):
+                raise IfllmError(
+                    f"{where}: the lists of {name} and {alike[0]} differ in length. "
+                    "Build or download the dataset again."
+                )
 
 
 def _is_list(type_: pa.DataType) -> bool:

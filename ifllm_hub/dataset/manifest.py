@@ -111,8 +111,8 @@ class Built(LeftOut, Balance):
     questions: QuestionCounts
 
 
-class ReceivedTicks(TypedDict):
-    """All ticks that came in; further keys count them by what became of them."""
+class Received(TypedDict):
+    """How many of a kind came in; further keys count them by what became of them."""
 
     received: int
 
@@ -132,8 +132,10 @@ class Collected(TypedDict):
     conversations: int
     questions: ByMode
     erased_later: int
-    ticks: ReceivedTicks
-    batches_of_wrong_clocks: NotRequired[int]  # missing from the oldest exports, which withdrawals must reach too
+    ticks: Received
+    # Missing from the oldest exports, which withdrawals must reach too.
+    views: NotRequired[Received]
+    batches_of_wrong_clocks: NotRequired[int]
     free_text: NotRequired[FoundText]
 
 

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from ifllm_hub.dataset.schema import UTC_MS, Column, ticks
+from ifllm_hub.dataset.schema import CALIBRATION, UTC_MS, Column, ticks
 
 _KEYED = "a keyed hash of 63 bits, of which JavaScript and float64 lose the last digits"
 # What columns mean in a collector's export, where that differs from the study.
@@ -22,7 +22,23 @@ COLLECTED = {
         ticks("t", pa.int32(), "ms", "time since the answer began to stream or, without a stream, came into view", 0),
         ticks("mouse_x", pa.float32(), "CSS px", "cursor in the viewport, right; null off the answers"),
         ticks("mouse_y", pa.float32(), "CSS px", "cursor in the viewport, down; null off the answers"),
-        ticks("face_ok", pa.bool_(), "", "always null"),
+        ticks("face_ok", pa.bool_(), "", "face inside the tracker's box; null where no gaze was recorded"),
+        Column(
+            CALIBRATION[0],
+            pa.float32(),
+            "percent",
+            "of the gaze tracker, when the page was last calibrated (docs/camera-study.md); null without a camera",
+            0,
+            100,
+        ),
+        Column(CALIBRATION[1], pa.float32(), "CSS px", "median error of the gaze tracker, at the same time", 0),
+        ticks(
+            "viewport_t",
+            pa.int32(),
+            "ms",
+            "when the parts on the screen changed, as `t`, and at least once a second",
+            0,
+        ),
     )
 }
 # The same in somebody else's recordings; what differs from one source to the other is on the card.

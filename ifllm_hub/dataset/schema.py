@@ -104,6 +104,10 @@ def _place(name: str, of: str) -> Column:
     return ticks(name, pa.float32(), "CSS px", f"{meaning}: never train on it")
 
 
+def _in_view(name: str, type_: pa.DataType, unit: str, meaning: str, low: float | None = None) -> list[Column]:
+    return [ticks(f"viewport_{name}_{side}", type_, unit, meaning.format(side=side), low) for side in SIDES]
+
+
 def _caret(modality: str, side: str) -> Column:
     where = {"mouse": "cursor", "gaze": "gaze"}[modality]
     meaning = f"caret in the {side} answer at the {where}, as in `mouse_char_left`; -1 off its text"
@@ -115,6 +119,8 @@ def _caret(modality: str, side: str) -> Column:
     return ticks(f"{modality}_char_{side}", pa.int16(), "code points", meaning, -1)
 
 
+# Of `trajectories`: how well the gaze tracker was calibrated.
+CALIBRATION = ("gaze_accuracy", "gaze_error")
 _IDS = (
     Column("question_id", pa.int64(), "", "key that joins all configs (`query_ID` of the release)", 1),
     Column("worker_id", pa.string(), "", "who asked and rated: a pseudonym (`user_id` of the release)"),
@@ -200,6 +206,33 @@ TRAJECTORIES = (
     _caret("gaze", "left"),
     _caret("gaze", "right"),
     ticks("face_ok", pa.bool_(), "", "face inside the tracker's box; null where not recorded, as in all of v1"),
+    Column(
+        CALIBRATION[0],
+        pa.float32(),
+        "percent",
+        "of the gaze tracker when it was calibrated; null if not recorded",
+        0,
+        100,
+    ),
+    Column(
+        CALIBRATION[1], pa.float32(), "CSS px", "median error of the gaze tracker when it was calibrated; likewise", 0
+    ),
+    ticks(
+        "viewport_t",
+        pa.int32(),
+        "ms",
+        "when the parts on the screen changed, as `t`; empty where not recorded, as in the study",
+        0,
+    ),
+    *_in_view(
+        "first", pa.int16(), "code points", "first character of the {side} answer on the screen; -1 if none was", -1
+    ),
+    *_in_view(
+        "last", pa.int16(), "code points", "last character of the {side} answer on the screen; -1 if none was", -1
+    ),
+    *_in_view("share", pa.float32(), "share", "share of the {side} answer's box on the screen", 0),
+    *_in_view("top", pa.float32(), "CSS px", "top of that part in the viewport; null if there was none"),
+    *_in_view("bottom", pa.float32(), "CSS px", "bottom of that part in the viewport; null if there was none"),
 )
 
 

@@ -1,9 +1,11 @@
 """Every feature: name, unit, range, modality, family, formula, and the effect of swapping the two answers."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 
 from ifllm_hub.features.measures import CELL, MEASURES, PER_QUESTION, Contrast, Measure
+from ifllm_hub.features.viewport import VIEWPORT_FLOORS, VIEWPORT_MEASURES
 from ifllm_hub.terms import MODALITIES, SIDES
 
 # Added to both dwells before their ratio, ms: below half a second, a ratio says nothing.
@@ -27,7 +29,7 @@ class Feature:
     Attributes:
         name: column name.
         unit: ms, char (code points), ms/char, char/s, share, share^2, count, sign (-1 or 1) or log.
-        modality: mouse, gaze, both or text.
+        modality: mouse, gaze, both, viewport or text.
         family: what it is about.
         formula: how it is computed, in words; the code is `measures.py` and `extract.py`.
         swap: what happens to it when left and right are swapped: "odd" (changes sign), "even" (stays), or the name of
@@ -49,9 +51,9 @@ class Feature:
     fixed: tuple[str, ...] = ()
 
 
-def _per_side(modality: str) -> list[Feature]:
+def _per_side(modality: str, measures: Sequence[Measure]) -> list[Feature]:
     features = []
-    for measure in MEASURES:
+    for measure in measures:
         left, right, diff = (f"{modality}_{measure.name}_{end}" for end in (*SIDES, "diff"))
         about, constants = (modality, measure.family), measure.fixed
         low = None if measure.high is None else -measure.high
@@ -63,12 +65,8 @@ def _per_side(modality: str) -> list[Feature]:
     return features
 
 
-def _log_ratios(modality: str) -> list[Feature]:
-    return [
-        _log_ratio(modality, measure, LOG_RATIO_FLOORS[measure.name])
-        for measure in MEASURES
-        if measure.name in LOG_RATIO_FLOORS
-    ]
+def _log_ratios(modality: str, measures: Sequence[Measure], floors: Mapping[str, int]) -> list[Feature]:
+    return [_log_ratio(modality, measure, floors[measure.name]) for measure in measures if measure.name in floors]
 
 
 def _log_ratio(modality: str, measure: Measure, floor: int) -> Feature:
@@ -159,12 +157,14 @@ CATALOG: tuple[Feature, ...] = (
         feature
         for modality in MODALITIES
         for feature in (
-            *_per_side(modality),
-            *_log_ratios(modality),
+            *_per_side(modality, MEASURES),
+            *_log_ratios(modality, MEASURES, LOG_RATIO_FLOORS),
             *(_per_question(modality, contrast) for contrast in PER_QUESTION),
         )
     ),
     *_CROSS,
+    *_per_side("viewport", VIEWPORT_MEASURES),
+    *_log_ratios("viewport", VIEWPORT_MEASURES, VIEWPORT_FLOORS),
     *_TEXT,
 )
 

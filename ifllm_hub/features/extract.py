@@ -1,13 +1,14 @@
 """Trajectories -> features: the same function for a chunk, a whole dataset, or one recorded question."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 
 import polars as pl
 
 from ifllm_hub.features.catalog import CATALOG, DWELL_FLOOR_MS, LOG_RATIO_FLOORS, names
-from ifllm_hub.features.measures import MEASURES, PER_QUESTION
+from ifllm_hub.features.measures import MEASURES, PER_QUESTION, Measure
 from ifllm_hub.features.ticks import all_ticks, in_context, on_text
+from ifllm_hub.features.viewport import VIEWPORT_FLOORS, VIEWPORT_MEASURES, on_screen
 from ifllm_hub.terms import MODALITIES, SIDES
 
 # More ticks at once need 300 bytes each and are slower by cache misses; fewer are slower by the fixed cost of a call.
@@ -20,13 +21,13 @@ def extract_features(trajectories: pl.DataFrame, ticks: int = TICKS) -> pl.DataF
     Each row depends on its question alone.
 
     Args:
-        trajectories: rows of the `trajectories` config; where the lists are empty, there are text features only.
-            Pointwise questions have a null `length_right`.
+        trajectories: rows of the `trajectories` config; where the lists are empty, there are text features only. The
+            columns of the viewport may be missing. Pointwise questions have a null `length_right`.
         ticks: in memory at a time, in whole rows; results do not depend on it.
 
     Returns:
         `question_id` and one Float64 column per feature, rows in the order of the input. Null means not defined: the
-        modality was never on an answer's text, or there is no second answer.
+        modality was never on an answer's text (in the viewport: there was none of it), or there is no second answer.
 
     Examples:
         >>> from ifllm_hub.dataset.load import load_config
@@ -57,8 +58,13 @@ def _extract(trajectories: pl.DataFrame) -> pl.DataFrame:
     parts = [_text(lengths)]
     for modality in MODALITIES:
         reading = in_context(on_text(ticks, lengths, modality))
-        parts += [_per_side(reading, pairwise, modality), _per_question(reading, durations, pairwise, modality)]
+        parts += [
+            _per_side(reading, pairwise, modality, MEASURES, LOG_RATIO_FLOORS),
+            _per_question(reading, durations, pairwise, modality),
+        ]
     parts.append(_cross(ticks, lengths))
+    seen = on_screen(trajectories)
+    parts.append(_per_side(seen, pairwise, "viewport", VIEWPORT_MEASURES, VIEWPORT_FLOORS))
 
     def join(left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
         return left.join(right, on="question_id", how="left", maintain_order="left")
@@ -87,11 +93,17 @@ def _text(lengths: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _per_side(reading: pl.DataFrame, pairwise: pl.DataFrame, modality: str) -> pl.DataFrame:
+def _per_side(
+    reading: pl.DataFrame,
+    pairwise: pl.DataFrame,
+    modality: str,
+    measures: Sequence[Measure],
+    floors: Mapping[str, int],
+) -> pl.DataFrame:
     measured = reading.group_by("question_id", "side").agg(
-        measure.expr.cast(pl.Float64).alias(f"{modality}_{measure.name}") for measure in MEASURES
+        measure.expr.cast(pl.Float64).alias(f"{modality}_{measure.name}") for measure in measures
     )
-    stems = [f"{modality}_{measure.name}" for measure in MEASURES]
+    stems = [f"{modality}_{measure.name}" for measure in measures]
     wide = measured.select("question_id").unique().join(pairwise, on="question_id", how="left")
     for side in SIDES:
         one = measured.filter(pl.col("side") == side).drop("side")
@@ -101,11 +113,11 @@ def _per_side(reading: pl.DataFrame, pairwise: pl.DataFrame, modality: str) -> p
         pl.when(pl.col("pairwise") | pl.lit(side == "left" and not measure.of_two))
         .then(pl.col(f"{stem}_{side}").fill_null(pl.lit(measure.unseen, pl.Float64)))
         .alias(f"{stem}_{side}")
-        for stem, measure in zip(stems, MEASURES, strict=True)
+        for stem, measure in zip(stems, measures, strict=True)
         for side in SIDES
     ]
     differences = [(pl.col(f"{stem}_left") - pl.col(f"{stem}_right")).alias(f"{stem}_diff") for stem in stems]
-    log_ratios = [_log_ratio(f"{modality}_{name}", floor) for name, floor in LOG_RATIO_FLOORS.items()]
+    log_ratios = [_log_ratio(f"{modality}_{name}", floor) for name, floor in floors.items()]
     return wide.with_columns(defined).with_columns(*differences, *log_ratios).drop("pairwise")
 
 

@@ -8,6 +8,7 @@ from ifllm_hub.dataset.load import load_config
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.features.measures import CELL
 from ifllm_hub.features.ticks import MAX_STEP_MS
+from ifllm_hub.features.viewport import MAX_VIEW_MS
 from ifllm_hub.files import write_atomically
 from ifllm_hub.pages.web_page import csp_source, page_template
 from ifllm_hub.report.heat import LEVELS_MS
@@ -23,7 +24,8 @@ _HERE = Path(__file__).parent / "pages"
 
 
 def write_replay(dataset: str | Path, question_id: int, out: Path) -> Path:
-    """Write a page that plays one question's reading: cursor, dwell, and the position in the text against time.
+    """Write a page that plays one question's reading: where the cursor was or what was on the screen, for how long, and
+    the position in the text against time.
 
     The page loads nothing and runs only its own script. The same dataset gives the same bytes.
 
@@ -38,7 +40,7 @@ def write_replay(dataset: str | Path, question_id: int, out: Path) -> Path:
         IfllmError: the dataset has no such question or no reading of it, cannot be read, or the page cannot be written.
     """
     trajectory = _row(dataset, "trajectories", question_id)
-    if not trajectory["t"]:
+    if not trajectory["t"] and not trajectory["viewport_t"]:
         raise IfllmError(f"{dataset}: nothing was recorded for question {question_id}. Choose another question.")
     return write_reading(_row(dataset, trajectory["mode"], question_id), trajectory, out)
 
@@ -48,18 +50,23 @@ def write_reading(question: dict[str, Any], trajectory: dict[str, Any], out: Pat
 
     Args:
         question: a row of `pairwise` or `pointwise`.
-        trajectory: the row of `trajectories` with its id, which has ticks.
+        trajectory: the row of `trajectories` with its id, which has ticks or says what was on the screen.
 
     Raises:
         IfllmError: the page cannot be written.
     """
     reading = {
         "t": trajectory["t"],
+        "views": {
+            "t": trajectory["viewport_t"],
+            **{part: [trajectory[f"viewport_{part}_{side}"] for side in SIDES] for part in ("first", "last")},
+        },
         "answers": _answers(question, trajectory["mode"]),
         "chars": {modality: [trajectory[f"{modality}_char_{side}"] or [] for side in SIDES] for modality in MODALITIES},
         "levels": LEVELS_MS,
         "spread": SPREAD,
         "max_step_ms": MAX_STEP_MS,
+        "max_view_ms": MAX_VIEW_MS,
         "pause_ms": PAUSE_MS,
     }
     write_atomically(out, _page(question, trajectory, reading), private=True)
@@ -106,6 +113,7 @@ def _page(question: dict[str, Any], trajectory: dict[str, Any], reading: dict[st
         levels=LEVELS_MS,
         spread=SPREAD,
         max_step_ms=MAX_STEP_MS,
+        max_view_ms=MAX_VIEW_MS,
         data=Markup(data),
         script=Markup(script),
         style=Markup(style),

@@ -16,7 +16,7 @@ from ifllm_hub.collect.wire import Rating, parse
 STATIC = Path(__file__).parents[2] / "ifllm_hub" / "collect" / "static"
 BATCHES, RATINGS, ME = "/ifllm/v1/batches", "/ifllm/v1/ratings", "/ifllm/v1/people/me"
 
-_KEYS = {"v", "session", "sequence", "consent", "origin", "viewport", "responses", "ticks", "events"}
+_KEYS = {"v", "session", "sequence", "consent", "origin", "viewport", "responses", "ticks", "views", "events"}
 _VALUES = {
     **dict.fromkeys(("stream_start", "stream_end", "shown", "hidden", "submit", "first_key", "consent"), "null"),
     **dict.fromkeys(("scroll", "resize", "visibility", "copy", "thumb", "dropped", "leave"), "int"),
@@ -73,6 +73,10 @@ class WireServer:
         """All accepted ticks in the order of their batches, the token in place of its index."""
         return self._rows("ticks", 1, session)
 
+    def views(self, session: str | None = None) -> list[list[Any]]:
+        """Likewise, all that was said about what is on the screen."""
+        return self._rows("views", 1, session)
+
     def events(self, session: str | None = None) -> list[list[Any]]:
         """All accepted events; the token in place of its index, or None."""
         return self._rows("events", 2, session)
@@ -113,7 +117,7 @@ class WireServer:
 
 def check_batch(batch: dict[str, Any]) -> None:
     """Assert that a batch is what the contract says, and nothing else."""
-    assert set(batch) - {"gaze"} == _KEYS
+    assert set(batch) - {"gaze", "calibration"} == _KEYS
     assert batch["v"] == 1
     assert len(batch["session"]) == 32
     assert set(batch["session"]) <= set("0123456789abcdef")
@@ -129,7 +133,14 @@ def check_batch(batch: dict[str, Any]) -> None:
             assert [type(value) for value in row] == [int] * 6
             assert 0 <= row[1] < len(batch["responses"])
             assert row[4] >= -2
-            assert row[5] in ((0, 1, 2) if kind == "ticks" else (3,))
+            assert row[5] in ((0, 1, 2) if kind == "ticks" else (3, 4))
+    assert len(batch["views"]) <= 512
+    for _, r, first, last, share, top, bottom in batch["views"]:
+        assert 0 <= r < len(batch["responses"])
+        assert -2 <= first <= last
+        assert 0 <= share <= 1_000
+        assert top <= bottom
+        assert {type(value) for value in (first, last, share, top, bottom)} == {int}
     assert len(batch["events"]) <= 256
     for t, name, r, value in batch["events"]:
         assert type(t) is int

@@ -18,6 +18,10 @@ SCHEMA = {
     "t": pl.List(pl.Int32),
     "mouse_x": pl.List(pl.Float32),
     **dict.fromkeys(CARETS, pl.List(pl.Int16)),
+    "viewport_height": pl.Int32,
+    "viewport_t": pl.List(pl.Int32),
+    **{f"viewport_{name}_{side}": pl.List(pl.Int16) for name in ("first", "last") for side in SIDES},
+    **{f"viewport_{name}_{side}": pl.List(pl.Float32) for name in ("share", "top", "bottom") for side in SIDES},
 }
 MEASURES = (
     *("dwell", "dwell_per_char", "visits", "longest_visit", "return_dwell", "first_seen", "last_seen"),
@@ -29,6 +33,7 @@ NULL_IF_UNSEEN = {
     *("first_seen", "last_seen", "position_mean", "position_variance"),
     *("head_share", "tail_share", "lookback_share", "speed"),
 }
+ON_SCREEN = ("dwell", "exposure", "central_exposure", "exposure_per_char", "coverage")
 FLOORS = {"dwell": 500, "dwell_per_char": 1, "longest_visit": 500, "cells": 1, "forward": 20}
 
 Question = dict[str, Any]
@@ -56,7 +61,7 @@ def slow_features(question: Question) -> dict[str, float | None]:
         places["gaze"] = [place if i <= with_mouse[-1] else None for i, place in enumerate(places["gaze"])]
     for modality in MODALITIES:
         features |= _of_modality(question, modality, steps, places[modality])
-    return features | _of_both(question, steps, places) | _of_ratios(features)
+    return features | _of_both(question, steps, places) | _of_screen(question) | _of_ratios(features)
 
 
 def _places(question: Question, modality: str) -> list[tuple[str, int] | None]:
@@ -185,6 +190,60 @@ def _of_both(question: Question, steps: list[int], places: dict[str, list]) -> d
     }
 
 
+def _of_screen(question: Question) -> dict[str, float | None]:
+    names = [f"{m}_{s}" for m in ON_SCREEN for s in (*SIDES, "diff")] + [f"{m}_log_ratio" for m in ON_SCREEN[:4]]
+    features: dict[str, float | None] = dict.fromkeys((f"viewport_{name}" for name in names), None)
+    times, height = question.get("viewport_t") or [], question.get("viewport_height")
+    steps = [min(max(after - at, 0), 2000) for at, after in pairwise(times)] + [0] * bool(times)
+    shown = {side: [_shown(question, side, i) for i in range(len(times))] for side in SIDES}
+    if not any(chars for side in SIDES for chars in shown[side]):
+        return features
+    two = question["length_right"] is not None
+    for side, other in (SIDES, SIDES[::-1])[: 1 + two]:
+        both = list(zip(steps, shown[side], shown[other], range(len(times)), strict=True))
+        length = question[f"length_{side}"]
+        parts = [dt * 2**24 * len(mine) // (len(mine) + len(theirs)) for dt, mine, theirs, _ in both if mine]
+        central = [
+            dt * 2**24 * weight // (weight + (len(theirs) * _middle(question, other, i) if theirs else 0))
+            for dt, mine, theirs, i in both
+            if mine and height and (weight := len(mine) * _middle(question, side, i))
+        ]
+        features[f"viewport_dwell_{side}"] = sum(dt for dt, mine, _, _ in both if mine)
+        features[f"viewport_exposure_{side}"] = sum(parts) / 2**24
+        features[f"viewport_central_exposure_{side}"] = sum(central) / 2**24
+        features[f"viewport_exposure_per_char_{side}"] = sum(dt * len(mine) for dt, mine, _, _ in both) / length
+        features[f"viewport_coverage_{side}"] = len({char for _, mine, _, _ in both for char in mine}) / length
+    if two:
+        for measure in ON_SCREEN:
+            a, b = (features[f"viewport_{measure}_{side}"] for side in SIDES)
+            features[f"viewport_{measure}_diff"] = a - b
+        for measure in ON_SCREEN[:4]:
+            floor = 1 if measure == "exposure_per_char" else 500
+            a, b = (features[f"viewport_{measure}_{side}"] + floor for side in SIDES)
+            features[f"viewport_{measure}_log_ratio"] = log(a) - log(b)
+    return features
+
+
+def _shown(question: Question, side: str, i: int) -> range:
+    first, last = (question[f"viewport_{name}_{side}"][i] for name in ("first", "last"))
+    return range(first, last + 1) if first >= 0 else range(0)
+
+
+def _middle(question: Question, side: str, i: int) -> int:
+    """How much a character counts, in thousandths: the mean over the visible part, by trapezoids."""
+    height = question["viewport_height"]
+    top, bottom = (min(max(question[f"viewport_{name}_{side}"][i], 0), height) for name in ("top", "bottom"))
+
+    def at(y: float) -> float:
+        return 1 - abs(2 * y / height - 1)
+
+    if bottom - top < 1:
+        return max(1, round(1000 * at(top)))
+    inner = [top, *([height / 2] if top < height / 2 < bottom else []), bottom]
+    area = sum((b - a) * (at(a) + at(b)) / 2 for a, b in pairwise(inner))
+    return max(1, round(1000 * area / (bottom - top)))
+
+
 def _of_ratios(features: dict[str, float | None]) -> dict[str, float | None]:
     gaze, mouse = (features[f"{modality}_dwell_log_ratio"] for modality in ("gaze", "mouse"))
     if gaze is None or mouse is None:
@@ -222,7 +281,26 @@ def questions(
         "t": times,
         "mouse_x": [float(i) for i in range(len(times))],
         **carets,
+        **draw(views(lengths, steps_ms)),
     }
+
+
+@st.composite
+def views(draw: st.DrawFn, lengths: list[int], steps_ms: tuple[int, ...]) -> Question:
+    """What was on the screen: any part of each answer, or nothing of it."""
+    steps = draw(st.lists(st.sampled_from(steps_ms), max_size=6))
+    height = draw(st.sampled_from((None, 1, 640, 4_000)))
+    lists: Question = {"viewport_height": height, "viewport_t": [sum(steps[: i + 1]) for i in range(len(steps))]}
+    for number, side in enumerate(SIDES):
+        parts = []
+        for _ in steps:
+            there = number < len(lengths) and draw(st.booleans())
+            first, last = sorted(draw(st.tuples(*[st.integers(0, lengths[number] - 1)] * 2))) if there else (-1, -1)
+            top, bottom = sorted(draw(st.tuples(*[st.integers(-10, 700)] * 2))) if there else (None, None)
+            parts.append((first, last, 0.5 if there else 0.0, top, bottom))
+        for place, name in enumerate(("first", "last", "share", "top", "bottom")):
+            lists[f"viewport_{name}_{side}"] = [part[place] for part in parts]
+    return lists
 
 
 @st.composite

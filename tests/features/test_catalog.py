@@ -19,7 +19,7 @@ def test_every_feature_has_a_unit_a_formula_and_a_known_modality() -> None:
         assert feature.unit in ("ms", "char", "ms/char", "char/s", "share", "share^2", "count", "sign", "log")
         assert feature.formula
         assert feature.family
-        assert feature.modality in ("mouse", "gaze", "both", "text")
+        assert feature.modality in ("mouse", "gaze", "both", "viewport", "text")
         assert feature.modality in ("both", "text") or feature.name.startswith(f"{feature.modality}_")
 
 
@@ -63,4 +63,4 @@ def test_names_are_chosen_by_modality() -> None:
     mouse = names(CONTRAST, ("mouse",))
     assert mouse
     assert all(name.startswith("mouse_") and not name.endswith(("left", "right")) for name in mouse)
-    assert len(names()) == sum(len(names(modalities=(m,))) for m in ("mouse", "gaze", "both", "text"))
+    assert len(names()) == sum(len(names(modalities=(m,))) for m in ("mouse", "gaze", "both", "viewport", "text"))

@@ -127,6 +127,15 @@ OTHERS = {
     "length_log_ratio": log(2),
     "length_log_sum": log(150),
 }
+# 1 s of 60 characters of the left answer; 2 s (of 3) of 40 more with 40 of the right one; nothing from then on.
+ON_SCREEN = {
+    "dwell": (3000, 2000),
+    "exposure": (1000 + 1000, 1000),
+    # The left one's part is in the upper half of the upper half, the right one's in the middle half of the window.
+    "central_exposure": (1000 + 2000 * 0.25 / (0.25 + 0.75), 2000 * 0.75 / (0.25 + 0.75)),
+    "exposure_per_char": ((1000 * 60 + 2000 * 40) / 100, 2000 * 40 / 50),
+    "coverage": (1, 0.8),
+}
 
 
 def test_one_reading_by_hand() -> None:
@@ -142,11 +151,28 @@ def test_one_reading_by_hand() -> None:
         "mouse_char_right": [-1, -1, -1, -1, 25, -1, -1],
         "gaze_char_left": [-1, 20, -1, -1, -1, -1, -1],
         "gaze_char_right": [-1, -1, 30, -1, -1, -1, -1],
+        "viewport_height": 800,
+        "viewport_t": [0, 1_000, 4_000],
+        "viewport_first_left": [0, 60, -1],
+        "viewport_last_left": [59, 99, -1],
+        "viewport_share_left": [0.6, 0.4, 0.0],
+        "viewport_top_left": [100, 0, None],
+        "viewport_bottom_left": [700, 200, None],
+        "viewport_first_right": [-1, 0, -1],
+        "viewport_last_right": [-1, 39, -1],
+        "viewport_share_right": [0.0, 0.8, 0.0],
+        "viewport_top_right": [None, 200, None],
+        "viewport_bottom_right": [None, 600, None],
     }
     row = extract([question])[0]
     expected = OTHERS | {f"mouse_{name}": value for name, value in OF_MOUSE.items()}
-    for name, (left, right) in BY_SIDE.items():
-        expected |= {f"mouse_{name}_left": left, f"mouse_{name}_right": right, f"mouse_{name}_diff": left - right}
+    for modality, by_side in (("mouse", BY_SIDE), ("viewport", ON_SCREEN)):
+        for name, (left, right) in by_side.items():
+            stem = f"{modality}_{name}"
+            expected |= {f"{stem}_left": left, f"{stem}_right": right, f"{stem}_diff": left - right}
+    for name, floor in (("dwell", 500), ("exposure", 500), ("central_exposure", 500), ("exposure_per_char", 1)):
+        left, right = ON_SCREEN[name]
+        expected[f"viewport_{name}_log_ratio"] = log((left + floor) / (right + floor))
     assert expected.keys() == {feature.name for feature in CATALOG if feature.modality != "gaze"}
     assert {name: row[name] for name in expected} == {
         name: None if value is None else pytest.approx(value) for name, value in expected.items()

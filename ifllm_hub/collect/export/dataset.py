@@ -18,7 +18,7 @@ from ifllm_hub.collect.store.store import Store, now_ms
 from ifllm_hub.dataset.card.pages import write_card
 from ifllm_hub.dataset.contents import check_rows
 from ifllm_hub.dataset.layout import Shard
-from ifllm_hub.dataset.manifest import MANIFEST, Collected, ReceivedTicks, read_manifest, write_manifest
+from ifllm_hub.dataset.manifest import MANIFEST, Collected, Received, read_manifest, write_manifest
 from ifllm_hub.dataset.privacy.consent import check_workers
 from ifllm_hub.dataset.withdrawal import drop_people, people_in
 from ifllm_hub.engines.run import Engine, run_shards
@@ -168,6 +168,7 @@ def writing_alone(folder: Path, resumed: bool = False) -> Iterator[None]:
 
 def _manifest(accounts: list[ShardAccount], removed: Counter[str]) -> Collected:
     ticks = sum((Counter(account["ticks"]) for account in accounts), Counter[str]())
+    views = sum((Counter(account["views"]) for account in accounts), Counter[str]())
     counts = sum((Counter(account["counts"]) for account in accounts), Counter[str]())
     counts.subtract(removed)
     return {
@@ -178,6 +179,7 @@ def _manifest(accounts: list[ShardAccount], removed: Counter[str]) -> Collected:
         "conversations": counts["conversations"],
         "questions": {"pairwise": counts["pairwise"], "pointwise": counts["pointwise"]},
         "erased_later": 0,
-        "ticks": cast(ReceivedTicks, {"received": ticks.total(), **dict(sorted(ticks.items()))}),
+        "ticks": cast(Received, {"received": ticks.total(), **dict(sorted(ticks.items()))}),
+        "views": cast(Received, {"received": views.total(), **dict(sorted(views.items()))}),
         "batches_of_wrong_clocks": counts["wrong_clocks"],
     }

@@ -5,7 +5,7 @@ The server's store and the dataset's schema meet here; the export and the live s
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from sqlalchemy import Connection, select, true
 
+from ifllm_hub.collect.export.views import view_lists
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.tables import BATCHES, RATINGS, RESPONSES
 from ifllm_hub.collect.wire import OTHER_TEXT
@@ -24,7 +25,11 @@ SCHEMA_VERSION = "c1"
 TICK_MS = 80
 # A person who comes back to an answer after a day reads it anew; this also catches wrong clocks.
 LONGEST_MS = 24 * 3600 * 1000
-_POINTERS = {"mouse": 0, "gaze": 3}
+# Of ticks, by modality; gaze with the face in the tracker's box is 3, and 4 without.
+_POINTERS = {"mouse": (0,), "gaze": (3, 4)}
+_LEFT_AS = {"mouse": 0, "gaze": 3}
+# In place of a pointer, in rows that say what was on the screen.
+_VIEW = 5
 # How an answer can be rated.
 SAID = ("rating", "preference", "better_than_previous")
 
@@ -35,6 +40,16 @@ _TICKS = {
     "y": pl.Float32,
     "char": pl.Int64,
     "pointer": pl.Int8,
+}
+# `char` is the first character that was on the screen.
+_VIEWS = {
+    "t": pl.Int64,
+    "r": pl.Int64,
+    "char": pl.Int64,
+    "last": pl.Int64,
+    "share": pl.Int64,
+    "top": pl.Float32,
+    "bottom": pl.Float32,
 }
 _RESPONSES = {
     "batch": pl.Int64,
@@ -47,6 +62,8 @@ _RESPONSES = {
     "origin": pl.Int64,
     "width": pl.Int32,
     "height": pl.Int32,
+    "accuracy": pl.Float32,
+    "error": pl.Float32,
 }
 _EVENTS = {
     "response_id": pl.String,
@@ -81,8 +98,9 @@ class Readings:
         questions: one row per question with a recording or a rating, person by person: the columns of the configs
             `pairwise` and `pointwise` that come from the collector, and `mode`.
         trajectories: rows of the config `trajectories`, one row per question, in the same order, with empty lists where
-            neither mouse nor gaze was recorded.
+            nothing was recorded.
         statuses: how many ticks were received, by their status.
+        view_statuses: likewise, how often it was recorded what of an answer was on the screen.
         wrong_clocks: in how many batches the page's clock was off by more than a minute. Their times are consistent
             with one another, but not with those of another page load.
         touched: `question_id` of the questions that were read by touch or pen only.
@@ -91,6 +109,7 @@ class Readings:
     questions: pl.DataFrame
     trajectories: pl.DataFrame
     statuses: dict[str, int]
+    view_statuses: dict[str, int]
     wrong_clocks: int
     touched: frozenset[int]
 
@@ -126,20 +145,27 @@ def assembled(
     answers = answers.with_columns(
         pl.format("{}/{}", "person", name).alias(name) for name in ("question", "conversation")
     )
-    ticks, events, pages, wrong_clocks = _recorded(batches)
-    placed = _placed(ticks, events, answers)
+    recorded, events, pages, wrong_clocks = _recorded(batches)
+    placed = _placed(recorded, events, answers)
+    ticks, views = (placed.filter((pl.col("pointer") == _VIEW) == is_view) for is_view in (False, True))
     questions = _questions(_answers_with_anything(answers, pages["response_id"]), pseudonyms)
-    viewports = pages.join(answers.select("response_id", "question"), on="response_id")
-    kept = placed.filter(pl.col("status") == "kept")
-    by_hand = placed.filter(pl.col("status") == "touch_or_pen").select("question").unique()
+    pages = pages.join(answers.select("response_id", "question"), on="response_id")
+    kept = ticks.filter(pl.col("status") == "kept")
+    by_hand = ticks.filter(pl.col("status") == "touch_or_pen").select("question").unique()
     touched = questions.join(by_hand, on="question", how="semi").join(kept, on="question", how="anti")
+    seen = view_lists(views.filter(pl.col("status") == "kept"))
     return Readings(
         questions.drop("question"),
-        _trajectories(questions, kept, _ends(placed, events), viewports),
-        dict(placed["status"].value_counts().sort("status").iter_rows()),
+        _trajectories(questions, kept, _ends(ticks, events), seen, pages),
+        _statuses(ticks),
+        _statuses(views),
         wrong_clocks,
         frozenset(touched["question_id"]),
     )
+
+
+def _statuses(placed: pl.DataFrame) -> dict[str, int]:
+    return dict(placed["status"].value_counts().sort("status").iter_rows())
 
 
 def registered_answers(
@@ -167,37 +193,48 @@ def registered_answers(
 def _recorded(
     batches: Iterable[tuple[tuple[str, int], Any]],
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, int]:
-    """Ticks, events about an answer, and the answers of each batch with the window's size, one row each, with `at` in
-    UTC ms by the browser's clock; and the number of batches in which that clock was off."""
+    """Ticks and views, events about an answer, and the answers of each batch with the window's size and the gaze
+    tracker's calibration, one row each, with `at` in UTC ms by the browser's clock; and the number of batches in which
+    that clock was off."""
     responses: list[tuple[Any, ...]] = []
     events: list[tuple[Any, ...]] = []
-    recorded: list[np.ndarray] = []
+    ticks: list[list[Any]] = []
+    views: list[list[Any]] = []
     wrong_clocks = 0
     for number, ((session, sequence), body) in enumerate(batches):
         origin, named = body["origin"], body["responses"]
         wrong_clocks += body.get("clock_off", 0) != 0  # missing in older stores
         size = map(int, body["viewport"][:2])
-        about = (session, sequence, origin, *size)
+        about = (session, sequence, origin, *size, *(body.get("calibration") or (None, None)))
         responses += [(number, r, *response, *about) for r, response in enumerate(named)]
         events += [(named[r][0], origin + t, name, value, session) for t, name, r, value in body["events"] if r >= 0]
-        recorded.append(np.array(body["ticks"], np.float64).reshape(-1, len(_TICKS)))  # whole numbers below 2^53
+        ticks.append(body["ticks"])
+        views.append(body.get("views", []))  # missing in older stores, as is the calibration
     pages = pl.DataFrame(responses, schema=_RESPONSES, orient="row")
-    lengths = np.array([len(ticks) for ticks in recorded], np.int64)
-    every = np.concatenate([np.empty((0, len(_TICKS))), *recorded])
-    ticks = pl.DataFrame(
-        {name: pl.Series(column).cast(type_) for (name, type_), column in zip(_TICKS.items(), every.T, strict=True)}
+    seen = _rows(views, _VIEWS).with_columns(pointer=pl.lit(_VIEW, pl.Int8))
+    rows = pl.concat([_rows(ticks, _TICKS), seen], how="diagonal")
+    rows = rows.join(pages, on=["batch", "r"], maintain_order="left").with_columns(at=pl.col("origin") + pl.col("t"))
+    return rows.drop("t"), pl.DataFrame(events, schema=_EVENTS, orient="row"), pages, wrong_clocks
+
+
+def _rows(batches: list[list[Any]], types: Mapping[str, Any]) -> pl.DataFrame:
+    """What batches have of one kind, one row each, with the number of its batch and its place there."""
+    # Whole numbers below 2^53.
+    arrays = [np.array(rows, np.float64).reshape(-1, len(types)) for rows in batches]
+    lengths = np.array([len(rows) for rows in arrays], np.int64)
+    every = np.concatenate([np.empty((0, len(types))), *arrays])
+    return pl.DataFrame(
+        {name: pl.Series(column).cast(type_) for (name, type_), column in zip(types.items(), every.T, strict=True)}
     ).with_columns(
         batch=np.repeat(np.arange(len(lengths)), lengths),
         place=np.arange(len(every)) - np.repeat(np.cumsum(lengths) - lengths, lengths),
     )
-    ticks = ticks.join(pages, on=["batch", "r"], maintain_order="left").with_columns(at=pl.col("origin") + pl.col("t"))
-    return ticks.drop("t"), pl.DataFrame(events, schema=_EVENTS, orient="row"), pages, wrong_clocks
 
 
-def _placed(ticks: pl.DataFrame, events: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
-    """The ticks with `question`, `side`, `t` (ms since the question's answer appeared) and their `status`."""
+def _placed(rows: pl.DataFrame, events: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
+    """Ticks and views with `question`, `side`, `t` (ms since the question's answer appeared) and their `status`."""
     named = answers.select("response_id", "question", "side", "text", length=pl.col("text").str.len_chars())
-    placed = ticks.join(named, on="response_id", how="left", maintain_order="left")
+    placed = rows.join(named, on="response_id", how="left", maintain_order="left")
     began = (
         events.join(named, on="response_id")
         .group_by("question")
@@ -214,7 +251,7 @@ def _placed(ticks: pl.DataFrame, events: pl.DataFrame, answers: pl.DataFrame) ->
     status = (
         pl.when(pl.col("question").is_null())
         .then(pl.lit("answer_gone"))
-        .when(~pl.col("pointer").is_in(_POINTERS.values()))
+        .when(pl.col("pointer").is_in((1, 2)))
         .then(pl.lit("touch_or_pen"))
         .when(pl.col("char") == OTHER_TEXT)
         .then(pl.lit("other_text"))
@@ -316,7 +353,7 @@ def _ends(placed: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _trajectories(
-    questions: pl.DataFrame, ticks: pl.DataFrame, ends: pl.DataFrame, viewports: pl.DataFrame
+    questions: pl.DataFrame, ticks: pl.DataFrame, ends: pl.DataFrame, seen: pl.DataFrame, pages: pl.DataFrame
 ) -> pl.DataFrame:
     lists: dict[str, Any] = {"t": pl.Int32}
     for modality in _POINTERS:
@@ -327,13 +364,16 @@ def _trajectories(
     both = mouse.join(gaze.unique(["question", "t"], keep="last"), on=["question", "t"], how="full", coalesce=True)
     chars = [name for name in lists if "_char_" in name]
     recorded = (
-        both.with_columns(pl.col(chars).fill_null(-1), face_ok=pl.lit(None, pl.Boolean))
+        both.with_columns(pl.col(chars).fill_null(-1))
         .sort("question", "t", maintain_order=True)
         .group_by("question", maintain_order=True)
         .agg(pl.col(name).cast(type_) for name, type_ in (lists | {"face_ok": pl.Boolean}).items())
     )
-    sizes = viewports.group_by("question").agg(
-        viewport_width=pl.col("width").max(), viewport_height=pl.col("height").max()
+    sizes = pages.group_by("question", maintain_order=True).agg(
+        viewport_width=pl.col("width").max(),
+        viewport_height=pl.col("height").max(),
+        gaze_accuracy=pl.col("accuracy").drop_nulls().last(),
+        gaze_error=pl.col("error").drop_nulls().last(),
     )
     return (
         questions.select(
@@ -341,15 +381,19 @@ def _trajectories(
         )
         .join(recorded, on="question", how="left", maintain_order="left")
         .join(sizes, on="question", how="left", maintain_order="left")
-        .with_columns(pl.col(*lists, "face_ok").fill_null([]))
+        .join(seen, on="question", how="left", maintain_order="left")
+        .with_columns(pl.col(*lists, "face_ok", *seen.columns[1:]).fill_null([]))
         .drop("question")
     )
 
 
 def _of_modality(ticks: pl.DataFrame, ends: pl.DataFrame, modality: str) -> pl.DataFrame:
     """`question`, `t`, and the places of one modality under their names in the dataset; -1 where not on that answer."""
-    ours = pl.col("pointer") == _POINTERS[modality]
-    own = _with_leaving(ticks.filter(ours), ends.filter(ours))
+    own = _with_leaving(
+        ticks.filter(pl.col("pointer").is_in(_POINTERS[modality])),
+        ends.filter(pl.col("pointer") == _LEFT_AS[modality]),
+    )
+    face = [(pl.col("pointer") == 3).alias("face_ok")] if modality == "gaze" else []
     return own.select(
         "question",
         "t",
@@ -358,6 +402,7 @@ def _of_modality(ticks: pl.DataFrame, ends: pl.DataFrame, modality: str) -> pl.D
             pl.when(pl.col("side") == side).then("char").otherwise(-1).alias(f"{modality}_char_{side}")
             for side in SIDES
         ),
+        *face,
     )
 
 
@@ -365,7 +410,7 @@ def _with_leaving(ticks: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
     """Add a tick off the text where the cursor left an answer, so that its last position lasts until then and not until
     it comes back; if a page load ended without saying so, one tick after its last."""
     nowhere = {"side": pl.lit(None, pl.String), "x": pl.lit(None, pl.Float32), "y": pl.lit(None, pl.Float32)}
-    nowhere |= {"char": pl.lit(-1, pl.Int64), "leaves": pl.lit(True)}
+    nowhere |= {"char": pl.lit(-1, pl.Int64), "pointer": pl.lit(None, pl.Int8), "leaves": pl.lit(True)}
     columns = ["question", "session", "t", *nowhere]
     rows = pl.concat(
         [ticks.with_columns(leaves=pl.lit(False)).select(columns), ends.with_columns(**nowhere).select(columns)]

@@ -40,10 +40,12 @@ class ShardAccount(TypedDict):
     Attributes:
         counts: of `people`, `conversations`, questions (`pairwise`, `pointwise`), and batches with `wrong_clocks`.
         ticks: how many were received, by status.
+        views: likewise, of what was on the screen.
     """
 
     counts: dict[str, int]
     ticks: dict[str, int]
+    views: dict[str, int]
 
 
 def export_shard(
@@ -88,6 +90,7 @@ def export_shard_elsewhere(
 def _write(shard: Shard, source: StoredReadings, folder: Path, advance: Advance | None) -> ShardAccount:
     counts: Counter[str] = Counter()
     ticks: Counter[str] = Counter()
+    views: Counter[str] = Counter()
     with ExitStack() as stack:
         writers = {
             label_source: stack.enter_context(closing(ConfigWriter(folder / "data" / config, config, shard)))
@@ -100,7 +103,8 @@ def _write(shard: Shard, source: StoredReadings, folder: Path, advance: Advance 
             counts.update(_counts(part.questions))
             counts["wrong_clocks"] += part.account.wrong_clocks
             ticks.update(part.account.statuses)
-    return {"counts": dict(counts), "ticks": dict(ticks)}
+            views.update(part.account.view_statuses)
+    return {"counts": dict(counts), "ticks": dict(ticks), "views": dict(views)}
 
 
 def _counts(questions: pl.DataFrame) -> dict[str, int]:

@@ -18,9 +18,10 @@ from ifllm_hub.sources.source import Recorded
 
 @dataclass(frozen=True)
 class TickAccount:
-    """How many ticks were received, by status, and how many batches had a wrong clock (see `Readings`)."""
+    """How many ticks and views were received, by status, and how many batches had a wrong clock (see `Readings`)."""
 
     statuses: Counter[str]
+    view_statuses: Counter[str]
     wrong_clocks: int
 
 
@@ -42,7 +43,8 @@ class StoredReadings:
     def read(self, people: Sequence[str]) -> Recorded[TickAccount]:
         """Questions with a recording or a rating, with folds; the account covers everything that these people sent."""
         readings = readings_of(self._connection, [self._persons[worker] for worker in people], self._pseudonyms)
-        account = TickAccount(Counter(readings.statuses), readings.wrong_clocks)
+        statuses = Counter(readings.statuses), Counter(readings.view_statuses)
+        account = TickAccount(*statuses, readings.wrong_clocks)
         return Recorded(assign_folds(readings.questions, grows=True), readings.trajectories, account)
 
     def state(self, people: Sequence[str]) -> str:

@@ -131,6 +131,8 @@ class Collector:
             "viewport": batch.viewport,
             "responses": [(token.response_id, token.text_sha256, token.text_length) for token in tokens],
             "ticks": [*batch.ticks, *batch.gaze],
+            "views": batch.views,
+            "calibration": batch.calibration,
             "events": batch.events,
         }
         received = StoredBatch(

@@ -1,9 +1,17 @@
 /** A source of gaze points, such as WebGazer; see docs/collector.md. */
 export interface GazeAdapter {
-  /** Called at consent. `onPoint` takes CSS px in the viewport, as often as there is an estimate. */
-  start(onPoint: (x: number, y: number) => void): void;
+  /**
+   * Called at consent. `onPoint` takes CSS px in the viewport, as often as there is an estimate, and whether the face is
+   * where it can be seen well (true if not given).
+   */
+  start(onPoint: (x: number, y: number, faceOk?: boolean) => void): void;
   /** Called once at `stop`, at `withdraw`, or when the server says that the person has withdrawn. */
   stop(): void;
+  /**
+   * Of the last calibration: its accuracy in percent, as the study computed it, and the median error in CSS px; null
+   * before there is one. It goes with every batch.
+   */
+  readonly calibration?: { accuracy: number; error: number } | null;
 }
 
 export interface TrackerOptions {
@@ -69,6 +77,14 @@ export function createTracker(options: TrackerOptions): Tracker;
 
 /** Offset of the character of `answer` under a point (CSS px in the viewport), code points of its `textContent`; or -1. */
 export function charAt(answer: Element, x: number, y: number): number;
+
+/**
+ * What of `answer` is on the screen: its first and last character (code points of its `textContent`; -1 if none), the
+ * share of its box in thousandths, and the top and bottom of that part (CSS px in the viewport). Null if nothing is.
+ */
+export function visiblePart(
+  answer: Element,
+): [first: number, last: number, share: number, top: number, bottom: number] | null;
 
 /** Length of a text in code points. */
 export function codePoints(text: string): number;

@@ -3,8 +3,8 @@
  *
  * Answers are elements marked `data-ifllm-response="TOKEN"`, now or later. It listens to, keeps and sends nothing
  * before `grantConsent()`. Every 80 ms it samples the pointer and, if that is on a marked answer, records its position
- * with the offset of the character under it, in code points of the answer's `textContent`. Never recorded: text, keys,
- * form values, anything outside marked answers.
+ * with the offset of the character under it, in code points of the answer's `textContent`. While an answer is on the
+ * screen, it records which characters are. Never recorded: text, keys, form values, anything outside marked answers.
  */
 
 const ATTRIBUTE = "data-ifllm-response";
@@ -17,8 +17,10 @@ const GAZE_MS = 500;
 // A page that did not run for this long was not busy but asleep with its machine, and nobody was reading it.
 const ASLEEP_MS = 5000;
 const REQUEST_MS = 30_000;
-const MOST = { responses: 16, ticks: 512, gaze: 512, events: 256 };
-const KINDS = { mouse: 0, pen: 1, touch: 2, gaze: 3 };
+// What is on the screen is recorded when it changes, and this often if it does not.
+const VIEW_MS = 1000;
+const MOST = { responses: 16, ticks: 512, gaze: 512, events: 256, views: 512 };
+const KINDS = { mouse: 0, pen: 1, touch: 2, gaze: 3, noFace: 4 };
 // Instead of an offset, if an answer does not show its registered text, or that is not known yet.
 const OTHER_TEXT = -2;
 // How far to look beside a caret: over 64 code points without a box (collapsed white space), or 16 with one (a
@@ -67,19 +69,130 @@ function characterBeside([node, offset], answer, x, y) {
   for (const backwards of [false, true]) {
     let passed = 0;
     for (const range of charactersFrom(answer, node, offset, backwards)) {
-      const boxes = [...range.getClientRects()].filter((box) => box.width > 0);
-      const element = range.startContainer.parentElement;
-      const scale = element.currentCSSZoom ? 1 : zoomOf(element);
+      const boxes = boxesOf(range).filter((box) => box.width > 0);
       const isUnder = ({ left, right, top, height }) => {
-        if (x < left * scale || x >= right * scale) return false;
-        const below = (top + height / 2) * scale - y;
-        const half = lineAt(element, answer, height * scale) / 2;
+        if (x < left || x >= right) return false;
+        const below = top + height / 2 - y;
+        const half = lineAt(range.startContainer.parentElement, answer, height) / 2;
         return below <= half && below > -half;
       };
       if (boxes.some(isUnder)) return range;
       passed += boxes.length ? 4 : 1;
       if (passed > FAR) break;
     }
+  }
+  return null;
+}
+
+/** The boxes of a range, CSS px of the page. */
+function boxesOf(range) {
+  const start = range.startContainer;
+  const element = start.parentElement ?? start;
+  const scale = element.currentCSSZoom ? 1 : zoomOf(element);
+  const boxes = [...range.getClientRects()];
+  if (scale === 1) return boxes;
+  const scaled = ({ left, top, width, height }) => new DOMRect(left * scale, top * scale, width * scale, height * scale);
+  return boxes.map(scaled);
+}
+
+/**
+ * What of an answer is on the screen: [first, last, share, top, bottom], or null if nothing is.
+ *
+ * The first and last character whose middle is between the top and bottom of what is visible, code points of the
+ * answer's `textContent` (-1 if there is none), the visible share of its box in thousandths, and the top and bottom of
+ * the visible part, CSS px in the viewport. What scrolls past, or lies under something fixed at an edge, is not visible.
+ */
+export function visiblePart(answer) {
+  const whole = document.createRange();
+  whole.selectNodeContents(answer);
+  const boxes = boxesOf(whole).filter((box) => box.width > 0 && box.height > 0);
+  if (!boxes.length) return null;
+  const edge = (name, most) => most(...boxes.map((box) => box[name]));
+  const all = [edge("left", Math.min), edge("top", Math.min), edge("right", Math.max), edge("bottom", Math.max)];
+  const [left, top, right, bottom] = uncovered(answer, clipped(answer, all));
+  const area = (right - left) * (bottom - top);
+  if (!(right > left && bottom > top)) return null;
+  const share = Math.ceil((1000 * area) / ((all[2] - all[0]) * (all[3] - all[1])));
+  const edges = [Math.round(top), Math.round(bottom)];
+  const first = characterAtEdge(answer, top, bottom, false);
+  if (!first) return [-1, -1, share, ...edges];
+  const [node, offset] = characterAtEdge(answer, top, bottom, true);
+  whole.setEnd(...first);
+  const before = codePoints(whole.toString());
+  whole.setEnd(node, offset + 1);
+  return [before, codePoints(whole.toString()) - 1, share, ...edges];
+}
+
+/** The part of a box that the window and scrolling elements around an answer leave: [left, top, right, bottom]. */
+function clipped(answer, box) {
+  const meet = ([left, top, right, bottom], other) => [
+    Math.max(left, other.left),
+    Math.max(top, other.top),
+    Math.min(right, other.right),
+    Math.min(bottom, other.bottom),
+  ];
+  // Of a page that is zoomed by two fingers only a part is on the screen.
+  const { offsetLeft: x, offsetTop: y, width, height } = visualViewport;
+  box = meet(box, { left: x, top: y, right: x + width, bottom: y + height });
+  for (let element = answer; element && element !== document.body; element = element.parentElement) {
+    if (getComputedStyle(element).overflow !== "visible") box = meet(box, element.getBoundingClientRect());
+  }
+  return box;
+}
+
+/** A box without what lies over its top and bottom, such as the field for the next message on a phone. */
+function uncovered(answer, [left, top, right, bottom]) {
+  const middle = (left + right) / 2;
+  const coverAt = (y) => {
+    const found = document.elementFromPoint(middle, y);
+    return found && !found.contains(answer) && !answer.contains(found) ? found.getBoundingClientRect() : null;
+  };
+  // A cover may consist of several elements.
+  for (let tries = 0, cover; tries < 4 && top < bottom && (cover = coverAt(top + 1)); tries++) {
+    top = Math.max(top + 1, cover.bottom);
+  }
+  for (let tries = 0, cover; tries < 4 && top < bottom && (cover = coverAt(bottom - 1)); tries++) {
+    bottom = Math.min(bottom - 1, cover.top);
+  }
+  return [left, top, right, bottom];
+}
+
+/** The first (or last) character of an answer whose middle is between two heights: [node, offset in units], or null. */
+function characterAtEdge(answer, top, bottom, fromEnd) {
+  const walker = document.createTreeWalker(answer, NodeFilter.SHOW_TEXT);
+  const range = document.createRange();
+  const nodes = [];
+  while (walker.nextNode()) nodes.push(walker.currentNode);
+  if (fromEnd) nodes.reverse();
+  for (const node of nodes) {
+    range.selectNodeContents(node);
+    if (!boxesOf(range).some((box) => box.bottom > top && box.top < bottom)) continue;
+    // The height of the first character with a box from an offset on, or of the last one before it.
+    const heightAt = (offset) => {
+      range.setStart(node, fromEnd ? 0 : offset);
+      range.setEnd(node, fromEnd ? offset + 1 : node.length);
+      const box = boxesOf(range).filter(({ width }) => width > 0).at(fromEnd ? -1 : 0);
+      return box && box.top + box.height / 2;
+    };
+    // Within a node lines follow one another, so half of what is left can be passed over at each step.
+    let [low, high] = [0, node.length];
+    while (low < high) {
+      const at = (low + high) >> 1;
+      const height = heightAt(at);
+      const isPast = fromEnd ? height >= bottom : height === undefined || height >= top;
+      if (isPast) high = at;
+      else low = at + 1;
+    }
+    let found = fromEnd ? low - 1 : low;
+    const height = found >= 0 && found < node.length ? heightAt(found) : undefined;
+    if (!(height >= top && height < bottom)) continue;
+    const hasBox = () => {
+      range.setStart(node, found);
+      range.setEnd(node, found + 1);
+      return boxesOf(range).some(({ width }) => width > 0);
+    };
+    while (!hasBox()) found += fromEnd ? -1 : 1; // collapsed white space
+    return [node, found];
   }
   return null;
 }
@@ -206,7 +319,7 @@ function createOutbox(url, tell, retryMs, maxTicks, onWithdrawn) {
   let draining = null;
 
   const number = (batch) => {
-    const ticks = batch.ticks.length + (batch.gaze?.length ?? 0);
+    const ticks = batch.ticks.length + batch.views.length + (batch.gaze?.length ?? 0);
     return { batch: { ...batch, sequence: sequence++ }, ticks };
   };
 
@@ -266,12 +379,12 @@ function byAnswer(batch) {
       rows
         .filter((row) => row[place] === r || (row[place] < 0 && r === batch.responses.length - 1))
         .map((row) => row.with(place, Math.min(row[place], 0)));
-    const gaze = batch.gaze && mine(batch.gaze, 1);
-    return { ...batch, responses: [token], ticks: mine(batch.ticks, 1), events: mine(batch.events, 2), gaze };
+    const [ticks, views, events] = [mine(batch.ticks, 1), mine(batch.views, 1), mine(batch.events, 2)];
+    return { ...batch, responses: [token], ticks, views, events, gaze: batch.gaze && mine(batch.gaze, 1) };
   });
 }
 
-const newBatch = () => ({ responses: [], ticks: [], gaze: [], events: [] });
+const newBatch = () => ({ responses: [], ticks: [], gaze: [], views: [], events: [] });
 
 /** A tracker for this page and tab, `window.ifllm`; see tracker.d.ts. */
 export function createTracker(options) {
@@ -289,17 +402,20 @@ export function createTracker(options) {
   const places = {};
   const onScreen = new Set();
   const scrolled = new Set();
+  const viewed = new Map(); // the last row of each answer in `views`, by its token
   let state = "off"; // see tracker.d.ts
   let batch = newBatch();
   let [activeAt, flushedAt] = [0, 0];
   let [pageChanged, resized, awaitsKey] = [true, false, true];
+  let [viewedAt, viewChanged] = [0, true];
   let lastToken, pointer, look, viewing, mutations, timer, sampledAt;
 
   /** Close the open batch. One that names no answer would belong to nobody, so it stays open until there is one. */
   function seal() {
-    const { responses, ticks, events } = batch;
+    const { responses, ticks, views, events } = batch;
     const token = responses.at(-1) ?? lastToken;
-    if (!token || !(ticks.length + batch.gaze.length + events.length)) return;
+    if (!token || !(ticks.length + views.length + batch.gaze.length + events.length)) return;
+    const { accuracy, error } = gaze?.calibration ?? {};
     lastToken = token;
     outbox.add({
       v: 1,
@@ -309,8 +425,10 @@ export function createTracker(options) {
       viewport: [Math.max(innerWidth, 1), Math.max(innerHeight, 1), devicePixelRatio],
       responses: responses.length ? responses : [token],
       ticks,
+      views,
       events,
       gaze: gaze ? batch.gaze : undefined, // left out of the JSON
+      calibration: accuracy === undefined ? undefined : [Math.round(accuracy), Math.round(error)],
     });
     batch = newBatch();
   }
@@ -368,12 +486,40 @@ export function createTracker(options) {
   function leaveAll(now = clock()) {
     moveTo("ticks", now);
     moveTo("gaze", now);
+    view(now, []);
+    viewChanged = true;
+  }
+
+  /** Record what is on the screen of all answers in view at once, and that others are not any more. */
+  function view(now, answers) {
+    const rows = new Map();
+    for (const answer of answers) {
+      const part = answer.isConnected && tokenOf(answer) && visiblePart(answer);
+      if (part) rows.set(tokenOf(answer), [answer, part]);
+    }
+    for (const token of viewed.keys()) if (!rows.has(token)) rows.set(token, [null, [-1, -1, 0, 0, 0]]);
+    const isNew = [...rows].some(([token, [, part]]) => String(viewed.get(token)) !== String(part));
+    if (!isNew && now - viewedAt < VIEW_MS) return;
+    viewedAt = now;
+    if (batch.views.length + rows.size > MOST.views) seal();
+    for (const [token, [answer, part]] of rows) {
+      if (answer) viewed.set(token, part);
+      else viewed.delete(token);
+      const row = [now, indexOf(token), ...part];
+      const open = batch;
+      open.views.push(row);
+      if (!answer || streaming.has(answer)) continue;
+      [row[2], row[3]] = [OTHER_TEXT, OTHER_TEXT];
+      showsItsText(answer).then((same) => {
+        if (same && batch === open) [row[2], row[3]] = part;
+      });
+    }
   }
 
   function sample(list, now, point) {
     const { x, y, kind } = point ?? {};
     const answer = point && document.elementFromPoint(x, y)?.closest(SELECTOR);
-    moveTo(list, now, answer && tokenOf(answer), kind);
+    moveTo(list, now, answer && tokenOf(answer), Math.min(kind, KINDS.gaze));
     if (!answer) return;
     if (batch[list].length === MOST[list]) seal();
     const row = [now, indexOf(tokenOf(answer)), Math.round(x), Math.round(y), OTHER_TEXT, kind];
@@ -394,13 +540,17 @@ export function createTracker(options) {
       const top = Math.round(box.scrollTop);
       for (const answer of onScreen) if (box.contains(answer)) note("scroll", tokenOf(answer), top);
     }
+    viewChanged ||= pageChanged || resized || scrolled.size;
     pageChanged = resized = false;
     scrolled.clear();
     const now = clock();
     if (now - flushedAt >= flushMs) flush(); // before the samples, whose text is checked later
     if (now - sampledAt > ASLEEP_MS) leaveAll(sampledAt + SAMPLE_MS);
     sampledAt = now;
-    sample("ticks", now, now - activeAt < IDLE_MS && pointer);
+    const isIdle = now - activeAt >= IDLE_MS;
+    if (viewChanged || now - viewedAt >= VIEW_MS) view(now, isIdle ? [] : onScreen);
+    viewChanged = false;
+    sample("ticks", now, !isIdle && pointer);
     sample("gaze", now, now - look?.at < GAZE_MS && look);
   }
 
@@ -425,6 +575,7 @@ export function createTracker(options) {
     for (const { isIntersecting, target } of entries) {
       if (isIntersecting === onScreen.has(target)) continue;
       onScreen[isIntersecting ? "add" : "delete"](target);
+      viewChanged = true;
       note(isIntersecting ? "shown" : "hidden", tokenOf(target));
     }
   }
@@ -503,14 +654,14 @@ export function createTracker(options) {
     grantConsent() {
       if (state !== "off") return;
       enter("on");
-      flushedAt = clock();
+      activeAt = flushedAt = clock();
       for (const [type, listener] of Object.entries(listeners)) {
         addEventListener(type, listener, { capture: true, passive: true, signal: ending.signal });
       }
       viewing = new IntersectionObserver(noteVisible);
       mutations = new MutationObserver(() => (pageChanged = true));
       mutations.observe(document, { subtree: true, childList: true, attributeFilter: [ATTRIBUTE] });
-      gaze?.start((x, y) => (look = { x, y, kind: KINDS.gaze, at: clock() }));
+      gaze?.start((x, y, faceOk = true) => (look = { x, y, kind: faceOk ? KINDS.gaze : KINDS.noFace, at: clock() }));
       timer = setInterval(tick, SAMPLE_MS);
       note("consent");
     },

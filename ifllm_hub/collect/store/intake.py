@@ -27,7 +27,7 @@ class StoredBatch:
 
     Attributes:
         body: JSON: `origin`, `clock_off` (by how many ms, at least, the page's clock is off), `viewport`, `ticks`,
-            `events`, and `responses`: response_id, text_sha256, text_length of each.
+            `views`, `calibration`, `events`, and `responses`: response_id, text_sha256, text_length of each.
         sha256: of the body as received.
         issued_at: when the oldest of its tokens was issued, UTC ms.
     """

@@ -6,11 +6,12 @@ from ifllm_hub.features.catalog import CATALOG, Feature
 from ifllm_hub.features.centering import LESS_HABIT, PRIOR_READINGS
 from ifllm_hub.features.measures import CELL, MEASURES
 from ifllm_hub.features.ticks import MAX_STEP_MS
+from ifllm_hub.features.viewport import MAX_VIEW_MS, VIEWPORT_MEASURES
 from ifllm_hub.terms import MODALITIES
 
 FEATURES_FILE = "features.md"
 # The numbers in the definitions.
-CONSTANTS = {"cell": CELL, "longest_step": MAX_STEP_MS, "prior": PRIOR_READINGS}
+CONSTANTS = {"cell": CELL, "longest_step": MAX_STEP_MS, "longest_view": MAX_VIEW_MS, "prior": PRIOR_READINGS}
 
 _EITHER, _SIDES = f"{{{','.join(MODALITIES)}}}_", "_{left,right}"
 
@@ -36,7 +37,8 @@ class Row(NamedTuple):
 def feature_rows() -> list[Row]:
     """One row for all features that differ only in modality or side, in the catalog's order."""
     sided = {feature.name.removesuffix("_left") for feature in CATALOG if feature.name.endswith("_left")}
-    unseen = {measure.name: "null" if measure.unseen is None else f"{measure.unseen:g}" for measure in MEASURES}
+    measures = (*MEASURES, *VIEWPORT_MEASURES)
+    unseen = {measure.name: "null" if measure.unseen is None else f"{measure.unseen:g}" for measure in measures}
     rows: dict[str, Row] = {}
     for feature in (*CATALOG, *LESS_HABIT):
         stem, ending = _split(feature.name, sided)

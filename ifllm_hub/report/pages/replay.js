@@ -3,12 +3,13 @@
 
 const reading = JSON.parse(document.getElementById("reading").textContent);
 const element = (id) => document.getElementById(id);
-const MODALITIES = Object.keys(reading.chars).filter((modality) =>
-  reading.chars[modality].some((chars) => chars.some((char) => char >= 0)),
-);
-const ticks = reading.t.length;
+const isAnywhere = (sides) => sides.some((chars) => chars.some((char) => char >= 0));
+const MODALITIES = Object.keys(reading.chars).filter((modality) => isAnywhere(reading.chars[modality]));
+if (isAnywhere(reading.views.first)) MODALITIES.push("viewport");
+const UNDER = { mouse: "under the mouse", gaze: "under the gaze", viewport: "on the screen" };
 const boxes = [...document.querySelectorAll(".text")].map(fill);
-let modality = MODALITIES[0] ?? "mouse";
+let modality = MODALITIES[0] ?? (reading.t.length ? "mouse" : "viewport");
+let times = []; // when each tick of the modality begins, ms
 let at = []; // playback time of each tick, ms
 let shown = -1; // last tick drawn
 let now = 0;
@@ -37,23 +38,35 @@ function fill(box, side) {
 
 /** The answer that a tick is on, and its code point; side is -1 if there is none. */
 function place(tick) {
+  if (modality === "viewport") return { side: -1, char: -1 };
   const side = reading.chars[modality].findIndex((chars) => (chars[tick] ?? -1) >= 0);
   if (side < 0 || side >= boxes.length) return { side: -1, char: -1 };
   return { side, char: Math.min(reading.chars[modality][side][tick], boxes[side].spanOf.length - 1) };
 }
 
-const step = (tick) => (tick + 1 < ticks ? reading.t[tick + 1] - reading.t[tick] : 0);
+/** What a tick has of each answer on the screen: the first and last span, or null; [] for a cursor. */
+function parts(tick) {
+  if (modality !== "viewport") return [];
+  return boxes.map(({ spanOf }, side) => {
+    const [first, last] = [reading.views.first[side][tick], reading.views.last[side][tick]];
+    return first >= 0 ? [spanOf[first], spanOf[last]] : null;
+  });
+}
+
+const isOff = (tick) => place(tick).side < 0 && !parts(tick).some(Boolean);
+const step = (tick) => (tick + 1 < times.length ? times[tick + 1] - times[tick] : 0);
+const longestStep = () => (modality === "viewport" ? reading.max_view_ms : reading.max_step_ms);
 
 /** Playback times: as recorded, or with pauses off the text or on a hidden page cut short. */
 function schedule() {
   const shorten = element("skip").checked;
   let pause = 0;
   at = [0];
-  for (let tick = 0; tick + 1 < ticks; tick++) {
+  for (let tick = 0; tick + 1 < times.length; tick++) {
     let ms = step(tick);
     if (shorten) {
-      pause = place(tick).side < 0 ? pause + ms : 0;
-      ms = Math.min(ms, reading.max_step_ms, Math.max(0, reading.pause_ms - pause + ms));
+      pause = isOff(tick) ? pause + ms : 0;
+      ms = Math.min(ms, longestStep(), Math.max(0, reading.pause_ms - pause + ms));
     }
     at.push(at[tick] + ms);
   }
@@ -70,21 +83,34 @@ function clear() {
 
 /** Draw the reading up to a playback time. */
 function seek(time) {
-  now = Math.min(Math.max(time, 0), at[ticks - 1]);
+  const end = at.at(-1);
+  now = Math.min(Math.max(time, 0), end);
   let tick = shown >= 0 && at[shown] <= now ? shown : (clear(), -1);
-  while (tick + 1 < ticks && at[tick + 1] <= now) warm(++tick);
+  while (tick + 1 < times.length && at[tick + 1] <= now) warm(++tick);
   shown = tick;
   boxes.forEach(paint);
   point(shown);
   element("scrub").value = now;
-  element("time").textContent = `${clock(reading.t[shown])} / ${clock(reading.t[ticks - 1])}`;
-  const x = (1000 * now) / (at[ticks - 1] || 1);
+  element("time").textContent = `${clock(times[shown])} / ${clock(times.at(-1))}`;
+  const x = (1000 * now) / (end || 1);
   playhead.setAttribute("x1", x);
   playhead.setAttribute("x2", x);
 }
 
-/** Add one tick's time to its character and those around it. */
+/** Add one tick's time to its character and those around it, or to all that is on the screen in equal parts. */
 function warm(tick) {
+  const seen = parts(tick);
+  const count = seen.reduce((sum, part) => sum + (part ? part[1] - part[0] + 1 : 0), 0);
+  seen.forEach((part, side) => {
+    if (!part) return;
+    const answer = boxes[side];
+    const ms = Math.min(step(tick), reading.max_view_ms);
+    answer.dwell += ms;
+    for (let span = part[0]; span <= part[1]; span++) {
+      answer.heat[span] += ((reading.spread + 1) * ms) / count;
+      answer.changed.add(span);
+    }
+  });
   const { side, char } = place(tick);
   if (side < 0) return;
   const ms = Math.min(step(tick), reading.max_step_ms);
@@ -104,19 +130,31 @@ function paint({ box, spans, heat, changed, dwell }) {
     spans[span].className = level ? `h${level}` : "";
   }
   changed.clear();
-  box.parentElement.querySelector(".dwell").textContent = `, ${(dwell / 1000).toFixed(1)} s under the ${modality}`;
+  box.parentElement.querySelector(".dwell").textContent = `, ${(dwell / 1000).toFixed(1)} s ${UNDER[modality]}`;
 }
 
-/** Put the cursor on its character, and scroll that into view. */
+/** Put the cursor on its character, or a frame around what is on the screen, and scroll that into view. */
 function point(tick) {
   const { side, char } = place(tick);
+  const seen = parts(tick);
   boxes.forEach(({ box, spans, spanOf, cursor }, index) => {
-    cursor.hidden = index !== side;
-    if (index !== side) return;
-    const span = spans[spanOf[char]];
-    const middle = span.offsetTop + span.offsetHeight / 2;
-    cursor.style.transform = `translate(${span.offsetLeft + span.offsetWidth / 2}px, ${middle}px)`;
+    const part = seen[index];
+    cursor.hidden = index !== side && !part;
+    if (cursor.hidden) return;
     const high = box.clientHeight;
+    let middle;
+    if (part) {
+      const [first, last] = part.map((span) => spans[span]);
+      const bottom = last.offsetTop + last.offsetHeight;
+      cursor.style.transform = `translate(0, ${first.offsetTop}px)`;
+      cursor.style.height = `${bottom - first.offsetTop}px`;
+      middle = Math.min((first.offsetTop + bottom) / 2, first.offsetTop + high / 2);
+    } else {
+      const span = spans[spanOf[char]];
+      middle = span.offsetTop + span.offsetHeight / 2;
+      cursor.style.height = "";
+      cursor.style.transform = `translate(${span.offsetLeft + span.offsetWidth / 2}px, ${middle}px)`;
+    }
     if (middle < box.scrollTop + 0.1 * high || middle > box.scrollTop + 0.9 * high) box.scrollTop = middle - high / 2;
   });
 }
@@ -140,22 +178,30 @@ playhead.setAttribute("y2", 100);
 function drawCurves() {
   const longest = Math.max(1, ...boxes.map(({ spanOf }) => spanOf.length));
   const lines = boxes.map(() => "");
+  const across = (time) => ((1000 * time) / (at.at(-1) || 1)).toFixed(2);
+  const down = (char) => ((100 * char) / longest).toFixed(2);
   let last = -1;
-  for (let tick = 0; tick < ticks; tick++) {
+  for (let tick = 0; tick < times.length; tick++) {
+    reading.views.first.forEach((firsts, side) => {
+      if (!parts(tick)[side]) return;
+      const [from, until] = [across(at[tick]), across(at[tick + 1] ?? at[tick])];
+      const [top, bottom] = [down(firsts[tick]), down(reading.views.last[side][tick] + 1)];
+      lines[side] += `M${from},${top}H${until}V${bottom}H${from}Z`;
+    });
     const { side, char } = place(tick);
     if (side >= 0) {
-      const end = `${((1000 * at[tick]) / (at[ticks - 1] || 1)).toFixed(2)},${((100 * char) / longest).toFixed(2)}`;
+      const end = `${across(at[tick])},${down(char)}`;
       lines[side] += side === last ? `L${end}` : `M${end}h0.01`;
     }
     last = side;
   }
   curves.forEach((path, side) => path.setAttribute("d", lines[side]));
   element("longest").textContent = longest.toLocaleString("en");
-  element("end").textContent = clock(reading.t[ticks - 1]);
+  element("end").textContent = clock(times.at(-1));
 }
 
 function play() {
-  if (now >= at[ticks - 1]) seek(0);
+  if (now >= at.at(-1)) seek(0);
   started = [performance.now(), now];
   element("play").textContent = "Pause";
   requestAnimationFrame(frame);
@@ -170,7 +216,7 @@ function frame(time) {
   if (!started) return;
   const [clockThen, playedThen] = started;
   seek(playedThen + Math.max(0, time - clockThen) * Number(element("speed").value));
-  if (now >= at[ticks - 1]) pause();
+  if (now >= at.at(-1)) pause();
   else requestAnimationFrame(frame);
 }
 
@@ -182,13 +228,14 @@ function jump(time) {
 
 /** After a change of modality or of how pauses are shown: stay at the same moment of the recording. */
 function restart() {
-  const moment = Math.max(shown, 0);
-  document.body.classList.toggle("gaze", modality === "gaze");
+  const moment = times[Math.max(shown, 0)] ?? 0;
+  for (const name of ["gaze", "viewport"]) document.body.classList.toggle(name, modality === name);
+  times = modality === "viewport" ? reading.views.t : reading.t;
   schedule();
   drawCurves();
   clear();
-  element("scrub").max = at[ticks - 1];
-  jump(at[moment]);
+  element("scrub").max = at.at(-1);
+  jump(at[Math.max(0, times.findLastIndex((time) => time <= moment))]);
 }
 
 element("play").addEventListener("click", () => (started ? pause() : play()));
@@ -204,9 +251,9 @@ for (const type of ["pointerdown", "pointermove"]) {
   svg.addEventListener(type, (event) => {
     if (!event.buttons) return;
     const { left, width } = svg.getBoundingClientRect();
-    jump((at[ticks - 1] * (event.clientX - left)) / width);
+    jump((at.at(-1) * (event.clientX - left)) / width);
   });
 }
 // Show the whole reading at first; `Play` starts from the beginning.
 restart();
-seek(at[ticks - 1]);
+seek(at.at(-1));

@@ -12,7 +12,7 @@ from ifllm_hub.collect.export.readings import Readings, readings_of
 from tests.collect.client import reading
 from tests.collect.conftest import Site
 
-MOUSE, PEN, TOUCH, GAZE = 0, 1, 2, 3
+MOUSE, PEN, TOUCH, GAZE, NO_FACE = 0, 1, 2, 3, 4
 
 
 def read(site: Site, person: str) -> Readings:
@@ -85,7 +85,7 @@ def test_gaze_and_mouse_of_one_moment_are_one_tick(site: Site) -> None:
         [token],
         events=[[1_000, "stream_start", 0, None]],
         ticks=[[1_080, 0, 10, 20, 2, MOUSE], [1_160, 0, 11, 20, 3, MOUSE]],
-        gaze=[[1_160, 0, 50, 60, 4, GAZE], [1_240, 0, 51, 60, -1, GAZE]],
+        gaze=[[1_160, 0, 50, 60, 4, GAZE], [1_240, 0, 51, 60, -1, NO_FACE]],
     )
     got = row(read(site, "ada").trajectories)
     assert got["t"] == [80, 160, 240, 320]
@@ -93,7 +93,7 @@ def test_gaze_and_mouse_of_one_moment_are_one_tick(site: Site) -> None:
     assert got["mouse_char_left"] == [2, 3, -1, -1]
     assert got["gaze_x"] == [None, 50, 51, None]
     assert got["gaze_char_left"] == [-1, 4, -1, -1]
-    assert got["face_ok"] == [None] * 4
+    assert got["face_ok"] == [None, True, False, None]
     assert site.send([token], sequence=1, gaze=[[1_160, 0, 50, 60, 4, MOUSE]]).status_code == 400
 
 
