@@ -124,7 +124,7 @@ class Filter:
     async def _begin(self, body: dict[str, Any], user_id: str, chat: dict[str, Any], emit: Call) -> None:
         """Register an answer as empty, since every text begins with an empty one."""
         asked = self._asked(user_id, chat["chat_id"], chat["message_id"], body["model"], body["messages"])
-        await emit(self._marking("begin", chat["message_id"], await self._register(asked, "")))
+        await emit(_unawaited(self._marking("begin", chat["message_id"], await self._register(asked, ""))))
 
     async def _complete(self, body: dict[str, Any], user_id: str, call: Call) -> None:
         *before, answer = body["messages"]
@@ -190,7 +190,7 @@ class Filter:
     async def _forget(self, user_id: str, emit: Call | None) -> None:
         """Have a page that records delete everything of a user, and delete what this process has registered of them."""
         if emit is not None:
-            await emit(_script(_FORGET, ENDPOINT=self.valves.endpoint))
+            await emit(_unawaited(_script(_FORGET, ENDPOINT=self.valves.endpoint)))
         if token := self._deleting.get(user_id):
             async with httpx.AsyncClient() as client:
                 url = f"{self._server}/v1/people/me"
@@ -245,3 +245,12 @@ def _script(code: str, **values: str) -> dict[str, Any]:
     """An event that runs code with constants: each is a JSON string, so that no text of a model becomes code."""
     constants = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in values.items())
     return {"type": "execute", "data": {"code": constants + code}}
+
+
+def _unawaited(script: dict[str, Any]) -> dict[str, Any]:
+    """The same, for which Open WebUI does not wait.
+
+    When a script ends, the page puts back the message as it was when the script began, and what came meanwhile of an
+    answer is not shown.
+    """
+    return {**script, "data": {"code": f"(async () => {{ {script['data']['code']} }})();"}}

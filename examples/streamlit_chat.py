@@ -49,7 +49,7 @@ def answer_to(question: str) -> Iterator[str]:
     said = f"You asked *{question}*.\n\n1. **First**, the moon.\n2. Then the `sun`.\n\n{'And so on. ' * 20}"
     for word in said.split(" "):
         yield word + " "
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def ask_collector(path: str, body: dict[str, str]) -> dict[str, Any]:
@@ -62,9 +62,10 @@ def ask_collector(path: str, body: dict[str, str]) -> dict[str, Any]:
         return {}
 
 
-def register(id: str, text: str) -> None:
+def register(id: str, text: str, grew: bool = True) -> None:
     """Register the text of an answer; while it grows, that is an empty one."""
-    ids = {"person": state.reader, "conversation": state.reader, "question_id": id, "side": "left"}
+    question = id if grew else f"{id}.complete"
+    ids = {"person": state.reader, "conversation": state.reader, "question_id": question, "side": "left"}
     body = {**ids, "query": state.answers[id]["question"], "text": text, "model": "my-model"}
     state.answers[id]["token"] = ask_collector("responses", body).get("token")
 
@@ -80,10 +81,10 @@ def on_reader() -> None:
 
 def on_shown() -> None:
     """The page has said which text an answer has there."""
-    id, text = state.recording.shown["id"], state.recording.shown["text"]
-    if state.reader and state.answers[id]["state"] == "complete":
-        state.answers[id]["state"] = "shown"
-        register(id, text)
+    shown = state.recording.shown
+    if state.reader and state.answers[shown["id"]]["state"] == "complete":
+        state.answers[shown["id"]]["state"] = "shown"
+        register(**shown)
 
 
 @st.fragment  # so that what the page says does not end an answer that is on its way

@@ -23,7 +23,7 @@ async def answer_to(question: str) -> AsyncIterator[str]:
     said = f"You asked *{question}*.\n\n1. **First**, the moon.\n2. Then the `sun`.\n\n{'And so on. ' * 20}"
     for word in said.split(" "):
         yield word + " "
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
 
 
 @cl.on_chat_start
@@ -38,7 +38,8 @@ async def answer(question: cl.Message) -> None:
     async for piece in answer_to(question.content):
         await message.stream_token(piece)
     await message.update()
-    await tell_page("text", id=message.id)
+    if cl.user_session.get(message.id):
+        await tell_page("text", id=message.id)
 
 
 async def begin(message: cl.Message, query: str) -> None:
@@ -62,9 +63,10 @@ async def from_page(said: Any) -> None:
             cl.user_session.set("reader", reader)
             if reader and (token := (await ask_collector("people", {"person": reader})).get("person_token")):
                 await tell_page("person", token=token)
-        case {"ifllm": "shown", "id": str(id), "text": str(text)} if asked := cl.user_session.get(id):
+        case {"ifllm": "shown", "id": str(id), "text": str(text), "grew": grew} if asked := cl.user_session.get(id):
             cl.user_session.set(id, None)
-            if token := (await ask_collector("responses", {**asked, "text": text})).get("token"):
+            complete = {**asked, "text": text, "question_id": id if grew else f"{id}.complete"}
+            if token := (await ask_collector("responses", complete)).get("token"):
                 await tell_page("complete", id=id, token=token)
 
 

@@ -132,6 +132,7 @@ export function consentBox(question, changed) {
     const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
     localStorage[KEPT] ??= bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
     changed();
+    show();
   };
   forget.onclick = async () => {
     try {

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,18 +94,18 @@ class Stored:
 
 
 def rest_on(page: Any, answer: Any, word: str) -> None:
-    """Rest the cursor on the first character of a word in an answer, once it is there, for some ticks."""
-    places: list[Any] = []
+    """Keep the cursor on the first character of a word in an answer, once it is there, for a second; pages scroll."""
 
-    def is_there() -> bool:
-        places.append(answer.evaluate(_PLACE, word))
-        return places[-1] is not None
+    def place() -> Any:
+        return answer.evaluate(_PLACE, word)
 
-    until(is_there, 60, lambda: page.wait_for_timeout(20))
-    page.mouse.move(*places[-1])
-    page.wait_for_timeout(800)
+    until(place, 60, lambda: page.wait_for_timeout(20))
+    for _ in range(12):
+        page.mouse.move(*place())
+        page.wait_for_timeout(80)
 
 
-def offsets(stored: Stored, token: str) -> list[int]:
-    """On which characters the cursor was while an answer had a token."""
-    return [tick[4] for tick in stored.ticks() if tick[1] == token]
+def on_most(stored: Stored, token: str) -> set[int]:
+    """The characters that the cursor was on for at least three ticks while an answer had a token."""
+    counts = Counter(tick[4] for tick in stored.ticks() if tick[1] == token)
+    return {char for char, count in counts.items() if char >= 0 and count >= 3}
