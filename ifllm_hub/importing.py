@@ -19,7 +19,8 @@ from ifllm_hub.dataset.splits import assign_folds
 from ifllm_hub.dataset.writers import ConfigWriter
 from ifllm_hub.errors import IfllmError
 from ifllm_hub.files import make_folder, replacing_folder, write_atomically, write_parquet
-from ifllm_hub.preferences.labels import message, rated_rows
+from ifllm_hub.preferences.kto import trl_answers
+from ifllm_hub.preferences.labels import rated_rows
 from ifllm_hub.preferences.trl_rows import TRL_FOLDER, write_trl_rows
 from ifllm_hub.reward.protocol.pairs import pairs_of
 from ifllm_hub.sources.source import Facts, Recorded, Source
@@ -178,17 +179,11 @@ def _second_labels(pairwise: pl.DataFrame) -> list[pl.DataFrame]:
 
 def _desirable(questions: pl.DataFrame) -> list[pl.DataFrame]:
     """`name`, and rows in TRL's format, of each way in which single answers are desirable or not."""
-    prompt = pl.col("context") if "context" in questions.columns else message("user", pl.col("query"))
+    prompt = pl.col("context") if "context" in questions.columns else None
+    labeled = {column: questions.filter(pl.col(column).is_not_null()) for column in questions.columns}
     return [
-        questions.filter(pl.col(column).is_not_null()).select(
-            pl.lit(column).alias("name"),
-            "question_id",
-            prompt.alias("prompt"),
-            message("assistant", pl.col("response_left")).alias("completion"),
-            pl.col(column).alias("label"),
-            "split",
-        )
-        for column in questions.columns
+        trl_answers(rows.with_columns(label=column), prompt, "response_left").with_columns(name=pl.lit(column))
+        for column, rows in labeled.items()
         if column.startswith(_KTO)
     ]
 

@@ -14,7 +14,8 @@ export interface FeedbackOptions<M> {
 }
 
 /**
- * For `adapters: { feedback }` of an assistant-ui runtime: a thumb becomes a rating of the answer, 5 or 1 of 1 to 5.
+ * For `adapters: { feedback }` of an assistant-ui runtime: a thumb becomes a rating of the answer, 5 or 1 of 1 to 5, and
+ * the page's tracker, if it records, notes it as `thumb` does.
  *
  * A comment is not sent. The promise never rejects.
  */

@@ -25,7 +25,7 @@ WITHOUT_CONFIDENCE = ("explicit", "shuffled")
 # The value of `base_reference` for the model that the policy's folder was made from.
 OF_POLICY = "of_policy"
 
-FlipProbRule = Literal["other_side", "left_side"]
+FlipProbRule = Literal["other_side", "decision_time", "left_side"]
 
 
 @dataclass(kw_only=True)
@@ -50,7 +50,8 @@ class ReferenceQuirks:
     flip_prob_rule: FlipProbRule = field(
         default="other_side",
         metadata={
-            "help": "other_side: the probability of the answer that is not chosen. left_side: that of the left one, at "
+            "help": "other_side: the probability of the answer that is not chosen. decision_time: for readers' own "
+            "labels, by how long each took (no quirk of the released code). left_side: that of the left answer, at "
             "most .45, for the labels of forests: the released code takes P(class 1) for the confidence."
         },
     )
@@ -63,10 +64,11 @@ class ReferenceQuirks:
     )
 
     def on(self) -> dict[str, Any]:
-        """The switches that are on, by name."""
+        """The switches that are on, by name; the rule `decision_time` is no quirk."""
         off = ReferenceQuirks()
         names = ReferenceQuirks.__dataclass_fields__
-        return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(off, name)}
+        values = {name: getattr(self, name) for name in names if getattr(self, name) != getattr(off, name)}
+        return {name: value for name, value in values.items() if value != "decision_time"}
 
 
 def quirky_pairs(

@@ -50,12 +50,15 @@ def check_rows(folder: Path, questions: ByMode) -> None:
         IfllmError: they differ.
     """
     contents = contents_of(folder)
-    for mode in MODES:
-        rows = sum(contents[mode]["rows"].values()) if mode in contents else 0
-        if rows != questions[mode]:
+    counted: dict[str, int] = {mode: questions[mode] for mode in MODES}
+    if (folder / "data" / "signals").is_dir():
+        counted["signals"] = sum(counted.values())
+    for config, number in counted.items():
+        rows = sum(contents[config]["rows"].values()) if config in contents else 0
+        if rows != number:
             raise IfllmError(
-                f"{folder}: has {rows} rows of {mode}, but {questions[mode]} were counted. Nothing was written; this "
-                "is a fault of ifllm_hub, please report it."
+                f"{folder}: has {rows} rows of {config}, but {number} were counted. Nothing was written; this is a "
+                "fault of ifllm_hub, please report it."
             )
 
 

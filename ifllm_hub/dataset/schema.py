@@ -286,6 +286,29 @@ PREFERENCES = (
     _likert("rating_chosen", "the worker's own rating of the chosen answer"),
     _likert("rating_rejected", "the worker's own rating of the rejected answer"),
 )
+_SENT = "null where the page sent nothing of the question"
+_COMPLETE = "from when the last answer was complete (or, without a stream, came into view)"
+
+
+def _signals_of(side: str) -> tuple[Column, Column]:
+    last = "; the last one counts, and null is none" if side == "left" else ""
+    return (
+        Column(f"thumb_{side}", pa.int8(), "", f"thumb on the {side} answer: 1 up, -1 down{last}", -1, 1),
+        _length(f"copied_{side}", f"how much of the {side} answer was copied, in all; {_SENT}"),
+    )
+
+
+# Of a collector's exports only; sources and uses are in docs/signals.md.
+SIGNALS = (
+    *_IDS,
+    _MODE,
+    *_signals_of("left"),
+    *_signals_of("right"),
+    Column("regenerated", pa.bool_(), "", f"the reader asked for another answer; {_SENT}"),
+    Column("followed_up", pa.bool_(), "", "the conversation has a later question with another query"),
+    Column("first_key_ms", pa.int32(), "ms", f"{_COMPLETE} to the first key of the reader's next message", 0),
+    Column("decision_ms", pa.int32(), "ms", f"{_COMPLETE} to the last vote: a thumb, a rating or a preference", 0),
+)
 # Of a folder beside a dataset, which `ifllm score` writes; no dataset has this config.
 SCORES = (
     *_IDS,
@@ -306,6 +329,7 @@ CONFIGS: dict[str, tuple[Column, ...]] = {
     "trajectories": TRAJECTORIES,
     "features": FEATURES,
     "coarse": COARSE,
+    "signals": SIGNALS,
 }
 # What a row is, by config.
 ROWS = {
@@ -314,10 +338,12 @@ ROWS = {
     "trajectories": "a question's ticks, as lists",
     "features": "a question's features of on-text reading",
     "coarse": "two rounded features of how a question's two answers were read, and their lengths' ratio",
+    "signals": "what a question's reader did beside reading: thumbs, copies, and how long it took to decide",
 }
 # By label source, who or what labeled the pairs; their config is `PREFIX` and the source's name.
 LABEL_SOURCES = {
     "explicit": "the worker",
+    "thumbs": "the worker's thumbs",
     "forest": "a model of mouse, gaze and length that saw no pair of the worker",
     "forest_mouse": "a model of the mouse that saw no pair of the worker",
     "forest_gaze": "a model of the gaze that saw no pair of the worker",

@@ -3,9 +3,10 @@
 A reader of a phone leaves no cursor. What they had on the screen says where they can have read, not where they did.
 """
 
+import numpy as np
 import polars as pl
 
-from ifllm_hub.features.measures import Measure
+from ifllm_hub.features.measures import CELL, Measure
 from ifllm_hub.terms import SIDES
 
 # The most that one recorded moment may last, ms: while an answer is on the screen, there is one a second.
@@ -152,3 +153,26 @@ VIEWPORT_MEASURES: tuple[Measure, ...] = (
 )
 # As `catalog.LOG_RATIO_FLOORS`.
 VIEWPORT_FLOORS = {"dwell": 500, "exposure": 500, "central_exposure": 500, "exposure_per_char": 1}
+
+
+def exposure_by_cell(trajectories: pl.DataFrame) -> dict[tuple[int, str], list[float]]:
+    """How long each `CELL` code points of each answer were on the screen, where all characters there share the time.
+
+    Args:
+        trajectories: rows of the `trajectories` config, in any order.
+
+    Returns:
+        By `question_id` and side, of the answers that were on the screen: ms, one a cell.
+    """
+    exposed: dict[tuple[int, str], np.ndarray] = {}
+    for row in views(trajectories).iter_rows(named=True):
+        key, length = (row["question_id"], row["side"]), row["length"]
+        change = exposed.setdefault(key, np.zeros(length + 1))
+        each = row["share"] / _PARTS / row["chars"]
+        change[row["first"]] += each
+        change[row["last"] + 1] -= each
+    cells = {}
+    for key, change in exposed.items():
+        chars = np.cumsum(change)[:-1]
+        cells[key] = np.add.reduceat(chars, np.arange(0, len(chars), CELL)).tolist()
+    return cells

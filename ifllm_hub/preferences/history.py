@@ -71,3 +71,8 @@ def user_turns(messages: str) -> pl.Expr:
 def _chosen_side() -> pl.Expr:
     is_left = pl.col("chosen").list.first().struct.field("content") == pl.col("response_left")
     return pl.when(is_left).then("messages_left").otherwise("messages_right")
+
+
+def message(role: str, content: pl.Expr) -> pl.Expr:
+    """A conversation of one message, as TRL reads it."""
+    return pl.concat_list(pl.struct(role=pl.lit(role), content=content))

@@ -8,6 +8,7 @@ import polars as pl
 from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import SPLITS
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.preferences.history import message
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -78,10 +79,31 @@ def kto_rows(pointwise: pl.DataFrame, desirable: Desirable, all_workers: bool = 
     rows = pointwise.filter(pl.col("rating").is_not_null() & ~pl.col("ai_error"))
     if not all_workers:
         rows = rows.filter(~pl.col("excluded_worker"))
-    return _labeled(rows, desirable).select(
+    return trl_answers(_labeled(rows, desirable))
+
+
+def thumb_rows(pointwise: pl.DataFrame, signals: pl.DataFrame) -> pl.DataFrame:
+    """Those of some rows of `pointwise` that have a thumb, in the same format: desirable is a thumb up.
+
+    Args:
+        signals: `question_id`, `thumb_left`.
+    """
+    thumbs = signals.filter(pl.col("thumb_left") != 0).select("question_id", label=pl.col("thumb_left") > 0)
+    return trl_answers(pointwise.join(thumbs, on="question_id", maintain_order="left"))
+
+
+def trl_answers(answers: pl.DataFrame, prompt: pl.Expr | None = None, response: str = "response") -> pl.DataFrame:
+    """Labeled answers as TRL reads them: `question_id`, `prompt`, `completion`, `label`, `split`.
+
+    Args:
+        answers: `question_id`, `query`, the response, `label` (is it desirable), `split`.
+        prompt: a conversation; None: the query alone.
+        response: the column of the response.
+    """
+    return answers.select(
         "question_id",
-        pl.concat_list(pl.struct(role=pl.lit("user"), content="query")).alias("prompt"),
-        pl.concat_list(pl.struct(role=pl.lit("assistant"), content="response")).alias("completion"),
+        (message("user", pl.col("query")) if prompt is None else prompt).alias("prompt"),
+        message("assistant", pl.col(response)).alias("completion"),
         "label",
         "split",
     )

@@ -9,6 +9,7 @@ from ifllm_hub.dataset.load import load_config
 from ifllm_hub.dataset.schema import BULLETS, SPLITS, label_source_of, present_configs
 from ifllm_hub.dataset.writers import replace_preferences
 from ifllm_hub.errors import IfllmError
+from ifllm_hub.preferences.history import message
 from ifllm_hub.preferences.label_files import check_name, read_labels
 from ifllm_hub.reward.protocol.candidates import forest, logistic
 from ifllm_hub.reward.protocol.folds import FitPredict
@@ -148,11 +149,6 @@ def _as_preferences(labels: pl.DataFrame, source: str) -> pl.DataFrame:
 def _chosen(column: str, chosen: bool) -> pl.Expr:
     left_first = pl.col("left_chosen") if chosen else ~pl.col("left_chosen")
     return pl.when(left_first).then(f"{column}_left").otherwise(f"{column}_right")
-
-
-def message(role: str, content: pl.Expr) -> pl.Expr:
-    """A conversation of one message, as TRL reads it."""
-    return pl.concat_list(pl.struct(role=pl.lit(role), content=content))
 
 
 def agreements(preferences: pl.DataFrame) -> pl.DataFrame:

@@ -34,6 +34,7 @@ def load_preferences(
     rows: pl.DataFrame | None = None,
     same_pairs: bool | Sequence[str] = False,
     constant_flip_prob: float | None = None,
+    by_decision_time: bool = False,
 ) -> "DatasetDict":
     """Read the preference pairs of one label source.
 
@@ -49,6 +50,8 @@ def load_preferences(
         same_pairs: keep only the pairs that all label sources to be compared have: those named, or True for all in the
             dataset.
         constant_flip_prob: a flip probability in [0, 0.5) to use for all pairs instead of their own.
+        by_decision_time: give readers' own labels flip probabilities by how long they took; see
+            `flips_by_decision_time`.
 
     Returns:
         `train` and `test`, each with `question_id`, conversational `prompt`, `chosen`, `rejected`, and `flip_prob`, the
@@ -56,8 +59,8 @@ def load_preferences(
 
     Raises:
         IfllmError: the dataset or the label source does not exist or cannot be read, there is no such history, a split
-            is empty, a pair breaks the contract (`flip_prob` null or outside [0, 0.5), chosen equal to rejected), or a
-            worker is in both stored splits.
+            is empty, a pair breaks the contract (`flip_prob` null or outside [0, 0.5), chosen equal to rejected), a
+            worker is in both stored splits, or decision times are asked for that there are not.
 
     Examples:
         >>> from ifllm_hub.preferences.load import load_preferences
@@ -80,6 +83,10 @@ def load_preferences(
         rows = with_history(rows, dataset, revision, history)
     if instruction:
         rows = with_instruction(rows)
+    if by_decision_time:
+        from ifllm_hub.preferences.decision_time import flips_by_decision_time
+
+        rows = flips_by_decision_time(rows, label_source, dataset, revision)
     if constant_flip_prob is not None:
         rows = rows.with_columns(flip_prob=pl.lit(constant_flip_prob, dtype=pl.Float64))
     parts = {name: rows.filter(pl.col("split") == name) for name in SPLITS}

@@ -159,6 +159,36 @@ def get_behavior_reward(
     return BehaviorReward(repo_id, revision, scale)
 
 
+def engagement_reward(prompts: list[Any], completions: list[Any], **columns: Any) -> list[float | None]:
+    """For TRL's trainers, where each question has a single logged answer: how long it held its reader.
+
+    On the study's data it does not tell, beyond chance, how an answer was rated (docs/results/pointwise_reward.md).
+
+    Args:
+        prompts: not used.
+        completions: see `BehaviorReward`.
+        columns: those of the batch, each a list as long as `completions`: `response` of the config `pointwise`, and
+            `engagement` of `reward.engagement.engagement`.
+
+    Returns:
+        `engagement` - 0.5, so 0 where the reader stayed as long as usual, of a completion that is the logged answer;
+        None of any other, and where the engagement is not known.
+
+    Raises:
+        IfllmError: a completion is neither a text nor a list of messages, or an answer is not a text.
+
+    Examples:
+        >>> from ifllm_hub.reward.functions import engagement_reward
+        >>> engagement_reward(["?"] * 2, ["As read.", "Another."], response=["As read."] * 2, engagement=[0.75] * 2)
+        [0.25, None]
+    """
+    answers = [_answer(completion) for completion in completions]
+    if not {"response", "engagement"} <= columns.keys():
+        return [None] * len(answers)
+    read = zip(_matches(answers, "response", columns["response"]), columns["engagement"], strict=True)
+    return [float(rank) - 0.5 if same and rank is not None else None for same, rank in read]
+
+
 def default_model() -> Path:
     """The folder of the model that comes with the package, trained on the real release."""
     return Path(__file__).parent / "default"

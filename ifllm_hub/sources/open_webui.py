@@ -17,6 +17,7 @@ import polars as pl
 
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.sources.source import Facts, Recorded
+from ifllm_hub.sources.thumbs import preferred_by_thumbs
 from ifllm_hub.sources.unrecorded import empty_trajectories, id_number, pseudonym, question_rows, valid_text
 from ifllm_hub.terms import SIDES
 
@@ -135,8 +136,11 @@ class OpenWebUI:
             rows += _rows(worker, self.feedbacks.get(worker, ()), account)
         extra = {f"details_{side}": pl.Int8 for side in SIDES}
         questions = question_rows(rows, extra)
-        single = pl.when(mode="pointwise").then(pl.col("rating_left") == 5)
-        questions = questions.with_columns(kto_thumbs=single)
+        preferred = preferred_by_thumbs(*(pl.col(f"rating_{side}") - 3 for side in SIDES))
+        questions = questions.with_columns(
+            preference=pl.when(mode="pairwise").then(preferred),
+            kto_thumbs=pl.when(mode="pointwise").then(pl.col("rating_left") == _THUMBS["1"]),
+        )
         return Recorded(questions, empty_trajectories(questions), account)
 
 
@@ -210,13 +214,9 @@ def _rivals(one: _Rated, rated: Mapping[tuple[str, str], _Rated]) -> Iterator[_A
 def _pair(one: _Rated, other: _Answer, rated: Mapping[tuple[str, str], _Rated]) -> dict[str, Any]:
     left, right = (answer for answer in one.answers if answer.id in (one.id, other.id))
     row = _question(one, "pairwise")
-    scores = []
     for side, answer in zip(SIDES, (left, right), strict=True):
-        thumb = rated.get((one.chat, answer.id))
-        row |= _side(side, answer, thumb)
-        scores.append(3 if thumb is None else thumb.rating)
-    preference = None if scores[0] == scores[1] else SIDES[scores[1] > scores[0]]
-    return row | {"preference": preference, "ids": (left.id, right.id)}
+        row |= _side(side, answer, rated.get((one.chat, answer.id)))
+    return row | {"ids": (left.id, right.id)}
 
 
 def _single(one: _Rated) -> dict[str, Any]:

@@ -18,10 +18,10 @@ BATCHES, RATINGS, ME = "/ifllm/v1/batches", "/ifllm/v1/ratings", "/ifllm/v1/peop
 
 _KEYS = {"v", "session", "sequence", "consent", "origin", "viewport", "responses", "ticks", "views", "events"}
 _VALUES = {
-    **dict.fromkeys(("stream_start", "stream_end", "shown", "hidden", "submit", "first_key", "consent"), "null"),
-    **dict.fromkeys(("scroll", "resize", "visibility", "copy", "thumb", "dropped", "leave"), "int"),
+    **dict.fromkeys(("stream_start", "stream_end", "shown", "first_key", "vote", "regenerate", "consent"), "null"),
+    **dict.fromkeys(("copy", "thumb", "dropped", "leave"), "int"),
 }
-_ON_ANSWER = {"stream_start", "stream_end", "shown", "hidden", "scroll", "copy", "thumb", "leave"}
+_ON_ANSWER = {"stream_start", "stream_end", "shown", "copy", "thumb", "vote", "regenerate", "leave"}
 
 
 def token_of(text: str) -> str:

@@ -14,6 +14,7 @@ STUDIES = sorted(path for path in ROOT.glob("eval/[rs]*/**/*.py") if "__main__" 
 
 def test_studies_are_found() -> None:
     pages = {"last_seconds", "live_score", "coarse_tier", "reward_ideas", "judge_simulation", "paper_features"}
+    pages |= {"pointwise_reward", "viewport_truth"}
     checks = {"interval_coverage", "permutation_check", "label_value", "plan_check", "patterns_recovery"}
     labels = {"two_worlds", "flip_probabilities", "real_training", "answers", "by_size"}
     assert pages | checks | labels == {path.stem for path in STUDIES}

@@ -81,6 +81,7 @@ def load_pairs(args: DPOArguments, config: "FlipProbDPOConfig", commit: str | No
         rows=None if as_stored else relabel(args.dataset, args.label_source, args.split, commit, args.shuffle_seed),
         same_pairs=args.same_pairs,
         constant_flip_prob=_constant_flip_prob(args, config),
+        by_decision_time=args.flip_prob_rule == "decision_time",
     )
     if args.on():
         pairs = quirky_pairs(pairs, args, args.label_source, args.dataset, commit)
@@ -129,6 +130,10 @@ def describe_dpo(
     """What is known of the run before its first step, for `results.json` and the card."""
     flips = pairs["train"]["flip_prob"]
     origin = "each pair its own" if config.label_smoothing is None else "the same for every pair"
+    if args.flip_prob_rule == "decision_time":
+        origin = (
+            f"by decision time; {sum(flip == 0 for flip in flips)} of {len(flips)} labels have none and count as sure"
+        )
     mean = sum(flips) / len(flips)
     return {
         **describe_policy(args),

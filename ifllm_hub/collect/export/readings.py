@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from sqlalchemy import Connection, select, true
 
+from ifllm_hub.collect.export.signals import with_signals
 from ifllm_hub.collect.export.views import view_lists
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.tables import BATCHES, RATINGS, RESPONSES
@@ -148,7 +149,8 @@ def assembled(
     recorded, events, pages, wrong_clocks = _recorded(batches)
     placed = _placed(recorded, events, answers)
     ticks, views = (placed.filter((pl.col("pointer") == _VIEW) == is_view) for is_view in (False, True))
-    questions = _questions(_answers_with_anything(answers, pages["response_id"]), pseudonyms)
+    asked = _questions(_answers_with_anything(answers, pages["response_id"]), pseudonyms)
+    questions = with_signals(asked, answers, events, pages["response_id"])
     pages = pages.join(answers.select("response_id", "question"), on="response_id")
     kept = ticks.filter(pl.col("status") == "kept")
     by_hand = ticks.filter(pl.col("status") == "touch_or_pen").select("question").unique()
@@ -193,9 +195,8 @@ def registered_answers(
 def _recorded(
     batches: Iterable[tuple[tuple[str, int], Any]],
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, int]:
-    """Ticks and views, events about an answer, and the answers of each batch with the window's size and the gaze
-    tracker's calibration, one row each, with `at` in UTC ms by the browser's clock; and the number of batches in which
-    that clock was off."""
+    """Ticks and views, events, and the answers of each batch with the window's size and the gaze tracker's calibration,
+    one row each, with `at` in UTC ms by the browser's clock; and the number of batches in which that clock was off."""
     responses: list[tuple[Any, ...]] = []
     events: list[tuple[Any, ...]] = []
     ticks: list[list[Any]] = []
@@ -207,7 +208,9 @@ def _recorded(
         size = map(int, body["viewport"][:2])
         about = (session, sequence, origin, *size, *(body.get("calibration") or (None, None)))
         responses += [(number, r, *response, *about) for r, response in enumerate(named)]
-        events += [(named[r][0], origin + t, name, value, session) for t, name, r, value in body["events"] if r >= 0]
+        events += [
+            (named[r][0] if r >= 0 else None, origin + t, name, value, session) for t, name, r, value in body["events"]
+        ]
         ticks.append(body["ticks"])
         views.append(body.get("views", []))  # missing in older stores, as is the calibration
     pages = pl.DataFrame(responses, schema=_RESPONSES, orient="row")

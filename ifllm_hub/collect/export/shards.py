@@ -11,6 +11,7 @@ import polars as pl
 
 from ifllm_hub import __version__
 from ifllm_hub.collect.export.reading_time import LEAST_DWELL_MS, dwell_on_text
+from ifllm_hub.collect.export.signals import SIGNALS
 from ifllm_hub.collect.export.stored import StoredReadings, TickAccount, stored_readings
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.store import Store
@@ -24,11 +25,13 @@ from ifllm_hub.preferences.labels import external_rows, preference_rows
 from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 from ifllm_hub.reward.protocol.pairs import pairs_of
+from ifllm_hub.sources.thumbs import preferred_by_thumbs
 from ifllm_hub.terms import Advance
 
 # The label source of the shipped reward model; `forest` is a model fitted on the dataset itself.
 SHIPPED = "shipped_forest"
-SOURCES = ("explicit", SHIPPED)
+THUMBS = "thumbs"
+SOURCES = ("explicit", THUMBS, SHIPPED)
 _TIER = "full"
 # Conversations in memory at a time.
 _CHUNK = 128
@@ -64,7 +67,7 @@ def export_shard(
     made_of = {"ifllm_hub": __version__, "model": _model_sha256(), "people": source.state(people)}
     files = [
         parquet_path(Path(), config, split, shard).as_posix()
-        for config in (*TIERS[_TIER], *map(preferences_config, SOURCES))
+        for config in (*TIERS[_TIER], SIGNALS, *map(preferences_config, SOURCES))
         for split in SPLITS
     ]
     take_over(earlier, folder, str(shard), made_of, files)
@@ -93,13 +96,13 @@ def _write(shard: Shard, source: StoredReadings, folder: Path, advance: Advance 
     views: Counter[str] = Counter()
     with ExitStack() as stack:
         writers = {
-            label_source: stack.enter_context(closing(ConfigWriter(folder / "data" / config, config, shard)))
-            for label_source in SOURCES
-            for config in [preferences_config(label_source)]
+            config: stack.enter_context(closing(ConfigWriter(folder / "data" / config, config, shard)))
+            for config in (SIGNALS, *map(preferences_config, SOURCES))
         }
         for part in write_parts(source, folder, _TIER, _CHUNK, shard, advance):
+            writers[SIGNALS].write(part.questions)
             for label_source, rows in _labeled(part).items():
-                writers[label_source].write(rows)
+                writers[preferences_config(label_source)].write(rows)
             counts.update(_counts(part.questions))
             counts["wrong_clocks"] += part.account.wrong_clocks
             ticks.update(part.account.statuses)
@@ -118,12 +121,16 @@ def _counts(questions: pl.DataFrame) -> dict[str, int]:
 
 
 def _labeled(part: Part[TickAccount]) -> dict[str, pl.DataFrame]:
-    """Labels that need no training: people's own, and the shipped model's for pairs that were read."""
+    """Labels that need no training: people's own, by rating and by thumb, and the shipped model's for pairs that were
+    read."""
     pairs = pairs_of(part.questions.filter(mode="pairwise"), part.features)
     read = pairs.filter(dwell_on_text() >= LEAST_DWELL_MS)
     scored = read.rows.select("question_id", probability=pl.Series(_model().score(read.rows), dtype=pl.Float64))
+    preferred = preferred_by_thumbs(pl.col("thumb_left"), pl.col("thumb_right"))
+    thumbs = pairs.rows.select("question_id", probability=(preferred == "left").cast(pl.Float64)).drop_nulls()
     return {
         "explicit": preference_rows(pairs, all_workers=True, sources=("explicit",)),
+        THUMBS: external_rows(pairs, thumbs, THUMBS, all_workers=True),
         SHIPPED: external_rows(read, scored, SHIPPED, all_workers=True),
     }
 

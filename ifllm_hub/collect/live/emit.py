@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.context import Context
 
+Label = Literal["preferred", "not_preferred", "longer_than_usual", "not_longer_than_usual", "abstain"]
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -21,13 +23,16 @@ class Evaluation:
 
     Attributes:
         label: what `value` means in a word.
-        value: the probability (0-1) that this answer is preferred to the other; None: there is no score.
+        value: the probability (0-1) that this answer is preferred to the other; of a single one, the rank (0-1) of how
+            long it held the reader among the reader's other answers; None: there is no score.
         reason: why there is none, in a word (docs/collector.md, "Live reward").
+        name: of the evaluation; `ifllm.engagement` of a single answer.
     """
 
-    label: Literal["preferred", "not_preferred", "abstain"]
+    label: Label
     value: float | None = None
     reason: str | None = None
+    name: Literal["ifllm.preference", "ifllm.engagement"] = "ifllm.preference"
 
     @classmethod
     def of(cls, score: Mapping[str, Any], side: Side) -> "Evaluation":
@@ -40,10 +45,13 @@ class Evaluation:
             raise IfllmError(f"There is no side {side!r}: it is {' or '.join(SIDES)}, as the answer was registered.")
         match score:
             case {"abstain": True, "reason": str(reason)}:
-                return cls("abstain", reason=reason)
+                return cls("abstain", None, reason, "ifllm.engagement" if "engagement" in score else "ifllm.preference")
             case {"probability_left": float(left) | int(left)} if 0 <= left <= 1:
                 value = float(left if side == "left" else 1 - left)
                 return cls("preferred" if value > 0.5 else "not_preferred", value)
+            case {"engagement": float(rank)} if 0 <= rank <= 1:
+                label: Label = "longer_than_usual" if rank > 0.5 else "not_longer_than_usual"
+                return cls(label, rank, name="ifllm.engagement")
         raise IfllmError(f"This is no score: {score!r}. Give what POST /v1/score answered with status 200.")
 
 
@@ -56,7 +64,7 @@ def emit(
     span_id: str | None = None,
     langfuse: "Langfuse | None" = None,
     logger_provider: "LoggerProvider | None" = None,
-    name: str = "ifllm.preference",
+    name: str | None = None,
 ) -> None:
     """Send what a score says about one answer to OpenTelemetry and, if a client is given, to Langfuse.
 
@@ -67,15 +75,16 @@ def emit(
     Both clients send in the background.
 
     Args:
-        score: what `POST /v1/score` answered about the question: `probability_left`, or `abstain` and `reason`.
+        score: what `POST /v1/score` answered about the question: `probability_left`, `engagement`, or `abstain` and
+            `reason`.
         response_id: of the completion, as the model's provider or the collector named it.
-        side: of this answer. The value that is sent is the probability that this one is preferred.
+        side: of this answer. Of two, the value that is sent is the probability that this one is preferred.
         trace_id: 32 lowercase hexadecimal digits: the trace in which the answer was generated; Langfuse needs it.
             None: the current span is the event's parent.
         span_id: 16 lowercase hexadecimal digits: the span (in Langfuse, the observation) that generated it.
         langfuse: Langfuse's own client.
         logger_provider: instead of OpenTelemetry's global one.
-        name: of the evaluation.
+        name: of the evaluation; None: what it is, `ifllm.preference` or, of a single answer, `ifllm.engagement`.
 
     Raises:
         IfllmError: it is no score, an id has another form or is missing, or the extra `otel` is not installed.
@@ -97,6 +106,7 @@ def emit(
          'gen_ai.evaluation.score.label': 'abstain', 'gen_ai.evaluation.explanation': 'touch'}
     """
     evaluation = Evaluation.of(score, side)
+    name = name or evaluation.name
     _check_id("trace_id", trace_id, 32)
     _check_id("span_id", span_id, 16)
     if trace_id is None and (span_id or langfuse):

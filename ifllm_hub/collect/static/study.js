@@ -65,5 +65,11 @@ function agree(key) {
   look();
 }
 
-globalThis.ifllmStudy = { agree, submit: () => tracker?.submit() };
+/** The reader has rated the answer on the page, or said which of the `answers` on it is better. */
+function vote(answers) {
+  const shown = document.querySelectorAll("[data-ifllm-stream]");
+  if (shown.length === answers) tracker?.vote(shown[0]);
+}
+
+globalThis.ifllmStudy = { agree, submit: () => tracker?.submit(), vote };
 look();

@@ -52,8 +52,12 @@ export interface Tracker {
   streamEnd(element: Element): void;
   /** The person has sent a message. The next keystroke in a text field is timed. */
   submit(): void;
-  /** A thumb on an answer. */
+  /** A thumb on an answer. It is a vote, too. */
   thumb(element: Element, value: 1 | -1): void;
+  /** The person has rated an answer, or said which of a question's two is better: when, not what. The last one counts. */
+  vote(element: Element): void;
+  /** The person has asked for another answer in place of this one. */
+  regenerate(element: Element): void;
   /** Send what was recorded so far. Resolves when all of it is accepted or refused. */
   flush(): Promise<void>;
   /** Stop recording and send the rest. Deletes nothing. */

@@ -401,12 +401,11 @@ export function createTracker(options) {
   const texts = new WeakMap();
   const places = {};
   const onScreen = new Set();
-  const scrolled = new Set();
   const viewed = new Map(); // the last row of each answer in `views`, by its token
   let state = "off"; // see tracker.d.ts
   let batch = newBatch();
   let [activeAt, flushedAt] = [0, 0];
-  let [pageChanged, resized, awaitsKey] = [true, false, true];
+  let [pageChanged, awaitsKey] = [true, true];
   let [viewedAt, viewChanged] = [0, true];
   let lastToken, pointer, look, viewing, mutations, timer, sampledAt;
 
@@ -534,15 +533,8 @@ export function createTracker(options) {
   function tick() {
     if (document.hidden) return;
     if (pageChanged) for (const answer of document.querySelectorAll(SELECTOR)) viewing.observe(answer);
-    if (resized) note("resize", undefined, innerWidth);
-    for (const scroller of scrolled) {
-      const box = scroller === document ? document.scrollingElement : scroller;
-      const top = Math.round(box.scrollTop);
-      for (const answer of onScreen) if (box.contains(answer)) note("scroll", tokenOf(answer), top);
-    }
-    viewChanged ||= pageChanged || resized || scrolled.size;
-    pageChanged = resized = false;
-    scrolled.clear();
+    viewChanged ||= pageChanged;
+    pageChanged = false;
     const now = clock();
     if (now - flushedAt >= flushMs) flush(); // before the samples, whose text is checked later
     if (now - sampledAt > ASLEEP_MS) leaveAll(sampledAt + SAMPLE_MS);
@@ -576,7 +568,7 @@ export function createTracker(options) {
       if (isIntersecting === onScreen.has(target)) continue;
       onScreen[isIntersecting ? "add" : "delete"](target);
       viewChanged = true;
-      note(isIntersecting ? "shown" : "hidden", tokenOf(target));
+      if (isIntersecting) note("shown", tokenOf(target));
     }
   }
 
@@ -598,21 +590,17 @@ export function createTracker(options) {
     pointerout: (event) => {
       if (!event.relatedTarget) pointer = null; // it left the window, or the finger was lifted
     },
-    scroll: (event) => {
+    scroll: () => {
       activeAt = clock();
-      scrolled.add(event.target);
+      viewChanged = true;
     },
-    resize: () => (resized = true),
+    resize: () => (viewChanged = true),
     beforeinput: () => {
       if (awaitsKey) note("first_key");
       awaitsKey = false;
     },
     copy: noteCopy,
-    visibilitychange: () => {
-      note("visibility", undefined, +!document.hidden);
-      if (document.hidden) leave();
-      else comeBack();
-    },
+    visibilitychange: () => (document.hidden ? leave() : comeBack()),
     online: comeBack,
     pagehide: leave,
   };
@@ -681,10 +669,9 @@ export function createTracker(options) {
     streamStart: (element) => void streaming.add(noteOn("stream_start", element) ?? {}),
     streamEnd: (element) => void streaming.delete(noteOn("stream_end", element)),
     thumb: (element, value) => noteOn("thumb", element, value > 0 ? 1 : -1),
-    submit() {
-      note("submit");
-      awaitsKey = true;
-    },
+    vote: (element) => void noteOn("vote", element),
+    regenerate: (element) => void noteOn("regenerate", element),
+    submit: () => void (awaitsKey = true),
     flush() {
       seal();
       return outbox.send();

@@ -174,6 +174,10 @@ class StudyBlocks:
         on(self._start.click, self._on_start, [self._person, self._topic, self._before, *self._bins])
         asked = [self._ask.click, self._query.submit]
         gr.on(asked, None, js="() => { globalThis.ifllmStudy.submit(); }", api_visibility="private")
+        # Of two answers the preference is what is decided on.
+        for answers, decided in enumerate((self._left, self._preference), start=1):
+            script = f"() => {{ globalThis.ifllmStudy.vote({answers}); }}"
+            gr.on(decided.input, None, js=script, api_visibility="private")
         on(asked, self._on_ask, said)
         on(self._done.click, self._on_done, said)
         on(self._send.click, self._on_send, [self._person, self._summary, self._after])

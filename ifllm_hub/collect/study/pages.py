@@ -33,9 +33,12 @@ class Consent:
         return (
             "<h2>May we record how you read?</h2>"
             "<p>You will ask questions to language models and read their answers. While you read, we record where your "
-            "mouse pointer is over the text of an answer (about 12 times a second), when answers appear and when you "
-            "scroll, resize the window or copy (how many characters, not which), together with your questions, the "
-            f"answers and your ratings. We use it {escape(self.purpose)}.</p>"
+            "mouse pointer is over the text of an answer (about 12 times a second), which part of an answer is on your "
+            "screen, how large the window is, and when answers appear, when you copy (how many characters, not which), "
+            "begin to type (not what) and rate, together with your questions, the answers and your ratings. We use it "
+            f"{escape(self.purpose)}.</p>"
+            '<p class="ifllm-touch">This device has no mouse pointer, so we only know which part of an answer is on your '
+            "screen, and not where in it you read.</p>"
             "<p>We do not record your camera, your address, other pages, or keys you press. Please do not write "
             "anything personal into your questions.</p>"
             "<p>The way a pointer moves can tell people apart. What we record is personal data: we store it under a "
@@ -69,7 +72,8 @@ def instructions(protocol: Protocol, topic: str) -> str:
     return (
         f'<p class="ifllm-topic">{escape(topic)}</p>'
         "<p>Ask what you would like to learn about it, read the answers, and rate them. "
-        "<b>While you read, please move the mouse pointer along with your eyes.</b> "
+        '<b class="ifllm-mouse">While you read, please move the mouse pointer along with your eyes.</b> '
+        '<b class="ifllm-touch">Please keep what you are reading in the middle of the screen.</b> '
         f"Take {' and '.join(parts)}; then choose “Finished”.</p>"
     )
 

@@ -100,6 +100,22 @@ def test_the_event_of_the_conventions(observer: Observer, provider: LoggerProvid
     assert not observer.scores + observer.others
 
 
+def test_a_single_answer_is_no_preference(observer: Observer, provider: LoggerProvider, site: Site) -> None:
+    tokens = [site.register("ada", f"q{n}")["token"] for n in range(7)]
+    for n, token in enumerate(tokens[1:]):
+        site.send([token], sequence=n, ticks=reading(2 + n, 0))
+    scores = [site.post("score", {"token": tokens[n]}).json() for n in (0, 1, 6)]
+    for score in scores:
+        emit(score, "r", "left", logger_provider=provider)
+    sent = [attributes(event) for event in observer.events]
+    assert {event["gen_ai.evaluation.name"] for event in sent} == {"ifllm.engagement"}
+    labels = [event["gen_ai.evaluation.score.label"] for event in sent]
+    assert labels == ["abstain", "not_longer_than_usual", "longer_than_usual"]
+    assert sent[0]["gen_ai.evaluation.explanation"] == "not_read"
+    assert "gen_ai.evaluation.score.value" not in sent[0]
+    assert [event["gen_ai.evaluation.score.value"] for event in sent[1:]] == [one["engagement"] for one in scores[1:]]
+
+
 def test_the_span_that_it_belongs_to(observer: Observer, provider: LoggerProvider) -> None:
     """The one that is named, else the current one, else none."""
     emit(SCORE, "r", "left", logger_provider=provider)
@@ -159,6 +175,8 @@ def test_what_the_collector_answers(observer: Observer, provider: LoggerProvider
         ({"probability_left": float("nan")}, {}, "This is no score"),
         ({"probability_left": 1.5}, {}, "This is no score"),
         ({"probability_left": "0.7"}, {}, "This is no score"),
+        ({"engagement": 1.5}, {}, "This is no score"),
+        ({"engagement": None}, {}, "This is no score"),
         (SCORE, {"side": "top"}, "no side 'top': it is left or right"),
         (SCORE, {"trace_id": "0" * 32}, "`trace_id` is 32 lowercase hexadecimal digits"),
         (SCORE, {"trace_id": TRACE.upper()}, "`trace_id` is 32"),

@@ -16,6 +16,7 @@ from ifllm_hub.collect.export.upkeep import apply_retention
 from ifllm_hub.collect.store.tables import BATCHES
 from ifllm_hub.features.centering import PRIOR_READINGS
 from ifllm_hub.features.extract import extract_features, feature_rows
+from ifllm_hub.reward.engagement import LEAST_OTHERS, SLOPE
 from ifllm_hub.reward.functions import default_model
 from ifllm_hub.reward.model.pretrained import ImplicitFeedbackReward
 from tests.collect.client import reading
@@ -43,15 +44,12 @@ def test_the_shipped_model_by_hand(site: Site) -> None:
 
 
 def test_it_abstains(site: Site) -> None:
-    single = site.register("ada", "q1")["token"]
-    site.send([single], ticks=reading(10, 0))
     unread, touched, short = (site.pair("ada", f"q{n}") for n in (2, 3, 4))
     even = site.pair("bob", "q1", "l" * 400, "r" * 400)
     site.send(touched, sequence=1, ticks=[[*tick[:5], 2] for tick in reading(10, 0)])
     site.send(short, sequence=2, ticks=reading(LEAST_DWELL_MS / 1_000 - 0.5, 1))
     site.send(even, session=1, ticks=reading(6, 0) + reading(6, 1, start=20_000))
     for tokens, reason in (
-        ([single], "one_answer"),
         (unread, "not_read"),
         (touched, "touch"),
         (short, "too_little"),
@@ -59,6 +57,38 @@ def test_it_abstains(site: Site) -> None:
     ):
         for token in tokens:
             assert site.post("score", {"token": token}).json() == {"abstain": True, "reason": reason}
+
+
+def test_a_single_answer_is_ranked_among_the_readers_others(site: Site) -> None:
+    seconds, lengths = (2.0, 3.0, 4.0, 6.0, 9.0, 14.0), (400, 900, 200, 400, 1_600, 400)
+    tokens = [site.register("ada", f"q{n}", text="w" * length)["token"] for n, length in enumerate(lengths)]
+    unread, brief, other = (site.register(*who)["token"] for who in (("ada", "u"), ("ada", "b"), ("bob", "q0")))
+    for n, (token, time, length) in enumerate(zip(tokens, seconds, lengths, strict=True)):
+        got = site.post("score", {"token": token}).json()
+        assert got == {"engagement": None, "abstain": True, "reason": "not_read"}
+        site.send([token], sequence=n, ticks=reading(time, 0, length=length))
+        reasons = [site.post("score", {"token": each}).json().get("reason") for each in tokens[: n + 1]]
+        assert reasons == ["few_readings" if n < LEAST_OTHERS else None] * (n + 1)
+    site.send([brief], sequence=20, ticks=reading(0.5, 0))
+    site.send([other], session=1, ticks=reading(30, 0))
+    stay = [np.log(1_000 * time + 500) - SLOPE * np.log(length) for time, length in zip(seconds, lengths, strict=True)]
+    for token, mine in zip(tokens, stay, strict=True):
+        rank = (sum(one < mine for one in stay) + 0.5) / len(stay)
+        assert site.post("score", {"token": token}).json() == {"engagement": pytest.approx(rank)}
+    for token, reason in ((unread, "not_read"), (brief, "too_little"), (other, "few_readings")):
+        assert site.post("score", {"token": token}).json() == {"engagement": None, "abstain": True, "reason": reason}
+
+
+def test_a_single_answer_read_by_touch_is_known_by_the_screen(site: Site) -> None:
+    """With a tracker that says what is on the screen, and with one that does not."""
+    tokens = [site.register("ada", f"q{n}", text="w" * 400)["token"] for n in range(7)]
+    for n, token in enumerate(tokens):
+        touched = [[*tick[:5], 2] for tick in reading(0.4, 0)]
+        views = [[1_000 + 500 * at, 0, 0, 399, 1_000, 50, 650] for at in range(4 + n)] if n else []
+        site.send([token], sequence=n, ticks=touched, views=views)
+    got = [site.post("score", {"token": token}).json() for token in tokens]
+    assert got[0] == {"engagement": None, "abstain": True, "reason": "touch"}
+    assert got[1:] == [{"engagement": pytest.approx((n + 0.5) / 6)} for n in range(6)]
 
 
 def test_what_is_deleted_is_unknown(site: Site) -> None:

@@ -11,16 +11,19 @@ const folder = mkdtempSync(join(tmpdir(), "ifllm-"));
 writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module" }));
 writeFileSync(
   join(folder, "ifllm.js"),
-  "export const createTracker = (options) => { globalThis.made = options; return { grantConsent() {}, stop() { globalThis.stopped = options; } }; };",
+  "export const createTracker = (options) => { globalThis.made = options; return { grantConsent() {}, stop() { globalThis.stopped = options; }, streamStart() {}, vote(answer) { globalThis.voted.push(answer); } }; };",
 );
 
 const answers = [];
+const shown = [];
+globalThis.voted = [];
 const mark = { dataset: { ifllmStudy: "recording", person: "token", consent: "v1" } };
 let look;
 Object.assign(globalThis, {
   location: { href: pathToFileURL(join(folder, "page.html")).href, origin: "null" },
   document: {
-    querySelectorAll: (selector) => (selector === "[data-ifllm-study]" ? [mark] : selector === "[data-ifllm-token]" ? answers : []),
+    querySelectorAll: (selector) =>
+      ({ "[data-ifllm-study]": [mark], "[data-ifllm-token]": answers, "[data-ifllm-stream]": shown })[selector] ?? [],
   },
   MutationObserver: class {
     constructor(run) {
@@ -68,4 +71,15 @@ test("what has a key counts only while its person agrees", async () => {
   ifllmStudy.agree("k1");
   await loaded();
   assert.equal(globalThis.made.person, "token"); // whoever ticks the box again goes on
+});
+
+test("a vote is on one answer, or on the preference of two", () => {
+  shown.push({ dataset: { ifllmStream: "q/left", ifllmResponse: "A" } });
+  ifllmStudy.vote(2); // nobody can prefer one of one
+  ifllmStudy.vote(1);
+  assert.deepEqual(globalThis.voted, [shown[0]]);
+  shown.push({ dataset: { ifllmStream: "q/right", ifllmResponse: "B" } });
+  ifllmStudy.vote(1); // the ratings of two come beside their preference
+  ifllmStudy.vote(2);
+  assert.deepEqual(globalThis.voted, [shown[0], shown[0]]);
 });

