@@ -1,6 +1,6 @@
 """
 title: ifllm reading recorder
-description: Records where the mouse pointer is over the answers, for users who switched it on.
+description: Records how answers are read, for users who switched it on.
 requirements: httpx
 """
 
@@ -84,9 +84,10 @@ class Filter:
     class UserValves(BaseModel):
         record_my_reading: bool = Field(
             False,
-            description="Record where my mouse pointer is over the answers, with my questions, to improve the models. "
-            "Switching it off stops recording and deletes what was recorded, at the next question; if the server was "
-            "restarted since, ask its administrator to delete it. Temporary chats are not recorded.",
+            description="Record how I read answers (where my mouse pointer is, what is on my screen, how much I copy, "
+            "when I begin to type, my thumbs), with my questions, to improve the models. Switching it off stops "
+            "recording and deletes what was recorded, at the next question; if the server was restarted since, ask its "
+            "administrator to delete it. Temporary chats are not recorded.",
         )
 
     def __init__(self) -> None:

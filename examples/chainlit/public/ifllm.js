@@ -2,7 +2,8 @@
 
 const ENDPOINT = "http://127.0.0.1:8765/ifllm"; // the collector, as browsers reach it
 const CONSENT = "2026-11-01"; // the version of QUESTION
-const QUESTION = "May we record where your cursor is while you read?";
+const QUESTION =
+  "May we record how you read: where your cursor is, what is on your screen, how much you copy, when you type?";
 
 const { begin, complete, consentBox, reader, record, textOf } = await import(`${ENDPOINT}/answers.js`);
 
