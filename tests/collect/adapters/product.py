@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from base64 import urlsafe_b64decode
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,7 +78,7 @@ class Stored:
             return [(row[0], row[1], row[2]) for row in rows]
 
     def ticks(self) -> list[list[Any]]:
-        """With the answer's token in place of its index."""
+        """With the key of the answer and its text, as `key_of` has it, in place of the index."""
         return self._rows("ticks", 1)
 
     def events(self) -> list[list[Any]]:
@@ -87,7 +88,7 @@ class Stored:
         with self._engine.connect() as connection:
             bodies = [json.loads(body) for body in connection.execute(text("SELECT body FROM batches")).scalars()]
         return [
-            [*row[:place], body["responses"][row[place]] if row[place] >= 0 else None, *row[place + 1 :]]
+            [*row[:place], tuple(body["responses"][row[place]]) if row[place] >= 0 else None, *row[place + 1 :]]
             for body in bodies
             for row in body[kind]
         ]
@@ -105,7 +106,13 @@ def rest_on(page: Any, answer: Any, word: str) -> None:
         page.wait_for_timeout(80)
 
 
+def key_of(token: str) -> tuple[str, str, int]:
+    """What is stored of an answer's token: the answer's id, and the hash and length of the text."""
+    payload = json.loads(urlsafe_b64decode(token.split(".")[0] + "=="))
+    return payload["response_id"], payload["text_sha256"], payload["text_length"]
+
+
 def on_most(stored: Stored, token: str) -> set[int]:
     """The characters that the cursor was on for at least three ticks while an answer had a token."""
-    counts = Counter(tick[4] for tick in stored.ticks() if tick[1] == token)
+    counts = Counter(tick[4] for tick in stored.ticks() if tick[1] == key_of(token))
     return {char for char, count in counts.items() if char >= 0 and count >= 3}
