@@ -37,8 +37,8 @@ class Consent:
             "screen, how large the window is, and when answers appear, when you copy (how many characters, not which), "
             "begin to type (not what) and rate, together with your questions, the answers and your ratings. We use it "
             f"{escape(self.purpose)}.</p>"
-            '<p class="ifllm-touch">This device has no mouse pointer, so we only know which part of an answer is on your '
-            "screen, and not where in it you read.</p>"
+            '<p class="ifllm-touch">This device has no mouse pointer, so we only know which part of an answer is on '
+            "your screen, and not where in it you read.</p>"
             "<p>We do not record your camera, your address, other pages, or keys you press. Please do not write "
             "anything personal into your questions.</p>"
             "<p>The way a pointer moves can tell people apart. What we record is personal data: we store it under a "

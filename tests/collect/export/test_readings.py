@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -95,6 +96,43 @@ def test_gaze_and_mouse_of_one_moment_are_one_tick(site: Site) -> None:
     assert got["gaze_char_left"] == [-1, 4, -1, -1]
     assert got["face_ok"] == [None, True, False, None]
     assert site.send([token], sequence=1, gaze=[[1_160, 0, 50, 60, 4, MOUSE]]).status_code == 400
+
+
+def test_what_was_on_the_screen(site: Site) -> None:
+    """Both answers of a moment are one entry; one that is not named was not there; the rest is counted."""
+    tokens = [
+        site.register("ada", "q1", side, text)["token"] for side, text in (("left", "abcdefghij"), ("right", "xyz"))
+    ]
+    site.send(
+        tokens,
+        calibration=[74, 118],
+        events=[[1_000, "stream_start", 0, None]],
+        views=[
+            [900, 0, 0, 0, 1_000, 10, 20],  # before the answer
+            [1_080, 0, 0, 4, 500, 100, 400],
+            [1_160, 0, 5, 40, 250, 0, 150],  # the page's text goes on after the registered one
+            [1_160, 1, 0, 2, 1_000, 150, 300],
+            [1_240, 0, -2, -2, 250, 0, 150],  # another text
+            [1_240, 1, -1, -1, 0, 0, 0],
+            [2_240, 0, -1, -1, 0, 0, 0],  # the old token of an answer that is there under its new one
+            [2_240, 0, -1, -1, 10, 0, 3],  # of the box a little, of the text nothing
+        ],
+    )
+    got = read(site, "ada")
+    assert got.view_statuses == {"before_the_answer": 1, "kept": 6, "other_text": 1}
+    seen = row(got.trajectories)
+    assert seen["t"] == []
+    assert (seen["gaze_accuracy"], seen["gaze_error"]) == (74, 118)
+    assert seen["viewport_t"] == [80, 160, 240, 1_240]
+    assert seen["viewport_first_left"] == [0, 5, -1, -1]
+    assert seen["viewport_last_left"] == [4, 9, -1, -1]
+    assert seen["viewport_share_left"] == pytest.approx([0.5, 0.25, 0, 0.01])
+    assert seen["viewport_top_left"] == [100, 0, None, 0]
+    assert seen["viewport_first_right"] == [-1, 0, -1, -1]
+    assert seen["viewport_last_right"] == [-1, 2, -1, -1]
+    assert seen["viewport_bottom_right"] == [None, 300, None, None]
+    for wrong in ([1, 0, 0, 0, 1_001, 0, 0], [1, 2, 0, 0, 10, 0, 0], [1, 0, -3, 0, 10, 0, 0], [1, 0, 0, 0, 10, 0]):
+        assert site.send(tokens, sequence=9, views=[wrong]).status_code == 400
 
 
 def test_questions_by_hand(site: Site) -> None:

@@ -91,6 +91,13 @@ def test_a_single_answer_read_by_touch_is_known_by_the_screen(site: Site) -> Non
     assert got[1:] == [{"engagement": pytest.approx((n + 0.5) / 6)} for n in range(6)]
 
 
+def test_two_answers_on_the_screen_without_a_cursor_have_no_score(site: Site) -> None:
+    """The model was trained on mice."""
+    tokens = site.pair("ada", "q1")
+    site.send(tokens, views=[[1_000 + 500 * at, at % 2, 0, 300, 1_000, 50, 650] for at in range(30)])
+    assert site.post("score", {"token": tokens[0]}).json() == {"abstain": True, "reason": "no_cursor"}
+
+
 def test_what_is_deleted_is_unknown(site: Site) -> None:
     made = site.register("ada", "q1")
     site.forget(made["person_token"])

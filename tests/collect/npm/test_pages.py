@@ -190,7 +190,9 @@ def test_thumbs_of_assistant_ui_are_ratings(page: Any, wire: WireServer, built: 
     said = [json.loads(request["body"]) for request in wire.log]
     assert said == [{"token": token, "rating": 5}, {"token": token, "rating": 1}]
     # What the page's tracker is told, if there is one.
-    page.evaluate("window.told = []; window.ifllm = { thumb: ({ textContent }, value) => told.push([textContent, value]) }")
+    page.evaluate(
+        "window.told = []; window.ifllm = { thumb: ({ textContent }, value) => told.push([textContent, value]) }"
+    )
     for name in ("Good", "Bad"):
         page.get_by_role("button", name=name).click()
     assert page.evaluate("told") == [["An answer.", 1], ["An answer.", -1]]

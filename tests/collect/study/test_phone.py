@@ -92,8 +92,10 @@ def test_a_touch_session(phone: Any, tmp_path: Path) -> None:
     page.wait_for_timeout(1_100)
     page.evaluate(RECORD)
     start = page.evaluate("performance.timeOrigin + performance.now()")
-    for by in (250, 330, 420, -300, 700):
-        swipe(page, by)
+    ends = "document.querySelectorAll('[data-ifllm-complete]')[1].getBoundingClientRect().bottom"
+    while page.evaluate(ends) > 700:
+        swipe(page, 330)
+    swipe(page, -300)
     page.evaluate("recording = false")
     end = page.evaluate("performance.timeOrigin + performance.now()")
     truth = dict(zip(SIDES, page.evaluate("seen.map(({ ms }) => ms)"), strict=True))
@@ -101,14 +103,14 @@ def test_a_touch_session(phone: Any, tmp_path: Path) -> None:
     page.evaluate("ifllm.flush()")
     scored = page.request.post(page.url.rstrip("/") + "/ifllm/v1/score", data={"token": token}).json()
     assert scored["abstain"]
-    assert scored["reason"] in ("touch", "no_cursor", "not_read")
+    assert scored["reason"] in ("touch", "no_cursor")  # whether a finger's first moment was sampled
     page.evaluate("ifllm.stop()")
     page.wait_for_timeout(1_000)
 
     out = tmp_path / "out"
     store = Store(f"sqlite:///{tmp_path / STORE_FILE}")
     manifest = export_dataset(store, out, Pseudonyms(Secrets.load(tmp_path).pseudonym))
-    assert manifest["views"]["kept"] == manifest["views"]["received"] > 15
+    assert manifest["views"]["kept"] == manifest["views"]["received"] > 20
     store.close()
     trajectories = load_config(out, "trajectories")
     assert trajectories["t"].list.len().item() == 0
