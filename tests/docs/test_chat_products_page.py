@@ -87,7 +87,7 @@ def place(product: Product, tmp_path: Path) -> Iterator[Place]:
 
 @pytest.mark.slow
 def test_a_chat_records_who_agreed(browser: Any, place: Place, product: Product) -> None:
-    context = browser.new_context()
+    context = browser.new_context(viewport={"width": 1280, "height": 2000})  # so that all answers are in it
     page = context.new_page()
     page.set_default_timeout(60_000)
     errors: list[str] = []
