@@ -24,6 +24,14 @@ COLLECTED = {
         ticks("mouse_y", pa.float32(), "CSS px", "cursor in the viewport, down; null off the answers"),
         ticks("face_ok", pa.bool_(), "", "face inside the tracker's box; null where no gaze was recorded"),
         Column(
+            "flip_prob",
+            pa.float64(),
+            "probability",
+            "P(label is wrong): the epsilon of rDPO; at most 0.45, and 0 for `explicit` and `thumbs`",
+            0,
+            0.45,
+        ),
+        Column(
             CALIBRATION[0],
             pa.float32(),
             "percent",

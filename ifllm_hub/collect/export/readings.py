@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from sqlalchemy import Connection, select, true
 
-from ifllm_hub.collect.export.signals import with_signals
+from ifllm_hub.collect.export.signals import LONGEST_MS, with_signals
 from ifllm_hub.collect.export.views import view_lists
 from ifllm_hub.collect.pseudonyms import Pseudonyms
 from ifllm_hub.collect.store.tables import BATCHES, RATINGS, RESPONSES
@@ -24,8 +24,6 @@ from ifllm_hub.terms import SIDES
 SCHEMA_VERSION = "c1"
 # The tracker's sampling interval, ms.
 TICK_MS = 80
-# A person who comes back to an answer after a day reads it anew; this also catches wrong clocks.
-LONGEST_MS = 24 * 3600 * 1000
 # Of ticks, by modality; gaze with the face in the tracker's box is 3, and 4 without.
 _POINTERS = {"mouse": (0,), "gaze": (3, 4)}
 _LEFT_AS = {"mouse": 0, "gaze": 3}

@@ -10,7 +10,7 @@ from ifllm_hub.terms import SIDES
 
 # The config of an export.
 SIGNALS = "signals"
-# A longer time is not that of a decision: the reader was away, or the clock was changed.
+# A person who comes back to an answer after a day reads it anew; this also catches wrong clocks.
 LONGEST_MS = 24 * 3600 * 1000
 _MOST = 2**31 - 1
 
