@@ -278,6 +278,10 @@ class Collector:
         """The script that the tracker loads to find out what does not work."""
         return _script("diagnose.js")
 
+    async def answers(self) -> Response:
+        """The script for chat pages of other products."""
+        return _script("answers.js")
+
     @cached_property
     def _scorer(self) -> "Scorer":
         """Loaded by the first request for a score, in the scores' thread: collecting alone needs no model."""

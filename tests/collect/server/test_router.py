@@ -203,8 +203,9 @@ def test_a_withdraw_event_deletes_too(site: Site) -> None:
     assert site.store.counts() == {**NOTHING, "people": 1}
 
 
-def test_head_of_the_script(site: Site) -> None:
-    assert site.client.head("/ifllm/ifllm.js").headers["content-type"].startswith("text/javascript")
+@pytest.mark.parametrize("name", ["ifllm.js", "diagnose.js", "answers.js"])
+def test_head_of_the_scripts(site: Site, name: str) -> None:
+    assert site.client.head(f"/ifllm/{name}").headers["content-type"].startswith("text/javascript")
 
 
 def test_versions_of_the_consent_text(make_site: Callable[..., Site], caplog: pytest.LogCaptureFixture) -> None:
