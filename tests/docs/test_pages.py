@@ -21,7 +21,11 @@ README = ROOT / "README.md"
 PAGES = {str(path.relative_to(ROOT)): path for path in (README, *sorted((ROOT / "docs").rglob("*.md")))}
 
 # Pages with tests of their own.
-ELSEWHERE = {"docs/dataset.md": "test_dataset_page.py", "docs/collector.md": "test_collector_page.py"}
+ELSEWHERE = {
+    "docs/dataset.md": "test_dataset_page.py",
+    "docs/collector.md": "test_collector_page.py",
+    "docs/loop.md": "test_loop_page.py",
+}
 # Python that is not run: a word of the block, and why.
 NOT_RUN = {
     "runs/student/seed-0": "a trained student is needed; tests/align/stages runs TextReward",
