@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ifllm_hub.errors import IfllmError, first_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from peft import LoraConfig
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -239,18 +241,27 @@ def _tiny(seed: int) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
 
 def tiny_tokenizer() -> "PreTrainedTokenizerBase":
     """A byte-pair tokenizer of 512 tokens with a chat template, made on the spot."""
+    return small_tokenizer([SAMPLE], 512)
+
+
+def small_tokenizer(texts: "Iterable[str]", size: int) -> "PreTrainedTokenizerBase":
+    """A byte-pair tokenizer with a chat template, made of some texts.
+
+    Args:
+        size: the most tokens that it may have; three of them are special: 0 pads, 1 opens a turn, 2 ends it.
+    """
     from tokenizers import pre_tokenizers, trainers
     from transformers import Qwen2Tokenizer
 
     trainer = trainers.BpeTrainer(
-        vocab_size=512,
+        vocab_size=size,
         special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     # Qwen2's own way of splitting text: AutoTokenizer gives a Qwen2 checkpoint that one, whatever was saved beside it.
     trained = Qwen2Tokenizer().backend_tokenizer
-    trained.train_from_iterator([SAMPLE], trainer)
+    trained.train_from_iterator(texts, trainer)
     bpe = json.loads(trained.to_str())["model"]
     merges: Any = [tuple(merge) for merge in bpe["merges"]]
     return Qwen2Tokenizer(

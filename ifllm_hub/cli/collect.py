@@ -4,12 +4,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ifllm_hub.cli.options import AddressOption, EngineOption, ShardsOption, check_extra
-from ifllm_hub.cli.printing import bar
+from ifllm_hub.cli.options import AddressOption, DatasetArgument, EngineOption, ShardsOption, check_extra
+from ifllm_hub.cli.printing import bar, print_arms
 from ifllm_hub.collect import CONSENT, LEAST_PEOPLE, NOBODY, PUBLISH_MINUTES
 from ifllm_hub.errors import IfllmError, first_line
 from ifllm_hub.terminal import cell, say
@@ -126,6 +126,28 @@ def export(
         manifest = export_dataset(store, out, pseudonyms, least_people, shards, engine, address, advance)
     questions = sum(manifest["questions"].values())
     say(f"{questions} questions of {manifest['people']} people\ndataset: {out}")
+
+
+@app.command()
+def compare(
+    dataset: DatasetArgument,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(help="An arm to compare, the control first; to be repeated. Default: all, by name."),
+    ] = None,
+    unit: Annotated[Literal["person", "question"], typer.Option(help="What was assigned to an arm.")] = "person",
+    out: Annotated[Path | None, typer.Option(help="Folder for the comparison as JSON and Markdown.")] = None,
+) -> None:
+    """Compare the arms of an experiment: ratings, thumbs and more, with intervals over people."""
+    from ifllm_hub.collect.experiment.compare import compare_arms
+    from ifllm_hub.collect.experiment.outcomes import read_outcomes
+    from ifllm_hub.collect.experiment.page import write_comparison
+
+    comparison = compare_arms(read_outcomes(dataset), arm or (), unit)
+    print_arms(comparison)
+    if out is not None:
+        write_comparison(comparison, dataset, out)
+        say(f"comparison: {out}")
 
 
 @app.command()

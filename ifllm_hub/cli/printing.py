@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ifllm_hub.terminal import cell
+from ifllm_hub.terminal import cell, say
 
 if TYPE_CHECKING:
     import polars as pl
     from rich.progress import Progress
 
+    from ifllm_hub.collect.experiment.compare import Comparison
     from ifllm_hub.dataset.label_worth import LabelWorth
     from ifllm_hub.preferences.plan import Pilot, Plan
     from ifllm_hub.reward.protocol.leaderboard import Board
@@ -64,6 +65,21 @@ def print_plan(
     table.add_row("degrees of freedom", *(f"{plan.df:.0f}" for plan in plans.values()))
     for what, numbers in readings.items():
         table.add_row(what, *(f"{number:,.0f}" if math.isfinite(number) else "∞" for number in numbers))
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def print_arms(comparison: "Comparison") -> None:
+    """A table of arms, and what is to be known before it is read."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ifllm_hub.collect.experiment.page import HEAD, notes, rows
+
+    table = Table(*HEAD)
+    for row in rows(comparison):
+        table.add_row(*map(cell, row))
+    for note in notes(comparison):
+        say(note)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 

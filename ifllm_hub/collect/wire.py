@@ -3,6 +3,7 @@
 Everything a browser sends has these types: no field takes free text. Texts come from the integrator's server.
 """
 
+import re
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -61,6 +62,7 @@ Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,980}\.[A-Za-
 # Compared with the versions of the settings, so any printable text will do.
 VERSION = r"^[^\x00-\x1f\x7f]{1,64}$"
 Version = Annotated[str, StringConstraints(pattern=VERSION)]
+_ARM = r"^[^\x00-\x1f\x7f]{1,64}$"
 # ASCII, as in a token. Random ids may begin with "_" or "-".
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_@-][A-Za-z0-9_@.:/+=~-]{0,127}$")]
 # Hashed before it is stored, so any printable text will do.
@@ -119,7 +121,12 @@ class Batch(_Strict):
 
 
 class Registration(_Strict):
-    """An answer, from the server that shows it; sent again with the final text after streaming."""
+    """An answer, from the server that shows it; sent again with the final text after streaming.
+
+    Attributes:
+        arm: of an experiment, in which the person was when the question was asked.
+        propensity: the probability with which they were in it.
+    """
 
     person: Person
     question_id: Id
@@ -130,6 +137,14 @@ class Registration(_Strict):
     model: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
     bullet_points: bool = False
     consent: Version | None = None
+    arm: Annotated[str, StringConstraints(pattern=_ARM)] | None = None
+    propensity: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _has_both_or_neither(self) -> Self:
+        if (self.arm is None) != (self.propensity is None):
+            raise ValueError("an arm without its propensity, or a propensity without its arm")
+        return self
 
 
 class Reader(_Strict):
@@ -183,6 +198,11 @@ def parse(model: type[Model], body: bytes) -> Model:
         # Names of unknown fields come from outside, so only declared ones are repeated.
         place = [str(part) for part in first["loc"] if isinstance(part, int) or part in model.model_fields]
         raise Malformed(f"{'.'.join(place) or 'body'}: {first['type']}") from None
+
+
+def is_arm(name: str) -> bool:
+    """Whether a registration takes this as the name of an arm."""
+    return re.fullmatch(_ARM, name) is not None
 
 
 def body_schema(model: type[BaseModel]) -> dict[str, Any]:

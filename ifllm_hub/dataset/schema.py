@@ -308,6 +308,10 @@ SIGNALS = (
     Column("followed_up", pa.bool_(), "", "the conversation has a later question with another query"),
     Column("first_key_ms", pa.int32(), "ms", f"{_COMPLETE} to the first key of the reader's next message", 0),
     Column("decision_ms", pa.int32(), "ms", f"{_COMPLETE} to the last vote: a thumb, a rating or a preference", 0),
+    Column("arm", pa.string(), "", "arm of an experiment that the reader was in; null where there was none"),
+    Column(
+        "propensity", pa.float64(), "probability", "with which the reader was in that arm; null without an arm", 0, 1
+    ),
 )
 # Of a folder beside a dataset, which `ifllm score` writes; no dataset has this config.
 SCORES = (
@@ -338,7 +342,7 @@ ROWS = {
     "trajectories": "a question's ticks, as lists",
     "features": "a question's features of on-text reading",
     "coarse": "two rounded features of how a question's two answers were read, and their lengths' ratio",
-    "signals": "what a question's reader did beside reading: thumbs, copies, and how long it took to decide",
+    "signals": "what a question's reader did beside reading (thumbs, copies, how long it took), and in which arm",
 }
 # By label source, who or what labeled the pairs; their config is `PREFIX` and the source's name.
 LABEL_SOURCES = {

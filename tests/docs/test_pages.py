@@ -25,6 +25,7 @@ ELSEWHERE = {
     "docs/dataset.md": "test_dataset_page.py",
     "docs/collector.md": "test_collector_page.py",
     "docs/chat-products.md": "test_chat_products_page.py",
+    "docs/loop.md": "test_loop_page.py",
 }
 # Python that is not run: a word of the block, and why.
 NOT_RUN = {

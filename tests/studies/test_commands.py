@@ -16,7 +16,7 @@ def test_studies_are_found() -> None:
     pages = {"last_seconds", "live_score", "coarse_tier", "reward_ideas", "judge_simulation", "paper_features"}
     pages |= {"pointwise_reward", "viewport_truth"}
     checks = {"interval_coverage", "permutation_check", "label_value", "plan_check", "patterns_recovery"}
-    labels = {"two_worlds", "flip_probabilities", "real_training", "answers", "by_size"}
+    labels = {"two_worlds", "flip_probabilities", "real_training", "answers", "by_size", "end_to_end"}
     assert pages | checks | labels == {path.stem for path in STUDIES}
 
 

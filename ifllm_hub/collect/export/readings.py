@@ -82,6 +82,8 @@ _ANSWERS = {
     "model": pl.String,
     "bullet_points": pl.Boolean,
     "registered_at": pl.Int64,
+    "arm": pl.String,
+    "propensity": pl.Float64,
     "rating": pl.Int8,
     "preference": pl.String,
     "better_than_previous": pl.Boolean,
@@ -312,6 +314,7 @@ def _questions(answers: pl.DataFrame, pseudonyms: Pseudonyms) -> pl.DataFrame:
             pl.col("registered_at").min(),
             pl.col("preference").sort_by(latest, nulls_last=False).drop_nulls().last(),
             pl.col("better_than_previous").drop_nulls().last(),
+            pl.col("arm", "propensity").drop_nulls().first(),  # a question has one arm
         )
         .filter(pl.col("response_id_left").is_not_null())
     )

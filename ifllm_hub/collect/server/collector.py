@@ -23,7 +23,7 @@ from ifllm_hub.collect.server.metrics import CONTENT_TYPE, Metrics
 from ifllm_hub.collect.server.problems import Problem
 from ifllm_hub.collect.settings import PUBLISHED_FOLDER, Secrets, Settings
 from ifllm_hub.collect.store.intake import StoredBatch
-from ifllm_hub.collect.store.refusals import Conflict, Unknown, Withdrawn
+from ifllm_hub.collect.store.refusals import Conflict, OtherArm, Unknown, Withdrawn
 from ifllm_hub.collect.store.store import Answer, RatingValues, Store, now_ms
 from ifllm_hub.collect.tokens import BadToken, ExpiredToken, PersonToken, ResponseToken, Signer
 from ifllm_hub.errors import IfllmError
@@ -52,6 +52,7 @@ class UnknownConsent(IfllmError):
 REFUSALS: dict[type[Exception], str] = {
     Withdrawn: "withdrawn",
     Conflict: "conflict",
+    OtherArm: "other_arm",
     Unknown: "unknown_answer",
     UnknownConsent: "unknown_consent",
     BadToken: "bad_token",
@@ -176,6 +177,7 @@ class Collector:
         Raises:
             UnknownConsent: `asked.consent` is not one of the settings'.
             Withdrawn: the person has withdrawn, and `asked.consent` is None.
+            OtherArm: an answer to this question was registered in another arm.
         """
         if asked.consent is not None:
             self.check_consent(asked.consent)

@@ -19,6 +19,7 @@ _PROBLEMS = {
     "unknown_answer": (404, "There is no such answer here."),
     "too_slow": (408, "The body took too long to arrive."),
     "conflict": (409, "This sequence number of this session is already used by another body or person."),
+    "other_arm": (409, "An answer to this question is registered in another arm, or with another propensity."),
     "expired_token": (410, "The token has expired."),
     "withdrawn": (410, "The person has withdrawn."),
     "too_large": (413, "The body is too large."),

@@ -93,7 +93,7 @@ def create_router(settings: Settings, collector: Collector | None = None) -> API
         "POST",
         "/v1/responses",
         ours.responses,
-        (*_BODY, "bad_key", "unknown_consent", "withdrawn"),
+        (*_BODY, "bad_key", "unknown_consent", "other_arm", "withdrawn"),
         wire.Registration,
         "X-Ifllm-Key",
     )

@@ -13,6 +13,10 @@ class Conflict(Refused):
     """This (session, sequence) is stored with another body, or the session belongs to another person."""
 
 
+class OtherArm(Refused):
+    """An answer to this question is stored with another arm, or another probability of it."""
+
+
 class Full(Refused):
     """The person's daily limit is reached."""
 

@@ -13,7 +13,7 @@ from sqlalchemy import URL, ColumnElement, Connection, Table, delete, func, inse
 from sqlalchemy.engine import Row
 
 from ifllm_hub.collect.store.intake import DAY_MS, Arrival, StoredBatch, hold_people, take_in
-from ifllm_hub.collect.store.refusals import Unknown, Withdrawn
+from ifllm_hub.collect.store.refusals import OtherArm, Unknown, Withdrawn
 from ifllm_hub.collect.store.schema import VERSION_TABLE
 from ifllm_hub.collect.store.tables import (
     BATCHES,
@@ -37,7 +37,7 @@ _CHECKPOINT_SECONDS = 30
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer as it is registered; see `wire.Registration`. `person` is a pseudonym."""
+    """An answer as it is registered; see `wire.Registration`, also for what may be missing. `person` is a pseudonym."""
 
     response_id: str
     person: str
@@ -48,6 +48,8 @@ class Answer:
     conversation: str
     model: str
     bullet_points: bool
+    arm: str | None = None
+    propensity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,18 +93,23 @@ class Store:
 
         Raises:
             Withdrawn: (in the future) the person has withdrawn and not agreed again.
+            OtherArm: (in the future) an answer to this question was registered in another arm.
         """
 
         def work(connection: Connection) -> None:
             person = _person(connection, answer.person, now)
+            if _is_withdrawn(person) and consent is None:
+                raise Withdrawn
+            values = {**vars(answer), "registered_at": now}
+            if answer.arm is None:
+                del values["arm"], values["propensity"]  # what an earlier registration said stays
+            elif _is_in_another_arm(connection, answer):
+                raise OtherArm
             if _is_withdrawn(person):
-                if consent is None:
-                    raise Withdrawn
                 renewed = update(PEOPLE).where(PEOPLE.c.person == answer.person).values(renewed_at=now)
                 connection.execute(renewed)
             if consent is not None:
                 _consent(connection, answer.person, consent, now)
-            values = {**vars(answer), "registered_at": now}
             known = RESPONSES.c.response_id == answer.response_id
             if connection.scalar(select(RESPONSES.c.response_id).where(known)):
                 del values["registered_at"]  # the first registration is when it was asked
@@ -351,6 +358,13 @@ def _person(connection: Connection, person: str, now: int) -> Row[Any]:
 
 def _is_withdrawn(person: Row[Any]) -> bool:
     return person.withdrawn_at is not None and (person.renewed_at or 0) < person.withdrawn_at
+
+
+def _is_in_another_arm(connection: Connection, answer: Answer) -> bool:
+    """Whether the question has an arm that is not this answer's."""
+    same = (RESPONSES.c.person == answer.person) & (RESPONSES.c.question_id == answer.question_id)
+    stored = select(RESPONSES.c.arm, RESPONSES.c.propensity).where(same, RESPONSES.c.arm.is_not(None))
+    return any((row.arm, row.propensity) != (answer.arm, answer.propensity) for row in connection.execute(stored))
 
 
 def _consent(connection: Connection, person: str, version: str, now: int) -> None:

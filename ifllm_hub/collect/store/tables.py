@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Double,
     Engine,
     ForeignKey,
     Index,
@@ -67,6 +68,9 @@ RESPONSES = Table(
     Column("registered_at", BigInteger, nullable=False, index=True),
     # How often it was registered again, as happens while a text streams.
     Column("revision", Integer, nullable=False, server_default="0"),
+    # Of an experiment; both or neither.
+    Column("arm", String(64)),
+    Column("propensity", Double),
     Index("responses_of_question", "person", "question_id"),
 )
 SESSIONS = Table(

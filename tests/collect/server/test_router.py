@@ -144,6 +144,27 @@ def test_registration_needs_the_key(site: Site) -> None:
     assert site.store.counts() == NOTHING
 
 
+def test_the_arm_of_an_answer(site: Site) -> None:
+    assert site.register("ada", "q1", arm="B: shorter", propensity=1)["token"]
+    for broken in (
+        {"arm": "B"},
+        {"propensity": 0.5},
+        {"arm": "B", "propensity": 0},
+        {"arm": "B", "propensity": 1.5},
+        {"arm": "B", "propensity": "0.5"},
+        {"arm": "", "propensity": 0.5},
+        {"arm": "B\n", "propensity": 0.5},
+        {"arm": "b" * 65, "propensity": 0.5},
+    ):
+        body = registration("ada", "q2", "left", "text", **broken)
+        response = site.client.post("/ifllm/v1/responses", json=body, headers={"X-Ifllm-Key": site.key})
+        assert (response.status_code, response.json()["error"]["code"]) == (400, "malformed"), broken
+    body = registration("ada", "q1", "right", "text", arm="A", propensity=0.5)
+    response = site.client.post("/ifllm/v1/responses", json=body, headers={"X-Ifllm-Key": site.key})
+    assert (response.status_code, response.json()["error"]["code"]) == (409, "other_arm")
+    assert site.store.counts()["responses"] == 1
+
+
 def test_the_script_is_called_what_no_blocker_knows(site: Site) -> None:
     assert site.client.get("/ifllm/ifllm.js").status_code == 200
     assert site.client.get("/ifllm/tracker.js").status_code in (404, 405)

@@ -70,6 +70,15 @@ INSERT INTO notes VALUES ('ada', '', 'age', '30', 130);
 INSERT INTO exports VALUES ('/out', 140);
 INSERT INTO erasures VALUES ('/out', 'reader_eve', 150)
 """.replace("HASH", "0" * 64)
+# As they were made next, before an answer had an arm.
+SECOND = (
+    FIRST
+    + """;
+ALTER TABLE people ADD COLUMN stored_day INTEGER DEFAULT 0 NOT NULL;
+ALTER TABLE people ADD COLUMN stored_bytes BIGINT DEFAULT 0 NOT NULL;
+ALTER TABLE responses ADD COLUMN revision INTEGER DEFAULT 0 NOT NULL
+"""
+)
 
 
 def run(url: str, statements: str) -> None:
@@ -80,8 +89,9 @@ def run(url: str, statements: str) -> None:
     engine.dispose()
 
 
-def test_an_older_store_comes_along_with_its_data(database: str) -> None:
-    run(database, FIRST)
+@pytest.mark.parametrize("before", [FIRST, SECOND], ids=["first", "second"])
+def test_an_older_store_comes_along_with_its_data(database: str, before: str) -> None:
+    run(database, before)
     for _ in range(2):  # the second time, it is of the newest version
         store = Store(database)
         assert store.counts() == {
@@ -96,7 +106,8 @@ def test_an_older_store_comes_along_with_its_data(database: str) -> None:
         with store.reading() as connection:
             people = connection.execute(PEOPLE.select().order_by(PEOPLE.c.person)).all()
             assert [tuple(row) for row in people] == [("ada", 100, None, None, 0, 0), ("eve", 100, 150, None, 0, 0)]
-            assert connection.execute(RESPONSES.select()).one()._mapping["revision"] == 0
+            known = connection.execute(RESPONSES.select()).one()._mapping
+            assert (known["revision"], known["arm"], known["propensity"]) == (0, None, None)
         store.close()
     store = Store(database)
     assert store.accept(batch("ada", "s", 0), 200).result() is True  # known
@@ -106,7 +117,7 @@ def test_an_older_store_comes_along_with_its_data(database: str) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("before", ["SELECT 1", FIRST], ids=["new", "first"])
+@pytest.mark.parametrize("before", ["SELECT 1", FIRST, SECOND], ids=["new", "first", "second"])
 def test_the_versions_lead_to_the_tables_that_the_store_uses(database: str, before: str) -> None:
     run(database, before)
     store = Store(database)

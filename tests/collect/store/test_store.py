@@ -14,9 +14,9 @@ from sqlalchemy import Connection, create_engine, event, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ifllm_hub.collect.store.intake import StoredBatch
-from ifllm_hub.collect.store.refusals import Conflict, Full, Refused, Unknown, Withdrawn
+from ifllm_hub.collect.store.refusals import Conflict, Full, OtherArm, Refused, Unknown, Withdrawn
 from ifllm_hub.collect.store.store import Answer, RatingValues, Store, seconds_left_of_day
-from ifllm_hub.collect.store.tables import EXPORTS, PEOPLE
+from ifllm_hub.collect.store.tables import EXPORTS, PEOPLE, RESPONSES
 from ifllm_hub.collect.store.writer import Writer
 from ifllm_hub.errors import IfllmError
 from tests.waiting import until
@@ -46,6 +46,32 @@ def test_a_batch_once(store: Store) -> None:
     with pytest.raises(Conflict):
         store.accept(batch("eve", "s", 1), 100).result()
     assert store.counts()["batches"] == 1
+
+
+def test_a_question_has_one_arm(store: Store) -> None:
+    """The first registration that names one decides; what is registered again without one keeps it."""
+
+    def register(side: str, arm: str | None, propensity: float | None, text: str = "a") -> None:
+        one = dataclasses.replace(answer("ada"), response_id=f"ada-{side}", side=side, text=text)
+        store.register(dataclasses.replace(one, arm=arm, propensity=propensity), None, 100).result()
+
+    register("left", None, None)
+    register("left", "B", 0.1)
+    register("left", None, None, "ab")
+    for arm, propensity in (("A", 0.9), ("B", 0.2)):
+        for side in ("left", "right"):
+            with pytest.raises(OtherArm):
+                register(side, arm, propensity, "abc")
+    register("right", "B", 0.1)
+    with store.reading() as connection:
+        rows = select(RESPONSES.c.side, RESPONSES.c.text, RESPONSES.c.arm, RESPONSES.c.propensity)
+        assert {tuple(row) for row in connection.execute(rows)} == {
+            ("left", "ab", "B", 0.1),
+            ("right", "a", "B", 0.1),
+        }
+    # Another question of the same person, and the same question of another person, may be in another arm.
+    store.register(dataclasses.replace(answer("ada", 2), arm="A", propensity=0.9), None, 100).result()
+    store.register(dataclasses.replace(answer("eve"), arm="A", propensity=0.9), None, 100).result()
 
 
 def test_many_at_once_are_each_taken_once(store: Store) -> None:

@@ -1,0 +1,1 @@
+"""Experiments on readers: who gets which model, and what differs between those who got different ones."""
