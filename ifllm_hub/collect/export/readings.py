@@ -5,14 +5,14 @@ The server's store and the dataset's schema meet here; the export and the live s
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import polars as pl
 from sqlalchemy import Connection, select, true
 
+from ifllm_hub.collect.export.batches import VIEW, batch_rows
 from ifllm_hub.collect.export.signals import LONGEST_MS, with_signals
 from ifllm_hub.collect.export.views import view_lists
 from ifllm_hub.collect.pseudonyms import Pseudonyms
@@ -27,50 +27,9 @@ TICK_MS = 80
 # Of ticks, by modality; gaze with the face in the tracker's box is 3, and 4 without.
 _POINTERS = {"mouse": (0,), "gaze": (3, 4)}
 _LEFT_AS = {"mouse": 0, "gaze": 3}
-# In place of a pointer, in rows that say what was on the screen.
-_VIEW = 5
 # How an answer can be rated.
 SAID = ("rating", "preference", "better_than_previous")
 
-_TICKS = {
-    "t": pl.Int64,
-    "r": pl.Int64,
-    "x": pl.Float32,
-    "y": pl.Float32,
-    "char": pl.Int64,
-    "pointer": pl.Int8,
-}
-# `char` is the first character that was on the screen.
-_VIEWS = {
-    "t": pl.Int64,
-    "r": pl.Int64,
-    "char": pl.Int64,
-    "last": pl.Int64,
-    "share": pl.Int64,
-    "top": pl.Float32,
-    "bottom": pl.Float32,
-}
-_RESPONSES = {
-    "batch": pl.Int64,
-    "r": pl.Int64,
-    "response_id": pl.String,
-    "text_sha256": pl.String,
-    "text_length": pl.Int32,
-    "session": pl.String,
-    "sequence": pl.Int64,
-    "origin": pl.Int64,
-    "width": pl.Int32,
-    "height": pl.Int32,
-    "accuracy": pl.Float32,
-    "error": pl.Float32,
-}
-_EVENTS = {
-    "response_id": pl.String,
-    "at": pl.Int64,
-    "name": pl.String,
-    "value": pl.Int64,
-    "session": pl.String,
-}
 _ANSWERS = {
     "person": pl.String,
     "response_id": pl.String,
@@ -146,9 +105,9 @@ def assembled(
     answers = answers.with_columns(
         pl.format("{}/{}", "person", name).alias(name) for name in ("question", "conversation")
     )
-    recorded, events, pages, wrong_clocks = _recorded(batches)
-    placed = _placed(recorded, events, answers)
-    ticks, views = (placed.filter((pl.col("pointer") == _VIEW) == is_view) for is_view in (False, True))
+    rows, events, pages, wrong_clocks = batch_rows(batches)
+    placed = _placed(rows, events, answers)
+    ticks, views = (placed.filter((pl.col("pointer") == VIEW) == is_view) for is_view in (False, True))
     asked = _questions(_answers_with_anything(answers, pages["response_id"]), pseudonyms)
     questions = with_signals(asked, answers, events, pages["response_id"])
     pages = pages.join(answers.select("response_id", "question"), on="response_id")
@@ -190,48 +149,6 @@ def registered_answers(
     rows = [dict(row._mapping) for row in connection.execute(query)]
     place = pl.col("person").replace_strict({person: place for place, person in enumerate(people)})
     return pl.DataFrame(rows, schema=_ANSWERS).sort(place, maintain_order=True)
-
-
-def _recorded(
-    batches: Iterable[tuple[tuple[str, int], Any]],
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, int]:
-    """Ticks and views, events, and the answers of each batch with the window's size and the gaze tracker's calibration,
-    one row each, with `at` in UTC ms by the browser's clock; and the number of batches in which that clock was off."""
-    responses: list[tuple[Any, ...]] = []
-    events: list[tuple[Any, ...]] = []
-    ticks: list[list[Any]] = []
-    views: list[list[Any]] = []
-    wrong_clocks = 0
-    for number, ((session, sequence), body) in enumerate(batches):
-        origin, named = body["origin"], body["responses"]
-        wrong_clocks += body.get("clock_off", 0) != 0  # missing in older stores
-        size = map(int, body["viewport"][:2])
-        about = (session, sequence, origin, *size, *(body.get("calibration") or (None, None)))
-        responses += [(number, r, *response, *about) for r, response in enumerate(named)]
-        events += [
-            (named[r][0] if r >= 0 else None, origin + t, name, value, session) for t, name, r, value in body["events"]
-        ]
-        ticks.append(body["ticks"])
-        views.append(body.get("views", []))  # missing in older stores, as is the calibration
-    pages = pl.DataFrame(responses, schema=_RESPONSES, orient="row")
-    seen = _rows(views, _VIEWS).with_columns(pointer=pl.lit(_VIEW, pl.Int8))
-    rows = pl.concat([_rows(ticks, _TICKS), seen], how="diagonal")
-    rows = rows.join(pages, on=["batch", "r"], maintain_order="left").with_columns(at=pl.col("origin") + pl.col("t"))
-    return rows.drop("t"), pl.DataFrame(events, schema=_EVENTS, orient="row"), pages, wrong_clocks
-
-
-def _rows(batches: list[list[Any]], types: Mapping[str, Any]) -> pl.DataFrame:
-    """What batches have of one kind, one row each, with the number of its batch and its place there."""
-    # Whole numbers below 2^53.
-    arrays = [np.array(rows, np.float64).reshape(-1, len(types)) for rows in batches]
-    lengths = np.array([len(rows) for rows in arrays], np.int64)
-    every = np.concatenate([np.empty((0, len(types))), *arrays])
-    return pl.DataFrame(
-        {name: pl.Series(column).cast(type_) for (name, type_), column in zip(types.items(), every.T, strict=True)}
-    ).with_columns(
-        batch=np.repeat(np.arange(len(lengths)), lengths),
-        place=np.arange(len(every)) - np.repeat(np.cumsum(lengths) - lengths, lengths),
-    )
 
 
 def _placed(rows: pl.DataFrame, events: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
