@@ -233,7 +233,7 @@ def test_a_plain_page_with_the_script(page: Any, wire: WireServer, package: Path
       <button data-ifllm-consent="grant">Agree</button>
       <div id="answer" data-ifllm-response="{token}">{TEXT}</div>"""
     page.goto(wire.url)
-    assert page.evaluate("Object.keys(IfllmTracker).sort().join()") == "charAt,codePoints,createTracker"
+    assert page.evaluate("Object.keys(IfllmTracker).sort().join()") == "charAt,codePoints,createTracker,visiblePart"
     page.get_by_role("button", name="Agree").click()
     assert page.evaluate("ifllm.state") == "on"
     page.evaluate("setInterval(() => ifllm.flush(), 100)")
