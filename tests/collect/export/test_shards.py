@@ -61,8 +61,12 @@ def test_the_rows_do_not_depend_on_the_shards(site: Site, tmp_path: Path) -> Non
         for path in (tmp_path / "8" / "data" / config).iterdir():
             workers = pl.read_parquet(path)["worker_id"]
             assert all(f"-{bucket_of(worker, SHARDS):05d}-of-00008" in path.name for worker in workers)
+        height = load_config(tmp_path / "1", config).height
+        if config == "preferences_thumbs":  # nobody gave one, so the card names no such config
+            assert height == 0
+            continue
         loaded = load_dataset(str(tmp_path / "8"), config)
-        assert sum(split.num_rows for split in loaded.values()) == load_config(tmp_path / "1", config).height
+        assert sum(split.num_rows for split in loaded.values()) == height > 0
     lines = [sorted((tmp_path / n / "trl/preferences_explicit.jsonl").read_text().splitlines()) for n in ("1", "8")]
     assert lines[0] == lines[1] != []
 
@@ -91,7 +95,7 @@ def test_an_interrupted_export_goes_on(site: Site, tmp_path: Path) -> None:
         for number in (0, 1, 2):
             export_shard(Shard(number, SHARDS), source, unfinished(out), out)
     done = written(unfinished(out))
-    assert len(done) == 3 * 2 * 6
+    assert len(done) == 3 * 2 * 8  # shards, splits, configs
     (unfinished(out) / ".accounts/00002-of-00008.json").unlink()  # it was being written
     with stored_readings(site.store, site.pseudonyms) as source:  # and once more, in another layout
         export_shard(Shard(1, 3), source, unfinished(out), out)
