@@ -1,17 +1,19 @@
 """
 title: ifllm reading recorder
-description: Records where the mouse pointer is over the answers, for users who switched it on.
+description: Records how answers are read, for users who switched it on.
 requirements: httpx
 """
 
-# A filter function for Open WebUI (Admin panel, Functions). It asks the page for the answer's text as it is rendered,
-# registers that with an ifllm collector, and has the page mark the answer and start the tracker.
+# A filter function for Open WebUI (Admin panel, Functions). When an answer begins, it registers it with an ifllm
+# collector, and has the page mark it and start the tracker; when it is complete, it registers its text as the page
+# shows it.
 
 import asyncio
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -20,32 +22,39 @@ from pydantic import BaseModel, Field
 Call = Callable[[dict[str, Any]], Awaitable[Any]]
 
 _log = logging.getLogger(__name__)
-# How long an answer waits for the collector and the page, seconds: a tab may be closed, and a script that fails in a
-# page is not answered at all.
-_PATIENCE = 10.0
+# How long a question waits for the collector, and a complete answer for the collector and the page, seconds: a
+# collector may hang, a tab may be closed.
+_PATIENCE_BEFORE, _PATIENCE = 2.0, 10.0
 # Code points, as the collector has it: an answer that is longer is refused, a question is cut.
 _MAX_TEXT, _MAX_QUERY = 32_767, 100_000
 # Chats of which Open WebUI keeps nothing, so nothing is recorded either.
 _UNSAVED = ("temporary:", "local:", "channel:")
 
-_TEXT = "return document.querySelector(SELECTOR)?.textContent ?? null;"
-# One tracker a page. An answer that is rendered anew loses its mark, and is not recorded from then on.
+# The collector's script for pages like this one marks answers, also when the page renders them anew.
 _MARK = """
-const answer = document.querySelector(SELECTOR);
-if (!answer || answer.textContent !== TEXT) return false;
-window.ifllm ??= import(ENDPOINT + "/ifllm.js").then(({ createTracker }) => {
-  const tracker = createTracker({ endpoint: ENDPOINT, person: PERSON, consentVersion: CONSENT });
-  tracker.grantConsent();
-  return tracker;
-});
-answer.dataset.ifllmResponse = TOKEN;
 try {
-  await window.ifllm;
+  const page = await import(ENDPOINT + "/answers.js");
+  page.record(PERSON, CONSENT);
+  page[STEP](SELECTOR, TOKEN);
+  page.thumbs(SELECTOR, UP, DOWN);
+  return true;
 } catch {
-  delete window.ifllm; // the next answer tries again
   return false;
 }
-return true;
+"""
+_TEXT = """
+try {
+  const page = await import(ENDPOINT + "/answers.js");
+  return await page.textOf(SELECTOR);
+} catch {
+  return null;
+}
+"""
+_FORGET = """
+if (document.querySelector("[data-ifllm-response]")) {
+  const page = await import(ENDPOINT + "/answers.js");
+  page.withdraw().catch(() => {}); // a refusal is reported as `ifllm:problem`
+}
 """
 
 
@@ -69,13 +78,16 @@ class Filter:
             "2026-11-01", description="Version of the user setting's text; one of the collector's --consent"
         )
         selector: str = Field("#message-{id} .markdown-prose", description="CSS selector of an answer's text")
+        thumb_up: str = Field("#message-{id} button:has([d='M7 20L7 9'])", description="CSS selector of its thumb up")
+        thumb_down: str = Field("#message-{id} button:has([d='M7 14.5L7 3.5'])", description="... of its thumb down")
 
     class UserValves(BaseModel):
         record_my_reading: bool = Field(
             False,
-            description="Record where my mouse pointer is over the answers, with my questions, to improve the models. "
-            "Switching it off stops recording and deletes what was recorded, at the next answer; if the server was "
-            "restarted since, ask its administrator to delete it. Temporary chats are not recorded.",
+            description="Record how I read answers (where my mouse pointer is, what is on my screen, how much I copy, "
+            "when I begin to type, my thumbs), with my questions, to improve the models. Switching it off stops "
+            "recording and deletes what was recorded, at the next question; if the server was restarted since, ask its "
+            "administrator to delete it. Temporary chats are not recorded.",
         )
 
     def __init__(self) -> None:
@@ -83,68 +95,103 @@ class Filter:
         # By user: the token that deletes. Lost at a restart; then `ifllm collect delete USER_ID` is the way.
         self._deleting: dict[str, str] = {}
 
+    async def inlet(
+        self,
+        body: dict[str, Any],
+        __user__: dict[str, Any] | None = None,
+        __metadata__: dict[str, Any] | None = None,
+        __event_emitter__: Call | None = None,
+    ) -> dict[str, Any]:
+        """Before an answer. It returns the body as it came, whatever happens: a chat never fails because of this."""
+        async with _forgiving(_PATIENCE_BEFORE):
+            user, chat = __user__ or {}, __metadata__ or {}
+            agreed = _agreed(user)
+            if agreed is False:
+                await self._forget(user["id"], __event_emitter__)
+            elif agreed and __event_emitter__ and chat.get("message_id") and _is_kept(chat):
+                await self._begin(body, user["id"], chat, __event_emitter__)
+        return body
+
     async def outlet(
         self, body: dict[str, Any], __user__: dict[str, Any] | None = None, __event_call__: Call | None = None
     ) -> dict[str, Any]:
-        """After an answer. It returns the body as it came, whatever happens: a chat never fails because of this."""
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await self._follow(body, __user__ or {}, __event_call__)
-        except Exception as error:
-            _log.warning("ifllm: an answer was not recorded, or none deleted (%s)", _reason(error))
+        """After an answer. It returns the body as it came, too."""
+        async with _forgiving(_PATIENCE):
+            user = __user__ or {}
+            if _agreed(user) and __event_call__ and _is_kept(body):
+                await self._complete(body, user["id"], __event_call__)
         return body
 
-    async def _follow(self, body: dict[str, Any], user: dict[str, Any], call: Call | None) -> None:
-        """Record an answer, or delete, as the user has it; who cannot be asked keeps what there is."""
-        agreed = getattr(user.get("valves"), "record_my_reading", None)
-        if agreed is False:
-            await self._delete(user["id"])
-        elif agreed and call is not None and not str(body.get("chat_id")).startswith(_UNSAVED):
-            await self._record(body, user["id"], call)
+    async def _begin(self, body: dict[str, Any], user_id: str, chat: dict[str, Any], emit: Call) -> None:
+        """Register an answer as empty, since every text begins with an empty one."""
+        asked = self._asked(user_id, chat["chat_id"], chat["message_id"], body["model"], body["messages"])
+        await emit(_unawaited(self._marking("begin", chat["message_id"], await self._register(asked, ""))))
 
-    async def _record(self, body: dict[str, Any], user_id: str, call: Call) -> None:
+    async def _complete(self, body: dict[str, Any], user_id: str, call: Call) -> None:
         *before, answer = body["messages"]
         if answer.get("role") != "assistant":
             raise _Failure("the chat does not end with it")
         selector = self.valves.selector.format(id=answer["id"])
-        text = await call({"type": "execute", "data": {"code": _filled(_TEXT, SELECTOR=selector)}})
+        shown = await call(_script(_TEXT, ENDPOINT=self.valves.endpoint, SELECTOR=selector))
+        text = shown.get("text") if isinstance(shown, dict) else None
         if not isinstance(text, str) or not text:
-            raise _Failure("the page does not show it, or was closed")
+            raise _Failure("the page does not show it, was closed, or cannot load the script")
         if len(text) > _MAX_TEXT:
             raise _Failure(f"it has more than {_MAX_TEXT:,} characters")
-        registration = {
+        asked = self._asked(user_id, body["chat_id"], answer["id"], body["model"], before)
+        if not shown.get("grew"):  # what was recorded of the text before does not count
+            asked["question_id"] += ".complete"
+        marking = self._marking("complete", answer["id"], await self._register(asked, text))
+        if await call(marking) is not True:
+            raise _Failure("the page cannot load the tracker")
+
+    def _asked(
+        self, user_id: str, chat_id: str, answer_id: str, model: str, before: list[dict[str, Any]]
+    ) -> dict[str, str]:
+        """What the collector is told of an answer, besides its text."""
+        return {
             "person": user_id,
-            "question_id": answer["id"],
+            "question_id": answer_id,
             "side": "left",
-            "text": _storable(text),
-            "query": _storable(_asked(before))[:_MAX_QUERY],
-            "conversation": body["chat_id"],
-            "model": body["model"][:200],
+            "query": _storable(_question(before))[:_MAX_QUERY],
+            "conversation": chat_id,
+            "model": model[:200],
             "consent": self.valves.consent,
         }
+
+    async def _register(self, asked: dict[str, str], text: str) -> _Registered:
         async with httpx.AsyncClient() as client:
-            url = f"{self._server}/v1/responses"
-            response = await client.post(url, json=registration, headers={"X-Ifllm-Key": self.valves.key})
+            response = await client.post(
+                f"{self._server}/v1/responses",
+                json={**asked, "text": _storable(text)},
+                headers={"X-Ifllm-Key": self.valves.key},
+            )
         registered = _Registered.model_validate_json(response.raise_for_status().content)
-        self._deleting[user_id] = registered.person_token
-        code = _filled(
+        self._deleting[asked["person"]] = registered.person_token
+        return registered
+
+    def _marking(self, step: str, answer_id: str, registered: _Registered) -> dict[str, Any]:
+        """The event by which the page marks an answer that begins, or is complete."""
+        valves = self.valves
+        selectors = {"SELECTOR": valves.selector, "UP": valves.thumb_up, "DOWN": valves.thumb_down}
+        return _script(
             _MARK,
-            SELECTOR=selector,
-            TEXT=text,
+            STEP=step,
             TOKEN=registered.token,
             PERSON=registered.person_token,
-            ENDPOINT=self.valves.endpoint,
-            CONSENT=self.valves.consent,
+            ENDPOINT=valves.endpoint,
+            CONSENT=valves.consent,
+            **{name: selector.format(id=answer_id) for name, selector in selectors.items()},
         )
-        if await call({"type": "execute", "data": {"code": code}}) is not True:
-            raise _Failure("the page shows another by now, or cannot load the tracker")
 
     @property
     def _server(self) -> str:
         return self.valves.server or self.valves.endpoint
 
-    async def _delete(self, user_id: str) -> None:
-        """Delete what this process has registered of a user; their page's tracker is refused then, and ends."""
+    async def _forget(self, user_id: str, emit: Call | None) -> None:
+        """Have a page that records delete everything of a user, and delete what this process has registered of them."""
+        if emit is not None:
+            await emit(_unawaited(_script(_FORGET, ENDPOINT=self.valves.endpoint)))
         if token := self._deleting.get(user_id):
             async with httpx.AsyncClient() as client:
                 url = f"{self._server}/v1/people/me"
@@ -156,7 +203,26 @@ class Filter:
                 raise _Failure(f"the token that deletes has expired: run ifllm collect delete {user_id}")
 
 
-def _asked(messages: list[dict[str, Any]]) -> str:
+@asynccontextmanager
+async def _forgiving(seconds: float) -> AsyncIterator[None]:
+    """Log what fails, or takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except Exception as error:
+        _log.warning("ifllm: an answer was not recorded, or none deleted (%s)", _reason(error))
+
+
+def _agreed(user: dict[str, Any]) -> bool | None:
+    """None if that cannot be read: then nothing is recorded, and nothing deleted."""
+    return getattr(user.get("valves"), "record_my_reading", None)
+
+
+def _is_kept(chat: dict[str, Any]) -> bool:
+    return not str(chat.get("chat_id")).startswith(_UNSAVED)
+
+
+def _question(messages: list[dict[str, Any]]) -> str:
     """The text of the last question, without its images and files; "" where there is none."""
     question = next((message for message in reversed(messages) if message.get("role") == "user"), {})
     content = question.get("content")
@@ -176,7 +242,16 @@ def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, _Failure) else type(error).__name__
 
 
-def _filled(code: str, **values: str) -> str:
-    """Code with constants in front: a value is a JSON string, so that no text of a model becomes code."""
+def _script(code: str, **values: str) -> dict[str, Any]:
+    """An event that runs code with constants: each is a JSON string, so that no text of a model becomes code."""
     constants = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in values.items())
-    return constants + code
+    return {"type": "execute", "data": {"code": constants + code}}
+
+
+def _unawaited(script: dict[str, Any]) -> dict[str, Any]:
+    """The same, for which Open WebUI does not wait.
+
+    When a script ends, the page puts back the message as it was when the script began, and what came meanwhile of an
+    answer is not shown.
+    """
+    return {**script, "data": {"code": f"(async () => {{ {script['data']['code']} }})();"}}

@@ -27,6 +27,8 @@ SECRETS_FILE, STORE_FILE, PUBLISHED_FOLDER = "secrets.json", "collected.sqlite",
 SCRIPT = "ifllm.js"
 # The script that it loads when somebody asks why nothing arrives.
 DIAGNOSIS = "diagnose.js"
+# For chat pages of other products.
+ANSWERS = "answers.js"
 _MIN_SECRET = 16
 # Origins of pages opened from files, such as some of Electron's.
 _NAMELESS = ("null", "file://")

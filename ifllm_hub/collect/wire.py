@@ -50,9 +50,11 @@ EventName = Literal[
     "withdraw",
     "dropped",
 ]
+# What earlier trackers send as well, of pages that were open before the server was renewed: taken, and not stored.
+Unused = Literal["hidden", "submit", "scroll", "resize", "visibility"]
 Event = tuple[
     Millis,
-    EventName,
+    EventName | Unused,
     Annotated[int, Field(ge=-1, lt=MAX_RESPONSES)],
     Annotated[int, Field(ge=-_MAX_INT, le=_MAX_INT)] | None,
 ]

@@ -257,7 +257,9 @@ def test_what_a_phone_leaves(own_chat: Place, browser: Any, tmp_path: Path) -> N
         secrets = Pseudonyms(Secrets.load(collected).pseudonym)
         export_dataset(stored.store, tmp_path / "out", secrets, 1)
         assert load_config(tmp_path / "out", "pointwise")["query"].to_list() == ["phone"]
-        assert load_config(tmp_path / "out", "trajectories").is_empty()
+        left = load_config(tmp_path / "out", "trajectories").row(0, named=True)
+        assert left["t"] == []
+        assert max(left["viewport_last_left"]) > min(first for first in left["viewport_first_left"] if first >= 0)
         page.get_by_role("button", name="Stop and delete").tap()
         page.get_by_text("Everything is deleted.").wait_for()
         assert stored.rows() == 0

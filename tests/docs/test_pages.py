@@ -24,6 +24,7 @@ PAGES = {str(path.relative_to(ROOT)): path for path in (README, *sorted((ROOT / 
 ELSEWHERE = {
     "docs/dataset.md": "test_dataset_page.py",
     "docs/collector.md": "test_collector_page.py",
+    "docs/chat-products.md": "test_chat_products_page.py",
     "docs/loop.md": "test_loop_page.py",
 }
 # Python that is not run: a word of the block, and why.

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from hmac import compare_digest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
@@ -134,7 +134,7 @@ class Collector:
             "ticks": [*batch.ticks, *batch.gaze],
             "views": batch.views,
             "calibration": batch.calibration,
-            "events": batch.events,
+            "events": [event for event in batch.events if event[1] not in get_args(wire.Unused)],
         }
         received = StoredBatch(
             session=batch.session,
@@ -279,6 +279,10 @@ class Collector:
     async def diagnosis(self) -> Response:
         """The script that the tracker loads to find out what does not work."""
         return _script("diagnose.js")
+
+    async def answers(self) -> Response:
+        """The script for chat pages of other products."""
+        return _script("answers.js")
 
     @cached_property
     def _scorer(self) -> "Scorer":

@@ -19,7 +19,7 @@ from ifllm_hub.collect.export.upkeep import keep_up
 from ifllm_hub.collect.server.collector import REFUSALS, Collector
 from ifllm_hub.collect.server.limits import network_of
 from ifllm_hub.collect.server.problems import Problem, declared
-from ifllm_hub.collect.settings import DIAGNOSIS, SCRIPT, Settings
+from ifllm_hub.collect.settings import ANSWERS, DIAGNOSIS, SCRIPT, Settings
 from ifllm_hub.collect.store.refusals import Full
 from ifllm_hub.collect.store.store import now_ms, seconds_left_of_day
 
@@ -102,7 +102,7 @@ def create_router(settings: Settings, collector: Collector | None = None) -> API
     add("POST", _CHECK, ours.check, _BODY, wire.Check)
     add("GET", "/v1/health", ours.health)
     add("GET", "/metrics", ours.metrics_page, ("bad_key",), header="Authorization", page=PlainTextResponse)
-    for name, script in ((SCRIPT, ours.script), (DIAGNOSIS, ours.diagnosis)):
+    for name, script in ((SCRIPT, ours.script), (DIAGNOSIS, ours.diagnosis), (ANSWERS, ours.answers)):
         router.add_api_route(f"/{name}", script, methods=["GET", "HEAD"], response_model=None, include_in_schema=False)
     router.add_api_route("/v1/health", ours.health, methods=["HEAD"], response_model=None, include_in_schema=False)
     router.add_api_route("/{path:path}", _preflight, methods=["OPTIONS"], include_in_schema=False)

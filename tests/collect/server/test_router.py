@@ -11,7 +11,7 @@ from sqlalchemy import select
 from ifllm_hub.collect.export.dataset import export_dataset
 from ifllm_hub.collect.settings import Rate, Secrets, Settings
 from ifllm_hub.collect.store.store import now_ms
-from ifllm_hub.collect.store.tables import RESPONSES
+from ifllm_hub.collect.store.tables import BATCHES, RESPONSES
 from ifllm_hub.collect.tokens import ResponseToken, Signer
 from ifllm_hub.errors import IfllmError
 from tests.collect.client import batch, encoded, reading, registration
@@ -26,6 +26,14 @@ def test_a_batch_is_taken_once(site: Site) -> None:
     assert (first.status_code, first.json()) == (202, {"accepted": True, "duplicate": False})
     assert (again.status_code, again.json()) == (202, {"accepted": True, "duplicate": True})
     assert site.store.counts()["batches"] == 1
+
+
+def test_what_earlier_trackers_send_besides_is_taken_and_not_stored(site: Site) -> None:
+    events = [[1, "consent", -1, None], [2, "scroll", 0, 40], [3, "shown", 0, None], [4, "visibility", -1, 0]]
+    assert site.send(site.pair("ada", "q1"), events=events).status_code == 202
+    with site.store.reading() as connection:
+        (body,) = connection.scalars(select(BATCHES.c.body))
+    assert [name for _, name, _, _ in json.loads(body)["events"]] == ["consent", "shown"]
 
 
 def test_another_body_under_the_same_number_is_refused(site: Site) -> None:
@@ -216,8 +224,9 @@ def test_a_withdraw_event_deletes_too(site: Site) -> None:
     assert site.store.counts() == {**NOTHING, "people": 1}
 
 
-def test_head_of_the_script(site: Site) -> None:
-    assert site.client.head("/ifllm/ifllm.js").headers["content-type"].startswith("text/javascript")
+@pytest.mark.parametrize("name", ["ifllm.js", "diagnose.js", "answers.js"])
+def test_head_of_the_scripts(site: Site, name: str) -> None:
+    assert site.client.head(f"/ifllm/{name}").headers["content-type"].startswith("text/javascript")
 
 
 def test_versions_of_the_consent_text(make_site: Callable[..., Site], caplog: pytest.LogCaptureFixture) -> None:

@@ -131,7 +131,7 @@ def test_every_column_is_listed_with_type_unit_range_nulls_and_meaning(dataset: 
         for name, *_, nulls, _ in listed:
             values = frame[name.strip("`")]
             if isinstance(values.dtype, pl.List):
-                values = values.explode(empty_as_null=False)
+                values = values.explode(empty_as_null=True)
             share = {"": 0.0, "all": 1.0}.get(nulls) if not nulls.endswith("%") else float(nulls.rstrip("%")) / 100
             assert share == pytest.approx(values.is_null().mean(), abs=0.00051), name
             assert (nulls == "") == (values.null_count() == 0)
