@@ -80,7 +80,7 @@ def print_arms(comparison: "Comparison") -> None:
         table.add_row(*map(cell, row))
     for note in notes(comparison):
         say(note)
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    Console(width=None if sys.stdout.isatty() else 130).print(table)
 
 
 def print_leaderboard(board: "Board") -> None:

@@ -120,7 +120,7 @@ def _parts(
     )
     yield "\n" + _paragraph(
         "Right: the share of labels that name the answer of higher utility; readers themselves err now and then. "
-        "Length: mean number of code points."
+        "Length: mean number of code points; the part of the utility that is not quality is length."
     )
     yield "## The report\n"
     yield "\n".join(_paragraph(note) for note in notes(comparison))

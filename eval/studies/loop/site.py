@@ -6,7 +6,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +89,8 @@ def collecting(folder: Path, port: int) -> Iterator[Site]:
     )
     try:
         _wait(f"{endpoint}health", server)
-        site = Site(endpoint, keys[API_KEY])
-        yield site
-        site.close()
+        with closing(Site(endpoint, keys[API_KEY])) as site:
+            yield site
     finally:
         server.terminate()
         server.wait()

@@ -78,7 +78,8 @@ def answered(model: Path, asked: list[Question], seed: int) -> list[Written]:
     sampling = Sampling(max_new_tokens=256, top_p=1.0, seed=seed)
     torch.set_num_threads(1)
     answers = (one for batch in transformers_answers(str(model), prompts, sampling, _BATCH) for one in batch)
-    texts = [one.text.replace("\0", "") for one in answers]  # a byte that a model may write, and no store takes
+    # A model may write a byte that no store takes, or nothing, for which a page shows a dash.
+    texts = [one.text.replace("\0", "") or "-" for one in answers]
     utilities = judge(texts, [one.topic for one in asked]).utility
     return [Written(text, float(utility)) for text, utility in zip(texts, utilities, strict=True)]
 
