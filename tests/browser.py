@@ -1,6 +1,7 @@
 """A real Chromium: a fixture of the tests of pages."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,20 @@ _ARGS = (
 )
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Of one module: while Playwright runs, nothing else in this process can run an event loop."""
+@contextmanager
+def launched(*more: str) -> Iterator[Any]:
+    """A Chromium with further arguments. While Playwright runs, nothing else in this process can run an event loop."""
     if not CHROMIUM.exists():
         pytest.skip(f"needs Chromium at {CHROMIUM} (Debian: apt install chromium)")
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=_ARGS.split())
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=[*_ARGS.split(), *more])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Of one module."""
+    with launched() as browser:
+        yield browser

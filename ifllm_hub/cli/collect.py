@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 # Headings in the help of `serve`, `study` and `space`.
 STORE, ADDRESS, PUBLISHING = "Where it is stored", "Where it listens", "Publishing what is collected"
+CAMERA = "Gaze by camera"
 
 FolderOption = Annotated[
     Path, typer.Option(help="Folder of the secrets and, without --database, of the store.", rich_help_panel=STORE)
@@ -226,6 +227,17 @@ def study(
         ),
     ] = None,
     behind_proxy: ProxyOption = False,
+    camera: Annotated[
+        Path | None,
+        typer.Option(
+            help="Estimate gaze by the camera of people who agree to it: file of the npm package "
+            "@mediapipe/face_mesh@0.4.1633559619, from `npm pack`.",
+            rich_help_panel=CAMERA,
+        ),
+    ] = None,
+    camera_required: Annotated[
+        bool, typer.Option("--camera-required", help="Nobody takes part without a camera.", rich_help_panel=CAMERA)
+    ] = False,
     dataset_repo: RepoOption = None,
     publish_minutes: MinutesOption = PUBLISH_MINUTES,
     least_people: LeastOption = LEAST_PEOPLE,
@@ -248,7 +260,15 @@ def study(
         least_people=least_people,
     )
     models = tuple(model or DEFAULT_MODELS)
-    settings = StudySettings(collector, models, protocol, contact=contact, shared_with=shared_with)
+    settings = StudySettings(
+        collector,
+        models,
+        protocol,
+        camera=camera,
+        camera_required=camera_required,
+        contact=contact,
+        shared_with=shared_with,
+    )
     say(f"study: {address}")
     run_study(settings, host, port, behind_proxy)
 

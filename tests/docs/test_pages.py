@@ -36,7 +36,7 @@ NOT_RUN = {
 # Python that trains, which takes its time: run by the slow test.
 TRAINS = ("GRPOTrainer(", "FlipProbDPOTrainer(")
 # Programs of other projects in shell blocks, and what holds a shell's lines together.
-OTHERS = {"accelerate", "done", "for", "git", "hf", "make", "pip", "ray", "transformers", "trl"}
+OTHERS = {"accelerate", "done", "for", "git", "hf", "make", "npm", "pip", "ray", "transformers", "trl"}
 
 HERE = [name for name in PAGES if name not in ELSEWHERE]
 PYTHON = [name for name in HERE if blocks(PAGES[name].read_text(encoding="utf-8"))]

@@ -3,13 +3,16 @@
  *
  * `data-ifllm-study="recording|finished|withdrawn"` with `data-endpoint`, `data-person` and `data-consent` starts and
  * ends recording; before the first mark the tracker is not even loaded. `data-ifllm-stream="ID"` on a marked answer
- * says which answer it is, and `data-ifllm-complete` that it is complete. Marks and answers with a `data-ifllm-key`
+ * says which answer it is, and `data-ifllm-complete` that it is complete. With `data-camera`, the person sets up their
+ * camera first, and checks it before the answers to each further question. Marks and answers with a `data-ifllm-key`
  * count only while `ifllmStudy.agree(KEY)` was the last call of its kind; such an answer has its token in
  * `data-ifllm-token`, and the tracker has it only that long. A mark whose endpoint has another origin is not ours: the
  * page may hold anybody's text.
  */
 
 let tracker = null;
+let gaze = null;
+let question = null;
 let loading = false;
 let agreed = "";
 const begun = new Set();
@@ -24,14 +27,15 @@ async function look() {
   const marks = [...document.querySelectorAll("[data-ifllm-study]")];
   const mark = marks.findLast(({ dataset }) => (dataset.ifllmKey ?? agreed) === agreed);
   if (!mark) return;
-  const { ifllmStudy: state, endpoint, person, consent } = mark.dataset;
+  const { ifllmStudy: state, endpoint, person, consent, camera } = mark.dataset;
   const script = new URL(`${endpoint}/ifllm.js`, location.href);
   if (script.origin !== location.origin) return;
   if (state === "recording" && !loading) {
     loading = true;
     const { createTracker } = await import(script.href);
+    if (camera) gaze = await setUpCamera(endpoint, camera === "required");
     if (tracker || (mark.dataset.ifllmKey ?? agreed) !== agreed) return; // overtaken, or withdrawn
-    tracker = createTracker({ endpoint, person, consentVersion: consent });
+    tracker = createTracker({ endpoint, person, consentVersion: consent, gaze });
     tracker.grantConsent();
   }
   if (!tracker) return;
@@ -41,8 +45,24 @@ async function look() {
   if (state !== "recording") tracker = null;
 }
 
+async function setUpCamera(endpoint, isRequired) {
+  const { setUp } = await import(new URL(`${endpoint}/camera/setup.js`, location.href).href);
+  return setUp(isRequired, stopAndDelete);
+}
+
+/** Press the page's own button, which is not there before what is around it is unfolded. */
+async function stopAndDelete() {
+  const button = () => document.querySelector("#withdraw");
+  if (!button()) document.querySelector("#stop button").click();
+  while (!button()) await new Promise(requestAnimationFrame);
+  button().click();
+}
+
 function tell(answer) {
   const { ifllmStream: id, ifllmResponse: token, ifllmComplete: whole } = answer.dataset;
+  const [asked] = id.split("/");
+  if (question && question !== asked) gaze?.check(tracker.flush); // while its answers are awaited
+  question = asked;
   if (!token) return;
   if (!begun.has(id)) tracker.streamStart(answer);
   begun.add(id);

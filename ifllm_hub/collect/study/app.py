@@ -9,7 +9,8 @@ from ifllm_hub.collect.server.app import bare_app, run_app
 from ifllm_hub.collect.server.collector import Collector
 from ifllm_hub.collect.server.gate import Gate
 from ifllm_hub.collect.server.router import create_router
-from ifllm_hub.collect.study.flow import Study
+from ifllm_hub.collect.study.camera import camera_router
+from ifllm_hub.collect.study.flow import Study, with_camera
 from ifllm_hub.collect.study.models import model_of
 from ifllm_hub.collect.study.settings import StudySettings
 from ifllm_hub.collect.study.state import PROTOCOLS
@@ -22,7 +23,8 @@ def create_study_app(settings: StudySettings, study: Study | None = None) -> Fas
         study: over the collector's store; None: created from the settings.
 
     Raises:
-        IfllmError: a spec names no model, or the store or its secrets cannot be opened.
+        IfllmError: a spec names no model, the camera's package is another, or the store or its secrets cannot be
+            opened.
     """
     import gradio as gr
 
@@ -32,6 +34,8 @@ def create_study_app(settings: StudySettings, study: Study | None = None) -> Fas
     app = bare_app(settings.title)
     app.add_middleware(Gate, settings=settings.collector)
     app.include_router(create_router(settings.collector, ours.collector))
+    if settings.camera is not None:
+        app.include_router(camera_router(settings.collector.prefix, settings.camera))
     static = files("ifllm_hub.collect") / "static"
     return gr.mount_gradio_app(
         app,
@@ -55,7 +59,8 @@ def create_study(settings: StudySettings) -> Study:
     """
     models = [model_of(spec) for spec in settings.models]
     version = settings.consent_version
-    knowing = replace(settings.collector, consents=(*settings.collector.consents, version))
+    versions = (version,) if settings.camera is None else (version, with_camera(version))
+    knowing = replace(settings.collector, consents=(*settings.collector.consents, *versions))
     return Study(Collector(knowing), models, PROTOCOLS[settings.protocol], version)
 
 

@@ -88,6 +88,12 @@ class StudyBlocks:
         with gr.Column(elem_id="welcome") as column:
             gr.HTML(self._settings.consent.html())
             self._adult = gr.Checkbox(label="I am at least 18, have read this, and agree to be recorded")
+            needed = "needed for this study" if self._settings.camera_required else "optional"
+            self._camera = gr.Checkbox(
+                label=f"I also agree to use my camera as described ({needed})",
+                visible=self._settings.camera is not None,
+                elem_id="camera",
+            )
             self._agree = gr.Button("Take part", variant="primary", interactive=False, elem_id="agree")
             with gr.Accordion("Delete what was recorded earlier", open=False):
                 self._code = gr.Textbox(label="Your code", max_length=100, elem_id="code")
@@ -169,7 +175,7 @@ class StudyBlocks:
 
         begun = [self._person, self._key, self._agree]
         self.blocks.load(self._on_load, [self._key], begun, api_visibility="private", show_progress="hidden")
-        on(self._agree.click, self._on_agree, [self._person, self._adult])
+        on(self._agree.click, self._on_agree, [self._person, self._adult, self._camera])
         on(self._forget.click, self._on_forget, [self._code])
         on(self._start.click, self._on_start, [self._person, self._topic, self._before, *self._bins])
         asked = [self._ask.click, self._query.submit]
@@ -189,11 +195,15 @@ class StudyBlocks:
         participant = self._study.begin()
         return {self._person: participant, self._key: participant.code, self._agree: gr.update(interactive=True)}
 
-    async def _on_agree(self, request: gr.Request, participant: Participant | None, adult: bool) -> Updates:
+    async def _on_agree(
+        self, request: gr.Request, participant: Participant | None, adult: bool, camera: bool | None
+    ) -> Updates:
         async def work(participant: Participant) -> Updates:
             if not adult:
                 raise NotYet("Please tick the box, if you agree. If you do not, close this page.")
-            await self._study.agree(participant, network_of(request))
+            if self._settings.camera_required and not camera:
+                raise NotYet("This study needs a camera. If you do not want to use yours, close this page.")
+            await self._study.agree(participant, network_of(request), bool(camera))
             stop = gr.update(visible=True)
             return {**self._step(1), self._recorder: self._mark(participant), self._stop: stop}
 
@@ -319,10 +329,13 @@ class StudyBlocks:
         return {**self._step(None), **ended, self._recorder: self._mark(participant)}
 
     def _mark(self, participant: Participant | None) -> str:
-        state, token = ("withdrawn", "") if participant is None else (participant.state, participant.token)
-        shown = state if state in ("finished", "withdrawn") else "recording"
         endpoint = self._settings.collector.prefix.lstrip("/")  # beside the page, wherever that is
-        return pages.mark(shown, endpoint, token, self._study.consent)
+        if participant is None:
+            return pages.mark("withdrawn", endpoint, "", self._study.consent)
+        shown = participant.state if participant.state in ("finished", "withdrawn") else "recording"
+        needed = "required" if self._settings.camera_required else "optional"
+        camera = needed if participant.camera else ""
+        return pages.mark(shown, endpoint, participant.token, self._study.consent_of(participant), camera=camera)
 
     def _asked_for(self, participant: Participant, query: str) -> Updates:
         """The ratings that the participant's turn asks for, and the field for the next question."""

@@ -75,11 +75,12 @@ class Study:
         """A new participant, who has opened the page; nothing is stored."""
         return Participant(f"study-{uuid.uuid4().hex}")
 
-    async def agree(self, participant: Participant, address: str) -> None:
+    async def agree(self, participant: Participant, address: str, camera: bool = False) -> None:
         """Store the consent, with its version and date.
 
         Args:
             address: of their network, for its rate limit; it is not stored.
+            camera: whether they agree to use their camera, too, which has a version of its own.
 
         Raises:
             NotYet: they have already agreed or withdrawn, or too many requests come from this address.
@@ -87,8 +88,13 @@ class Study:
         self._must_be(participant, "new")
         _take(self._addresses, address)
         person, now = self._person(participant), now_ms()
-        await asyncio.wrap_future(self.collector.store.agree(person, self.consent, now))
+        participant.camera = camera
+        await asyncio.wrap_future(self.collector.store.agree(person, self.consent_of(participant), now))
         participant.token, participant.state = self.collector.person_token(person, now), "agreed"
+
+    def consent_of(self, participant: Participant) -> str:
+        """Version of the text that a participant agrees to."""
+        return with_camera(self.consent) if participant.camera else self.consent
 
     async def describe(self, participant: Participant, answers: Mapping[str, str | None]) -> None:
         """Store answers to `QUESTIONNAIRE`; None means not answered.
@@ -333,6 +339,11 @@ class Study:
             raise Withdrawn
         if participant.state != state:
             raise NotYet(f"This is not possible now: it needs the state {state!r} and this is {participant.state!r}.")
+
+
+def with_camera(consent: str) -> str:
+    """Version of a consent text for those who agree to use their camera, too."""
+    return f"{consent} with camera"
 
 
 def _messages(turns: Sequence[Turn], side: Side, turn: Turn) -> list[Message]:

@@ -8,6 +8,12 @@ from math import ceil
 from ifllm_hub.collect.study.state import Protocol, Turn
 
 LETTERS = {"left": "A", "right": "B"}
+_CAMERA = (
+    "<p>If you tick the second box, your camera is used, too, to estimate where you look. The picture is analyzed in "
+    "this page, on your device; it never leaves the page and is never stored. We record where in an answer you seem to "
+    "look (about 12 times a second), whether your eyes are in the middle of the picture, and how far off the estimate "
+    "is when you look at a dot. The camera is on until you finish or stop, and your browser shows it.</p>"
+)
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,7 @@ class Consent:
         shared_with: who gets it.
         contact: who is responsible, and how to reach them.
         days: how long it is stored; None: until somebody deletes it.
+        camera: whether people are also asked for their camera.
     """
 
     version: str
@@ -27,6 +34,7 @@ class Consent:
     shared_with: str
     contact: str
     days: int | None
+    camera: bool = False
 
     def html(self) -> str:
         kept = "until it is deleted" if self.days is None else f"for {self.days} days"
@@ -39,8 +47,9 @@ class Consent:
             f"{escape(self.purpose)}.</p>"
             '<p class="ifllm-touch">This device has no mouse pointer, so we only know which part of an answer is on '
             "your screen, and not where in it you read.</p>"
-            "<p>We do not record your camera, your address, other pages, or keys you press. Please do not write "
-            "anything personal into your questions.</p>"
+            f"{_CAMERA * self.camera}"
+            f"<p>We do not record {'pictures or sound' if self.camera else 'your camera'}, your address, other pages, "
+            "or keys you press. Please do not write anything personal into your questions.</p>"
             "<p>The way a pointer moves can tell people apart. What we record is personal data: we store it under a "
             f"pseudonym {kept}; it is shared with {escape(self.shared_with)}. Taking part is voluntary. You can stop "
             "at any time by “Stop and delete” at the bottom of the page, or later with your code below: what was "
@@ -50,18 +59,20 @@ class Consent:
         )
 
 
-def mark(state: str, endpoint: str, person: str, consent: str, key: str | None = None) -> str:
+def mark(state: str, endpoint: str, person: str, consent: str, key: str | None = None, camera: str = "") -> str:
     """An invisible element that tells study.js to start or end recording.
 
     Args:
         state: recording, finished or withdrawn.
         person: the token by which the page deletes.
         key: of a person who agreed by a box, which must still be ticked.
+        camera: "optional" or "required" for a person who agreed to use theirs; "" for anybody else.
     """
     keyed = "" if key is None else f' data-ifllm-key="{escape(key)}"'
+    seen = f' data-camera="{camera}"' if camera else ""
     return (
         f'<div hidden data-ifllm-study="{state}" data-endpoint="{escape(endpoint)}" data-person="{escape(person)}" '
-        f'data-consent="{escape(consent)}"{keyed}></div>'
+        f'data-consent="{escape(consent)}"{keyed}{seen}></div>'
     )
 
 

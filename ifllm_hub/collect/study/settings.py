@@ -1,6 +1,7 @@
 """The settings of a study: its models, its protocol, and what the consent text says."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ifllm_hub.collect import CONSENT, NOBODY
 from ifllm_hub.collect.settings import Settings
@@ -21,6 +22,8 @@ class StudySettings:
         models: see `models.model_of`.
         protocol: one of `state.PROTOCOLS`.
         topics: to choose from.
+        camera: file of the npm package `camera.PACKAGE`; None: no camera.
+        camera_required: whether people without a camera, or who do not want to use theirs, cannot take part.
         questionnaire: whether to ask for `state.QUESTIONNAIRE`; every question of it is optional.
         title: of the page.
         consent_version, purpose, shared_with, contact: see `pages.Consent`.
@@ -30,6 +33,8 @@ class StudySettings:
     models: tuple[str, ...] = DEFAULT_MODELS
     protocol: str = "paper"
     topics: tuple[str, ...] = TOPICS
+    camera: Path | None = None
+    camera_required: bool = False
     questionnaire: bool = True
     title: str = "How do you read answers?"
     consent_version: str = CONSENT
@@ -40,11 +45,14 @@ class StudySettings:
     @property
     def consent(self) -> Consent:
         days = self.collector.retention_days
-        return Consent(self.consent_version, self.purpose, self.shared_with, self.contact, days)
+        camera = self.camera is not None
+        return Consent(self.consent_version, self.purpose, self.shared_with, self.contact, days, camera)
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
             raise IfllmError(f"{self.protocol!r}: no such protocol. Choose one of {', '.join(PROTOCOLS)}.")
+        if self.camera_required and self.camera is None:
+            raise IfllmError("A study that requires a camera needs the package that finds faces (--camera).")
         if not self.topics:
             raise IfllmError("A study needs at least one topic.")
         if not self.contact.strip():

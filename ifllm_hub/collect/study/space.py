@@ -67,8 +67,11 @@ def write_space(settings: StudySettings, folder: Path) -> None:
         folder: replaced as a whole if it is an earlier one.
 
     Raises:
-        IfllmError: a spec names no model, or the folder cannot be written or holds something else.
+        IfllmError: a spec names no model, the study has a camera, or the folder cannot be written or holds something
+            else.
     """
+    if settings.camera is not None:
+        raise IfllmError("A Space has no camera: run a study with a camera on a server of yours.")
     for spec in settings.models:
         model_of(spec)
     chosen: dict[str, Any] = {name: value for name, value in asdict(settings).items() if name != "collector"}

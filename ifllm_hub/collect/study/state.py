@@ -89,12 +89,14 @@ class Participant:
     Attributes:
         code: identifies them; whoever has it can delete their data.
         token: with which their page deletes; empty until they agree.
+        camera: whether they agreed to use their camera.
         started: on the study's clock, seconds; None before the conversation.
     """
 
     code: str
     state: Literal["new", "agreed", "chatting", "finished", "withdrawn"] = "new"
     token: str = ""
+    camera: bool = False
     conversation: str = ""
     topic: str = ""
     mode: Mode = "pairwise"

@@ -41,7 +41,7 @@ test("a mark of another origin loads nothing, and one of the page's own does", a
   }
   mark.dataset.endpoint = ".";
   await look();
-  assert.deepEqual(globalThis.made, { endpoint: ".", person: "token", consentVersion: "v1" });
+  assert.deepEqual(globalThis.made, { endpoint: ".", person: "token", consentVersion: "v1", gaze: null });
 });
 
 const loaded = async () => {

@@ -14,7 +14,7 @@ SOURCE = (STATIC / "tracker.js").read_text()
 LIMIT = 10 * 1024
 
 
-@pytest.mark.parametrize(("script", "least"), [("tracker", 15), ("study", 2), ("chat", 7)])
+@pytest.mark.parametrize(("script", "least"), [("tracker", 15), ("study", 2), ("chat", 7), ("camera", 6)])
 def test_the_unit_tests_under_node(script: str, least: int) -> None:
     node = shutil.which("node")
     if node is None:

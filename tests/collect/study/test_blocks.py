@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from ifllm_hub.collect.server.collector import Collector
 from ifllm_hub.collect.settings import Settings
-from ifllm_hub.collect.store.tables import NOTES, PEOPLE
+from ifllm_hub.collect.store.tables import CONSENTS, NOTES, PEOPLE
 from ifllm_hub.collect.study import pages as study_pages
 from ifllm_hub.collect.study.blocks import StudyBlocks
 from ifllm_hub.collect.study.flow import Study
@@ -197,6 +197,35 @@ def test_the_code_is_in_the_page_from_the_first_one_on(make: Open) -> None:
         page.visible[page.component("welcome")._id] = True
         await page.send("_on_forget")
         assert study.collector.store.counts()["responses"] == 0
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("ticked", [False, True])
+@pytest.mark.parametrize(("offered", "required"), [(False, False), (True, False), (True, True)])
+def test_the_camera_has_a_consent_of_its_own(make: Open, offered: bool, ticked: bool, required: bool) -> None:
+    async def run() -> None:
+        camera = Path("package.tgz") if offered else None
+        page, study = await make("pointwise", camera=camera, camera_required=required)
+        assert ("your camera is used" in page.text()) == offered
+        assert page.shows(page.component("camera")) == offered
+        await page.send("_on_load")
+        page.fill("I am at least 18, have read this, and agree to be recorded", True)
+        page.fill("camera", ticked)
+        await page.send("_on_agree")
+        with study.collector.store.reading() as connection:
+            versions = connection.scalars(select(CONSENTS.c.version)).all()
+        if required and not ticked:
+            assert "needs a camera" in page.text()
+            assert versions == []
+            return
+        agreed = offered and ticked
+        version = "2026-11-01 with camera" if agreed else "2026-11-01"
+        assert versions == [version]
+        mark = page.value("recorder")
+        assert f'data-consent="{version}"' in mark
+        asked = re.findall('data-camera="([a-z]+)"', mark)
+        assert asked == ([("required" if required else "optional")] if agreed else [])
 
     asyncio.run(run())
 
