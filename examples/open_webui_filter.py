@@ -75,7 +75,7 @@ class Filter:
         server: str = Field("", description="The collector, as this server reaches it; empty: the same")
         key: str = Field("", description="IFLLM_COLLECT_API_KEY of the collector")
         consent: str = Field(
-            "2026-11-01", description="Version of the user setting's text; one of the collector's --consent"
+            "2026-11-29", description="Version of the user setting's text; one of the collector's --consent"
         )
         selector: str = Field("#message-{id} .markdown-prose", description="CSS selector of an answer's text")
         thumb_up: str = Field("#message-{id} button:has([d='M7 20L7 9'])", description="CSS selector of its thumb up")

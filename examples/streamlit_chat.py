@@ -13,7 +13,7 @@ import httpx
 import streamlit as st
 
 ENDPOINT = "http://127.0.0.1:8765/ifllm"  # the collector, as browsers and this server reach it
-CONSENT = "2026-11-01"  # the version of QUESTION
+CONSENT = "2026-11-29"  # the version of QUESTION
 QUESTION = "May we record how you read: where your cursor is, what is on your screen, how much you copy, when you type?"
 KEY = json.loads(Path("collected/secrets.json").read_text())["IFLLM_COLLECT_API_KEY"]
 

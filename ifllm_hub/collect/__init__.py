@@ -6,4 +6,4 @@ PUBLISH_MINUTES, LEAST_PEOPLE = 60, 5
 # Who a study's data are shared with unless the study names somebody, for its consent text.
 NOBODY = "nobody"
 # The version of the consent text: used by studies and adapters, and by pages that name no other.
-CONSENT = "2026-11-01"
+CONSENT = "2026-11-29"

@@ -26,7 +26,7 @@ def batch(tokens: list[str], session: int = 0, sequence: int = 0, **changes: Any
         "v": 1,
         "session": f"{session:032x}",
         "sequence": sequence,
-        "consent": "2026-11-01",
+        "consent": "2026-11-29",
         "origin": TIME_ORIGIN,
         "viewport": [1280, 720, 1.25],
         "responses": tokens,

@@ -304,7 +304,7 @@ def read_in_page(place: Place, page: Any, name: str) -> Stored:
             return dict(json.load(reply))
 
     ids = {"person": "PERSON", "question_id": "q1", "conversation": "c1", "side": "left"}
-    answer = {**ids, "text": "The answer.", "query": "Why?", "model": "my-model", "consent": "2026-11-01"}
+    answer = {**ids, "text": "The answer.", "query": "Why?", "model": "my-model", "consent": "2026-11-29"}
     token = ask_collector("/ifllm/v1/responses", answer)["token"]
     person = ask_collector("/ifllm/v1/people", {"person": "PERSON"})["person_token"]
     body = AROUND[name].replace("BLOCK", BLOCKS[name].code).replace("PERSON_TOKEN", person).replace("TOKEN", token)

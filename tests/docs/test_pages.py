@@ -26,6 +26,7 @@ ELSEWHERE = {
     "docs/collector.md": "test_collector_page.py",
     "docs/chat-products.md": "test_chat_products_page.py",
     "docs/loop.md": "test_loop_page.py",
+    "docs/phone.md": "test_phone_page.py",
 }
 # Python that is not run: a word of the block, and why.
 NOT_RUN = {

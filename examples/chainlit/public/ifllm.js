@@ -1,7 +1,7 @@
 // The page's part of chat.py: it has a message for each thing that the page or the server must know.
 
 const ENDPOINT = "http://127.0.0.1:8765/ifllm"; // the collector, as browsers reach it
-const CONSENT = "2026-11-01"; // the version of QUESTION
+const CONSENT = "2026-11-29"; // the version of QUESTION
 const QUESTION =
   "May we record how you read: where your cursor is, what is on your screen, how much you copy, when you type?";
 

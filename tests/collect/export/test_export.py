@@ -223,7 +223,7 @@ def test_two_conversations_in_turn_keep_their_own_histories(site: Site, tmp_path
     """As in two tabs."""
     for number, tab in enumerate("abab"):
         for side in ("left", "right"):
-            answer = {"text": f"{side} {number}", "conversation": tab, "consent": "2026-11-01"}
+            answer = {"text": f"{side} {number}", "conversation": tab, "consent": "2026-11-29"}
             token = site.register("ada", f"q{number}", side, **answer)["token"]
         assert site.post("ratings", {"token": token, "preference": "left"}).status_code == 202
     export_dataset(site.store, tmp_path / "out", site.pseudonyms)

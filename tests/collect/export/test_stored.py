@@ -25,7 +25,7 @@ def talk(site: Site) -> None:
     for number in range(2):
         token = site.register("p1", f"later{number}", conversation=f"another{number}")["token"]
         site.post("ratings", {"token": token, "rating": 3})
-    site.register("quiet", "q0", consent="2026-11-01")
+    site.register("quiet", "q0", consent="2026-11-29")
 
 
 def test_who_and_what_is_in_it(site: Site, tmp_path: Path) -> None:

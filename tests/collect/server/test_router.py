@@ -196,7 +196,7 @@ def test_the_body_of_a_withdrawn_person_is_refused(site: Site) -> None:
     again = registration("ada", "q2", "left", "text")
     assert site.client.post("/ifllm/v1/responses", json=again, headers=key).status_code == 410
     # Who agrees again is let in again, and the old tokens stay refused.
-    renewed = site.register("ada", "q2", consent="2026-11-01")["token"]
+    renewed = site.register("ada", "q2", consent="2026-11-29")["token"]
     assert site.send([renewed], session=2).status_code == 202
     assert site.send(tokens, sequence=1).status_code == 410
 
@@ -230,7 +230,7 @@ def test_head_of_the_scripts(site: Site, name: str) -> None:
 
 
 def test_versions_of_the_consent_text(make_site: Callable[..., Site], caplog: pytest.LogCaptureFixture) -> None:
-    site = make_site(consents=("2026-11-01", "2027-01-01"))
+    site = make_site(consents=("2026-11-29", "2027-01-01"))
     tokens = site.pair("ada", "q1")
     for sequence, version in enumerate(site.settings.consents):
         assert site.send(tokens, sequence=sequence, consent=version).status_code == 202
@@ -245,7 +245,7 @@ def test_versions_of_the_consent_text(make_site: Callable[..., Site], caplog: py
             assert (response.status_code, response.json()["error"]["code"]) == (400, "unknown_consent")
             assert "script" not in response.text
     told = [record.getMessage() for record in caplog.records if record.name.startswith("ifllm_hub")]
-    assert told == ["a page reports under a version of the consent text other than 2026-11-01, 2027-01-01: refused"]
+    assert told == ["a page reports under a version of the consent text other than 2026-11-29, 2027-01-01: refused"]
     # Withdrawing needs no version.
     assert site.send(tokens, sequence=4, consent="v29", events=[[9, "withdraw", -1, None]]).status_code == 202
     assert site.store.counts()["batches"] == 0
@@ -253,7 +253,7 @@ def test_versions_of_the_consent_text(make_site: Callable[..., Site], caplog: py
         make_site(consents=())
 
 
-@pytest.mark.parametrize("version", ["", "v" * 65, "two\nlines", "2026-11-01\n"])
+@pytest.mark.parametrize("version", ["", "v" * 65, "two\nlines", "2026-11-29\n"])
 def test_a_version_of_which_no_page_could_report(tmp_path: Path, version: str) -> None:
     with pytest.raises(IfllmError, match="1 to 64 printable characters"):
         Settings(tmp_path, consents=(version,))

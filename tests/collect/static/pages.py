@@ -19,7 +19,7 @@ dialog {{ inset: 0; width: 100%; height: 100%; }}</style>
 <script type="module">
 import {{ createTracker }} from "/tracker.js";
 window.make = (options) => window.tracker = createTracker({{
-  endpoint: "/ifllm/", person: "person token", consentVersion: "2026-11-01",
+  endpoint: "/ifllm/", person: "person token", consentVersion: "2026-11-29",
   flushMs: 300, retryMs: [60, 200], ...options }});
 make({{}});
 </script>"""

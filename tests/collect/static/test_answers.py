@@ -56,7 +56,7 @@ def test_an_answer_is_marked_when_it_is_there_and_whenever_it_is_rendered_anew(p
     call(page, "begin", ANSWER, EMPTY)
     show(page, "")
     assert mark(page) is None  # nobody has agreed
-    call(page, "record", "PERSON", "2026-11-01")
+    call(page, "record", "PERSON", "2026-11-29")
     show(page, "The")
     assert mark(page) == EMPTY
     for end in range(3, len(TEXT)):
@@ -72,7 +72,7 @@ def test_an_answer_is_marked_when_it_is_there_and_whenever_it_is_rendered_anew(p
 
 
 def test_an_answer_that_was_not_seen_to_begin_has_no_stream(page: Any, wire: WireServer) -> None:
-    call(page, "record", "PERSON", "2026-11-01")
+    call(page, "record", "PERSON", "2026-11-29")
     show(page, TEXT)
     call(page, "complete", ANSWER, WHOLE)
     assert mark(page) == WHOLE
@@ -89,7 +89,7 @@ def test_an_answer_that_was_not_seen_to_begin_has_no_stream(page: Any, wire: Wir
     ],
 )
 def test_whether_a_text_is_what_grew(page: Any, shown: list[str], grew: bool) -> None:
-    call(page, "record", "PERSON", "2026-11-01")
+    call(page, "record", "PERSON", "2026-11-29")
     call(page, "begin", ANSWER, EMPTY)
     for text in shown:
         show(page, text)
@@ -111,7 +111,7 @@ def test_the_text_is_waited_for_while_it_grows(page: Any) -> None:
 
 def test_a_click_on_a_thumb(page: Any, wire: WireServer) -> None:
     show(page, TEXT)
-    call(page, "record", "PERSON", "2026-11-01")
+    call(page, "record", "PERSON", "2026-11-29")
     call(page, "thumbs", ANSWER, "#answer-1 .up", "#answer-1 i")
     page.click(".up")  # of an answer that is not recorded
     call(page, "complete", ANSWER, WHOLE)
@@ -125,14 +125,14 @@ def test_a_click_on_a_thumb(page: Any, wire: WireServer) -> None:
 def test_who_withdraws_is_recorded_no_more_until_they_agree_again(page: Any, wire: WireServer) -> None:
     call(page, "withdraw")  # of nobody
     show(page, TEXT)
-    call(page, "record", "PERSON", "2026-11-01")
+    call(page, "record", "PERSON", "2026-11-29")
     call(page, "complete", ANSWER, WHOLE)
     call(page, "withdraw")
     assert mark(page) is None
     assert [(request["method"], request["path"]) for request in wire.log][-1] == ("DELETE", ME)
     show(page, TEXT)
     assert mark(page) is None
-    call(page, "record", "ANOTHER", "2026-11-01")
+    call(page, "record", "ANOTHER", "2026-11-29")
     assert mark(page) is None  # its token is void
     call(page, "complete", ANSWER, token(TEXT, "2"))
     assert mark(page) == token(TEXT, "2")
@@ -156,14 +156,14 @@ def test_the_box_in_which_one_agrees_and_withdraws(page: Any, wire: WireServer) 
     assert page.evaluate("told") == [reader, reader]
     forget.click()
     status.get_by_text("It is not deleted yet.").wait_for()
-    call(page, "record", "PERSON", "2026-11-01")
+    call(page, "record", "PERSON", "2026-11-29")
     assert (agree.is_visible(), forget.is_visible(), status.text_content()) == (False, True, "Recording.")
 
     page.reload()
     page.evaluate(made)
     assert call(page, "reader") == reader
     assert status.text_content() == "Not recording."  # until the server says who that is
-    call(page, "record", "PERSON", "2026-11-01")
+    call(page, "record", "PERSON", "2026-11-29")
     wire.answers.append(401)
     forget.click()
     status.get_by_text("It is not deleted yet.").wait_for()

@@ -30,7 +30,7 @@ PAGE = """<!doctype html><meta charset="utf-8">
 <script type="module">
   import("{server}/ifllm/ifllm.js").then(({{ createTracker }}) => {{
     window.tracker = createTracker({{
-      endpoint: "{server}/ifllm", person: "{person_token}", consentVersion: "2026-11-01", flushMs: 1e6 }});
+      endpoint: "{server}/ifllm", person: "{person_token}", consentVersion: "2026-11-29", flushMs: 1e6 }});
     agree.onclick = () => tracker.grantConsent();
     withdraw.onclick = () => tracker.withdraw();
   }});

@@ -81,7 +81,7 @@ def test_what_is_recorded_after_consent(open_page: Any, wire: WireServer) -> Non
         assert not any(word.encode() in entry["body"] for word in ("secret", "twelve", "answer", "more"))
     batches = list(wire.batches.values())
     assert [batch["sequence"] for batch in batches] == list(range(len(batches)))
-    assert all(batch["consent"] == "2026-11-01" and batch["viewport"][2] == 1 for batch in batches)
+    assert all(batch["consent"] == "2026-11-29" and batch["viewport"][2] == 1 for batch in batches)
     assert all(before - 60_000 < batch["origin"] <= before for batch in batches)
 
 

@@ -61,7 +61,7 @@ CREATE TABLE erasures (
     folder TEXT NOT NULL, worker_id VARCHAR(64) NOT NULL, asked_at BIGINT NOT NULL, PRIMARY KEY (folder, worker_id)
 );
 INSERT INTO people VALUES ('ada', 100, NULL, NULL), ('eve', 100, 150, NULL);
-INSERT INTO consents VALUES ('ada', '2026-11-01', 100, NULL);
+INSERT INTO consents VALUES ('ada', '2026-11-29', 100, NULL);
 INSERT INTO responses VALUES ('ada1', 'ada', 'q1', 'left', 'an answer', 'a query', 'c1', 'llm', FALSE, 100);
 INSERT INTO sessions VALUES ('s', 'ada');
 INSERT INTO batches VALUES ('s', 0, 'ada', 'HASH', 110, 'body');

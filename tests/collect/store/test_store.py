@@ -36,7 +36,7 @@ def answer(person: str, number: int = 1) -> Answer:
 
 
 def batch(person: str, session: str, sequence: int, sha256: str = "0" * 64, issued_at: int = 100) -> StoredBatch:
-    return StoredBatch(session, sequence, person, "2026-11-01", b"{}", sha256, issued_at)
+    return StoredBatch(session, sequence, person, "2026-11-29", b"{}", sha256, issued_at)
 
 
 def test_a_batch_once(store: Store) -> None:
@@ -190,7 +190,7 @@ def test_a_withdrawal_at_one_server_holds_at_the_other(stores: tuple[Store, Stor
 
 def test_withdrawal(store: Store, tmp_path: Path) -> None:
     for person in ("ada", "bob"):
-        store.register(answer(person), "2026-11-01", 100).result()
+        store.register(answer(person), "2026-11-29", 100).result()
         store.accept(batch(person, f"session of {person}", 0), 150).result()
         store.rate(f"{person}1", person, RatingValues(4, None, None), 100, 160).result()
     store.note_export(tmp_path / "out", 170)
@@ -355,7 +355,7 @@ def test_a_full_disk_fails_all_who_wait_together(tmp_path: Path) -> None:
 def test_a_log_that_cannot_be_emptied_is_a_failure_of_the_store(tmp_path: Path) -> None:
     """Not one that would end the daily upkeep for good."""
     store = Store(f"sqlite:///{tmp_path / 'collected.sqlite'}")
-    store.register(answer("ada"), "2026-11-01", 100).result()
+    store.register(answer("ada"), "2026-11-29", 100).result()
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1, most))  # no file of this process can grow
     try:
@@ -397,7 +397,7 @@ def test_a_withdrawal_leaves_nothing_in_the_log_while_upkeep_runs(tmp_path: Path
         for number in range(40):
             secret = f"a sentence of nobody else, {number} times"
             said = answer(f"ada{number}")
-            store.register(dataclasses.replace(said, text=secret), "2026-11-01", 100).result()
+            store.register(dataclasses.replace(said, text=secret), "2026-11-29", 100).result()
             store.withdraw(said.person, "worker_1", 200).result()
             store.forget_deleted_pages()
             assert not any(

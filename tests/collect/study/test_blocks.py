@@ -220,7 +220,7 @@ def test_the_camera_has_a_consent_of_its_own(make: Open, offered: bool, ticked: 
             assert versions == []
             return
         agreed = offered and ticked
-        version = "2026-11-01 with camera" if agreed else "2026-11-01"
+        version = "2026-11-29 with camera" if agreed else "2026-11-29"
         assert versions == [version]
         mark = page.value("recorder")
         assert f'data-consent="{version}"' in mark

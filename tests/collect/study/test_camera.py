@@ -311,7 +311,7 @@ def _exported(folder: Path, out: Path) -> list[dict[str, Any]]:
     store = Store(f"sqlite:///{folder / STORE_FILE}")
     export_dataset(store, out, Pseudonyms(Secrets.load(folder).pseudonym))
     with store.reading() as connection:
-        assert "2026-11-01 with camera" in connection.scalars(select(CONSENTS.c.version)).all()
+        assert "2026-11-29 with camera" in connection.scalars(select(CONSENTS.c.version)).all()
     store.close()
     rows = load_config(out, "trajectories").sort("question_id").to_dicts()
     assert len(rows) == 2

@@ -19,6 +19,7 @@ from tests.collect.store.processes import free_port, start_server
 
 pytestmark = pytest.mark.slow
 
+PHONE = {"viewport": {"width": 390, "height": 760}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 # An independent record: at every frame, the boxes of all characters of both answers against the window.
 RECORD = """() => {
   window.seen = [...document.querySelectorAll("[data-ifllm-complete]")].map((answer) => {
@@ -54,8 +55,7 @@ RECORD = """() => {
 def phone(browser: Any, tmp_path: Path) -> Iterator[Any]:
     port = free_port()
     process = start_server(tmp_path, port, module="tests.collect.study.studied", patience=300)
-    size = {"width": 390, "height": 760}
-    context = browser.new_context(viewport=size, has_touch=True, is_mobile=True, device_scale_factor=2)
+    context = browser.new_context(**PHONE)
     page = context.new_page()
     page.set_default_timeout(60_000)
     page.goto(f"http://127.0.0.1:{port}")

@@ -33,7 +33,7 @@ function Answer({ tracker, token, pieces, isStreaming }: typeof start & { tracke
 function Chat(shown: typeof start) {
   const { person, agreed } = shown;
   const { tracker, state } = useIfllm({
-    ...{ endpoint: "/ifllm", person, agreed, consentVersion: "2026-11-01" },
+    ...{ endpoint: "/ifllm", person, agreed, consentVersion: "2026-11-29" },
     ...{ flushMs: 200, retryMs: [50, 100] as [number, number] },
   });
   return (
