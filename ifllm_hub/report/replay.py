@@ -23,7 +23,7 @@ PAUSE_MS = 1_000
 _HERE = Path(__file__).parent / "pages"
 
 
-def write_replay(dataset: str | Path, question_id: int, out: Path) -> Path:
+def write_replay(dataset: str | Path, question_id: int, out: str | Path) -> Path:
     """Write a page that plays one question's reading: where the cursor was or what was on the screen, for how long, and
     the position in the text against time.
 
@@ -42,7 +42,7 @@ def write_replay(dataset: str | Path, question_id: int, out: Path) -> Path:
     trajectory = _row(dataset, "trajectories", question_id)
     if not trajectory["t"] and not trajectory["viewport_t"]:
         raise IfllmError(f"{dataset}: nothing was recorded for question {question_id}. Choose another question.")
-    return write_reading(_row(dataset, trajectory["mode"], question_id), trajectory, out)
+    return write_reading(_row(dataset, trajectory["mode"], question_id), trajectory, Path(out))
 
 
 def write_reading(question: dict[str, Any], trajectory: dict[str, Any], out: Path) -> Path:
