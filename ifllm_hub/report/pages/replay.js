@@ -147,7 +147,7 @@ function point(tick) {
       const [first, last] = part.map((span) => spans[span]);
       const bottom = last.offsetTop + last.offsetHeight;
       cursor.style.transform = `translate(0, ${first.offsetTop}px)`;
-      cursor.style.height = `${bottom - first.offsetTop}px`;
+      cursor.style.height = `${bottom - first.offsetTop + 6}px`; // with its border
       middle = Math.min((first.offsetTop + bottom) / 2, first.offsetTop + high / 2);
     } else {
       const span = spans[spanOf[char]];
