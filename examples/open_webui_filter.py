@@ -51,7 +51,7 @@ try {
 }
 """
 _FORGET = """
-if (document.querySelector("[data-ifllm-response]")) {
+if (globalThis.ifllm) {
   const page = await import(ENDPOINT + "/answers.js");
   page.withdraw().catch(() => {}); // a refusal is reported as `ifllm:problem`
 }
@@ -85,9 +85,9 @@ class Filter:
         record_my_reading: bool = Field(
             False,
             description="Record how I read answers (where my mouse pointer is, what is on my screen, how much I copy, "
-            "when I begin to type, my thumbs), with my questions, to improve the models. Switching it off stops "
-            "recording and deletes what was recorded, at the next question; if the server was restarted since, ask its "
-            "administrator to delete it. Temporary chats are not recorded.",
+            "when I begin to type, my thumbs), with my questions and the answers, to improve the models. Switching it "
+            "off stops recording and deletes what was recorded, at the next question; if the server was restarted "
+            "since, ask its administrator to delete it. Temporary chats are not recorded.",
         )
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ import streamlit as st
 
 ENDPOINT = "http://127.0.0.1:8765/ifllm"  # the collector, as browsers and this server reach it
 CONSENT = "2026-11-29"  # the version of QUESTION
-QUESTION = "May we record how you read: where your cursor is, what is on your screen, how much you copy, when you type?"
+QUESTION = "May we record how you read (cursor, screen, how much you copy, when you type), with questions and answers?"
 KEY = json.loads(Path("collected/secrets.json").read_text())["IFLLM_COLLECT_API_KEY"]
 
 # Runs in the page each time `recording` has run, whose `data` it gets.

@@ -15,7 +15,7 @@ import polars as pl
 
 from ifllm_hub.features.extract import extract_features
 from ifllm_hub.features.measures import CELL
-from ifllm_hub.features.viewport import LISTS, exposure_by_cell
+from ifllm_hub.features.viewport import LISTS, PARTS, views
 from ifllm_hub.files import write_atomically
 from ifllm_hub.pages.markdown import markdown_table
 from ifllm_hub.sources.simulation.page import BOX_TOP, Layout, Page
@@ -208,6 +208,29 @@ The longer answer is mostly read longer, so `length` is what a measure must surp
 screen cannot tell which one is read: `dwell` is then the same for both, and what `exposure` shows is length.
 """,
     )
+
+
+def exposure_by_cell(trajectories: pl.DataFrame) -> dict[tuple[int, str], list[float]]:
+    """How long each `CELL` code points of each answer were on the screen, where all characters there share the time.
+
+    Args:
+        trajectories: rows of the `trajectories` config, in any order.
+
+    Returns:
+        By `question_id` and side, of the answers that were on the screen: ms, one a cell.
+    """
+    exposed: dict[tuple[int, str], np.ndarray] = {}
+    for row in views(trajectories).iter_rows(named=True):
+        key, length = (row["question_id"], row["side"]), row["length"]
+        change = exposed.setdefault(key, np.zeros(length + 1))
+        each = row["share"] / PARTS / row["chars"]
+        change[row["first"]] += each
+        change[row["last"] + 1] -= each
+    cells = {}
+    for key, change in exposed.items():
+        chars = np.cumsum(change)[:-1]
+        cells[key] = np.add.reduceat(chars, np.arange(0, len(chars), CELL)).tolist()
+    return cells
 
 
 def _log_ratio(ms: list[float]) -> float:

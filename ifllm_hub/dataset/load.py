@@ -131,7 +131,7 @@ def scan_file(
         IfllmError: see `load_config`; but questions that have two rows are not found.
     """
     names = [column.name for column in columns(config)] if only is None else list(only)
-    with _opened(file, config, where) as opened:
+    with _opened(file, config, where, names) as opened:
         for batch in _checked_batches(opened, config, names, where):
             yield pl.DataFrame(pl.from_arrow(batch, rechunk=False))
 
@@ -170,9 +170,9 @@ def footer(path: Path, config: str) -> pq.FileMetaData:
     """The footer of a config's file: its rows, and the sizes of its columns.
 
     Raises:
-        IfllmError: the file is missing, is not Parquet, unpacks to more than `MOST_UNPACKED`, or lacks columns.
+        IfllmError: the file is missing, is not Parquet, or unpacks to more than `MOST_UNPACKED`.
     """
-    with _opened(path, config, str(path)) as file:
+    with _opened(path, config, str(path), names=()) as file:
         return file.metadata
 
 
@@ -216,7 +216,7 @@ def _batches(
     for split in SPLITS:
         paths = parquet_paths(folder, config, split)
         for path in paths if shard is None else [parquet_path(folder, config, split, shard)]:
-            with _opened(path, config, str(path)) as file:
+            with _opened(path, config, str(path), names) as file:
                 for batch in _checked_batches(file, config, names, str(path)):
                     yield batch, split, str(path)
 
@@ -235,13 +235,19 @@ def _frame(batch: pa.RecordBatch, split: str) -> pl.DataFrame:
 
 
 @contextmanager
-def _opened(path: Path | BinaryIO, config: str, where: str) -> Iterator[pq.ParquetFile]:
-    """Open a file after checking its footer; Arrow's errors about damage become clear ones."""
+def _opened(
+    path: Path | BinaryIO, config: str, where: str, names: Sequence[str] | None = None
+) -> Iterator[pq.ParquetFile]:
+    """Open a file after checking its footer; Arrow's errors about damage become clear ones.
+
+    Args:
+        names: the columns that it must have; None: all of the config.
+    """
     if isinstance(path, Path) and not path.is_file():
         raise IfllmError(f"{where}: missing. Write the config '{config}' first (ifllm build, ifllm label).")
     try:
         with pq.ParquetFile(path, pre_buffer=False, thrift_string_size_limit=MOST_METADATA) as file:
-            _check_columns(file.schema_arrow, config, where)
+            _check_columns(file.schema_arrow, config, where, names)
             groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
             chunks = (group.column(number) for group in groups for number in range(group.num_columns))
             # Nulls and repeated values take almost no space in the file, but about 8 bytes each in memory.
@@ -253,8 +259,10 @@ def _opened(path: Path | BinaryIO, config: str, where: str) -> Iterator[pq.Parqu
         ) from error
 
 
-def _check_columns(schema: pa.Schema, config: str, where: str) -> None:
+def _check_columns(schema: pa.Schema, config: str, where: str, names: Sequence[str] | None = None) -> None:
     for column in columns(config):
+        if names is not None and column.name not in names:
+            continue
         places = schema.get_all_field_indices(column.name)
         if len(places) != 1:
             what = "lacks" if not places else "has more than once"

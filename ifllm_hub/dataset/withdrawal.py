@@ -8,10 +8,11 @@ from itertools import chain
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 
-from ifllm_hub.dataset.layout import Shard, shards_of
+from ifllm_hub.dataset.layout import Shard, parquet_path, shards_of
 from ifllm_hub.dataset.load import scan_config
-from ifllm_hub.dataset.schema import present_configs
+from ifllm_hub.dataset.schema import SPLITS, arrow_schema, present_configs
 from ifllm_hub.dataset.writers import ConfigWriter
 from ifllm_hub.terms import MODES
 
@@ -56,8 +57,11 @@ def drop_people(folder: Path, workers: Collection[str]) -> Counter[str]:
         for config in configs:
             scratch = folder / "data" / f".{config}"
             shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
-            with closing(ConfigWriter(scratch, config, shard)) as writer:
-                for rows in scan_config(folder, config, shard=shard):
+            # An earlier version may have written fewer columns, and nobody stays in because of that.
+            schema = pq.read_schema(parquet_path(folder, config, SPLITS[0], shard))
+            whole = set(schema.names) >= set(arrow_schema(config).names)
+            with closing(ConfigWriter(scratch, config, shard, None if whole else schema)) as writer:
+                for rows in scan_config(folder, config, None if whole else schema.names, shard=shard):
                     writer.write(rows.filter(~theirs))
                     if config in MODES:
                         gone = rows.filter(theirs)["conversation_id"]

@@ -32,10 +32,11 @@ class ConfigWriter:
     Args:
         folder: of the config.
         shard: which of the config's shards the files are.
+        schema: of files that an earlier version wrote; None: the config's.
     """
 
-    def __init__(self, folder: Path, config: str, shard: Shard = WHOLE):
-        self._schema = arrow_schema(config)
+    def __init__(self, folder: Path, config: str, shard: Shard = WHOLE, schema: pa.Schema | None = None):
+        self._schema = schema or arrow_schema(config)
         self._rows = _ROW_GROUP.get(config, _DEFAULT_ROW_GROUP)
         self._pending: dict[str, list[pa.Table]] = {split: [self._schema.empty_table()] for split in SPLITS}
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,10 +3,9 @@
 A reader of a phone leaves no cursor. What they had on the screen says where they can have read, not where they did.
 """
 
-import numpy as np
 import polars as pl
 
-from ifllm_hub.features.measures import CELL, Measure
+from ifllm_hub.features.measures import Measure
 from ifllm_hub.terms import SIDES
 
 # The most that one recorded moment may last, ms: while an answer is on the screen, there is one a second.
@@ -18,7 +17,7 @@ LISTS: dict[str, pl.List] = {
     **{f"viewport_{name}_{side}": pl.List(pl.Float32) for name in ("share", "top", "bottom") for side in SIDES},
 }
 # Shares of a time are kept as whole parts of a ms, so that adding them up does not depend on the order.
-_PARTS = 2**24
+PARTS = 2**24
 
 
 def with_viewport(trajectories: pl.DataFrame) -> pl.DataFrame:
@@ -78,7 +77,7 @@ def _weight(side: str) -> pl.Expr:
 
 
 def _of_side(long: pl.DataFrame, side: str) -> pl.DataFrame:
-    time = pl.col("dt") * _PARTS
+    time = pl.col("dt") * PARTS
 
     def part(name: str) -> pl.Expr:
         mine = pl.col(f"{name}_{side}")
@@ -122,7 +121,7 @@ VIEWPORT_MEASURES: tuple[Measure, ...] = (
         "ms",
         "exposure",
         "sum of dt * the share of this answer in the characters on the screen",
-        pl.col("share").sum() / _PARTS,
+        pl.col("share").sum() / PARTS,
         unseen=0.0,
     ),
     Measure(
@@ -130,7 +129,7 @@ VIEWPORT_MEASURES: tuple[Measure, ...] = (
         "ms",
         "exposure",
         "the same, where a character counts 1 in the middle of the window and linearly less to 0 at its top and bottom",
-        pl.col("central").sum() / _PARTS,
+        pl.col("central").sum() / PARTS,
         unseen=0.0,
     ),
     Measure(
@@ -153,26 +152,3 @@ VIEWPORT_MEASURES: tuple[Measure, ...] = (
 )
 # As `catalog.LOG_RATIO_FLOORS`.
 VIEWPORT_FLOORS = {"dwell": 500, "exposure": 500, "central_exposure": 500, "exposure_per_char": 1}
-
-
-def exposure_by_cell(trajectories: pl.DataFrame) -> dict[tuple[int, str], list[float]]:
-    """How long each `CELL` code points of each answer were on the screen, where all characters there share the time.
-
-    Args:
-        trajectories: rows of the `trajectories` config, in any order.
-
-    Returns:
-        By `question_id` and side, of the answers that were on the screen: ms, one a cell.
-    """
-    exposed: dict[tuple[int, str], np.ndarray] = {}
-    for row in views(trajectories).iter_rows(named=True):
-        key, length = (row["question_id"], row["side"]), row["length"]
-        change = exposed.setdefault(key, np.zeros(length + 1))
-        each = row["share"] / _PARTS / row["chars"]
-        change[row["first"]] += each
-        change[row["last"] + 1] -= each
-    cells = {}
-    for key, change in exposed.items():
-        chars = np.cumsum(change)[:-1]
-        cells[key] = np.add.reduceat(chars, np.arange(0, len(chars), CELL)).tolist()
-    return cells

@@ -72,11 +72,15 @@ def out_of_fold_probabilities(
 
 
 def preference_rows(
-    pairs: Pairs, all_workers: bool = False, sources: tuple[str, ...] = SOURCES, shuffle_seed: int = 0
+    pairs: Pairs,
+    all_workers: bool = False,
+    sources: tuple[str, ...] = SOURCES,
+    shuffle_seed: int = 0,
+    on_screen: bool = False,
 ) -> pl.DataFrame:
     """Rows of the `preferences_*` configs of some label sources, with `split`.
 
-    Label sources, over the same pairs (see `with_behavior`; answers that differ):
+    Label sources, over the same pairs (see `with_behavior`, also for `on_screen`; answers that differ):
 
     - `explicit`: the worker's own preference, flip probability 0; rated pairs only.
     - `forest`, `forest_mouse`, `forest_gaze`: the likelier side by `out_of_fold_probabilities` of the reward model on
@@ -87,7 +91,7 @@ def preference_rows(
     - `shuffled`: the explicit labels (left, right) permuted among the rated pairs of each split, by `shuffle_seed`;
       flip probability 0.
     """
-    rows = _candidates(pairs, all_workers)
+    rows = _candidates(pairs, all_workers, on_screen)
     labels = []
     for source in sources:
         if source == "explicit":
@@ -102,17 +106,20 @@ def preference_rows(
     return pl.concat(labels)
 
 
-def external_rows(pairs: Pairs, labels: pl.DataFrame, name: str, all_workers: bool = False) -> pl.DataFrame:
+def external_rows(
+    pairs: Pairs, labels: pl.DataFrame, name: str, all_workers: bool = False, on_screen: bool = False
+) -> pl.DataFrame:
     """Rows of the config `preferences_<name>` by somebody else's `question_id`, `probability` (that left is preferred).
 
-    They cover the labeled ones among the pairs of all other sources; no label where both sides are equally likely.
+    They cover the labeled ones among the pairs of all other sources (see `with_behavior`, also for `on_screen`); no
+    label where both sides are equally likely.
     """
-    rows = _candidates(pairs, all_workers).join(labels, on="question_id", maintain_order="left")
+    rows = _candidates(pairs, all_workers, on_screen).join(labels, on="question_id", maintain_order="left")
     return _as_preferences(_likelier(rows, pl.col("probability") - 0.5), name)
 
 
-def _candidates(pairs: Pairs, all_workers: bool) -> pl.DataFrame:
-    rows = with_behavior(pairs, all_workers).rows.sort("question_id")
+def _candidates(pairs: Pairs, all_workers: bool, on_screen: bool = False) -> pl.DataFrame:
+    rows = with_behavior(pairs, all_workers, on_screen).rows.sort("question_id")
     return rows.filter(pl.col("response_left") != pl.col("response_right"))
 
 

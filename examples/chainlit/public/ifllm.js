@@ -3,7 +3,7 @@
 const ENDPOINT = "http://127.0.0.1:8765/ifllm"; // the collector, as browsers reach it
 const CONSENT = "2026-11-29"; // the version of QUESTION
 const QUESTION =
-  "May we record how you read: where your cursor is, what is on your screen, how much you copy, when you type?";
+  "May we record how you read (cursor, screen, how much you copy, when you type), with questions and answers?";
 
 const { begin, complete, consentBox, reader, record, textOf } = await import(`${ENDPOINT}/answers.js`);
 

@@ -44,7 +44,10 @@ HEAD = "".join(f'<script type="module">{(_STATIC / name).read_text()}</script>' 
 _MARKDOWN = MarkdownIt("js-default", {"html": False, "breaks": True})
 _KEY = re.compile(r"[0-9a-f]{32}")
 _SOURCE = re.compile(r'<div class="ifllm-text[^>]* data-ifllm-source="([^"]*)"')
-_LABEL = "Record where my mouse pointer is over the answers, with my questions, to improve the models."
+_LABEL = (
+    "Record how I read answers (where my mouse pointer or finger is, what is on my screen, how much I copy, when I "
+    "begin to type), with my questions and the answers, to improve the models."
+)
 _BOX = """<div class="ifllm-box">
 <label><input type="checkbox" ${value ? "checked" : ""}> <span>${said_label}</span></label>
 ${value ? `<p class="ifllm-small">Recording is on. Your code, should you want to have it deleted by who runs this chat:

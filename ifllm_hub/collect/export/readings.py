@@ -114,7 +114,7 @@ def assembled(
     kept = ticks.filter(pl.col("status") == "kept")
     by_hand = ticks.filter(pl.col("status") == "touch_or_pen").select("question").unique()
     touched = questions.join(by_hand, on="question", how="semi").join(kept, on="question", how="anti")
-    seen = view_lists(views.filter(pl.col("status") == "kept"))
+    seen = view_lists(views)
     return Readings(
         questions.drop("question"),
         _trajectories(questions, kept, _ends(ticks, events), seen, pages),
@@ -210,9 +210,10 @@ def _same_text(placed: pl.DataFrame) -> pl.DataFrame:
 
 
 def _answers_with_anything(answers: pl.DataFrame, named: pl.Series) -> pl.DataFrame:
-    """The answers to questions that have a rating, or an answer that a batch names."""
+    """The answers to questions that have a text, and a rating or an answer that a batch names."""
     something = pl.col("response_id").is_in(named.unique().implode()) | pl.any_horizontal(pl.col(SAID).is_not_null())
-    return answers.filter(something.any().over("question"))
+    # A stream that ended before its text was registered leaves an empty one.
+    return answers.filter(something.any().over("question") & (pl.col("text") != "").any().over("question"))
 
 
 def _questions(answers: pl.DataFrame, pseudonyms: Pseudonyms) -> pl.DataFrame:

@@ -129,8 +129,8 @@ def _labeled(part: Part[TickAccount]) -> dict[str, pl.DataFrame]:
     preferred = preferred_by_thumbs(pl.col("thumb_left"), pl.col("thumb_right"))
     thumbs = pairs.rows.select("question_id", probability=(preferred == "left").cast(pl.Float64)).drop_nulls()
     return {
-        "explicit": preference_rows(pairs, all_workers=True, sources=("explicit",)),
-        THUMBS: external_rows(pairs, thumbs, THUMBS, all_workers=True),
+        "explicit": preference_rows(pairs, all_workers=True, sources=("explicit",), on_screen=True),
+        THUMBS: external_rows(pairs, thumbs, THUMBS, all_workers=True, on_screen=True),
         SHIPPED: external_rows(read, scored, SHIPPED, all_workers=True),
     }
 

@@ -13,15 +13,17 @@ def view_lists(views: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         views: one row per answer and moment: `question`, `session`, `side`, `t` (ms), `char` and `last` (first and last
-            character on the screen, code points), `share` (thousandths), `top`, `bottom` (CSS px) and `length` (of the
-            answer, code points).
+            character on the screen, code points), `share` (thousandths), `top`, `bottom` (CSS px), `length` (of the
+            answer, code points) and `status`. A moment with an answer that is not `kept` is left out: what else was on
+            the screen is not known.
 
     Returns:
         `question` and the columns of `features.viewport.LISTS`.
     """
     # At one moment an answer may leave under its old token and be there under its new one.
+    moment = ["question", "session", "t"]
     latest = (
-        views.filter(pl.col("t") >= 0)
+        views.join(views.filter(pl.col("status") != "kept"), on=moment, how="anti", nulls_equal=True)
         .sort("question", "t", "session", "side", "share", maintain_order=True)
         .unique(["question", "t", "session", "side"], keep="last", maintain_order=True)
     )

@@ -225,7 +225,7 @@ class Collector:
         return JSONResponse({"accepted": True}, 202)
 
     async def score(self, request: Request) -> Response:
-        """Score the reading of a question's two answers: `probability_left`, or why there is no score."""
+        """Score the reading of a question; see `Scorer.score`."""
         asked = wire.parse(wire.Asked, await self._body(request))
         token = self.signer.response(asked.token, now_ms())
         person = token.person

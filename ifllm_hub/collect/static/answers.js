@@ -10,6 +10,7 @@ import { createTracker } from "./ifllm.js";
 
 const ENDPOINT = new URL(".", import.meta.url).href;
 const KEPT = `ifllm-reader:${ENDPOINT}`;
+const STOPPED = `ifllm-stopped:${ENDPOINT}`;
 // An answer that has not changed for this long is complete on the page, too.
 const QUIET_MS = 400;
 // How often the text of a growing answer is kept to compare, and how much at its end may still be unclosed Markdown.
@@ -20,9 +21,12 @@ const answers = new Map(); // by selector: {token, begun, samples, sampledAt}
 const thumbed = new Map(); // by selector: [up, down]
 let tracker = null;
 
-/** Start recording for a person who has agreed. It does nothing while somebody is recorded, or is being deleted. */
+/**
+ * Start recording for a person who has agreed. It does nothing while somebody is recorded, or is being deleted, nor after
+ * somebody has pressed "Stop and delete" in a consent box, until all of it is deleted or they agree again.
+ */
 export function record(person, consentVersion) {
-  if (["on", "deleting"].includes(tracker?.state)) return;
+  if (["on", "deleting"].includes(tracker?.state) || localStorage[STOPPED]) return;
   tracker = createTracker({ endpoint: ENDPOINT, person, consentVersion });
   tracker.grantConsent();
 }
@@ -85,7 +89,7 @@ function mark() {
 }
 
 function unmark() {
-  if (tracker.state === "on") return;
+  if (tracker?.state === "on") return;
   answers.clear();
   for (const element of document.querySelectorAll("[data-ifllm-response]")) delete element.dataset.ifllmResponse;
 }
@@ -98,7 +102,7 @@ function noteThumb({ target }) {
   }
 }
 
-new MutationObserver(mark).observe(document, { subtree: true, childList: true });
+new MutationObserver(mark).observe(document, { subtree: true, childList: true, characterData: true });
 document.addEventListener("ifllm:state", unmark);
 addEventListener("click", noteThumb, true); // in the capture phase: a button may stop clicks from bubbling up
 
@@ -132,15 +136,18 @@ export function consentBox(question, changed) {
   };
   agree.onclick = () => {
     const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
+    delete localStorage[STOPPED];
     localStorage[KEPT] ??= bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
     changed();
     show();
   };
   forget.onclick = async () => {
+    localStorage[STOPPED] = "yes";
     try {
       if (!tracker) throw new Error("the server has not answered");
       await withdraw();
       delete localStorage[KEPT];
+      delete localStorage[STOPPED];
       changed();
       show();
       status.textContent = "Everything is deleted.";

@@ -33,7 +33,8 @@ async function look() {
   if (state === "recording" && !loading) {
     loading = true;
     const { createTracker } = await import(script.href);
-    if (camera) gaze = await setUpCamera(endpoint, camera === "required");
+    if (camera) gaze = await setUpCamera(endpoint, camera === "required").catch((error) => void console.error(error));
+    if (camera === "required" && !gaze) return;
     if (tracker || (mark.dataset.ifllmKey ?? agreed) !== agreed) return; // overtaken, or withdrawn
     tracker = createTracker({ endpoint, person, consentVersion: consent, gaze });
     tracker.grantConsent();

@@ -19,7 +19,7 @@ const ASLEEP_MS = 5000;
 const REQUEST_MS = 30_000;
 // What is on the screen is recorded when it changes, and this often if it does not.
 const VIEW_MS = 1000;
-const MOST = { responses: 16, ticks: 512, gaze: 512, events: 256, views: 512 };
+const MOST = { responses: 16, ticks: 512, gaze: 512, events: 256, views: 512, text: 32_767 };
 const KINDS = { mouse: 0, pen: 1, touch: 2, gaze: 3, noFace: 4 };
 // Instead of an offset, if an answer does not show its registered text, or that is not known yet.
 const OTHER_TEXT = -2;
@@ -112,11 +112,11 @@ export function visiblePart(answer) {
   const [left, top, right, bottom] = uncovered(answer, clipped(answer, all));
   const area = (right - left) * (bottom - top);
   if (!(right > left && bottom > top)) return null;
-  const share = Math.ceil((1000 * area) / ((all[2] - all[0]) * (all[3] - all[1])));
+  const share = Math.min(1000, Math.ceil((1000 * area) / ((all[2] - all[0]) * (all[3] - all[1]))));
   const edges = [Math.round(top), Math.round(bottom)];
   const first = characterAtEdge(answer, top, bottom, false);
   if (!first) return [-1, -1, share, ...edges];
-  const [node, offset] = characterAtEdge(answer, top, bottom, true);
+  const [node, offset] = characterAtEdge(answer, top, bottom, true) ?? first;
   whole.setEnd(...first);
   const before = codePoints(whole.toString());
   whole.setEnd(node, offset + 1);
@@ -384,6 +384,12 @@ function byAnswer(batch) {
   });
 }
 
+/** Within what the wire takes. */
+const calibrationOf = (accuracy, error) => [
+  Math.round(Math.min(Math.max(accuracy, 0), 100)),
+  Math.round(Math.min(Math.max(error, 0), MOST.text)),
+];
+
 const newBatch = () => ({ responses: [], ticks: [], gaze: [], views: [], events: [] });
 
 /** A tracker for this page and tab, `window.ifllm`; see tracker.d.ts. */
@@ -427,7 +433,7 @@ export function createTracker(options) {
       views,
       events,
       gaze: gaze ? batch.gaze : undefined, // left out of the JSON
-      calibration: accuracy === undefined ? undefined : [Math.round(accuracy), Math.round(error)],
+      calibration: Number.isFinite(accuracy + error) ? calibrationOf(accuracy, error) : undefined,
     });
     batch = newBatch();
   }
@@ -491,9 +497,11 @@ export function createTracker(options) {
 
   /** Record what is on the screen of all answers in view at once, and that others are not any more. */
   function view(now, answers) {
+    if (state !== "on") return;
     const rows = new Map();
     for (const answer of answers) {
       const part = answer.isConnected && tokenOf(answer) && visiblePart(answer);
+      if (part) [part[0], part[1]] = [Math.min(part[0], MOST.text), Math.min(part[1], MOST.text)];
       if (part) rows.set(tokenOf(answer), [answer, part]);
     }
     for (const token of viewed.keys()) if (!rows.has(token)) rows.set(token, [null, [-1, -1, 0, 0, 0]]);
@@ -522,7 +530,7 @@ export function createTracker(options) {
     if (!answer) return;
     if (batch[list].length === MOST[list]) seal();
     const row = [now, indexOf(tokenOf(answer)), Math.round(x), Math.round(y), OTHER_TEXT, kind];
-    const [open, char] = [batch, charAt(answer, x, y)];
+    const [open, char] = [batch, Math.min(charAt(answer, x, y), MOST.text)];
     open[list].push(row);
     showsItsText(answer).then((same) => {
       if (same && batch === open) row[4] = char; // a sealed batch does not change
@@ -646,9 +654,13 @@ export function createTracker(options) {
       for (const [type, listener] of Object.entries(listeners)) {
         addEventListener(type, listener, { capture: true, passive: true, signal: ending.signal });
       }
+      // A keyboard that opens and two fingers that zoom are told here only.
+      for (const type of ["resize", "scroll"]) {
+        globalThis.visualViewport?.addEventListener(type, () => (viewChanged = true), { signal: ending.signal });
+      }
       viewing = new IntersectionObserver(noteVisible);
       mutations = new MutationObserver(() => (pageChanged = true));
-      mutations.observe(document, { subtree: true, childList: true, attributeFilter: [ATTRIBUTE] });
+      mutations.observe(document, { subtree: true, childList: true, characterData: true, attributeFilter: [ATTRIBUTE] });
       gaze?.start((x, y, faceOk = true) => (look = { x, y, kind: faceOk ? KINDS.gaze : KINDS.noFace, at: clock() }));
       timer = setInterval(tick, SAMPLE_MS);
       note("consent");

@@ -46,7 +46,7 @@ class Consent:
             "begin to type (not what) and rate, together with your questions, the answers and your ratings. We use it "
             f"{escape(self.purpose)}.</p>"
             '<p class="ifllm-touch">This device has no mouse pointer, so we only know which part of an answer is on '
-            "your screen, and not where in it you read.</p>"
+            "your screen and where a finger touches it, and not where in it you read.</p>"
             f"{_CAMERA * self.camera}"
             f"<p>We do not record {'pictures or sound' if self.camera else 'your camera'}, your address, other pages, "
             "or keys you press. Please do not write anything personal into your questions.</p>"

@@ -205,7 +205,7 @@ def _column_tables(
     for name, configs in tables.items():
         nulls = _nulls(folder, configs)
         own = [(otherwise or {}).get(column.name, column) for column in columns(configs[0])]
-        listed[name] = [(column, nulls[column.name]) for column in own]
+        listed[name] = [(column, nulls[column.name]) for column in own if column.name in nulls]
     return listed
 
 

@@ -79,13 +79,17 @@ def pairs_of(pairwise: pl.DataFrame, features: pl.DataFrame) -> Pairs:
     return Pairs(center_by_past(rows))
 
 
-def with_behavior(pairs: Pairs, all_workers: bool = False) -> Pairs:
+def with_behavior(pairs: Pairs, all_workers: bool = False, on_screen: bool = False) -> Pairs:
     """Pairs that somebody was seen reading, and whose answers are both answers.
 
     Args:
         all_workers: keep the workers on the authors' exclusion list too.
+        on_screen: also pairs of which no more is known than that they were on the reader's screen.
     """
-    seen = pairs.filter((pl.col("has_mouse") | pl.col("has_gaze")) & ~pl.col("ai_error"))
+    read = pl.col("has_mouse") | pl.col("has_gaze")
+    if on_screen:
+        read |= pl.col("viewport_dwell_left").is_not_null()
+    seen = pairs.filter(read & ~pl.col("ai_error"))
     return seen if all_workers else seen.filter(~pl.col("excluded_worker"))
 
 

@@ -1,6 +1,7 @@
 """Out of the store: the dataset's own configs, rows for TRL, and people taken out again."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -182,6 +183,40 @@ def test_a_deletion_reaches_what_was_exported(site: Site, tmp_path: Path) -> Non
     delete_person(site.store, site.pseudonyms, "p2")
     assert not out.exists()  # nobody is left
     assert site.store.erasures() == []
+
+
+def test_a_deletion_reaches_what_an_earlier_version_exported(site: Site, tmp_path: Path) -> None:
+    """When there were no columns of the viewport, and no thumbs."""
+    collect(site, people=2)
+    out = tmp_path / "out"
+    export_dataset(site.store, out, site.pseudonyms)
+    for config in ("trajectories", "features"):
+        for path in (out / "data" / config).iterdir():
+            rows = pl.read_parquet(path)
+            added = ("viewport_t", "viewport_f", "viewport_d", "gaze_a")
+            later = [name for name in rows.columns if name.startswith(added)]
+            assert len(later) > 2
+            rows.drop(later).write_parquet(path)
+    for config in ("signals", "preferences_thumbs"):
+        shutil.rmtree(out / "data" / config)
+    kept = pl.concat(pl.read_parquet(path) for path in sorted((out / "data/trajectories").iterdir()))
+    told = delete_person(site.store, site.pseudonyms, "p1")
+    assert told[1] == f"{out}: 3 questions removed"
+    worker = site.pseudonyms.worker(site.pseudonyms.person("p1"))
+    left = pl.concat(pl.read_parquet(path) for path in sorted((out / "data/trajectories").iterdir()))
+    assert left.equals(kept.filter(pl.col("worker_id") != worker))
+    assert worker.encode() not in b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())
+
+
+def test_labels_of_readers_without_a_cursor(site: Site, tmp_path: Path) -> None:
+    """On a phone: what they say counts, and no model labels the pair."""
+    tokens = site.pair("ada", "q1")
+    site.send(tokens, views=[[1_000 + 500 * at, at % 2, 0, 300, 1_000, 50, 650] for at in range(30)])
+    site.post("ratings", {"token": tokens[0], "preference": "right"})
+    out = tmp_path / "out"
+    export_dataset(site.store, out, site.pseudonyms)
+    assert load_config(out, "preferences_explicit")["chosen"][0][0]["content"].startswith("right ")
+    assert load_config(out, "preferences_shipped_forest").is_empty()
 
 
 def test_a_deletion_that_fails_is_made_up_for(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,14 +112,16 @@ def test_what_was_on_the_screen(site: Site) -> None:
             [1_080, 0, 0, 4, 500, 100, 400],
             [1_160, 0, 5, 40, 250, 0, 150],  # the page's text goes on after the registered one
             [1_160, 1, 0, 2, 1_000, 150, 300],
-            [1_240, 0, -2, -2, 250, 0, 150],  # another text
+            [1_200, 0, -2, -2, 250, 0, 150],  # another text: what else was on the screen is not known either
+            [1_200, 1, 0, 2, 1_000, 150, 300],
+            [1_240, 0, -1, -1, 0, 0, 0],
             [1_240, 1, -1, -1, 0, 0, 0],
             [2_240, 0, -1, -1, 0, 0, 0],  # the old token of an answer that is there under its new one
             [2_240, 0, -1, -1, 10, 0, 3],  # of the box a little, of the text nothing
         ],
     )
     got = read(site, "ada")
-    assert got.view_statuses == {"before_the_answer": 1, "kept": 6, "other_text": 1}
+    assert got.view_statuses == {"before_the_answer": 1, "kept": 8, "other_text": 1}
     seen = row(got.trajectories)
     assert seen["t"] == []
     assert (seen["gaze_accuracy"], seen["gaze_error"]) == (74, 118)
@@ -133,6 +135,12 @@ def test_what_was_on_the_screen(site: Site) -> None:
     assert seen["viewport_bottom_right"] == [None, 300, None, None]
     for wrong in ([1, 0, 0, 0, 1_001, 0, 0], [1, 2, 0, 0, 10, 0, 0], [1, 0, -3, 0, 10, 0, 0], [1, 0, 0, 0, 10, 0]):
         assert site.send(tokens, sequence=9, views=[wrong]).status_code == 400
+
+
+def test_a_stream_that_was_never_completed_is_no_question(site: Site) -> None:
+    begun = site.register("ada", "q1", text="")["token"]
+    site.send([begun], events=[[1_000, "stream_start", 0, None]], views=[[1_000, 0, 0, 4, 1_000, 0, 20]])
+    assert read(site, "ada").questions.is_empty()
 
 
 def test_questions_by_hand(site: Site) -> None:

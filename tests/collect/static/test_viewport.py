@@ -106,6 +106,25 @@ def test_the_characters_on_the_screen(layout: str, open_phone: Any) -> None:
     assert seen > 5
 
 
+@pytest.mark.parametrize("scale", [0.9, 1.25, 2.625])
+def test_a_whole_answer_is_one_thousand_thousandths(browser: Any, wire: WireServer, scale: float) -> None:
+    """On screens whose px are no whole number of the device's, too: the collector takes no more."""
+    context = browser.new_context(viewport={"width": 391, "height": 701}, device_scale_factor=scale)
+    wire.pages["/"] = f"{HEAD}{SCRIPT}"
+    page = context.new_page()
+    page.goto(wire.url)
+    page.wait_for_function("Boolean(window.visiblePart)")
+    shares = page.evaluate(
+        """Array.from({ length: 300 }, (_, n) => {
+          const style = `margin: ${n / 7}px ${n / 11}px; font-size: ${9 + n / 13}px`;
+          document.body.innerHTML = `<div id=a style="${style}">words</div>`;
+          return visiblePart(a)[2];
+        })"""
+    )
+    context.close()
+    assert set(shares) == {1_000}
+
+
 def test_a_page_zoomed_by_two_fingers_shows_a_part(open_phone: Any) -> None:
     page = open_phone(PAGES["page"])
     whole = page.evaluate("visiblePart(a)")

@@ -36,7 +36,7 @@ export async function openCamera(video) {
   const [track] = stream.getVideoTracks();
   const worker = new Worker(new URL("worker.js", import.meta.url));
   const listeners = new Set();
-  let last = null;
+  let last; // the last face and when it was seen; null for a picture without one, undefined before the first
   let askedAt = null; // when the worker got the picture that it has, null if it has none
   let fail, isReady;
   const ready = new Promise((resolve) => (isReady = resolve));
@@ -54,6 +54,8 @@ export async function openCamera(video) {
     isReady();
     for (const listener of listeners) listener(face);
   };
+
+  const patience = setTimeout(() => last === undefined && fail("The camera gives no picture."), STUCK_MS);
 
   function takePicture() {
     if (askedAt !== null && performance.now() - askedAt > STUCK_MS) worker.onerror();
@@ -78,6 +80,7 @@ export async function openCamera(video) {
     latest: () => (last && performance.now() - last.at < STALE_MS ? last.face : null),
     stop() {
       clearInterval(timer);
+      clearTimeout(patience);
       listeners.clear();
       track.onended = null;
       track.stop();

@@ -11,10 +11,10 @@ export async function createDialog() {
   const dialog = document.createElement("dialog");
   dialog.className = "ifllm-camera";
   dialog.innerHTML = `<section><h2></h2><p role="status"></p><div class="ifllm-picture" hidden>
-    <video muted playsinline></video><div></div></div><footer></footer></section>`;
+    <video muted playsinline></video><div></div></div><footer></footer><button class="ifllm-exit" type="button"></button></section>`;
   dialog.addEventListener("cancel", (event) => event.preventDefault()); // there is a button for each way out
   document.body.append(dialog);
-  const [section, title, sentence, picture, video, box, footer] = dialog.querySelectorAll("*");
+  const [section, title, sentence, picture, video, box, footer, exit] = dialog.querySelectorAll("*");
   box.style.setProperty("--box", BOX);
 
   function say(heading, text) {
@@ -43,6 +43,11 @@ export async function createDialog() {
           footer.append(button);
         }
       });
+    },
+    /** A way out that is there whenever no other button is; resolves when it is taken. */
+    offer(choice) {
+      exit.textContent = choice;
+      return new Promise((resolve) => (exit.onclick = resolve));
     },
     /** Show the camera's picture with what is asked. */
     showPicture: () => (picture.hidden = false),

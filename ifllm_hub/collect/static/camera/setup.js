@@ -66,10 +66,11 @@ export async function setUp(isRequired, leave) {
   }
 
   async function withCamera(work) {
+    const left = dialog.offer(otherwise).then(() => false);
     for (;;) {
       try {
         if (!camera) await open();
-        return await Promise.race([work(), camera.failure]);
+        return await Promise.race([work(), camera.failure, left]);
       } catch (trouble) {
         if (!(trouble instanceof CameraTrouble)) throw trouble;
         release();

@@ -21,14 +21,14 @@ const ready = mesh.initialize().then(() => {
 });
 
 onmessage = async ({ data: frame }) => {
-  const picture = await createImageBitmap(frame);
-  frame.close();
   try {
+    const picture = await createImageBitmap(frame);
     await ready;
     await mesh.send({ image: picture });
+    picture.close();
     postMessage({ points });
   } catch (error) {
     postMessage({ failed: String(error) });
   }
-  picture.close();
+  frame.close();
 };
