@@ -26,7 +26,7 @@ export interface TrackerOptions {
   flushMs?: number;
   /** First and longest wait before a failed request is sent again, ms; [1,000, 30,000] if not given. */
   retryMs?: [number, number];
-  /** Ticks kept while the server is unreachable; beyond that the oldest are dropped and counted. 60,000 (80 minutes) if not given. */
+  /** Ticks, gaze points and views kept while the server is unreachable; beyond that the oldest are dropped and counted. 60,000 (70 minutes with a mouse) if not given. */
   maxTicks?: number;
 }
 
