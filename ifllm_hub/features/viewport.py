@@ -134,7 +134,7 @@ VIEWPORT_MEASURES: tuple[Measure, ...] = (
     ),
     Measure(
         "exposure_per_char",
-        "ms/char",
+        "ms",
         "exposure",
         "mean time that a character of the answer was on the screen",
         (pl.col("dt") * pl.col("chars")).sum() / pl.col("length").first().clip(1),

@@ -313,7 +313,8 @@ def _exported(folder: Path, out: Path) -> list[dict[str, Any]]:
     with store.reading() as connection:
         assert "2026-11-29 with camera" in connection.scalars(select(CONSENTS.c.version)).all()
     store.close()
-    rows = load_config(out, "trajectories").sort("question_id").to_dicts()
+    turns = load_config(out, "pairwise").select("question_id", "turn")
+    rows = load_config(out, "trajectories").join(turns, on="question_id").sort("turn").to_dicts()
     assert len(rows) == 2
     return rows
 
