@@ -26,9 +26,9 @@ let tracker = null;
  * somebody has pressed "Stop and delete" in a consent box, until all of it is deleted or they agree again.
  */
 export function record(person, consentVersion) {
-  if (["on", "deleting"].includes(tracker?.state) || localStorage[STOPPED]) return;
+  if (["on", "deleting"].includes(tracker?.state)) return;
   tracker = createTracker({ endpoint: ENDPOINT, person, consentVersion });
-  tracker.grantConsent();
+  if (!localStorage[STOPPED]) tracker.grantConsent(); // else it is there to delete
 }
 
 /** An answer begins. The token is that of an empty text, with which every text begins. */

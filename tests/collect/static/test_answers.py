@@ -157,6 +157,9 @@ def test_the_box_in_which_one_agrees_and_withdraws(page: Any, wire: WireServer) 
     forget.click()
     status.get_by_text("It is not deleted yet.").wait_for()
     call(page, "record", "PERSON", "2026-11-29")
+    assert page.evaluate("ifllm.state") == "off"  # who has pressed it is not recorded, deleted or not
+    agree.click()
+    call(page, "record", "PERSON", "2026-11-29")
     assert (agree.is_visible(), forget.is_visible(), status.text_content()) == (False, True, "Recording.")
 
     page.reload()
@@ -167,6 +170,10 @@ def test_the_box_in_which_one_agrees_and_withdraws(page: Any, wire: WireServer) 
     wire.answers.append(401)
     forget.click()
     status.get_by_text("It is not deleted yet.").wait_for()
+    page.reload()
+    page.evaluate(made)
+    call(page, "record", "PERSON", "2026-11-29")
+    assert page.evaluate("ifllm.state") == "off"
     assert call(page, "reader") == reader
     forget.click()
     status.get_by_text("Everything is deleted.").wait_for()
