@@ -34,7 +34,7 @@ export function record(person, consentVersion) {
 /** An answer begins. The token is that of an empty text, with which every text begins. */
 export function begin(selector, token) {
   if (answers.has(selector)) return;
-  answers.set(selector, { token, begun: false, samples: [], sampledAt: 0 });
+  answers.set(selector, { token, begun: false, samples: [], sampledAt: -Infinity });
   tracker?.submit(); // it was asked for just now
   mark();
 }

@@ -145,7 +145,7 @@ def test_when_it_is_recorded(open_phone: Any, wire: WireServer) -> None:
     page.wait_for_timeout(2_600)
     until(page, lambda: len(wire.views()) >= 3)
     times = [row[0] for row in wire.views()]
-    assert all(900 <= later - at for at, later in itertools.pairwise(times))  # a busy machine is late
+    assert all(later - at >= 900 for at, later in itertools.pairwise(times))  # a busy machine is late
     assert {tuple(row[2:4]) for row in wire.views()} == {(0, 0)}
     page.evaluate("scrollTo(0, 1000)")
     until(page, lambda: wire.views()[-1][2:] == [-1, -1, 0, 0, 0])
