@@ -4,7 +4,7 @@ Everything a browser sends has these types: no field takes free text. Texts come
 """
 
 import re
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -52,6 +52,7 @@ EventName = Literal[
 ]
 # What earlier trackers send as well, of pages that were open before the server was renewed: taken, and not stored.
 Unused = Literal["hidden", "submit", "scroll", "resize", "visibility"]
+UNUSED = frozenset(get_args(Unused))
 Event = tuple[
     Millis,
     EventName | Unused,

@@ -24,9 +24,8 @@ from ifllm_hub.terms import SIDES
 SCHEMA_VERSION = "c1"
 # The tracker's sampling interval, ms.
 TICK_MS = 80
-# Of ticks, by modality; gaze with the face in the tracker's box is 3, and 4 without.
+# Of ticks, by modality; gaze with the face in the tracker's box is 3, and 4 without. The first also says what left.
 _POINTERS = {"mouse": (0,), "gaze": (3, 4)}
-_LEFT_AS = {"mouse": 0, "gaze": 3}
 # How an answer can be rated.
 SAID = ("rating", "preference", "better_than_previous")
 
@@ -313,7 +312,7 @@ def _of_modality(ticks: pl.DataFrame, ends: pl.DataFrame, modality: str) -> pl.D
     """`question`, `t`, and the places of one modality under their names in the dataset; -1 where not on that answer."""
     own = _with_leaving(
         ticks.filter(pl.col("pointer").is_in(_POINTERS[modality])),
-        ends.filter(pl.col("pointer") == _LEFT_AS[modality]),
+        ends.filter(pl.col("pointer") == _POINTERS[modality][0]),
     )
     face = [(pl.col("pointer") == 3).alias("face_ok")] if modality == "gaze" else []
     return own.select(

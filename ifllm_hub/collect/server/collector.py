@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from hmac import compare_digest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
@@ -134,7 +134,7 @@ class Collector:
             "ticks": [*batch.ticks, *batch.gaze],
             "views": batch.views,
             "calibration": batch.calibration,
-            "events": [event for event in batch.events if event[1] not in get_args(wire.Unused)],
+            "events": [event for event in batch.events if event[1] not in wire.UNUSED],
         }
         received = StoredBatch(
             session=batch.session,
