@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -167,8 +167,6 @@ def writing_alone(folder: Path, resumed: bool = False) -> Iterator[None]:
 
 
 def _manifest(accounts: list[ShardAccount], removed: Counter[str]) -> Collected:
-    ticks = sum((Counter(account["ticks"]) for account in accounts), Counter[str]())
-    views = sum((Counter(account["views"]) for account in accounts), Counter[str]())
     counts = sum((Counter(account["counts"]) for account in accounts), Counter[str]())
     counts.subtract(removed)
     return {
@@ -179,7 +177,13 @@ def _manifest(accounts: list[ShardAccount], removed: Counter[str]) -> Collected:
         "conversations": counts["conversations"],
         "questions": {"pairwise": counts["pairwise"], "pointwise": counts["pointwise"]},
         "erased_later": 0,
-        "ticks": cast(Received, {"received": ticks.total(), **dict(sorted(ticks.items()))}),
-        "views": cast(Received, {"received": views.total(), **dict(sorted(views.items()))}),
+        "ticks": _received(account["ticks"] for account in accounts),
+        "views": _received(account["views"] for account in accounts),
         "batches_of_wrong_clocks": counts["wrong_clocks"],
     }
+
+
+def _received(statuses: Iterable[dict[str, int]]) -> Received:
+    """How many came in, by status, of all shards."""
+    together = sum(map(Counter[str], statuses), Counter[str]())
+    return cast(Received, {"received": together.total(), **dict(sorted(together.items()))})
